@@ -1,0 +1,249 @@
+"""The layer: a synapse, then a neuron, and a rule that says how it is credited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch import rules
+from tracetorch.forward import run
+from tracetorch.memory import Memory, Open
+from tracetorch.neurons import Neuron, Readout
+from tracetorch.rules import Rule
+from tracetorch.rules.resolve import resolve
+from tracetorch.synapses import Synapse, synapse_of
+from tracetorch.traces.window import join
+
+
+class Layer(nn.Module):
+    r"""Join a synapse and a neuron into a layer that learns online, by a rule.
+
+    .. math:: I_t = \mathrm{synapse}(x_t) + R z_{t-1}, \qquad (s_t, z_t) = \mathrm{step}(s_{t-1}, I_t)
+
+    Calling it advances one time step: `[B, *in] -> [B, *unit]`. Its state and traces are plain tensors, allocated at the
+    first call after `tt.reset`; they follow the layer to another device and are not in `state_dict`.
+
+    Args:
+        synapse: `nn.Linear`, `nn.Conv1d`, `nn.Conv2d` or `tt.LinearInWeights(module)`.
+        neuron: the neuron.
+        recurrent: synapse from the layer's last outputs to its currents, or None.
+        rule: how the layer is credited; `tt.rules.trace()` by default.
+
+    Raises:
+        TypeError: if a synapse is of a kind that traces do not know, or the neuron is no `tt.Neuron`.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> layer = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=20))
+        >>> layer(torch.ones(2, 3)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self, synapse: nn.Module, neuron: Neuron, *, recurrent: nn.Module | None = None, rule: Rule | None = None
+    ) -> None:
+        super().__init__()
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"neuron must be a tt.Neuron, got {type(neuron).__name__}; swap the arguments?")
+        self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
+        self.synapses: list[Synapse] = [synapse_of(m) for m in (synapse, recurrent) if m is not None]
+        self.register_parameter("feedback", None)
+        self.memory: Memory | None = None
+        self.opened: Open | None = None
+        self.spikes: tuple[Tensor, Tensor, Tensor | None] | None = None
+        self.counted = False
+        self.finite: bool | None = None
+        self._follower: tuple[Neuron | None, Neuron | None] = (None, None)
+        self.set_rule(rules.trace() if rule is None else rule)
+
+    def set_rule(self, rule: Rule) -> None:
+        """Give the layer another rule; what it carried for credit is dropped, its state stays.
+
+        Args:
+            rule: the rule.
+
+        Raises:
+            TypeError: if it is no `tt.Rule`.
+        """
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {rule!r}")
+        self.rule = rule
+        feedback = rule.signal.feedback(self.synapses[0].weights()[0].detach())
+        if feedback is None:
+            self.feedback = None
+        elif self.feedback is None or self.feedback.shape != feedback.shape:
+            self.feedback = nn.Parameter(feedback, requires_grad=False)
+        if self.memory is not None:
+            self.memory.forget()
+            self.memory.s = tuple(x.detach() for x in self.memory.s)
+            self.memory.plan = resolve(rule, self.neuron, tuple(self.memory.s[0].shape[1:]), self._follower[0])
+
+    def set_following(self, follower: Neuron | None, readout: Neuron | None) -> None:
+        """Tell the layer which neuron it feeds directly, and which readout follows it in the network."""
+        self._follower = (follower, readout)
+
+    @property
+    def follower(self) -> Neuron | None:
+        """The neuron of the layer that this one feeds directly; None where it is not known."""
+        return self._follower[0]
+
+    @property
+    def readout(self) -> Neuron | None:
+        """The neuron of the next readout in the network; None where there is none or it is not known."""
+        return None if isinstance(self.neuron, Readout) else self._follower[1]
+
+    @property
+    def recurrent_synapse(self) -> Synapse | None:
+        """The adapter of the recurrent synapse, or None."""
+        return self.synapses[1] if len(self.synapses) > 1 else None
+
+    @property
+    def state(self) -> Any:
+        """The state as a named tuple of `[B, *unit]` tensors; None after a reset."""
+        return None if self.memory is None else self.neuron.pack(tuple(x.detach() for x in self.memory.s))
+
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter of the layer needs a gradient."""
+        return any(p.requires_grad for p in self.parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Advance by one time step.
+
+        Args:
+            x: input of one step, `[B, *in]`; spikes may be integers or booleans.
+
+        Returns:
+            The output, `[B, *unit]`.
+
+        Raises:
+            ValueError: if the shape, the batch size or the device does not fit, or the input is not finite; the layer is
+                then as it was before.
+        """
+        x = self.accepted(x)
+        return run(self, x.unsqueeze(0), event=x)[1]
+
+    def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Advance over a window; `tt.scan` is the public way.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+            event: the last input with its graph where only the last output carries credit, `[B, *in]`; else None.
+
+        Returns:
+            All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
+        """
+        xs = self.accepted(xs, window=True)
+        return run(self, xs, event=None if event is None else self.accepted(event))
+
+    def accepted(self, x: Tensor, *, window: bool = False) -> Tensor:
+        """Return an input as the layer computes with it, or raise ValueError where it does not fit."""
+        weight = self.synapses[0].weights()[0]
+        if window and (x.dim() < 2 or x.shape[0] == 0):
+            raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(x.shape)}")
+        if x.device != weight.device:
+            raise ValueError(f"the input is on {x.device}, the layer on {weight.device}; move one with .to(device)")
+        if not x.is_floating_point():
+            x = x.to(weight.dtype)
+        elif x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            x = x.to(weight.dtype)
+        step = x[0] if window else x
+        self.synapses[0].check(step)
+        memory = self.memory
+        if memory is not None and memory.batch != step.shape[0]:
+            raise ValueError(
+                f"the batch has {step.shape[0]} rows, the state {memory.batch}; call tt.reset(net) before a new sequence"
+            )
+        if self.checks_finite(x) and not bool(torch.isfinite(x.detach().sum())):
+            if not bool(torch.isfinite(x.detach()).all()):
+                raise ValueError(
+                    "the input has NaN or infinity in it; the layer is as it was before. Clean the input, or turn the "
+                    "check off with tt.check_finite(net, False)"
+                )
+        return x
+
+    def checks_finite(self, x: Tensor) -> bool:
+        """Whether values are to be checked: as told, and else on CPUs, where it costs no synchronisation."""
+        return x.device.type == "cpu" if self.finite is None else self.finite
+
+    def currents(self, xs: Tensor) -> Tensor:
+        """Return the currents of a window, `[T, B, *unit]`, at least in single precision."""
+        flat = self.synapses[0].current(xs.reshape(-1, *xs.shape[2:]))
+        current = flat.reshape(*xs.shape[:2], *flat.shape[1:])
+        return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
+
+    def output_dtype(self, xs: Tensor) -> torch.dtype:
+        """Return the dtype of outputs: the layer's own, and single precision under autocast."""
+        if torch.is_autocast_enabled(xs.device.type):
+            return torch.float32
+        return self.synapses[0].weights()[0].dtype
+
+    def way_back(self) -> Tensor:
+        """Return the matrix through which credit goes below; empty for what the synapse has itself."""
+        if self.feedback is not None:
+            return self.feedback
+        weights = self.synapses[0].weights()
+        return weights[0].detach() if isinstance(self.synapse, nn.Linear | nn.Conv1d | nn.Conv2d) else weights[0].new_empty(0)
+
+    def remember(self, current: Tensor) -> Memory:
+        """Return the layer's memory, made anew for currents `[T, B, *unit]` after a reset."""
+        if self.memory is not None:
+            if self.memory.plan.sequence and torch.is_grad_enabled() and self.opened is None:
+                raise RuntimeError(
+                    "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
+                    "tt.rules.trace() for single steps and streams"
+                )
+            return self.memory
+        like = current[0].detach()
+        plan = resolve(self.rule, self.neuron, tuple(like.shape[1:]), self._follower[0])
+        zeros = self.neuron.zeros(like)
+        z = torch.zeros_like(like) if self.recurrent is not None else None
+        memory = Memory(plan, zeros, z, like.new_zeros(like.shape[0]), names=self.neuron.state)
+        self.memory = memory
+        return memory
+
+    def open(self) -> None:
+        """Begin an open window: the calls until `close` share one graph."""
+        self.opened = Open()
+
+    def close(self) -> None:
+        """End an open window: cut the graph and leave the window's traces to the next call."""
+        opened, self.opened = self.opened, None
+        memory = self.memory
+        if opened is None or memory is None:
+            return
+        if memory.plan.storage != "graph":
+            memory.s = tuple(x.detach() for x in memory.s)
+            memory.z = None if memory.z is None else memory.z.detach()
+        if opened.windows and memory.plan.storage not in ("none", "graph"):
+            memory.pending = join(opened.windows)
+
+    def tied(self) -> Layer:
+        """Return a second layer with the same parameters and a state of its own.
+
+        Returns:
+            The layer.
+
+        Example:
+            >>> import torch, tracetorch as tt
+            >>> layer = tt.Layer(torch.nn.Linear(3, 3), tt.LIF(half_life=5))
+            >>> layer.tied().synapse is layer.synapse
+            True
+        """
+        other = Layer(self.synapse, self.neuron, recurrent=self.recurrent, rule=self.rule)
+        other.feedback = self.feedback
+        other.finite, other.counted = self.finite, self.counted
+        return other
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.memory is not None:
+            self.memory = self.memory.moved(fn)
+        return self
+
+    def extra_repr(self) -> str:
+        """Return what the representation shows."""
+        return f"rule={self.rule}"

@@ -1,0 +1,158 @@
+"""The neuron: element-wise dynamics, written once as a step, on which every rule works."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import namedtuple
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from tracetorch.neurons.blocks import Blocks, generic_blocks
+from tracetorch.neurons.decays import Decay, Value, half_life, set_decay, set_positive
+from tracetorch.neurons.surrogates import ATan, Surrogate
+from tracetorch.ops.entries import Entry
+
+Constant = tuple[Tensor, Tensor]
+"""The blocks A, `[S, S]`, and B, `[S]`, of a neuron in which they are the same for all units and steps."""
+
+
+@cache
+def state_type(names: tuple[str, ...]) -> Any:
+    """Return the named tuple that holds a neuron's state, with `replace` to change some of it."""
+    base = namedtuple("State", names)  # type: ignore[misc]
+    return type("State", (base,), {"__slots__": (), "replace": base._replace})
+
+
+class Neuron(nn.Module):
+    r"""Describe a neuron by its element-wise step :math:`(s_t, z_t) = \mathrm{step}(s_{t-1}, I_t; \varphi)`.
+
+    A subclass names its state and writes `step`; Jacobian blocks come from `torch.func`, so that every rule works
+    on it. Nothing in the step may mix units or samples (`tracetorch.testing` has a check).
+
+    Args:
+        threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.
+        surrogate: stand-in for the derivative of the spike.
+        **decay: at most one of `half_life` (steps), `tau` (steps) and `beta` (per step).
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Adaptive(tt.Neuron):
+        ...     state = ("v", "a")
+        ...     def step(self, s, current):
+        ...         v = self.beta * s.v + current
+        ...         z = self.surrogate(v - self.threshold - 0.3 * s.a)
+        ...         return s.replace(v=v - z * self.threshold, a=0.95 * s.a + z), z
+        >>> layer = tt.Layer(torch.nn.Linear(3, 4), Adaptive(half_life=10))
+        >>> layer(torch.ones(2, 3)).shape
+        torch.Size([2, 4])
+    """
+
+    state: ClassVar[tuple[str, ...]] = ("v",)
+    """Names of the state variables, each `[B, *unit]` and zero after a reset."""
+    counters: tuple[str, ...] = ()
+    """Names of variables that are carried without a gradient."""
+
+    def __init__(
+        self, *, threshold: Value = 1.0, surrogate: Surrogate | None = None, **decay: Unpack[Decay]
+    ) -> None:
+        super().__init__()
+        set_positive(self, "threshold", threshold)
+        self.surrogate = ATan() if surrogate is None else surrogate
+        if decay:
+            set_decay(self, "beta", decay)
+
+    @abstractmethod
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step.
+
+        Args:
+            s: the state, a named tuple of tensors `[..., *unit]`.
+            current: input current, `[..., *unit]`.
+
+        Returns:
+            The next state and the output `z`, `[..., *unit]`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define step(self, s, current)")
+
+    def forward(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step; the same as `step`."""
+        return self.step(s, current)
+
+    def pack(self, values: tuple[Tensor, ...]) -> Any:
+        """Return the named state made of tensors in the order of `state` and `counters`."""
+        return state_type((*self.state, *self.counters))(*values)
+
+    def zeros(self, like: Tensor) -> tuple[Tensor, ...]:
+        """Return the state after a reset, for currents of the shape, dtype and device of `like`."""
+        return tuple(torch.zeros_like(like) for _ in (*self.state, *self.counters))
+
+    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
+        """Return the Jacobian blocks of the step at given states and currents.
+
+        Args:
+            s: states and counters before each step, `[T, B, *unit]` each.
+            current: input currents, `[T, B, *unit]`.
+            params: values of the parameters to differentiate by, by name.
+
+        Returns:
+            The blocks; a built-in neuron may give a closed form, which a test holds against the generic one.
+        """
+        return generic_blocks(self, s, current, params)
+
+    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
+        """Return the blocks A and B where they are constant in time and shared by all units.
+
+        This is what a presynaptic trace can represent exactly. The general answer is found by probing the step
+        at random states and currents.
+
+        Args:
+            unit: shape of the units.
+            detach_reset: leave out the derivative that runs through a spike into the reset.
+
+        Returns:
+            A, `[S, S]`, and B, `[S]`, or None where they vary.
+        """
+        generator = torch.Generator().manual_seed(0)
+        beta = next((t for t in (*self.parameters(), *self.buffers())), torch.zeros(()))
+
+        def draw() -> Tensor:
+            values = 2 * torch.randn((32, *unit), generator=generator, dtype=torch.float64)
+            return values.to(beta.device, beta.dtype if beta.is_floating_point() else None)
+
+        states = tuple(draw() for _ in self.state) + tuple(draw().relu() for _ in self.counters)
+        blocks = generic_blocks(self, states, draw(), {})
+        rows = [[_shared(x) for x in row] for row in blocks.A]
+        drive = [_shared(x) for x in blocks.B]
+        flat = [x for row in (*rows, drive) for x in row]
+        if any(x is None for x in flat):
+            return None
+        size = len(self.state)
+        stacked = torch.stack([x for x in flat if x is not None])
+        return stacked[: size * size].reshape(size, size), stacked[size * size :]
+
+    @property
+    def decay(self) -> Tensor | None:
+        """The membrane's decay per step, a number or per unit; None where the neuron has none to tell."""
+        beta = getattr(self, "beta", None)
+        return beta if isinstance(beta, Tensor) else None
+
+    @property
+    def half_life(self) -> Tensor | None:
+        """The membrane's half-life in steps, a number or per unit."""
+        return None if self.decay is None else half_life(self.decay)
+
+
+def _shared(entry: Entry) -> Tensor | None:
+    if entry is None:
+        return torch.zeros(())
+    first = entry.reshape(-1)[0]
+    return first if bool(torch.allclose(entry, first, rtol=1e-6, atol=1e-9)) else None
+
+
+class Readout(Neuron):
+    """Mark a neuron whose output is linear in its state and current: a readout, which does not spike."""

@@ -1,0 +1,74 @@
+"""Run a module with other values in the place of its parameters, without touching the module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def effective_parameters(module: nn.Module) -> dict[str, Tensor]:
+    """Return the values of a module's learned parameters, as its code sees them, by dotted name.
+
+    A parametrized parameter appears once, under its own name, with the value after its parametrization and
+    with the graph that leads back to the raw one. Parameters that need no gradient are left out.
+
+    Args:
+        module: the neuron, or any module.
+
+    Returns:
+        Values by name.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in module._parameters.items():
+        if value is not None and value.requires_grad:
+            found[name] = value
+    if parametrize.is_parametrized(module):
+        for name, raw in module.parametrizations.items():  # type: ignore[union-attr, operator]
+            if any(p.requires_grad for p in raw.parameters()):
+                found[name] = getattr(module, name)
+    for name, child in module._modules.items():
+        if child is not None and name != "parametrizations":
+            found.update({f"{name}.{key}": value for key, value in effective_parameters(child).items()})
+    return found
+
+
+def bind(module: M, values: Mapping[str, Tensor]) -> M:
+    """Return a view of a module in which some parameters have the given values.
+
+    The view shares everything else with the module; the module itself is not touched, so this is safe under
+    `torch.func` and costs no parametrization at every access.
+
+    Args:
+        module: the module.
+        values: tensors by dotted parameter name, as `effective_parameters` names them.
+
+    Returns:
+        The view, of the module's own class.
+    """
+    constrained = parametrize.is_parametrized(module)
+    if not values and not constrained:
+        return module
+    kind = type(module).__mro__[1] if constrained else type(module)
+    view: M = kind.__new__(kind)
+    view.__dict__.update(module.__dict__)
+    modules = {name: child for name, child in module._modules.items() if name != "parametrizations"}
+    children: dict[str, dict[str, Tensor]] = {}
+    if constrained:
+        names = module.parametrizations.keys()  # type: ignore[union-attr, operator]
+        view.__dict__.update({name: getattr(module, name) for name in names if name not in values})
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        if rest:
+            children.setdefault(head, {})[rest] = value
+        else:
+            view.__dict__[name] = value
+    for head, child in modules.items():
+        if child is not None and (head in children or parametrize.is_parametrized(child)):
+            modules[head] = bind(child, children.get(head, {}))
+    view.__dict__["_modules"] = modules
+    return view

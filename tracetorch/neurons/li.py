@@ -1,0 +1,67 @@
+"""The leaky integrator: the usual readout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from tracetorch.neurons.base import Constant, Readout
+from tracetorch.neurons.blocks import Blocks
+from tracetorch.neurons.decays import Decay, set_decay
+from tracetorch.ops.entries import Entry
+
+
+class LI(Readout):
+    r"""Integrate the current with a leak and give the membrane out.
+
+    .. math:: v_t = \beta v_{t-1} + k I_t, \qquad z_t = v_t, \qquad k = 1 \text{ or } 1 - \beta
+
+    Args:
+        normalized: scale the input by `1 - beta`, so that a constant current gives itself in the long run.
+        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step); a number, a tensor per unit,
+            or `Learnable`.
+
+    Raises:
+        ValueError: if not exactly one decay is given, or it is out of range.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> layer = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=20))
+        >>> layer(torch.ones(1, 3)).shape
+        torch.Size([1, 2])
+    """
+
+    state = ("v",)
+
+    def __init__(self, *, normalized: bool = False, **decay: Unpack[Decay]) -> None:
+        torch.nn.Module.__init__(self)
+        self.normalized = normalized
+        set_decay(self, "beta", decay)
+
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step; see the class for the formula."""
+        v = self.beta * s.v + ((1 - self.beta) * current if self.normalized else current)
+        return self.pack((v,)), v
+
+    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
+        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
+        beta = params["beta"] if "beta" in params else self.beta
+        gain: Entry = 1 - beta if self.normalized else torch.ones_like(beta)
+        slope = {"beta": s[0] - current if self.normalized else s[0]} if "beta" in params else {}
+        return Blocks([[beta]], [gain], [beta], gain, {n: [x] for n, x in slope.items()}, dict(slope))
+
+    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
+        """Return A and B where the decay is shared by all units; see `Neuron.constant`."""
+        beta = self.beta.detach()
+        if beta.numel() > 1:
+            return None
+        beta = beta.reshape(1)
+        return beta.reshape(1, 1), 1 - beta if self.normalized else torch.ones_like(beta)
+
+    def extra_repr(self) -> str:
+        """Return what the representation shows."""
+        return f"normalized={self.normalized}"

@@ -1,0 +1,129 @@
+"""The leaky integrate-and-fire neuron, and the one without a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tracetorch.neurons.base import Constant
+from tracetorch.neurons.blocks import Blocks
+from tracetorch.neurons.decays import Value, set_positive
+from tracetorch.neurons.resets import Reset, SoftReset
+from tracetorch.neurons.spiking import Spiking, total
+from tracetorch.neurons.surrogates import ATan, Surrogate
+from tracetorch.ops.entries import Entry
+
+
+class LIF(Spiking):
+    r"""Leak, integrate, fire.
+
+    .. math::
+        v_t = \beta\,(v_{t-1} - \theta z_{t-1}) + k I_t, \qquad z_t = [v_t > \theta], \qquad k = 1 \text{ or } 1-\beta
+
+    Args:
+        threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.
+        surrogate: stand-in for the derivative of the spike; `ATan()` by default.
+        reset: what a spike does to the membrane; `SoftReset()` by default, with its gradient detached.
+        refractory: number of silent steps after a spike.
+        normalized: scale the input by `1 - beta`.
+        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step); a number, a tensor per unit,
+            or `Learnable`.
+
+    Raises:
+        ValueError: if not exactly one decay is given, or a value is out of range.
+
+    Source: L. Lapicque, "Recherches quantitatives sur l'excitation électrique des nerfs traitée comme une polarisation"
+    (1907); translated by N. Brunel, M. van Rossum (2007), https://doi.org/10.1007/s00422-007-0189-6.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> layer = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=20))
+        >>> z = layer(torch.ones(2, 3))
+        >>> sorted(set(z.flatten().tolist())) in ([0.0], [1.0], [0.0, 1.0])
+        True
+    """
+
+    state = ("v",)
+
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step; see the class for the formula."""
+        v = self.integrate(s.v, current)
+        z = self.fire(v - self.threshold, s)
+        return self.pack((self.carry(v, z), *self.count(s, z))), z
+
+    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
+        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
+        v = self.integrate(s[0], current)
+        k = self.slopes(s, v, current, distance=v - self.threshold, params=params)
+        psi_gain = k.psi * k.gain
+        P: dict[str, list[Entry]] = {}
+        Q: dict[str, Entry] = {}
+        if "beta" in params:
+            P["beta"] = [total(k.beta_carry, k.carry, k.beta_v)]
+            Q["beta"] = total(None, k.psi, k.beta_v)
+        if "threshold" in params:
+            P["threshold"], Q["threshold"] = [k.theta_carry], -k.psi
+        leak, gain = k.leak, k.gain
+        return Blocks([[total(None, k.carry, leak)]], [total(None, k.carry, gain)], [k.psi * leak], psi_gain, P, Q)
+
+    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
+        """Return A and B where the decay is shared and the reset is soft or none; see `Neuron.constant`."""
+        if self.reset.gradient and not detach_reset and not _resets_nothing(self.reset):
+            return None
+        parts = self.linear_decay()
+        if parts is None:
+            return None
+        leak, gain, hold = parts
+        return (leak * hold).reshape(1, 1), gain * hold
+
+
+class IF(LIF):
+    r"""Integrate and fire, without a leak: `LIF` with `beta = 1`.
+
+    .. math:: v_t = v_{t-1} - \theta z_{t-1} + I_t, \qquad z_t = [v_t > \theta]
+
+    Args:
+        threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.
+        surrogate: stand-in for the derivative of the spike; `ATan()` by default.
+        reset: what a spike does to the membrane; `SoftReset()` by default.
+        refractory: number of silent steps after a spike.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> tt.Layer(torch.nn.Linear(3, 4), tt.IF())(torch.ones(2, 3)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: Value = 1.0,
+        surrogate: Surrogate | None = None,
+        reset: Reset | None = None,
+        refractory: int = 0,
+    ) -> None:
+        torch.nn.Module.__init__(self)
+        set_positive(self, "threshold", threshold)
+        self.register_buffer("beta", torch.ones_like(self.threshold.detach().reshape(-1)[0]), persistent=False)
+        self.surrogate = ATan() if surrogate is None else surrogate
+        self.reset = SoftReset() if reset is None else reset
+        if refractory < 0 or refractory != int(refractory):
+            raise ValueError(f"refractory must be a whole number of steps, 0 or more, got {refractory!r}")
+        self.refractory = int(refractory)
+        self.normalized = False
+        if refractory:
+            self.counters = ("r",)
+
+
+def _resets_nothing(reset: Reset) -> bool:
+    one = torch.ones(1)
+    return reset.slopes(one, one, one)[1] is None
+
+
+

@@ -1,0 +1,106 @@
+"""Resets: what a spike does to the membrane that fired it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tracetorch.ops.entries import Entry
+
+
+@dataclass(frozen=True)
+class Reset(ABC):
+    """Say how the membrane goes on after a spike.
+
+    Args:
+        gradient: keep the derivative that runs through the spike into the reset; detached otherwise.
+        decayed: reset before the decay, `v = beta (v - theta z) + I`, or after it, `v = beta v - theta z + I`.
+    """
+
+    gradient: bool = False
+    decayed: bool = True
+
+    @abstractmethod
+    def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
+        """Return what the membrane carries on, from its value `[..., *unit]` and its spikes."""
+
+    @abstractmethod
+    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
+        """Return the derivatives of `apply` by the membrane, the spikes and the threshold; None for 1, 0, 0.
+
+        The derivative by the spikes counts only where `gradient` is set.
+        """
+
+
+@dataclass(frozen=True)
+class SoftReset(Reset):
+    r"""Subtract the threshold: :math:`v \leftarrow v - \theta z`.
+
+    Args:
+        gradient: keep the derivative that runs through the spike into the reset; detached by default.
+        decayed: reset before the decay (default) or after it.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.LIF(half_life=10, reset=tt.SoftReset(decayed=False)).reset
+        SoftReset(gradient=False, decayed=False)
+    """
+
+    def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
+        """Return `membrane - threshold * z`."""
+        return membrane - threshold * z
+
+    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
+        """Return `1, -threshold, -z`."""
+        return None, -threshold, -z
+
+
+@dataclass(frozen=True)
+class HardReset(Reset):
+    r"""Set the membrane to a value: :math:`v \leftarrow (1 - z) v + z\, v_r`.
+
+    Args:
+        gradient: keep the derivative that runs through the spike into the reset; detached by default.
+        decayed: reset before the decay (default) or after it.
+        value: `v_r`, in the unit of the membrane.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.HardReset(value=0.1).value
+        0.1
+    """
+
+    value: float = 0.0
+
+    def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
+        """Return `(1 - z) * membrane + z * value`."""
+        return (1 - z) * membrane + self.value * z
+
+    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
+        """Return `1 - z, value - membrane, 0`."""
+        return 1 - z, self.value - membrane, None
+
+
+@dataclass(frozen=True)
+class NoReset(Reset):
+    """Let the membrane go on as if it had not fired.
+
+    Args:
+        gradient: without effect here.
+        decayed: without effect here.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.LIF(half_life=10, reset=tt.NoReset()).reset
+        NoReset(gradient=False, decayed=True)
+    """
+
+    def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
+        """Return the membrane as it is."""
+        return membrane
+
+    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
+        """Return `1, 0, 0`."""
+        return None, None, None

@@ -1,0 +1,269 @@
+"""Named rules: presets composed of the parts, with what each is exact for and what it drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tracetorch.rules.rule import Rule
+from tracetorch.signals import Signal, Symmetric
+from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre
+
+
+def bptt() -> Rule:
+    r"""Backpropagate through the whole sequence: the reference that every other rule is measured by.
+
+    .. math:: \frac{dL}{dW} = \sum_t \sum_{k \le t} \frac{\partial L_t}{\partial s_t} \frac{\partial s_t}{\partial s_k}
+        \frac{\partial s_k}{\partial W}
+
+    Exact always. Memory grows with time; one backward per sequence.
+
+    Source: P. Werbos, "Backpropagation through time: what it does and how to do it" (1990),
+    https://doi.org/10.1109/5.58337.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.bptt().window
+        'all'
+    """
+    return Rule(name="bptt", weight=Graph(), input="window", window="all")
+
+
+def tbptt() -> Rule:
+    """Backpropagate through one call or scan and credit nothing before it.
+
+    Drops everything before the window.
+
+    Source: R. Williams, J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
+    trajectories" (1990), https://doi.org/10.1162/neco.1990.2.4.490.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.tbptt().weight
+        NoTrace()
+    """
+    return Rule(name="tbptt", weight=NoTrace(), input="window", window="call")
+
+
+def sltt(*, signal: Signal | None = None) -> Rule:
+    r"""Credit the present step alone.
+
+    .. math:: \Delta W = \sum_t L_t \psi_t \otimes x_t
+
+    Drops all credit through time. No trace at all.
+
+    Source: Q. Meng et al., "Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks"
+    (2023), https://arxiv.org/abs/2302.14311.
+
+    Args:
+        signal: the way back through the synapse; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.sltt().input
+        'psi'
+    """
+    return Rule(name="sltt", weight=NoTrace(), input="psi", window="step", signal=signal or Symmetric())
+
+
+def ottt(*, approximate: bool = False, signal: Signal | None = None) -> Rule:
+    r"""Trace each input with the membrane's decay.
+
+    .. math:: \hat x_t = \beta \hat x_{t-1} + x_t, \qquad \Delta W = \sum_t L_t \psi_t \otimes \hat x_t
+
+    Exact for one layer with shared decays and a soft, detached reset. Between layers it drops what a lower layer's past
+    does to an upper one's state.
+
+    Source: M. Xiao et al., "Online Training Through Time for Spiking Neural Networks" (2022),
+    https://arxiv.org/abs/2210.04195.
+
+    Args:
+        approximate: accept layers whose structure one trace per input cannot represent (decays per neuron, adaptation,
+            hard reset), with mean decays; they raise otherwise.
+        signal: the way back through the synapse; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.ottt().weight
+        Pre(detach_reset=True, approximate=False)
+    """
+    weight = Pre(detach_reset=True, approximate=approximate)
+    return Rule(name="ottt", weight=weight, input="psi", window="step", signal=signal or Symmetric())
+
+
+def traced_bptt() -> Rule:
+    """Backpropagate through one call or scan, and let traces account for all before it.
+
+    Exact for one layer at any window, and for any depth where the window begins at a reset. At depth 2 and more it
+    drops what a lower layer did before the window to an upper one.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.traced_bptt().window
+        'call'
+    """
+    return Rule(name="traced_bptt", weight=Full(), input="window", window="call")
+
+
+def eprop(*, kappa: float | None = None, signal: Signal | None = None) -> Rule:
+    r"""Trace each weight's effect on its own unit, filtered as the readout will.
+
+    .. math:: E_t = A_t E_{t-1} + B_t \otimes x_t, \quad e_t = D_t E_{t-1} + \psi_t \otimes x_t, \quad
+        \bar e_t = \kappa \bar e_{t-1} + e_t, \quad \Delta W = \sum_t L_t \bar e_t
+
+    Exact for a layer that feeds a leaky readout directly. Drops the paths through recurrent spikes and, in depth,
+    through the upper layers' memory.
+
+    Source: G. Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020),
+    https://doi.org/10.1038/s41467-020-17236-y.
+
+    Args:
+        kappa: decay of the output filter per step; None takes that of the leaky readout which follows a layer directly,
+            and 0 elsewhere.
+        signal: the way back through the synapse; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.eprop(kappa=0.9).kappa
+        0.9
+    """
+    return Rule(
+        name="eprop", weight=Full(), input="psi", window="step", signal=signal or Symmetric(), kappa=kappa
+    )
+
+
+def drtrl(*, input: Literal["psi", "gain"] = "psi", signal: Signal | None = None) -> Rule:  # noqa: A002
+    r"""Trace each weight's effect on its own unit: real-time recurrent learning with a diagonal Jacobian.
+
+    .. math:: E_t = A_t E_{t-1} + B_t \otimes x_t, \qquad \Delta W = \sum_t L_t\,(D_t E_{t-1} + \psi_t \otimes x_t)
+
+    Exact within a layer, for every neuron. Drops dense recurrence and, in depth, the upper layers' memory.
+
+    Source: R. Williams, D. Zipser, "A learning algorithm for continually running fully recurrent neural networks"
+    (1989), https://doi.org/10.1162/neco.1989.1.2.270; N. Zucchet et al., "Online learning of long-range dependencies"
+    (2023), https://arxiv.org/abs/2305.15947.
+
+    Args:
+        input: what is sent below: `psi`, the surrogate alone, or `gain`, the sensitivity to a constant current.
+        signal: the way back through the synapse; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.drtrl(input="gain").input
+        'gain'
+    """
+    return Rule(name="drtrl", weight=Full(), input=input, window="step", signal=signal or Symmetric())
+
+
+def trace(*, decay: float | None = None, buckets: int = 4, signal: Signal | None = None) -> Rule:
+    r"""Average each layer's input and its sensitivity, and credit their product: the default.
+
+    .. math:: \bar x_t = \frac{1-a}{1-a^n} \sum_k a^{t-k} x_k, \quad
+        \bar h_t = \frac{1-q}{1-q^n} \sum_k q^{t-k} g_k, \quad \Delta W = (\bar h_t \odot L_t) \otimes \bar x_t
+
+    `g` is the traced sensitivity of the output to a constant current. A cotangent on a layer's output is read as one on
+    its running mean. One backward per loss event, any number of steps before it. Exact for constant input; biases and
+    neuron parameters are exact for any input. Drops the covariance in time of input and sensitivity.
+
+    Args:
+        decay: `q` per step; None takes the decay of the readout that follows in the network.
+        buckets: number of decays with which inputs are averaged where units have decays of their own.
+        signal: the way back through the synapse; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.trace().weight
+        Factor(uniform=False, decay=None, buckets=4)
+    """
+    weight = Factor(decay=decay, buckets=buckets)
+    return Rule(name="trace", weight=weight, input="trace", window="step", signal=signal or Symmetric())
+
+
+def rate(*, signal: Signal | None = None) -> Rule:
+    r"""Credit the firing rates over a whole sequence: `trace` with uniform averages.
+
+    .. math:: \Delta W = \Big(\bar h \odot \sum_t L_t\Big) \otimes \bar x
+
+    Exact for constant input and one scan of the whole sequence.
+
+    Source: Q. Meng et al., "Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike
+    Representation" (2022), https://arxiv.org/abs/2205.00459.
+
+    Args:
+        signal: the way back through the synapse; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.rate().window
+        'sequence'
+    """
+    return Rule(
+        name="rate", weight=Factor(uniform=True), input="trace", window="sequence", signal=signal or Symmetric()
+    )
+
+
+PRESETS: dict[str, Callable[..., Rule]] = {
+    f.__name__: f for f in (trace, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt)
+}
+"""Presets by name."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Tell what a rule is exact for, what it drops and what it keeps in memory.
+
+    Args:
+        exact: conditions under which its gradient is that of BPTT.
+        drops: what it leaves out elsewhere.
+        memory: numbers kept per layer, in the sizes T (steps), B (batch), S (states), I (inputs) and O (units).
+    """
+
+    exact: str
+    drops: str
+    memory: str
+
+
+FACTS: dict[str, Facts] = {
+    "bptt": Facts("always", "nothing", "T·B·(I + S·O)"),
+    "tbptt": Facts("one window from a reset", "everything before the window", "window·B·(I + S·O)"),
+    "sltt": Facts("neurons without memory", "all credit through time", "B·(I + S·O)"),
+    "ottt": Facts("one layer, shared decays, soft detached reset", "memory of upper layers", "B·S·I"),
+    "traced_bptt": Facts(
+        "one layer; any depth from a reset", "lower layers before the window", "window·B·(I + S·O) + trace"
+    ),
+    "eprop": Facts(
+        "a layer that feeds a leaky readout", "recurrent spikes' paths, memory of upper layers", "B·(S + 1)·I·O"
+    ),
+    "drtrl": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers", "B·S·I·O"),
+    "trace": Facts("constant input; biases and neuron parameters always", "input-sensitivity covariance", "B·(I + O)"),
+    "rate": Facts("constant input, one scan of the sequence", "input-sensitivity covariance", "B·(I + O)"),
+}
+"""What each preset is exact for; `docs/theory` has the derivations."""

@@ -1,0 +1,61 @@
+"""Learning signals: through the synapse's own transpose, or through a fixed random one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Signal(ABC):
+    """Say through which matrix a layer sends credit to the layer below."""
+
+    @abstractmethod
+    def feedback(self, weight: Tensor) -> Tensor | None:
+        """Return a fixed feedback matrix in the weight's shape, or None for the weight itself."""
+
+
+@dataclass(frozen=True)
+class Symmetric(Signal):
+    """Send credit through the synapse's own weights.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.eprop(signal=tt.signals.Symmetric()).signal
+        Symmetric()
+    """
+
+    def feedback(self, weight: Tensor) -> None:
+        """Return None: the weights themselves are used."""
+
+
+@dataclass(frozen=True)
+class Random(Signal):
+    r"""Send credit through a fixed random matrix, drawn once with torch's generator.
+
+    .. math:: B_{ij} \sim \mathcal N(0, 1 / n_\mathrm{in})
+
+    The matrix is the layer's parameter `feedback`, without gradient: it is in `state_dict`, may be set, and moves
+    with the layer.
+
+    Source: T. Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning"
+    (2016), https://doi.org/10.1038/ncomms13276.
+
+    Args:
+        scale: factor on the standard deviation.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> layer = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=tt.rules.eprop(signal=tt.signals.Random()))
+        >>> layer.feedback.shape
+        torch.Size([2, 3])
+    """
+
+    scale: float = 1.0
+
+    def feedback(self, weight: Tensor) -> Tensor:
+        """Return the matrix, of the shape, dtype and device of the weight."""
+        return torch.randn_like(weight) * (self.scale / weight[0].numel() ** 0.5)

@@ -1,0 +1,211 @@
+"""Reset, save, restore and steer the layers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.layer import Layer
+from tracetorch.memory import Memory
+from tracetorch.neurons import Neuron, Readout
+from tracetorch.rules import Rule
+from tracetorch.rules.resolve import resolve
+
+
+def layers(net: nn.Module) -> dict[str, Layer]:
+    """Return the layers of a network by module name, in the order of registration.
+
+    Args:
+        net: any module.
+
+    Returns:
+        The layers.
+
+    Raises:
+        ValueError: if one layer stands twice in an `nn.Sequential`.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> list(tt.layers(torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))))
+        ['0']
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Sequential):
+            inside = [m for m in module if isinstance(m, Layer)]
+            if len({id(m) for m in inside}) != len(inside):
+                raise ValueError(
+                    f"one layer stands twice in {name or 'the network'}: it has one state and would run twice in a step; "
+                    f"use layer.tied() for a second layer with the same parameters"
+                )
+    return {name: m for name, m in net.named_modules() if isinstance(m, Layer)}
+
+
+def link(net: nn.Module) -> dict[str, Layer]:
+    """Tell each layer what follows it, in the order of registration, and return the layers by name."""
+    found = layers(net)
+    ordered = list(found.values())
+    readout: Neuron | None = None
+    follower: Neuron | None = None
+    if len(ordered) > 1:
+        for layer in reversed(ordered):
+            layer.set_following(follower, readout)
+            follower = layer.neuron
+            if isinstance(follower, Readout):
+                readout = follower
+    return found
+
+
+def reset(net: nn.Module, mask: Tensor | None = None) -> None:
+    """Begin a new sequence.
+
+    Args:
+        net: any module with layers in it.
+        mask: `[B]`, true for the rows that begin anew; all rows, of any batch size, by default. The rows are reset at
+            the next forward, so this is safe between forward and backward.
+
+    Raises:
+        ValueError: if the mask is not of shape `[B]`, or its size is not the state's.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LIF(half_life=3)))
+        >>> _ = net(torch.ones(2, 2))
+        >>> tt.reset(net, torch.tensor([True, False]))
+        >>> tt.reset(net)
+    """
+    found = link(net)
+    if mask is None:
+        for layer in found.values():
+            layer.memory, layer.spikes = None, None
+        return
+    if mask.dim() != 1:
+        raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
+    for name, layer in found.items():
+        if layer.memory is not None and layer.memory.batch != mask.shape[0]:
+            raise ValueError(f"mask has {mask.shape[0]} rows, the state of layer {name!r} {layer.memory.batch}")
+    for layer in found.values():
+        memory = layer.memory
+        if memory is not None:
+            keep = (~mask.to(device=memory.s[0].device, dtype=torch.bool)).to(memory.steps.dtype)
+            memory.keep = keep if memory.keep is None else memory.keep * keep
+
+
+def get_state(net: nn.Module) -> dict[str, Tensor]:
+    """Return everything the layers carry as a flat dictionary of tensors.
+
+    With the weights, the optimizer's state and the random generators' it resumes a stream bit for bit.
+
+    Args:
+        net: any module with layers in it.
+
+    Returns:
+        Copies of the tensors by name; a layer without a state has none.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
+        >>> _ = net(torch.ones(1, 2))
+        >>> "0/s.0" in tt.get_state(net)
+        True
+    """
+    flat: dict[str, Tensor] = {}
+    for name, layer in link(net).items():
+        if layer.memory is not None:
+            flat |= {f"{name}/{key}": value for key, value in layer.memory.tensors().items()}
+    return flat
+
+
+def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the layers what `get_state` returned.
+
+    Args:
+        net: a network of the same structure and rules.
+        state: the dictionary.
+
+    Raises:
+        KeyError: if it names a layer that the network does not have.
+        ValueError: if it does not fit a layer's neuron.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
+        >>> _ = net(torch.ones(1, 2))
+        >>> saved = tt.get_state(net)
+        >>> tt.reset(net)
+        >>> tt.set_state(net, saved)
+    """
+    found = link(net)
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        name, _, rest = key.partition("/")
+        if name not in found:
+            raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
+        parts.setdefault(name, {})[rest] = value
+    made: dict[str, Memory | None] = dict.fromkeys(found)
+    for name, flat in parts.items():
+        layer = found[name]
+        wanted = len(layer.neuron.state) + len(layer.neuron.counters)
+        given = sum(k.startswith("s.") for k in flat)
+        if given != wanted:
+            raise ValueError(f"layer {name!r} has {wanted} state variables, the state gives {given}")
+        unit = tuple(flat["s.0"].shape[1:])
+        plan = resolve(layer.rule, layer.neuron, unit, layer.follower)
+        made[name] = Memory.from_tensors(plan, layer.neuron.state, flat)
+    for name, memory in made.items():
+        found[name].memory = memory
+
+
+def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
+    """Give all layers a rule, or each named layer its own.
+
+    Args:
+        net: any module with layers in it.
+        rule: a rule for all, or rules by module name; a name stands for all layers under it.
+
+    Raises:
+        KeyError: if a name has no layer under it.
+        ValueError: if the network has no layers.
+        TypeError: if a value is no rule.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
+        >>> tt.set_rule(net, tt.rules.ottt())
+        >>> tt.set_rule(net, {"0": tt.rules.drtrl()})
+    """
+    found = link(net)
+    if not found:
+        raise ValueError(f"{type(net).__name__} has no tt.Layer in it")
+    table = {"": rule} if isinstance(rule, Rule) else rule
+    if not isinstance(table, Mapping):
+        raise TypeError(f"rule must be a tt.Rule or rules by module name, got {rule!r}")
+    chosen: dict[str, Rule] = {}
+    for name, one in table.items():
+        under = [n for n in found if not name or n == name or n.startswith(f"{name}.")]
+        if not under:
+            raise KeyError(f"no layer is named {name!r}; the network has {sorted(found)}")
+        if not isinstance(one, Rule):
+            raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {one!r}")
+        chosen.update(dict.fromkeys(under, one))
+    for name, one in chosen.items():
+        found[name].set_rule(one)
+
+
+def check_finite(net: nn.Module, on: bool) -> None:
+    """Switch the check for NaN and infinity in inputs and in gradients that reach a layer.
+
+    The check is on for tensors on a CPU and off elsewhere, where it makes the device wait, until this is called.
+
+    Args:
+        net: any module with layers in it.
+        on: whether to check.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
+        >>> tt.check_finite(net, False)
+    """
+    for layer in layers(net).values():
+        layer.finite = bool(on)
