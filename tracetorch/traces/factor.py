@@ -172,6 +172,7 @@ class _Factor(torch.autograd.Function):
         averages: Averages = ctx.averages
         window = call.window
         require_finite(call.finite, z_bar)
+        z_bar = z_bar.to(window.record.drive.dtype)
         x, way_back = ctx.saved_tensors
         if window.plan.sequence:
             averages = _final(averages)

@@ -60,6 +60,7 @@ class _Instant(torch.autograd.Function):
         call: Call = ctx.call
         window = call.window
         require_finite(call.finite, z_bar)
+        z_bar = z_bar.to(window.record.drive.dtype)
         x, way_back = ctx.saved_tensors
         x_bar = None
         if ctx.needs_input_grad[2]:
@@ -139,7 +140,9 @@ def send_below(call: Call, z_bar: Tensor, x: Tensor, way_back: Tensor) -> Tensor
     lead = 1 if call.last else 2
     synapse = window.afferents[0].synapse
     flat = synapse.input_grad(
-        scaled.reshape(-1, *window.unit), x.reshape(-1, *x.shape[lead:]), way_back if way_back.numel() else None
+        scaled.reshape(-1, *window.unit),
+        x.reshape(-1, *x.shape[lead:]).to(scaled.dtype),
+        way_back.to(scaled.dtype) if way_back.numel() else None,
     )
     return flat.reshape(x.shape)
 
