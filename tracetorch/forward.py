@@ -134,6 +134,7 @@ def _commit(layer: Layer, memory: Memory, rolled: Rolled) -> None:
     steps = memory.steps if memory.keep is None else memory.steps * memory.keep.to(memory.steps.dtype)
     memory.steps = steps + rolled.z.shape[0]
     memory.keep = None
+    layer.memory = memory
 
 
 def _biases(layer: Layer) -> dict[str, Tensor]:
@@ -223,7 +224,7 @@ def _credit_pass(
         whole = _attached(layer, memory, window, base, parameters)
         carry, counted = (whole[:rows], whole[rows]) if window.counted else (whole, None)
     gain = record_gain(window, memory)
-    last = event is not None and not window.counted
+    last = event is not None and not layer.counted
     x = event if event is not None and last else xs
     call = Call(
         window=window,

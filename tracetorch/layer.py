@@ -201,9 +201,7 @@ class Layer(nn.Module):
         plan = resolve(self.rule, self.neuron, tuple(like.shape[1:]), self._follower[0])
         zeros = self.neuron.zeros(like)
         z = torch.zeros_like(like) if self.recurrent is not None else None
-        memory = Memory(plan, zeros, z, like.new_zeros(like.shape[0]), names=self.neuron.state)
-        self.memory = memory
-        return memory
+        return Memory(plan, zeros, z, like.new_zeros(like.shape[0]), names=self.neuron.state)
 
     def open(self) -> None:
         """Begin an open window: the calls until `close` share one graph."""

@@ -27,7 +27,10 @@ class Surrogate(ABC):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return `1` where `x > 0` and `0` elsewhere, in the dtype of `x`."""
-        return _Spike.apply(x, self)
+        if not torch.is_grad_enabled():
+            return (x > 0).to(x.dtype)
+        z: Tensor = _Spike.apply(x, self)
+        return z
 
 
 class _Spike(torch.autograd.Function):
