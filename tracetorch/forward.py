@@ -155,9 +155,7 @@ def _window(layer: Layer, memory: Memory, record: Record, *, xs: Tensor, z_befor
     inputs = [xs.detach().to(drive.dtype)]
     if z_before is not None:
         inputs.append(z_before.detach())
-    afferents = [
-        Afferent(s, x, t) for s, x, t in zip(layer.synapses, inputs, _traced(layer), strict=True)
-    ]
+    afferents = [Afferent(s, x, t) for s, x, t in zip(layer.synapses, inputs, _traced(layer), strict=True)]
     unit = tuple(drive.shape[2:])
     numbers = values(memory.plan, layer.rule, record.neuron, unit, readout=layer.readout, like=drive)
     return Window(
@@ -204,7 +202,14 @@ def _parameters(layer: Layer, biases: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _credit_pass(
-    layer: Layer, memory: Memory, rolled: Rolled, record: Record, *, xs: Tensor, event: Tensor | None, z: Tensor
+    layer: Layer,
+    memory: Memory,
+    rolled: Rolled,
+    record: Record,
+    *,
+    xs: Tensor,
+    event: Tensor | None,
+    z: Tensor,
 ) -> tuple[Tensor, Tensor]:
     plan = memory.plan
     biases = _biases(layer)

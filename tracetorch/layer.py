@@ -18,13 +18,18 @@ from tracetorch.synapses import Synapse, synapse_of
 from tracetorch.traces.window import join
 
 
+def _finite(x: Tensor) -> bool:
+    """Tell whether all values are finite: by their sum, and one by one where the sum overflows."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
+
 class Layer(nn.Module):
     r"""Join a synapse and a neuron into a layer that learns online, by a rule.
 
     .. math:: I_t = \mathrm{synapse}(x_t) + R z_{t-1}, \qquad (s_t, z_t) = \mathrm{step}(s_{t-1}, I_t)
 
-    Calling it advances one time step: `[B, *in] -> [B, *unit]`. Its state and traces are plain tensors, allocated at the
-    first call after `tt.reset`; they follow the layer to another device and are not in `state_dict`.
+    Calling it advances one time step: `[B, *in] -> [B, *unit]`. Its state and traces are plain tensors, allocated at
+    the first call after `tt.reset`; they follow the layer to another device and are not in `state_dict`.
 
     Args:
         synapse: `nn.Linear`, `nn.Conv1d`, `nn.Conv2d` or `tt.LinearInWeights(module)`.
@@ -43,7 +48,12 @@ class Layer(nn.Module):
     """
 
     def __init__(
-        self, synapse: nn.Module, neuron: Neuron, *, recurrent: nn.Module | None = None, rule: Rule | None = None
+        self,
+        synapse: nn.Module,
+        neuron: Neuron,
+        *,
+        recurrent: nn.Module | None = None,
+        rule: Rule | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(neuron, Neuron):
@@ -120,8 +130,8 @@ class Layer(nn.Module):
             The output, `[B, *unit]`.
 
         Raises:
-            ValueError: if the shape, the batch size or the device does not fit, or the input is not finite; the layer is
-                then as it was before.
+            ValueError: if the shape, the batch size or the device does not fit, or the input is not finite; the layer
+                is then as it was before.
         """
         x = self.accepted(x)
         return run(self, x.unsqueeze(0), event=x)[1]
@@ -146,9 +156,8 @@ class Layer(nn.Module):
             raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(x.shape)}")
         if x.device != weight.device:
             raise ValueError(f"the input is on {x.device}, the layer on {weight.device}; move one with .to(device)")
-        if not x.is_floating_point():
-            x = x.to(weight.dtype)
-        elif x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        mixed = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        if x.dtype != weight.dtype and not mixed:
             x = x.to(weight.dtype)
         step = x[0] if window else x
         self.synapses[0].check(step)
@@ -157,12 +166,11 @@ class Layer(nn.Module):
             raise ValueError(
                 f"the batch has {step.shape[0]} rows, the state {memory.batch}; call tt.reset(net) before a new sequence"
             )
-        if self.checks_finite(x) and not bool(torch.isfinite(x.detach().sum())):
-            if not bool(torch.isfinite(x.detach()).all()):
-                raise ValueError(
-                    "the input has NaN or infinity in it; the layer is as it was before. Clean the input, or turn the "
-                    "check off with tt.check_finite(net, False)"
-                )
+        if self.checks_finite(x) and not _finite(x.detach()):
+            raise ValueError(
+                "the input has NaN or infinity in it; the layer is as it was before. Clean the input, or turn the "
+                "check off with tt.check_finite(net, False)"
+            )
         return x
 
     def checks_finite(self, x: Tensor) -> bool:
@@ -186,7 +194,11 @@ class Layer(nn.Module):
         if self.feedback is not None:
             return self.feedback
         weights = self.synapses[0].weights()
-        return weights[0].detach() if isinstance(self.synapse, nn.Linear | nn.Conv1d | nn.Conv2d) else weights[0].new_empty(0)
+        return (
+            weights[0].detach()
+            if isinstance(self.synapse, nn.Linear | nn.Conv1d | nn.Conv2d)
+            else weights[0].new_empty(0)
+        )
 
     def remember(self, current: Tensor) -> Memory:
         """Return the layer's memory, made anew for currents `[T, B, *unit]` after a reset."""
@@ -237,7 +249,7 @@ class Layer(nn.Module):
         return other
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         if self.memory is not None:
             self.memory = self.memory.moved(fn)
         return self

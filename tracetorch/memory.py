@@ -58,7 +58,11 @@ class Memory:
         """Return the traces after the pending window, leaving everything as it is."""
         if self.pending is None:
             return self.traces
-        copy = None if self.traces is None else Traces.from_tensors({k: v.clone() for k, v in self.traces.tensors().items()})
+        copy = (
+            None
+            if self.traces is None
+            else Traces.from_tensors({k: v.clone() for k, v in self.traces.tensors().items()})
+        )
         return advance(copy, self.pending)
 
     def forget(self) -> None:
@@ -120,6 +124,3 @@ class Open:
     carry: Tensor | None = None
     count: Tensor | None = None
     windows: list[Window] = field(default_factory=list)
-
-
-

@@ -47,7 +47,8 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
     Example:
         >>> import torch, tracetorch as tt
         >>> net = torch.nn.Sequential(
-        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=5)), tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=5))
+        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=5)),
+        ...     tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=5)),
         ... )
         >>> tt.scan(net, torch.ones(10, 4, 3)).shape
         torch.Size([10, 4, 2])

@@ -36,7 +36,7 @@ def layers(net: nn.Module) -> dict[str, Layer]:
             inside = [m for m in module if isinstance(m, Layer)]
             if len({id(m) for m in inside}) != len(inside):
                 raise ValueError(
-                    f"one layer stands twice in {name or 'the network'}: it has one state and would run twice in a step; "
+                    f"one layer stands twice in {name or 'the network'}: it has one state and would run twice; "
                     f"use layer.tied() for a second layer with the same parameters"
                 )
     return {name: m for name, m in net.named_modules() if isinstance(m, Layer)}

@@ -27,7 +27,10 @@ def test_presets_are_frozen_values() -> None:
         ({"weight": Full(), "input": "psi", "window": "call"}, "instantaneous"),
         ({"weight": Factor(), "input": "psi", "window": "step"}, "goes with input='trace'"),
         ({"weight": Pre(), "input": "trace", "window": "step"}, "goes with input='trace'"),
-        ({"weight": Full(), "input": "window", "window": "call", "signal": tt.signals.Random()}, "autograd's"),
+        (
+            {"weight": Full(), "input": "window", "window": "call", "signal": tt.signals.Random()},
+            "autograd's",
+        ),
         ({"weight": NoTrace(), "input": "psi", "window": "step", "kappa": 0.9}, "filters an eligibility"),
         ({"weight": Full(), "input": "psi", "window": "step", "kappa": 1.5}, "decay per step"),
         ({"weight": Factor(), "input": "trace", "window": "sequence"}, "uniform=True"),
@@ -80,7 +83,10 @@ def test_random_feedback_is_a_parameter_without_gradient() -> None:
 
 
 def test_random_feedback_is_the_way_back() -> None:
-    below, above = tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4)), tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6))
+    below, above = (
+        tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4)),
+        tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6)),
+    )
     model = nn.Sequential(below, above)
     tt.set_rule(model, tt.rules.ottt(signal=tt.signals.Random()))
     xs = torch.rand(9, 3, 5) * 2

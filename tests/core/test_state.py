@@ -162,9 +162,9 @@ def test_rules_by_name() -> None:
     model = net()
     tt.set_rule(model, {"0": tt.rules.drtrl(), "1": tt.rules.ottt()})
     assert model[0].rule.name == "drtrl" and model[1].rule.name == "ottt"
-    with pytest.raises(KeyError, match="no layer is named 'x'"):
+    with pytest.raises(KeyError, match=r"no layer is named 'x'"):
         tt.set_rule(model, {"x": tt.rules.trace()})
-    with pytest.raises(TypeError, match="tt.Rule"):
+    with pytest.raises(TypeError, match=r"tt\.Rule"):
         tt.set_rule(model, {"0": "trace"})
-    with pytest.raises(ValueError, match="no tt.Layer"):
+    with pytest.raises(ValueError, match=r"no tt\.Layer"):
         tt.set_rule(nn.Linear(2, 2), tt.rules.trace())

@@ -57,9 +57,7 @@ class Neuron(nn.Module):
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
 
-    def __init__(
-        self, *, threshold: Value = 1.0, surrogate: Surrogate | None = None, **decay: Unpack[Decay]
-    ) -> None:
+    def __init__(self, *, threshold: Value = 1.0, surrogate: Surrogate | None = None, **decay: Unpack[Decay]) -> None:
         super().__init__()
         set_positive(self, "threshold", threshold)
         self.surrogate = ATan() if surrogate is None else surrogate

@@ -54,7 +54,7 @@ def bind(module: M, values: Mapping[str, Tensor]) -> M:
     if not values and not constrained:
         return module
     kind = type(module).__mro__[1] if constrained else type(module)
-    view: M = kind.__new__(kind)
+    view: M = object.__new__(kind)
     view.__dict__.update(module.__dict__)
     modules = {name: child for name, child in module._modules.items() if name != "parametrizations"}
     children: dict[str, dict[str, Tensor]] = {}

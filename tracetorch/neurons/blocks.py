@@ -38,9 +38,7 @@ class Blocks:
     Q: Mapping[str, Entry] = field(default_factory=dict)
 
 
-def generic_blocks(
-    neuron: Neuron, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]
-) -> Blocks:
+def generic_blocks(neuron: Neuron, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
     """Take the Jacobian blocks of a neuron's step by S + 1 pulls of `torch.func.vjp`.
 
     Because the step is element-wise, one pull with a cotangent of ones gives a whole row of blocks for every
@@ -70,7 +68,7 @@ def generic_blocks(
 
     states = tuple(x.detach().expand(current.shape) for x in s[:size])
     with torch.enable_grad():
-        outputs, pull = torch.func.vjp(step, states, current.detach(), values)
+        outputs, pull, *_ = torch.func.vjp(step, states, current.detach(), values)
     rows = []
     for i in range(size + 1):
         pulled = pull(

@@ -36,6 +36,7 @@ class LI(Readout):
     """
 
     state = ("v",)
+    beta: Tensor
 
     def __init__(self, *, normalized: bool = False, **decay: Unpack[Decay]) -> None:
         torch.nn.Module.__init__(self)
@@ -49,7 +50,7 @@ class LI(Readout):
 
     def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
         """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
-        beta = params["beta"] if "beta" in params else self.beta
+        beta = params.get("beta", self.beta)
         gain: Entry = 1 - beta if self.normalized else torch.ones_like(beta)
         slope = {"beta": s[0] - current if self.normalized else s[0]} if "beta" in params else {}
         return Blocks([[beta]], [gain], [beta], gain, {n: [x] for n, x in slope.items()}, dict(slope))

@@ -124,6 +124,3 @@ class IF(LIF):
 def _resets_nothing(reset: Reset) -> bool:
     one = torch.ones(1)
     return reset.slopes(one, one, one)[1] is None
-
-
-

@@ -33,8 +33,8 @@ class Slopes:
     """
 
     psi: Tensor
-    leak: Entry
-    gain: Entry
+    leak: Tensor
+    gain: Tensor
     carry: Tensor
     spike: Entry
     beta_v: Entry
@@ -100,7 +100,13 @@ class Spiking(Neuron):
         return ((s.r - 1).clamp(min=0) + self.refractory * z.detach(),)
 
     def slopes(
-        self, s: tuple[Tensor, ...], v: Tensor, drive: Tensor, *, distance: Tensor, params: Mapping[str, Tensor]
+        self,
+        s: tuple[Tensor, ...],
+        v: Tensor,
+        drive: Tensor,
+        *,
+        distance: Tensor,
+        params: Mapping[str, Tensor],
     ) -> Slopes:
         """Return the derivatives of one membrane step.
 

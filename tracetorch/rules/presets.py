@@ -146,9 +146,7 @@ def eprop(*, kappa: float | None = None, signal: Signal | None = None) -> Rule:
         >>> tt.rules.eprop(kappa=0.9).kappa
         0.9
     """
-    return Rule(
-        name="eprop", weight=Full(), input="psi", window="step", signal=signal or Symmetric(), kappa=kappa
-    )
+    return Rule(name="eprop", weight=Full(), input="psi", window="step", signal=signal or Symmetric(), kappa=kappa)
 
 
 def drtrl(*, input: Literal["psi", "gain"] = "psi", signal: Signal | None = None) -> Rule:  # noqa: A002
@@ -226,7 +224,11 @@ def rate(*, signal: Signal | None = None) -> Rule:
         'sequence'
     """
     return Rule(
-        name="rate", weight=Factor(uniform=True), input="trace", window="sequence", signal=signal or Symmetric()
+        name="rate",
+        weight=Factor(uniform=True),
+        input="trace",
+        window="sequence",
+        signal=signal or Symmetric(),
     )
 
 
@@ -260,7 +262,9 @@ FACTS: dict[str, Facts] = {
         "one layer; any depth from a reset", "lower layers before the window", "window·B·(I + S·O) + trace"
     ),
     "eprop": Facts(
-        "a layer that feeds a leaky readout", "recurrent spikes' paths, memory of upper layers", "B·(S + 1)·I·O"
+        "a layer that feeds a leaky readout",
+        "recurrent spikes' paths, memory of upper layers",
+        "B·(S + 1)·I·O",
     ),
     "drtrl": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers", "B·S·I·O"),
     "trace": Facts("constant input; biases and neuron parameters always", "input-sensitivity covariance", "B·(I + O)"),

@@ -36,7 +36,12 @@ def resolve(rule: Rule, neuron: Neuron, unit: tuple[int, ...], follower: Neuron 
     readout = isinstance(neuron, Readout)
     if isinstance(weight, Factor) and not readout:
         return Plan(
-            "factor", "trace", sequence=rule.window == "sequence", uniform=weight.uniform, buckets=weight.buckets, filtered=True
+            "factor",
+            "trace",
+            sequence=rule.window == "sequence",
+            uniform=weight.uniform,
+            buckets=weight.buckets,
+            filtered=True,
         )
     credit = "gain" if isinstance(weight, Factor) else rule.input
     filtered = _filtered(rule, neuron, follower)
@@ -72,7 +77,7 @@ def _filtered(rule: Rule, neuron: Neuron, follower: Neuron | None) -> bool:
     if decay is None or decay.numel() > 1:
         raise ValueError(
             f"rule {rule.name!r} filters a layer's eligibility with its readout's one decay, but the readout "
-            f"{type(follower).__name__} has {0 if decay is None else decay.numel()}; give the readout one shared decay, "
+            f"{type(follower).__name__} has {0 if decay is None else decay.numel()}; give the readout one decay, "
             f"tell the rule kappa=..., or take tt.rules.drtrl()"
         )
     return True

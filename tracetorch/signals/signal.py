@@ -58,4 +58,5 @@ class Random(Signal):
 
     def feedback(self, weight: Tensor) -> Tensor:
         """Return the matrix, of the shape, dtype and device of the weight."""
-        return torch.randn_like(weight) * (self.scale / weight[0].numel() ** 0.5)
+        spread = self.scale / weight[0].numel() ** 0.5
+        return torch.randn_like(weight).mul(spread)

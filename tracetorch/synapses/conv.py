@@ -52,7 +52,7 @@ class ConvSynapse(Synapse):
         """Raise ValueError where the channels or the number of dimensions do not fit."""
         rank = len(self.module.kernel_size) + 2
         if x.dim() != rank or x.shape[1] != self.module.in_channels:
-            spatial = ", ".join("height width".split() if rank == 4 else ["length"])
+            spatial = "height, width" if rank == 4 else "length"
             raise ValueError(
                 f"this layer takes inputs [batch, {self.module.in_channels}, {spatial}] per time step, "
                 f"got {list(x.shape)}; give one step at a time, or a whole sequence [time, batch, ...] to tt.scan"
@@ -60,7 +60,7 @@ class ConvSynapse(Synapse):
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, out, *positions]`."""
-        out: Tensor = self.module._conv_forward(x, self.module.weight, self.module.bias)  # type: ignore[arg-type]
+        out: Tensor = self.module._conv_forward(x, self.module.weight, self.module.bias)
         return out
 
     def features(self, x: Tensor) -> Tensor:
@@ -84,12 +84,11 @@ class ConvSynapse(Synapse):
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the features unfolded, `[N, groups, positions, in / groups * kernel]`."""
-        stride, padding, dilation = self._geometry
-        kernel = list(self.module.kernel_size)
-        if len(kernel) == 1:
+        geometry: tuple[list[int], ...] = (list(self.module.kernel_size), *self._geometry)
+        if len(geometry[0]) == 1:
             features = features.unsqueeze(2)
-            kernel, stride, dilation = [1, *kernel], [1, *stride], [1, *dilation]
-            padding = [0, *padding]
+            geometry = tuple([first, *rest] for first, rest in zip((1, 1, 0, 1), geometry, strict=True))
+        kernel, stride, padding, dilation = (tuple(g) for g in geometry)
         columns = nn.functional.unfold(features, kernel, dilation, padding, stride)
         return columns.reshape(columns.shape[0], self.module.groups, -1, columns.shape[-1]).transpose(2, 3)
 

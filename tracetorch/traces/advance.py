@@ -108,14 +108,11 @@ def _parameter(
     if rows is None:
         return []
     blocks, size = window.blocks, len(window.blocks.B)
-    inside = combine(
-        blocks.Q[name], blocks.P[name], rows.z_bar, rows.pulled.states, rank=window.rank, rows=True
-    )
-    like = rows.pulled.states[0] if rows.pulled.states[0] is not None else rows.z_bar
+    inside = combine(blocks.Q[name], blocks.P[name], rows.z_bar, rows.pulled.states, rank=window.rank, rows=True)
+    shape = (window.batch, *window.unit)
     out = []
     for row in range(size + len(decays)):
-        shape = (window.batch, *window.unit)
-        total = like.new_zeros(shape) if inside is None or like is None else inside[:, row].sum(0).expand(shape)  # type: ignore[union-attr]
+        total = window.record.drive.new_zeros(shape) if inside is None else inside[:, row].sum(0).expand(shape)
         if held:
             for state in range(size):
                 factor = _start(rows, state, row, window)

@@ -27,9 +27,7 @@ class Pulled:
     start: Sequence[Entry]
 
 
-def pull(
-    blocks: Blocks, z_bar: Entry, s_bar: Sequence[Entry], steps: int, *, rank: int, rows: bool = False
-) -> Pulled:
+def pull(blocks: Blocks, z_bar: Entry, s_bar: Sequence[Entry], steps: int, *, rank: int, rows: bool = False) -> Pulled:
     r"""Pull cotangents back through a window.
 
     .. math:: q_t = \psi_t \bar z_t + B_t \cdot \lambda_t
@@ -50,7 +48,13 @@ def pull(
 
 
 def combine(
-    direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Sequence[Entry], *, rank: int, rows: bool = False
+    direct: Entry,
+    through: Sequence[Entry],
+    z_bar: Entry,
+    states: Sequence[Entry],
+    *,
+    rank: int,
+    rows: bool = False,
 ) -> Entry:
     """Return `direct * z_bar + sum_i through[i] * states[i]`: what reaches one thing that outputs and states depend on.
 

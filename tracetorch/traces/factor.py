@@ -80,9 +80,7 @@ def buckets_of(decays: Tensor, unit: tuple[int, ...], count: int) -> Tensor:
     return (rank * count // flat.numel()).clamp(max=count - 1).reshape(unit)
 
 
-def average(
-    sums: Sums | None, gain: Tensor, window: Window, *, last: bool
-) -> tuple[Averages, Sums]:
+def average(sums: Sums | None, gain: Tensor, window: Window, *, last: bool) -> tuple[Averages, Sums]:
     """Carry the sums over a window and give the averages at its events.
 
     Args:
@@ -212,7 +210,12 @@ def _weights(window: Window, averages: Averages, signal: Tensor) -> list[Tensor 
 
 
 def _neuron(
-    call: Call, averages: Averages, events: Tensor, carry: Tensor, grads: list[Tensor | None], likes: list[Tensor]
+    call: Call,
+    averages: Averages,
+    events: Tensor,
+    carry: Tensor,
+    grads: list[Tensor | None],
+    likes: list[Tensor],
 ) -> Tensor:
     """Append the gradients of biases and neuron parameters, and return the carried rows' cotangents."""
     window = call.window

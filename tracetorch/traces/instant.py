@@ -2,7 +2,8 @@ r"""Credit of a window in which what goes below is instantaneous: one node for a
 
 .. math::
     \tilde L_t &= L_t + \kappa \tilde L_{t+1}, & \lambda_{t-1} &= D_t \tilde L_t + \bar A^\top \lambda_t \\
-    q_t &= \psi_t \tilde L_t + \bar B \cdot \lambda_t, & \Delta W &= \sum_t q_t \otimes x_t + \langle \lambda_0, E_0 \rangle
+    q_t &= \psi_t \tilde L_t + \bar B \cdot \lambda_t, &
+    \Delta W &= \sum_t q_t \otimes x_t + \langle \lambda_0, E_0 \rangle
 
 and apart from it what is sent below, :math:`\mathrm{synapse}^\top (c_t \odot L_t)`, with the unfiltered signal.
 """

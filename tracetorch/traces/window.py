@@ -11,7 +11,6 @@ from torch import Tensor
 
 from tracetorch.neurons.base import Neuron
 from tracetorch.neurons.blocks import Blocks
-from tracetorch.ops.entries import Entry
 from tracetorch.synapses import Synapse
 from tracetorch.traces.plan import Plan, Values
 
@@ -180,7 +179,5 @@ def join(windows: Sequence[Window]) -> Window:
         before=tuple(torch.cat(rows) for rows in zip(*(w.record.before for w in windows), strict=True)),
         drive=torch.cat([w.record.drive for w in windows]),
     )
-    afferents = [
-        replace(a, x=torch.cat([w.afferents[i].x for w in windows])) for i, a in enumerate(first.afferents)
-    ]
+    afferents = [replace(a, x=torch.cat([w.afferents[i].x for w in windows])) for i, a in enumerate(first.afferents)]
     return replace(first, record=record, afferents=afferents, steps=sum(w.steps for w in windows))
