@@ -67,7 +67,7 @@ def test_eprop_wants_one_decay_of_its_readout() -> None:
         tt.Layer(nn.Linear(7, 2), tt.LI(half_life=torch.tensor([3.0, 6.0]))),
     )
     tt.set_rule(model, tt.rules.eprop())
-    with pytest.raises(ValueError, match="one shared decay"):
+    with pytest.raises(ValueError, match="one decay"):
         model(torch.ones(1, 5))
     tt.set_rule(model, tt.rules.eprop(kappa=0.8))
     tt.reset(model)
