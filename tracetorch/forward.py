@@ -286,7 +286,7 @@ def _count(layer: Layer, memory: Memory, rolled: Rolled, *, raw: Tensor | None, 
     count = graph + (spikes if raw is None else raw.sum(0))
     if opened is not None:
         opened.count = count
-    memory.count = past + spikes
+    memory.count = count if memory.plan.storage == "graph" else past + spikes
     steps = memory.steps if memory.keep is None else memory.steps * memory.keep.to(memory.steps.dtype)
     layer.spikes = (count, steps + rolled.z.shape[0], raw)
 

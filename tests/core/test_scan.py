@@ -1,0 +1,140 @@
+"""Scans of any container equal single steps, in values and gradients."""
+
+import pytest
+import torch
+from torch import nn
+
+import tracetorch as tt
+
+RULES = ["trace", "eprop", "drtrl", "ottt", "sltt"]
+
+
+def spiking(n_in: int, n_out: int) -> tt.Layer:
+    return tt.Layer(nn.Linear(n_in, n_out), tt.LIF(half_life=4))
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = spiking(6, 6), spiking(6, 6)
+
+    def forward(self, x):
+        return x + self.b(torch.relu(self.a(x)))
+
+
+def make(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    middle = {
+        "plain": [nn.Sequential(nn.ReLU(), nn.Linear(6, 6)), spiking(6, 6)],
+        "residual": [Residual()],
+        "batchnorm in training": [nn.BatchNorm1d(6), spiking(6, 6)],
+        "a softmax over the batch": [nn.Softmax(dim=0), spiking(6, 6)],
+        "a lambda": [Twice(), spiking(6, 6)],
+    }[kind]
+    return nn.Sequential(spiking(5, 6), *middle, tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5))).double()
+
+
+class Twice(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+KINDS = ["plain", "residual", "batchnorm in training", "a softmax over the batch", "a lambda"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scan_is_its_single_steps(kind, rule) -> None:
+    xs, ws = torch.rand(11, 4, 5).double() * 2, torch.randn(11, 4, 2).double()
+    results = []
+    for split in ([1] * 11, [11], [4, 1, 6]):
+        model = make(kind)
+        tt.set_rule(model, tt.rules.PRESETS[rule]())
+        outs, t = [], 0
+        for k in split:
+            y = model(xs[t]).unsqueeze(0) if split == [1] * 11 else tt.scan(model, xs[t : t + k])
+            (y * ws[t : t + k]).sum().backward()
+            outs.append(y.detach())
+            t += k
+        results.append([torch.cat(outs), *(p.grad for p in model.parameters())])
+    assert 0.02 < results[0][0].abs().mean()
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [*RULES, "traced_bptt", "tbptt", "bptt", "rate"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_output_alone_is_that_of_a_whole_scan(kind, rule) -> None:
+    xs = torch.rand(11, 4, 5).double() * 2
+    results = []
+    for out in ("last", "all"):
+        model = make(kind)
+        tt.set_rule(model, tt.rules.PRESETS[rule]())
+        y = tt.scan(model, xs, out=out)
+        y = y if out == "last" else y[-1]
+        y.square().sum().backward()
+        results.append([y.detach(), *(p.grad for p in model.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["traced_bptt", "tbptt", "bptt"])
+def test_an_open_window_is_a_layerwise_scan(rule) -> None:
+    class Container(nn.Module):
+        def __init__(self, inner) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x)
+
+    xs = torch.rand(12, 4, 5).double() * 2
+    results = []
+    for wrap in (False, True):
+        model = make("plain")
+        model = Container(model) if wrap else model
+        tt.set_rule(model, tt.rules.PRESETS[rule]())
+        losses = [tt.scan(model, part).square().sum() for part in (xs if rule == "bptt" else xs[:5], xs[5:])]
+        sum(losses).backward()
+        results.append([p.grad for p in model.parameters()])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_dropout_and_hooks_do_not_break_a_scan() -> None:
+    model = nn.Sequential(spiking(5, 6), nn.Dropout(0.5), tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5)))
+    seen = []
+    model[1].register_forward_hook(lambda m, i, o: seen.append(o.shape))
+    tt.scan(model, torch.rand(7, 3, 5), out="last").sum().backward()
+    assert seen == [torch.Size([3, 6])] * 7
+
+
+@pytest.mark.parametrize("rule", ["trace", "eprop", "drtrl", "ottt", "sltt", "traced_bptt", "tbptt"])
+def test_graphs_do_not_grow_with_the_stream(rule) -> None:
+    def depth(tensor: torch.Tensor) -> int:
+        seen, todo = set(), [tensor.grad_fn]
+        while todo:
+            node = todo.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                todo += [n for n, _ in node.next_functions]
+        return len(seen)
+
+    model = make("plain")
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
+    sizes = []
+    for _ in range(4):
+        y = model(torch.rand(4, 5).double())
+        sizes.append(depth(y))
+        y.sum().backward()
+    assert sizes[1] == sizes[2] == sizes[3]
+
+
+def test_scan_is_a_module_too() -> None:
+    model = make("plain")
+    xs = torch.rand(5, 4, 5).double()
+    ys = tt.scan(model, xs)
+    wrapped = tt.Scan(model)
+    tt.reset(wrapped)
+    assert torch.equal(wrapped(xs), ys)
