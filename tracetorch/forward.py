@@ -96,19 +96,11 @@ def run(layer: Layer, xs: Tensor, *, event: Tensor | None) -> tuple[Tensor, Tens
     """
     source = xs if event is None else event
     learns = torch.is_grad_enabled() and (source.requires_grad or layer.learns)
-    window_credit = layer.rule.input == "window"
-    if not learns or not window_credit:
-        with torch.no_grad():
-            current = layer.currents(xs)
-    else:
-        current = layer.currents(xs)
-    memory = layer.remember(current)
-    if learns and window_credit:
-        z = _graph_pass(layer, memory, xs, current)
-        return z, z[-1]
     params = _snapshot(effective_parameters(layer.neuron))
     bound = bind(layer.neuron, params)
     with torch.no_grad():
+        current = layer.currents(xs)
+        memory = layer.remember(current, learns=learns)
         rolled = roll(bound, layer, memory, current)
     z = rolled.z.to(layer.output_dtype(xs))
     if not learns:
@@ -167,7 +159,7 @@ def _window(layer: Layer, memory: Memory, record: Record, *, xs: Tensor, z_befor
         batch=drive.shape[1],
         unit=unit,
         keep=memory.keep,
-        counted=layer.counted and memory.plan.storage not in ("graph", "factor"),
+        counted=layer.counted and memory.plan.storage != "factor",
     )
 
 
@@ -218,10 +210,12 @@ def _credit_pass(
     window = _window(layer, memory, record, xs=xs, z_before=rolled.z_before)
     parameters = _parameters(layer, biases)
     size, unit = len(layer.neuron.state), window.unit
-    rows = size * (2 if plan.approximate else 1) + int(plan.filtered)
+    rows = plan.rows(size, recurrent=layer.recurrent_synapse is not None)
     like = rolled.drive
     opened = layer.opened
-    if opened is not None and opened.carry is not None:
+    if memory.carry is not None:
+        carry, counted = memory.carry, None
+    elif opened is not None and opened.carry is not None:
         carry, counted = opened.carry, None
     else:
         memory.flush()
@@ -229,7 +223,7 @@ def _credit_pass(
         whole = _attached(layer, memory, window, base, parameters)
         carry, counted = (whole[:rows], whole[rows]) if window.counted else (whole, None)
     gain = record_gain(window, memory)
-    last = event is not None and not layer.counted
+    last = event is not None and not layer.counted and not plan.window_credit
     x = event if event is not None and last else xs
     call = Call(
         window=window,
@@ -250,24 +244,26 @@ def _credit_pass(
         _count(layer, memory, rolled, raw=raw if not last else None, before=counted)
     _commit(layer, memory, rolled)
     _leave(layer, memory, window, carry)
-    return (z, out) if last else (out, out[-1])
+    return (z, out) if last else (out, out[-1] if event is not None else out)
 
 
 def record_gain(window: Window, memory: Memory) -> Tensor:
     """Return what scales the signal that goes below: the surrogate, or the sensitivity to a constant current."""
     blocks = window.blocks
-    if window.plan.input == "psi":
+    if window.plan.input in ("psi", "window"):
         memory.sigma = None
         like = window.record.drive
         return like.new_zeros(()) if blocks.psi is None else blocks.psi
     return _gain(blocks, memory, window)
 
 
-def _leave(layer: Layer, memory: Memory, window: Window, carry: Tensor | None) -> None:
-    if layer.opened is not None:
+def _leave(layer: Layer, memory: Memory, window: Window, carry: Tensor) -> None:
+    if window.plan.storage == "graph":
+        memory.carry = carry
+    elif layer.opened is not None:
         layer.opened.carry = carry
         layer.opened.windows.append(window)
-    elif window.plan.storage not in ("none", "graph"):
+    elif window.plan.storage != "none":
         memory.pending = window
 
 
@@ -289,71 +285,3 @@ def _count(layer: Layer, memory: Memory, rolled: Rolled, *, raw: Tensor | None, 
     memory.count = count if memory.plan.storage == "graph" else past + spikes
     steps = memory.steps if memory.keep is None else memory.steps * memory.keep.to(memory.steps.dtype)
     layer.spikes = (count, steps + rolled.z.shape[0], raw)
-
-
-class _Seal(torch.autograd.Function):
-    """Join a window's outputs and its last state, so that a graph that was freed is met here first."""
-
-    @staticmethod
-    def forward(z: Tensor, *s: Tensor) -> tuple[Tensor, ...]:
-        return (z.view_as(z), *(x.view_as(x) for x in s))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(inputs[0].detach().new_empty(1))
-
-    @staticmethod
-    def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor, ...]:
-        try:
-            ctx.saved_tensors  # noqa: B018
-        except RuntimeError as freed:
-            raise RuntimeError(
-                "rule 'bptt' keeps one graph over all calls since tt.reset, and an earlier backward has freed it: sum "
-                "the losses of the sequence and call backward once, or take a rule that learns at every step "
-                "(tt.rules.trace(), eprop(), ottt(), ...)"
-            ) from freed
-        return bars
-
-
-def _graph_pass(layer: Layer, memory: Memory, xs: Tensor, current: Tensor) -> Tensor:
-    plan = memory.plan
-    biases = _biases(layer)
-    params = effective_parameters(layer.neuron)
-    frozen = bind(layer.neuron, _snapshot(params))
-    opened = layer.opened
-    starts = opened is None or opened.carry is None
-    size = len(layer.neuron.state)
-    counted_rows = int(layer.counted and plan.traces_neuron)
-    counted = None
-    if starts and plan.storage != "graph":
-        memory.flush()
-        if memory.traces is not None and plan.traces_neuron:
-            parameters = _parameters(layer, biases)
-            names = tuple(k for k in parameters if not k.startswith("weight."))
-            seam = Seam(plan, memory.traces, tuple(layer.synapses), names, size, bool(counted_rows))
-            base = torch.stack([*memory.s[:size], *[torch.zeros_like(memory.s[0])] * counted_rows])
-            whole = attach(seam, base, list(parameters.values()))
-            memory.s = (*whole[:size].unbind(0), *memory.s[size:])
-            counted = whole[size] if counted_rows else None
-    rolled = roll(bind(layer.neuron, params), layer, memory, current)
-    z, last = rolled.z, rolled.last
-    if plan.storage == "graph":
-        z, *sealed = _Seal.apply(z, *last)
-        last = tuple(sealed)
-    if layer.counted:
-        _count(layer, memory, rolled, raw=z, before=counted)
-    window = None
-    if plan.traces_neuron:
-        expanded = _expanded(_snapshot(params), rolled.drive)
-        before = tuple(x.detach() for x in rolled.before)
-        record = Record(frozen, before, rolled.drive.detach(), expanded, tuple(biases))
-        window = _window(layer, memory, record, xs=xs, z_before=rolled.z_before)
-    _commit(layer, memory, rolled)
-    if plan.storage == "graph" or opened is not None:
-        memory.s = last
-        memory.z = z[-1] if layer.recurrent_synapse is not None else None
-    if opened is not None:
-        opened.carry = z
-    if window is not None:
-        _leave(layer, memory, window, z)
-    return z.to(layer.output_dtype(xs))

@@ -88,7 +88,6 @@ class Layer(nn.Module):
             self.feedback = nn.Parameter(feedback, requires_grad=False)
         if self.memory is not None:
             self.memory.forget()
-            self.memory.s = tuple(x.detach() for x in self.memory.s)
             self.memory.plan = resolve(rule, self.neuron, tuple(self.memory.s[0].shape[1:]), self._follower[0])
 
     def set_following(self, follower: Neuron | None, readout: Neuron | None) -> None:
@@ -113,7 +112,7 @@ class Layer(nn.Module):
     @property
     def state(self) -> Any:
         """The state as a named tuple of `[B, *unit]` tensors; None after a reset."""
-        return None if self.memory is None else self.neuron.pack(tuple(x.detach() for x in self.memory.s))
+        return None if self.memory is None else self.neuron.pack(self.memory.s)
 
     @property
     def learns(self) -> bool:
@@ -200,10 +199,10 @@ class Layer(nn.Module):
             else weights[0].new_empty(0)
         )
 
-    def remember(self, current: Tensor) -> Memory:
+    def remember(self, current: Tensor, *, learns: bool) -> Memory:
         """Return the layer's memory, made anew for currents `[T, B, *unit]` after a reset."""
         if self.memory is not None:
-            if self.memory.plan.sequence and torch.is_grad_enabled() and self.opened is None:
+            if self.memory.plan.sequence and learns and self.opened is None:
                 raise RuntimeError(
                     "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
                     "tt.rules.trace() for single steps and streams"
@@ -225,9 +224,6 @@ class Layer(nn.Module):
         memory = self.memory
         if opened is None or memory is None:
             return
-        if memory.plan.storage != "graph":
-            memory.s = tuple(x.detach() for x in memory.s)
-            memory.z = None if memory.z is None else memory.z.detach()
         if opened.windows and memory.plan.storage not in ("none", "graph"):
             memory.pending = join(opened.windows)
 

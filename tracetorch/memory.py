@@ -28,6 +28,7 @@ class Memory:
         sums: the factor rule's sums, or None.
         count: number of spikes since the reset, `[B, *unit]`, where it is wanted.
         steps: number of steps since the reset, `[B]`.
+        carry: carried rows with their graph, where the rule keeps one graph over all calls.
         names: names of the state variables that carry gradients.
     """
 
@@ -42,6 +43,7 @@ class Memory:
     sigma: list[Tensor] | None = None
     sums: Sums | None = None
     count: Tensor | None = None
+    carry: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -67,7 +69,8 @@ class Memory:
 
     def forget(self) -> None:
         """Drop everything that is carried for credit; the state stays."""
-        self.traces = self.pending = self.sigma = self.sums = None
+        self.traces = self.pending = self.sigma = self.sums = self.carry = None
+        self.count = None if self.count is None else self.count.detach()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as a flat dictionary, the pending window accounted for."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tracetorch.neurons.blocks import Blocks
 from tracetorch.ops import reverse_scan
 from tracetorch.ops.entries import Entry, multiply_add
+from tracetorch.synapses import Synapse
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,53 @@ def pull(blocks: Blocks, z_bar: Entry, s_bar: Sequence[Entry], steps: int, *, ra
     """
     states, start = reverse_scan(blocks.A, blocks.D, z_bar, s_bar, steps, rank=rank)
     return Pulled(combine(blocks.psi, blocks.B, z_bar, states, rank=rank, rows=rows), states, start)
+
+
+def pull_recurrent(
+    blocks: Blocks, z_bar: Tensor, s_bar: Sequence[Entry], steps: int, *, synapse: Synapse
+) -> tuple[Pulled, Tensor, Tensor]:
+    r"""Pull cotangents back through a window in which outputs are fed back through a synapse.
+
+    .. math:: \bar z_{t-1} \leftarrow \bar z_{t-1} + R^\top q_t
+
+    Args:
+        blocks: the Jacobian blocks.
+        z_bar: cotangents of the outputs, `[T, B, *unit]`.
+        s_bar: cotangents of the last state, S entries, then of the last output, `[B, *unit]`.
+        steps: T.
+        synapse: the recurrent synapse.
+
+    Returns:
+        The cotangents of currents and states; those of the outputs with what was fed back; and the one of the output
+        before the window.
+    """
+    rank = z_bar.dim()
+    *carried, fed = s_bar
+    drives, states, totals = [], [], []
+    for step in reversed(range(steps)):
+        here = Blocks(
+            [[_slice(x, step, rank) for x in row] for row in blocks.A],
+            [_slice(x, step, rank) for x in blocks.B],
+            [_slice(x, step, rank) for x in blocks.D],
+            _slice(blocks.psi, step, rank),
+        )
+        total = z_bar[step] if fed is None else z_bar[step] + fed
+        pulled = pull(here, total.unsqueeze(0), carried, 1, rank=rank)
+        drive = torch.zeros_like(total) if pulled.drive is None else pulled.drive[0].expand(total.shape)
+        carried = list(pulled.start)
+        fed = synapse.input_grad(drive, drive, synapse.weights()[0].detach().to(drive.dtype))
+        drives.append(drive)
+        totals.append(total)
+        states.append([torch.zeros_like(total) if x is None else x[0].expand(total.shape) for x in pulled.states])
+    history = [torch.stack([row[i] for row in reversed(states)]) for i in range(len(carried))]
+    last = torch.zeros_like(z_bar[0]) if fed is None else fed
+    return Pulled(torch.stack(drives[::-1]), history, carried), torch.stack(totals[::-1]), last
+
+
+def _slice(entry: Entry, step: int, rank: int) -> Entry:
+    if entry is None or entry.dim() < rank:
+        return entry
+    return entry[step : step + 1] if entry.shape[0] > 1 else entry
 
 
 def combine(

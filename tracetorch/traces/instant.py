@@ -10,7 +10,7 @@ and apart from it what is sent below, :math:`\mathrm{synapse}^\top (c_t \odot L_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tracetorch.ops import reverse_filter
 from tracetorch.ops.entries import Entry
-from tracetorch.traces.backward import combine, pull, sum_to
+from tracetorch.traces.backward import combine, pull, pull_recurrent, sum_to
 from tracetorch.traces.window import Window
 
 
@@ -60,26 +60,43 @@ class _Instant(torch.autograd.Function):
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
         call: Call = ctx.call
         window = call.window
+        through = window.plan.window_credit
         require_finite(call.finite, z_bar)
         z_bar = z_bar.to(window.record.drive.dtype)
-        x, way_back = ctx.saved_tensors
-        x_bar = None
-        if ctx.needs_input_grad[2]:
-            x_bar = send_below(call, z_bar, x, way_back)
+        x, way_back = _saved(ctx, window)
         signal = padded(z_bar, window.steps) if call.last else z_bar
         raw = None
         if window.counted and raw_bar is not None:
             raw = padded(raw_bar, window.steps) if call.last else raw_bar
-        grads, start = _credit(call, signal, raw, carry_bar, ctx.likes)
+        grads, start, drive = _credit(call, signal, raw, carry_bar, ctx.likes)
+        x_bar = None
+        if ctx.needs_input_grad[2]:
+            x_bar = send_below(
+                replace(call, gain=drive.new_ones(())) if through else call, drive if through else z_bar, x, way_back
+            )
         return (None, start, x_bar, None, *grads)
+
+
+def _saved(ctx: Any, window: Window) -> tuple[Tensor, Tensor]:
+    try:
+        x, way_back = ctx.saved_tensors
+    except RuntimeError as freed:
+        if window.plan.storage != "graph" or "second time" not in str(freed):
+            raise
+        raise RuntimeError(
+            "rule 'bptt' keeps one graph over all calls since tt.reset, and an earlier backward has freed it: sum the "
+            "losses of the sequence and call backward once, or take a rule that learns at every step "
+            "(tt.rules.trace(), eprop(), ottt(), ...)"
+        ) from freed
+    return x, way_back
 
 
 def _credit(
     call: Call, signal: Tensor, raw: Tensor | None, carry: Tensor, likes: list[Tensor]
-) -> tuple[list[Tensor | None], Tensor]:
+) -> tuple[list[Tensor | None], Tensor, Tensor]:
     window = call.window
     plan, blocks, size = window.plan, window.blocks, len(window.blocks.B)
-    traced = plan.storage != "none"
+    traced = plan.storage != "none" or plan.window_credit
     offset = size * (2 if plan.approximate else 1)
     start = torch.zeros_like(carry)
     if plan.filtered:
@@ -90,8 +107,15 @@ def _credit(
     last = [None] * size if not traced else [carry[j] for j in range(size)]
     weight_blocks = window.weight_blocks
     no_past: list[Entry] = [None] * size
+    recurrent = window.afferents[1].synapse if plan.window_credit and len(window.afferents) > 1 else None
     if traced:
-        pulled = pull(weight_blocks, signal, last, window.steps, rank=window.rank)
+        if recurrent is None:
+            pulled = pull(weight_blocks, signal, last, window.steps, rank=window.rank)
+        else:
+            pulled, signal, fed = pull_recurrent(
+                blocks, signal, [*last, carry[offset]], window.steps, synapse=recurrent
+            )
+            start[offset] = window.kept(fed)
         drive, states, before = pulled.drive, pulled.states, pulled.start
         _put(start, 0, before, window)
         if plan.approximate:
@@ -113,7 +137,7 @@ def _credit(
     for name in call.names:
         value = combine(blocks.Q[name], blocks.P[name], signal, states, rank=window.rank)
         grads.append(None if value is None else sum_to(value, likes[len(grads)]))
-    return grads, start
+    return grads, start, torch.zeros_like(signal) if drive is None else drive
 
 
 def _put(start: Tensor, offset: int, before: Any, window: Window) -> None:

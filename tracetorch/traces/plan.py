@@ -37,6 +37,19 @@ class Plan:
     uniform: bool = False
     buckets: int = 1
 
+    def rows(self, size: int, *, recurrent: bool) -> int:
+        """Return the number of rows that carry cotangents from window to window.
+
+        Args:
+            size: S, the number of states.
+            recurrent: whether the layer has a recurrent synapse.
+
+        Returns:
+            S, twice where the weights go back by blocks of their own; one for the filter; one for the last output
+            where it is fed back inside the window.
+        """
+        return size * (2 if self.approximate else 1) + int(self.filtered) + int(self.window_credit and recurrent)
+
     @property
     def window_credit(self) -> bool:
         """Whether credit inside the window is autograd's own."""
