@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -263,7 +263,7 @@ def _leave(layer: Layer, memory: Memory, window: Window, carry: Tensor) -> None:
     elif layer.opened is not None:
         layer.opened.carry = carry
         layer.opened.windows.append(window)
-    elif window.plan.storage != "none":
+    elif window.plan.storage != "none" and not (window.plan.storage == "factor" and not window.record.params):
         memory.pending = window
 
 

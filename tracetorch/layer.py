@@ -163,7 +163,7 @@ class Layer(nn.Module):
         memory = self.memory
         if memory is not None and memory.batch != step.shape[0]:
             raise ValueError(
-                f"the batch has {step.shape[0]} rows, the state {memory.batch}; call tt.reset(net) before a new sequence"
+                f"the batch has {step.shape[0]} rows, the state {memory.batch}; call tt.reset(net) before a new one"
             )
         if self.checks_finite(x) and not _finite(x.detach()):
             raise ValueError(

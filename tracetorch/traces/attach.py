@@ -53,15 +53,11 @@ class _Attach(torch.autograd.Function):
     """Pass the carried values on; backwards, contract their cotangents with the traces."""
 
     @staticmethod
-    def forward(seam: Seam, values: Tensor, *parameters: Tensor) -> Tensor:
-        return values.view_as(values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        seam, _, *parameters = inputs
+    def forward(ctx: Any, seam: Seam, values: Tensor, *parameters: Tensor) -> Tensor:
         ctx.seam = seam
         ctx.shapes = [p.shape for p in parameters]
         ctx.versions = [x._version for x in seam.large]
+        return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:

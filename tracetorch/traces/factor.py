@@ -153,16 +153,12 @@ def _features(
 class _Factor(torch.autograd.Function):
     @staticmethod
     def forward(
-        call: Call, averages: Averages, carry: Tensor, x: Tensor, way_back: Tensor, *parameters: Tensor
+        ctx: Any, call: Call, averages: Averages, carry: Tensor, x: Tensor, way_back: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
-        return call.output.clone(), carry.view_as(carry)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        call, averages, _, x, way_back, *parameters = inputs
         ctx.call, ctx.averages = call, averages
         ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, way_back)
         ctx.likes = [p.detach() for p in parameters]
+        return call.output.clone(), carry.view_as(carry)
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:

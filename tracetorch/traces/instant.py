@@ -45,16 +45,14 @@ class Call:
 
 class _Instant(torch.autograd.Function):
     @staticmethod
-    def forward(call: Call, carry: Tensor, x: Tensor, way_back: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        raw = call.output.clone() if call.window.counted else call.output.new_empty(0)
-        return call.output.clone(), raw, carry.view_as(carry)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        call, _, x, way_back, *parameters = inputs
+    def forward(
+        ctx: Any, call: Call, carry: Tensor, x: Tensor, way_back: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.call = call
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, way_back)
-        ctx.likes = [p.new_empty(0).expand(p.shape) if p.numel() == 0 else p.detach() for p in parameters]
+        ctx.likes = [p.detach() for p in parameters]
+        raw = call.output.clone() if call.window.counted else call.output.new_empty(0)
+        return call.output.clone(), raw, carry.view_as(carry)
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
