@@ -44,3 +44,8 @@ class Mean(Readout):
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant:
         """Return A = B = 1; see `Neuron.constant`."""
         return torch.ones(1, 1), torch.ones(1)
+
+    @property
+    def decay(self) -> Tensor:
+        """One: a plain average forgets nothing."""
+        return torch.ones(())

@@ -82,7 +82,8 @@ def ottt(*, approximate: bool = False, signal: Signal | None = None) -> Rule:
     .. math:: \hat x_t = \beta \hat x_{t-1} + x_t, \qquad \Delta W = \sum_t L_t \psi_t \otimes \hat x_t
 
     Exact for one layer with shared decays and a soft, detached reset. Between layers it drops what a lower layer's past
-    does to an upper one's state.
+    does to an upper one's state. Biases and neuron parameters are credited by their own traces, exactly, also where the
+    weights' trace is approximate or leaves the reset's derivative out.
 
     Source: M. Xiao et al., "Online Training Through Time for Spiking Neural Networks" (2022),
     https://arxiv.org/abs/2210.04195.
