@@ -1,0 +1,44 @@
+"""The command line's tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tracetorch.cli.common import out
+from tracetorch.cli.compare import compare_command
+from tracetorch.cli.evaluate import evaluate
+from tracetorch.cli.listing import info, list_command
+from tracetorch.cli.reproduce import reproduce_app
+from tracetorch.cli.train import train
+from tracetorch.train.folder import versions
+
+app = typer.Typer(
+    help="Train spiking networks online: no backpropagation through time, flat memory.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("compare")(compare_command)
+app.command("list")(list_command)
+app.command("info")(info)
+app.add_typer(reproduce_app, name="reproduce")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out().print(versions()["tracetorch"])
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train spiking networks online: no backpropagation through time, flat memory."""

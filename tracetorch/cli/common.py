@@ -1,0 +1,169 @@
+"""What the commands share: consoles, clear errors, JSON answers, options in words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import typer
+from rich.console import Console
+
+from tracetorch.train.tasks import TASKS, Task, make
+
+
+def out() -> Console:
+    """Return the console of answers, standard output."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """Return the console of progress and errors, standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> typer.Exit:
+    """Say what is wrong in one line on standard error; return the exit with code 2 to raise.
+
+    Args:
+        message: What is wrong and what to do.
+
+    Returns:
+        The exit to raise.
+    """
+    line = " ".join(message.split())
+    console = err()
+    console.print("[bold red]error:[/bold red] ", end="")
+    console.print(line, markup=False, soft_wrap=True)
+    return typer.Exit(2)
+
+
+@contextmanager
+def clear_errors(*, traceback: bool = False) -> Iterator[None]:
+    """Turn errors that bad input, absent files or absent extras cause into one line and exit code 2; Ctrl-C into 130.
+
+    Args:
+        traceback: Let them through, to see where they come from.
+    """
+    try:
+        yield
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if traceback:
+            raise
+        raise fail(str(error) or type(error).__name__) from None
+    except KeyboardInterrupt:
+        err().print("interrupted")
+        raise typer.Exit(130) from None
+
+
+def answer(value: Any) -> None:
+    """Write a value as JSON to standard output, one document; NaN and infinity become null.
+
+    Args:
+        value: Plain values, mappings, sequences.
+    """
+    typer.echo(json.dumps(plain(value), indent=2))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as strict JSON can hold it: text keys, NaN and infinity as None, the rest as its text.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Plain values, lists and dicts.
+
+    Example:
+        >>> plain({"a": (1, float("nan"))})
+        {'a': [1, None]}
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def make_task(
+    name: str,
+    settings: Sequence[str],
+    *,
+    preset: str | None = None,
+    data: str | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+) -> Task:
+    """Make a task from the words of a command.
+
+    Args:
+        name: The task's name.
+        settings: Options as ``name=value``.
+        preset: A preset of the task.
+        data: The data's path.
+        seed: The seed.
+        steps: Number of training iterations.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: A word is wrong.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--set takes name=value, got {setting!r}")
+        values[key.strip()] = value.strip()
+    if steps is not None and steps < 1:
+        raise ValueError(f"--steps must be at least 1, got {steps}")
+    for key, given in (("data", data), ("seed", seed), ("steps", steps)):
+        if given is not None:
+            values[key] = given
+    if data is not None and name in TASKS and "data" not in TASKS[name].__dataclass_fields__:
+        raise ValueError(f"task {name!r} reads no data file: leave --data out")
+    return make(name, values, preset=preset)
+
+
+def set_threads(threads: int | None) -> None:
+    """Set the number of torch's threads, where one is asked for.
+
+    Args:
+        threads: The number; None to leave it as it is.
+
+    Raises:
+        ValueError: The number is not positive.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {threads}")
+    torch.set_num_threads(threads)
+
+
+def number(value: float) -> str:
+    """Return a number as a table shows it: whole ones without a point, others with four digits.
+
+    Args:
+        value: The number.
+
+    Returns:
+        Its text; a dash for NaN.
+
+    Example:
+        >>> number(0.123456), number(12.0), number(1234.5678), number(float("nan"))
+        ('0.1235', '12', '1234.6', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4g}" if abs(value) < 0.01 else f"{value:.4f}"

@@ -1,0 +1,158 @@
+"""The command ``tracetorch compare``."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from tracetorch import plot
+from tracetorch.cli.common import answer, clear_errors, err, make_task, number, out
+from tracetorch.train.compare import Compared, compare, summarise
+from tracetorch.train.drawing import comparison_figure
+from tracetorch.train.folder import default_path
+
+_DEFAULT = "frozen,sltt,ottt,eprop,trace,bptt"
+
+
+def compare_command(  # noqa: PLR0913 - each argument is an option of the command
+    task: Annotated[str, typer.Argument(help="What to learn: see 'tracetorch list'.")],
+    rules: Annotated[str, typer.Option(help="Rules, with commas between them.")] = _DEFAULT,
+    seeds: Annotated[int, typer.Option(help="Number of seeds of each rule.")] = 3,
+    first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training iterations; the task's own number if not given.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The folder of all runs; one that was cut short is gone on with.")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch for each run.")] = 1,
+    figures: Annotated[bool, typer.Option(help="Draw the figure.")] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """Train a task with several rules and seeds, each run in its own process; print one table, draw one figure."""
+    with clear_errors(traceback=traceback):
+        if figures:
+            plot.require_matplotlib()
+        if seeds < 1:
+            raise ValueError(f"--seeds must be at least 1, got {seeds}")
+        words = [word.strip() for word in rules.split(",") if word.strip()]
+        made = make_task(task, set_ or [], preset=preset, data=data, steps=steps)
+        folder = run if run is not None else default_path("runs", "compare", task)
+        plan = range(first_seed, first_seed + seeds)
+        runs = compare(made, words, folder=folder, seeds=plan, processes=processes, threads=threads)
+        try:
+            results = _collect(runs, total=len(dict.fromkeys(words)) * seeds, quiet=json_)
+        except KeyboardInterrupt:
+            runs.close()
+            err().print(f"the runs that ended are kept; the same command with --run {folder} goes on", soft_wrap=True)
+            raise
+        results.sort(key=lambda result: (words.index(result.rule), result.seed))
+        figure = None
+        if figures:
+            title = f"{task}, {seeds} seed{'s' if seeds > 1 else ''}"
+            figure = plot.save(comparison_figure(results, metric=made.metric, title=title), folder / "comparison.png")
+        if json_:
+            answer(
+                {
+                    "folder": str(folder),
+                    "metric": made.metric,
+                    "summary": summarise(results),
+                    "figure": figure,
+                }
+            )
+            return
+        console = out()
+        console.print(table_of(results, metric=made.metric, title=f"{task} · {seeds} seed{'s' if seeds > 1 else ''}"))
+        console.print(f"results: {folder / 'results.json'}", soft_wrap=True, markup=False)
+        if figure is not None:
+            console.print(f"figure: {figure}", soft_wrap=True, markup=False)
+
+
+def _collect(results: Any, *, total: int, quiet: bool) -> list[Compared]:
+    """Wait for all results; show how far it is on a terminal, a line for each elsewhere."""
+    console = err()
+    done: list[Compared] = []
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("[bold]comparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    began = time.monotonic()
+    with progress:
+        bar = progress.add_task("", total=total)
+        for result in results:
+            done.append(result)
+            name, value = next(iter(result.scores.items()))
+            line = f"{result.rule} seed {result.seed}: {name} {number(value)}, {result.seconds:.1f} s"
+            progress.update(bar, completed=len(done), description=line)
+            if not console.is_terminal and not quiet:
+                spent = time.monotonic() - began
+                console.print(f"{len(done)}/{total}  {line}  ({spent:.0f} s in all)", soft_wrap=True, markup=False)
+    return done
+
+
+def table_of(results: Sequence[Compared], *, metric: str, title: str) -> Table:
+    """Return the comparison as a table: metric ± s.d., other scores, seconds, peak memory.
+
+    Args:
+        results: What `compare` gave, in the order of rows.
+        metric: The task's metric.
+        title: The table's title.
+
+    Returns:
+        The table.
+    """
+    rows = summarise(results)
+    best = max((row["scores"][metric]["mean"] for row in rows if metric in row["scores"]), default=math.nan)
+    others = [name for name in rows[0]["scores"] if name != metric][:3]
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="seconds and memory of the iterations, evaluation left out",
+    )
+    table.add_column("rule")
+    table.add_column(f"{metric} ± s.d.", justify="right")
+    for name in others:
+        table.add_column(name, justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("peak memory", justify="right")
+    for row in rows:
+        score = row["scores"].get(metric, {"mean": math.nan, "sd": math.nan})
+        style = "bold" if score["mean"] == best else ""
+        cells = [_spread(row["scores"].get(name, {"mean": math.nan, "sd": math.nan})) for name in (metric, *others)]
+        memory = f"{row['peak_mb']:.0f} MB (+{row['training_mb']:.0f})"
+        table.add_row(row["rule"], *cells, f"{row['seconds']:.1f}", memory, style=style)
+    return table
+
+
+def _spread(score: dict[str, float]) -> str:
+    """Return mean ± standard deviation; the mean alone where one seed has none."""
+    if math.isnan(score["sd"]):
+        return number(score["mean"])
+    return f"{score['mean']:.4f} ± {score['sd']:.4f}"

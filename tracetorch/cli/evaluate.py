@@ -1,0 +1,50 @@
+"""The command ``tracetorch eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tracetorch.cli.common import answer, clear_errors, number, out, set_threads
+from tracetorch.train.drawing import run_figures, save_figures
+from tracetorch.train.recording import reopen
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    data: Annotated[str | None, typer.Option(help="Where the data lies now, if elsewhere.")] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Draw the run's figures anew.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to run, if elsewhere.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """Score a run's network on all held-out data."""
+    with clear_errors(traceback=traceback):
+        set_threads(threads)
+        trainer, folder = reopen(run, data=data, device=device)
+        scores = trainer.evaluate()
+        drawn = save_figures(run_figures(trainer, folder.records()), folder.figures) if figures else []
+        if json_:
+            answer(
+                {
+                    "run": str(run),
+                    "iteration": trainer.iteration,
+                    "metric": trainer.task.metric,
+                    "scores": scores,
+                    "figures": [str(path) for path in drawn],
+                }
+            )
+            return
+        title = f"{trainer.task.name} · {trainer.choice.text} · iteration {trainer.iteration}"
+        table = Table(title=title, title_justify="left")
+        table.add_column("score")
+        table.add_column("held-out data", justify="right")
+        for name, value in scores.items():
+            table.add_row(name, number(value), style="bold" if name == trainer.task.metric else "")
+        out().print(table)
+        for path in drawn:
+            out().print(f"figure: {path}", soft_wrap=True, markup=False, style="dim")

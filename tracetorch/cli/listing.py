@@ -1,0 +1,107 @@
+"""The commands ``tracetorch list`` and ``tracetorch info``."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+
+import tracetorch as tt
+from tracetorch.cli.common import answer, clear_errors, out
+from tracetorch.train.folder import versions
+from tracetorch.train.tasks import TASKS, Task
+
+_EXTRAS = ("matplotlib", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
+
+
+def list_command(
+    task: Annotated[str | None, typer.Argument(help="Show this task's options.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+) -> None:
+    """List tasks, rules with what they are exact for, and neurons; or the options of a task."""
+    with clear_errors():
+        if task is None:
+            _show({"tasks": _tasks(), "rules": _rules(), "neurons": _neurons()}, json_=json_)
+            return
+        if task not in TASKS:
+            raise ValueError(f"no task {task!r}: choose one of {', '.join(TASKS)}")
+        cls = TASKS[task]
+        presets = [{"preset": name, "sets": _words(values)} for name, values in cls.presets.items()]
+        _show({"options": _options(cls), "presets": presets}, json_=json_)
+
+
+def _show(tables: dict[str, list[dict[str, Any]]], *, json_: bool) -> None:
+    """Show lists of rows as JSON or as tables."""
+    if json_:
+        answer(tables)
+        return
+    console = out()
+    for title, rows in tables.items():
+        if not rows:
+            continue
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for index, column in enumerate(rows[0]):
+            table.add_column(column, style="bold" if index == 0 else "", no_wrap=index == 0)
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        console.print(table)
+
+
+def _tasks() -> list[dict[str, Any]]:
+    return [
+        {"task": name, "what": cls.summary, "presets": ", ".join(cls.presets) or "–"} for name, cls in TASKS.items()
+    ]
+
+
+def _rules() -> list[dict[str, Any]]:
+    rows = []
+    for name in tt.rules.PRESETS:
+        facts = tt.rules.FACTS[name]
+        rows.append({"rule": name, "exact for": facts.exact, "drops": facts.drops, "memory": facts.memory})
+    return rows
+
+
+def _neurons() -> list[dict[str, Any]]:
+    """Return the neurons that the package exports, with their docstring's first line; base classes left out."""
+    rows = []
+    for name in sorted(dir(tt)):
+        value = getattr(tt, name)
+        if isinstance(value, type) and issubclass(value, tt.Neuron) and value.step is not tt.Neuron.step:
+            rows.append({"neuron": name, "what": (value.__doc__ or "").strip().split("\n")[0].replace("`", "")})
+    return rows
+
+
+def _options(cls: type[Task]) -> list[dict[str, Any]]:
+    return [
+        {"option": f.name, "default": f.default, "what": f.metadata.get("help", "")} for f in dataclasses.fields(cls)
+    ]
+
+
+def _words(values: Any) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False) -> None:
+    """Show versions, threads and devices: what to add to a report of a problem."""
+    extras = {name: importlib.util.find_spec(name) is not None for name in _EXTRAS}
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    facts: dict[str, Any] = {
+        **versions(),
+        "torch_threads": torch.get_num_threads(),
+        "device": "cuda" if cuda else "cpu",
+        "cuda_devices": cuda,
+        "extras": extras,
+    }
+    if json_:
+        answer(facts)
+        return
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        if name == "extras":
+            value = ", ".join(f"{extra} {'yes' if there else 'no'}" for extra, there in extras.items())
+        table.add_row(name.replace("_", " "), ", ".join(value) or "none" if isinstance(value, list) else str(value))
+    out().print(table)

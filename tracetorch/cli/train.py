@@ -1,0 +1,159 @@
+"""The command ``tracetorch train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tracetorch.cli.common import answer, clear_errors, err, make_task, number, out, set_threads
+from tracetorch.cli.interrupt import Interrupt
+from tracetorch.cli.view import make_view
+from tracetorch.plot import require_matplotlib
+from tracetorch.train.drawing import run_figures, save_figures
+from tracetorch.train.folder import RunFolder, default_path
+from tracetorch.train.recording import begin, recorded, reopen, scores_of
+from tracetorch.train.trainer import Trainer
+
+
+def train(  # noqa: PLR0913 - each argument is an option of the command
+    task: Annotated[str | None, typer.Argument(help="What to learn: see 'tracetorch list'.")] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="How: trace (the default), ottt, eprop, traced_bptt:4, frozen, …")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and noise; 0 if not given.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training iterations; the task's own number if not given. Schedules follow it.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-RULE-SEED-TIME if not given.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda.")] = None,
+    figures: Annotated[bool, typer.Option(help="Draw figures at the end.")] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """Train a network on a task; Ctrl-C writes a checkpoint."""
+    with clear_errors(traceback=traceback):
+        if figures:
+            require_matplotlib()
+        if resume is not None:
+            given = {
+                "TASK": task,
+                "--rule": rule,
+                "--seed": seed,
+                "--set": set_,
+                "--preset": preset,
+                "--run": run,
+            }
+            wrong = [name for name, value in given.items() if value]
+            if wrong:
+                raise ValueError(f"--resume goes on with a run as it was set: leave {', '.join(wrong)} out")
+            set_threads(threads if threads is not None else RunFolder.open(resume).config["threads"])
+            trainer, folder = reopen(resume, steps=steps, data=data, device=device, resume=True)
+        else:
+            if task is None:
+                raise ValueError("name a task ('tracetorch list' shows them), or resume a run with --resume RUN")
+            set_threads(threads)
+            made = make_task(task, set_ or [], preset=preset, data=data, seed=seed, steps=steps)
+            trainer = Trainer(made, rule=rule or "trace", device=device or "cpu")
+            name = (trainer.task.name, trainer.choice.text, str(trainer.task.seed))
+            folder = begin(trainer, run if run is not None else default_path("runs", *name))
+        _go(trainer, folder, figures=figures, json_answer=json_)
+
+
+def _go(trainer: Trainer, folder: RunFolder, *, figures: bool, json_answer: bool) -> None:
+    """Train to the end or to an interruption; draw and answer."""
+    console = err()
+    if console.is_terminal or not json_answer:
+        verb = "resumed at iteration" if trainer.iteration else "from iteration"
+        console.print(f"[dim]{folder.path}, {verb} {trainer.iteration}[/dim]", soft_wrap=True)
+    complete = False
+    view = make_view(trainer, console, quiet=json_answer)
+    with Interrupt(trainer) as interrupt:
+        try:
+            with view:
+                for event in recorded(trainer, folder):
+                    view.show(event)
+            complete = interrupt.number is None
+        except KeyboardInterrupt:
+            if trainer.consistent:
+                folder.save(trainer)
+    drawn: list[Path] = []
+    if complete and figures:
+        drawn = save_figures(run_figures(trainer, folder.records()), folder.figures)
+    summary = summarise(trainer, folder, complete=complete, figures=drawn)
+    if json_answer:
+        answer(summary)
+    elif complete:
+        show_summary(summary)
+    if not complete:
+        if not (folder.path / "state.safetensors").is_file():
+            console.print(
+                "broken off in the midst of an iteration, before the first checkpoint: nothing to resume",
+                soft_wrap=True,
+            )
+            raise typer.Exit(128 + (interrupt.number or 2))
+        where = "" if trainer.consistent else "; broken off in the midst of an iteration, so from the last checkpoint"
+        console.print(
+            f"stopped after iteration {trainer.iteration} of {trainer.task.iterations}{where}. Go on with:\n"
+            f"  tracetorch train --resume {folder.path}",
+            soft_wrap=True,
+            markup=False,
+        )
+        raise typer.Exit(128 + (interrupt.number or 2))
+
+
+def summarise(trainer: Trainer, folder: RunFolder, *, complete: bool, figures: list[Path]) -> dict[str, Any]:
+    """Return what the command answers.
+
+    Args:
+        trainer: The run.
+        folder: Its folder.
+        complete: Whether it came to its end.
+        figures: The figures' paths.
+
+    Returns:
+        Plain values by name.
+    """
+    return {
+        "run": str(folder.path),
+        "task": trainer.task.name,
+        "rule": trainer.choice.text,
+        "seed": trainer.task.seed,
+        "complete": complete,
+        "iterations": trainer.iteration,
+        "time_steps": trainer.time_steps,
+        "seconds": trainer.seconds,
+        "metric": trainer.task.metric,
+        "scores": scores_of(folder.records()) if complete else {},
+        "figures": [str(path) for path in figures],
+    }
+
+
+def show_summary(summary: dict[str, Any]) -> None:
+    """Draw the end of a run as a small table."""
+    console = out()
+    table = Table(title=f"{summary['task']} · {summary['rule']} · seed {summary['seed']}", title_justify="left")
+    table.add_column("score")
+    table.add_column("held-out data", justify="right")
+    for name, value in summary["scores"].items():
+        table.add_row(name, number(value), style="bold" if name == summary["metric"] else "")
+    table.add_section()
+    table.add_row("iterations", f"{summary['iterations']:,}")
+    table.add_row("time steps", f"{summary['time_steps']:,}")
+    table.add_row("seconds of training", f"{summary['seconds']:.1f}")
+    console.print(table)
+    console.print(f"run: {summary['run']}", soft_wrap=True, markup=False)
+    for path in summary["figures"]:
+        console.print(f"figure: {path}", soft_wrap=True, markup=False, style="dim")

@@ -1,0 +1,78 @@
+"""MNIST and Fashion-MNIST, as bytes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracetorch.data.files import find_file, load_arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Hold a set of labelled images in its official order.
+
+    Attributes:
+        x_train: ``[N, H, W]``, uint8.
+        y_train: ``[N]``, int64.
+        x_test: ``[M, H, W]``, uint8.
+        y_test: ``[M]``, int64.
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+
+def mnist(path: str | os.PathLike[str] | None = None) -> Images:
+    """Read MNIST from ``mnist.npz``: 60,000 and 10,000 images of 28 x 28 bytes, 10 classes.
+
+    Args:
+        path: The file or its directory; None takes the environment variable ``TRACETORCH_DATA``.
+
+    Raises:
+        DataNotFoundError: The file is absent.
+        ValueError: The file is not what it should be.
+
+    Reference:
+        "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner,
+        1998, https://doi.org/10.1109/5.726791
+    """
+    return _images("mnist.npz", path)
+
+
+def fashion_mnist(path: str | os.PathLike[str] | None = None) -> Images:
+    """Read Fashion-MNIST from ``fashion_mnist.npz``: sizes as `mnist`, ten kinds of clothing.
+
+    Args:
+        path: The file or its directory; None takes the environment variable ``TRACETORCH_DATA``.
+
+    Raises:
+        DataNotFoundError: The file is absent.
+        ValueError: The file is not what it should be.
+
+    Reference:
+        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K.
+            Rasul,
+        R. Vollgraf, 2017, https://arxiv.org/abs/1708.07747
+    """
+    return _images("fashion_mnist.npz", path)
+
+
+def _images(name: str, path: str | os.PathLike[str] | None) -> Images:
+    file = find_file(name, path)
+    arrays = load_arrays(file, ("x_train", "y_train", "x_test", "y_test"))
+    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    for part in ("train", "test"):
+        x, y = tensors[f"x_{part}"], tensors[f"y_{part}"]
+        if x.dtype != torch.uint8 or x.dim() != 3 or y.shape != x.shape[:1]:
+            raise ValueError(
+                f"{str(file)!r}: x_{part} is uint8 [N, H, W] and y_{part} [N], "
+                f"got {x.dtype} {tuple(x.shape)} and {tuple(y.shape)}"
+            )
+        tensors[f"y_{part}"] = y.to(torch.int64)
+    return Images(**tensors)

@@ -1,0 +1,27 @@
+"""Draw what a network does and how it learns: figures that matplotlib renders without a screen.
+
+Every function returns a ``matplotlib.figure.Figure`` that belongs to no window and to no global list: save it with
+`save`, show it in a notebook by leaving it as a cell's last line, or draw on its axes further. matplotlib is optional:
+``pip install 'tracetorch[plot]'``.
+"""
+
+from tracetorch.plot.comparison import comparison
+from tracetorch.plot.curves import curves, learning_curve
+from tracetorch.plot.half_lives import half_lives
+from tracetorch.plot.psychometric import psychometric
+from tracetorch.plot.raster import raster
+from tracetorch.plot.style import COLOURS, require_matplotlib, save
+from tracetorch.plot.traces import traces
+
+__all__ = [
+    "COLOURS",
+    "comparison",
+    "curves",
+    "half_lives",
+    "learning_curve",
+    "psychometric",
+    "raster",
+    "require_matplotlib",
+    "save",
+    "traces",
+]

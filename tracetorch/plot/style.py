@@ -1,0 +1,169 @@
+"""One look for all figures, without touching matplotlib's global settings."""
+
+from __future__ import annotations
+
+import os
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+"""Seven colours that people with any colour vision can tell apart, on white.
+
+Source: M. Okabe, K. Ito, "Color universal design: how to make figures and presentations that are friendly to
+colorblind people", 2008, https://jfly.uni-koeln.de/color/ (their yellow is left out: too pale for a line).
+"""
+
+GREY = "#767676"
+_LOOKS: tuple[tuple[Any, str], ...] = (("-", "o"), ((0, (5, 1.5)), "s"), ((0, (1.5, 1.2)), "^"))
+
+
+def require_matplotlib() -> None:
+    """Raise now, rather than when a run is over, where figures cannot be drawn.
+
+    Raises:
+        ImportError: matplotlib is not installed; the message names the extra to install.
+
+    Example:
+        >>> require_matplotlib()
+    """
+    try:
+        import matplotlib.figure  # noqa: F401 - only its presence is asked for
+    except ImportError as error:
+        raise ImportError(
+            "figures need matplotlib, which is not installed: pip install 'tracetorch[plot]' "
+            "(or 'tracetorch[train]' for the command line as well)"
+        ) from error
+
+
+def new_figure(rows: int, columns: int = 1, *, size: tuple[float, float], **gridspec: Any) -> tuple[Figure, Array]:
+    """Make a figure with a grid of axes in the library's look.
+
+    Args:
+        rows: Number of rows of axes.
+        columns: Number of columns of axes.
+        size: Width and height in inches.
+        **gridspec: What ``Figure.subplots`` takes besides, for example ``sharex=True``.
+
+    Returns:
+        The figure and its axes, ``[rows, columns]``.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor="white")
+    axes = figure.subplots(rows, columns, squeeze=False, **gridspec)
+    for ax in axes.flat:
+        dress(ax)
+    return figure, axes
+
+
+def dress(ax: Axes) -> None:
+    """Give `ax` thin axes, no box, quiet grid lines and the colour cycle."""
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(GREY)
+        ax.spines[side].set_linewidth(0.8)
+    ax.tick_params(colors="#444444", labelsize=8, width=0.8, length=3)
+    ax.grid(visible=True, color="#E6E6E6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.set_prop_cycle(color=list(COLOURS))
+
+
+def label(ax: Axes, *, title: str | None = None, x: str | None = None, y: str | None = None) -> None:
+    """Write a title (left) and axis labels in the library's sizes; None leaves a text as it is."""
+    if title is not None:
+        ax.set_title(title, loc="left", fontsize=10, color="#222222")
+    if x is not None:
+        ax.set_xlabel(x, fontsize=9, color="#444444")
+    if y is not None:
+        ax.set_ylabel(y, fontsize=9, color="#444444")
+
+
+def legend(ax: Axes, **where: Any) -> None:
+    """Add a small frameless legend where `ax` has labelled series."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        ax.legend(handles, labels, frameon=False, fontsize=8, **where)
+
+
+def line_styles(count: int) -> list[dict[str, Any]]:
+    """Return colour, dash and marker for `count` series: dash and marker change once the colours are used up.
+
+    Args:
+        count: Number of series.
+
+    Returns:
+        What matplotlib's ``plot`` takes, one for each.
+
+    Example:
+        >>> styles = line_styles(9)
+        >>> styles[0]["color"] == styles[7]["color"], styles[0]["linestyle"] == styles[7]["linestyle"]
+        (True, False)
+    """
+    repeats = (count + len(COLOURS) - 1) // len(COLOURS)
+    looks = islice(cycle(_LOOKS), repeats)
+    return [{"color": c, "linestyle": dash, "marker": marker} for dash, marker in looks for c in COLOURS][:count]
+
+
+def to_array(values: Tensor | npt.ArrayLike) -> Array:
+    """Return `values` as a NumPy array, detached and on the CPU where it is a tensor."""
+    if isinstance(values, Tensor):
+        values = values.detach().to("cpu")
+        return np.asarray(values.float() if values.dtype in (torch.bfloat16, torch.float16) else values)
+    return np.asarray(values)
+
+
+def time_by_unit(values: Tensor | npt.ArrayLike, name: str) -> Array:
+    """Return `values` as ``[T, units]``, further dimensions flattened.
+
+    Args:
+        values: The values, time first.
+        name: What to call them in an error.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: There is no time step or no unit, or only one dimension.
+    """
+    array = to_array(values)
+    if array.ndim < 2 or array.shape[0] == 0 or array.size == 0:
+        raise ValueError(
+            f"{name!r} must be [time steps, units] with at least one of each, got the shape {list(array.shape)}: "
+            "for one row of a batch [T, B, units] pass values[:, row]"
+        )
+    return array.reshape(array.shape[0], -1)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure to a file, whole or not at all.
+
+    Args:
+        figure: What one of this package's functions returned.
+        path: Where to write; the ending gives the format (``.png``, ``.svg``, ``.pdf``). Missing folders are made.
+
+    Returns:
+        The path.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(temporary, format=target.suffix.lstrip(".") or "png")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

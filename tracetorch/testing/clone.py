@@ -1,0 +1,70 @@
+"""Copy a network without its stream: parameters of its own, or the same ones behind another kind of layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from tracetorch.layer import Layer
+from tracetorch.rules.rule import Rule
+
+
+def layers(net: nn.Module) -> dict[str, Layer]:
+    """Return the layers of a network by module name, each once, in the order of registration."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, Layer)}
+
+
+def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None = None) -> nn.Module:
+    """Copy a network with parameters of its own and no state, whatever its stream is doing.
+
+    Parameters and modules that are shared in the network are shared in the copy.
+
+    Args:
+        net: the network; it is not touched.
+        rule: the rule of every layer of the copy; None keeps each layer's own.
+        dtype: floating point type of the copy; None keeps the network's.
+
+    Returns:
+        The copy, after a reset.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.testing import clone
+        >>> layer = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5))
+        >>> _ = layer(torch.ones(1, 3))
+        >>> clone(layer).state is None
+        True
+    """
+    memo: dict[int, Any] = {}
+
+    def again(layer: Layer) -> nn.Module:
+        parts = (copy.deepcopy(part, memo) for part in (layer.synapse, layer.neuron, layer.recurrent))
+        synapse, neuron, recurrent = parts
+        twin = Layer(synapse, neuron, recurrent=recurrent, rule=layer.rule if rule is None else rule)
+        theirs, ours = getattr(layer, "feedback", None), getattr(twin, "feedback", None)
+        if theirs is not None and ours is not None and theirs.shape == ours.shape:
+            ours.data.copy_(theirs.data)
+        return twin.train(layer.training)
+
+    twin = replace_layers(net, again, memo)
+    return twin if dtype is None else twin.to(dtype)
+
+
+def replace_layers(net: nn.Module, make: Callable[[Layer], nn.Module], memo: dict[int, Any]) -> nn.Module:
+    """Copy a network with something else in the place of every layer.
+
+    Args:
+        net: the network; it is not touched.
+        make: gives the replacement of a layer.
+        memo: what `copy.deepcopy` is to take as copied already; whoever puts a parameter in shares it.
+
+    Returns:
+        The copy, or the replacement itself where the network is one layer.
+    """
+    for layer in layers(net).values():
+        memo[id(layer)] = make(layer)
+    return cast(nn.Module, copy.deepcopy(net, memo))

@@ -1,0 +1,126 @@
+"""Each rule is what its definition says, on networks where it is not BPTT; and the terms for firing rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tracetorch.rates import FinalRate
+from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
+from tracetorch.scan import scan
+from tracetorch.signals import Random
+from tracetorch.state import reset, set_rule
+from tracetorch.testing.conformance.case import Case, Finding, same_values, together
+from tracetorch.testing.conformance.linearity import sensible
+from tracetorch.testing.conformance.networks import NETWORKS, has_no_way_back, network
+from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.definition import definition
+from tracetorch.testing.oracle import Cuts, Loss, Out, gradients_of, learned, open_graph
+from tracetorch.testing.running import rule_gradients
+
+SHORT = 11
+DEFINED: dict[str, Rule] = {
+    "sltt": sltt(),
+    "eprop": eprop(),
+    "eprop(0.6)": eprop(kappa=0.6),
+    "drtrl": drtrl(),
+    "drtrl(gain)": drtrl(input="gain"),
+    "trace": trace(decay=0.7),
+    "rate": rate(),
+    "sltt, random": sltt(signal=Random()),
+    "eprop, random": eprop(signal=Random()),
+    "drtrl(gain), random": drtrl(input="gain", signal=Random()),
+    "trace, random": trace(decay=0.7, signal=Random()),
+    "rate, random": rate(signal=Random()),
+}
+"""Rules whose definition needs no window."""
+SAME_DECAY = ("LIF", "recurrent SynapticLIF, LIF", "Conv2d", "a user's synapse", "Mean", "spikes out", "modules between")
+"""Networks whose neurons have one decay each, so that inputs are averaged with it."""
+
+
+def defined(name: str, rule: Rule, out: Out = "all") -> list[Finding]:
+    """A rule gives what its definition gives, step by step and dense."""
+    setup = network(name, steps=SHORT)
+    set_rule(setup.net, rule)
+    want = definition(setup.net, setup.xs, setup.loss, out=out)
+    splits = [SHORT] if rule.window == "sequence" else [4, 0, SHORT - 5]
+    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits, out=out)
+    return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
+
+
+def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
+    """The presynaptic trace in depth is the full one of neurons whose resets are detached."""
+    xs = stream(INPUTS, steps=SHORT)
+    first, second = (kind(n) for n in names)
+    setup = build(layer(INPUTS, UNITS, first.make), layer(UNITS, UNITS, second.make), readout(), xs=xs)
+    set_rule(setup.net, ottt(signal=Random()) if random else ottt())
+    want = definition(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=[4, 0, SHORT - 5])
+    return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
+
+
+def final_rate(k: Kind, splits: list[int], recurrent: float) -> list[Finding]:
+    """The e-prop paper's term is the gradient of half the squared distance of each sample's mean rate to a target."""
+    setup = build(layer(INPUTS, UNITS, k.make, recurrent=recurrent), readout(), xs=stream(INPUTS))
+    net, strength, target = setup.net, 3.0, 0.12
+    want = _rate_oracle(setup.net, setup.xs, setup.loss, strength=strength, target=target)
+    set_rule(net, eprop())
+    reset(net)
+    net.zero_grad()
+    term = FinalRate(net, target, strength=strength)
+    start = 0
+    for length in splits:
+        window = slice(start, start + max(length, 1))
+        ys = net(setup.xs[start]).unsqueeze(0) if length == 0 else scan(net, setup.xs[window])
+        loss = setup.loss(ys, window)
+        start = window.stop
+        (loss + term() if start == STEPS else loss).backward()  # type: ignore[no-untyped-call]
+    got = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
+    return sensible(got, want)
+
+
+def _rate_oracle(net: torch.nn.Module, xs: Tensor, loss: Loss, *, strength: float, target: float) -> dict[str, Tensor]:
+    twin, made = open_graph(net, Cuts(recurrent=True))
+    outputs: list[Tensor] = []
+    made[0].register_forward_hook(lambda module, args, z: outputs.append(z))
+    ys = torch.stack([twin(x) for x in xs])
+    mean = torch.stack(outputs).mean(0)
+    term = 0.5 * strength * ((mean - target) ** 2).sum() / xs.shape[1]
+    return gradients_of(loss(ys, slice(0, len(xs))) + term, net)
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of each rule and network."""
+    claim = "a rule is its definition"
+    for told, rule in DEFINED.items():
+        averaging = told.startswith(("trace", "rate"))
+        for name in NETWORKS:
+            chain = name != "residual"
+            if chain and not has_no_way_back(name, rule) and (not averaging or name in SAME_DECAY):
+                yield Case(claim, f"{told}, {name}", partial(defined, name, rule))
+    for name in SAME_DECAY:
+        yield Case(claim, f"trace, one event, {name}", partial(defined, name, trace(decay=0.7), "last"))
+        if name not in ("spikes out", "Conv2d"):
+            yield Case(claim, f"trace(), one event, {name}", partial(defined, name, trace(), "last"))
+    for names in (("LIF soft", "SynapticLIF"), ("LIF soft, gradient", "IF"), ("SynapticLIF, gradient", "LIF refractory")):
+        for random in (False, True):
+            told = f"ottt{', random' if random else ''}, {' and '.join(names)}"
+            yield Case(claim, told, partial(presynaptic, names, random))
+    claim = "final rate = BPTT of the mean rate"
+    for n in ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF per unit", "Resonator (a user's)"):
+        for splits in ([STEPS], [0] * STEPS, [4, 0, STEPS - 5]):
+            told = f"{n}, windows {','.join(map(str, sorted(set(splits))))}"
+            yield Case(claim, told, partial(final_rate, kind(n), splits, 0.0))
+        yield Case(claim, f"recurrent {n}", partial(final_rate, kind(n), [6, STEPS - 6], 1.0))
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a neuron."""
+    yield Case("final rate = BPTT of the mean rate", k.name, partial(final_rate, k, [4, 0, STEPS - 5], 0.0))
+
+
+NAMES: tuple[str, ...] = ()

@@ -1,0 +1,152 @@
+"""The networks on which every rule is tried: dense, recurrent, convolutional, per unit, a user's own, no chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tracetorch.layer import Layer
+from tracetorch.neurons import LI, Mean
+from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
+from tracetorch.signals import Random
+from tracetorch.synapses import LinearInWeights
+from tracetorch.testing.conformance.depth import Residual
+from tracetorch.testing.conformance.neurons import diagonal, kind, lif
+from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
+
+WindowOne: dict[str, Rule] = {
+    "sltt": sltt(),
+    "ottt": ottt(approximate=True),
+    "eprop": eprop(),
+    "eprop(0.6)": eprop(kappa=0.6),
+    "drtrl": drtrl(),
+    "drtrl(gain)": drtrl(input="gain"),
+    "trace": trace(),
+    "trace(0.6)": trace(decay=0.6),
+}
+"""Rules that credit step by step; the presynaptic trace approximates where it must."""
+
+RANDOM: dict[str, Rule] = {
+    "sltt, random": sltt(signal=Random()),
+    "ottt, random": ottt(approximate=True, signal=Random()),
+    "eprop, random": eprop(signal=Random()),
+    "drtrl(gain), random": drtrl(input="gain", signal=Random()),
+    "trace, random": trace(signal=Random(0.7)),
+}
+"""The same with a fixed random way back."""
+
+WINDOWED: dict[str, Rule] = {"bptt": bptt(), "tbptt": tbptt(), "traced_bptt": traced_bptt()}
+"""Rules with autograd inside a window."""
+
+WHOLE: dict[str, Rule] = {"rate": rate()}
+"""Rules that want the sequence in one scan."""
+
+RULES: dict[str, Rule] = {**WindowOne, **RANDOM, **WINDOWED, **WHOLE}
+"""Every rule."""
+
+
+class Weighted(nn.Module):
+    """Mix two views of the input, linear in both weights: a user's own synapse."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(units, inputs) / inputs**0.5)
+        self.b = nn.Parameter(torch.randn(units))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the current; squares of the input are allowed, squares of a weight are not."""
+        return x @ self.a.T + self.b * (x**2).mean(-1, keepdim=True)
+
+
+def conv2d() -> list[nn.Module]:
+    """Return two convolutions with stride, padding, dilation and groups, and a readout of the flat maps."""
+    first = nn.Conv2d(2, 4, 3, stride=(2, 1), padding=1, groups=2)
+    second = nn.Conv2d(4, 3, (2, 3), padding=(1, 0), dilation=(2, 1), bias=False)
+    return [
+        Layer(first, kind("LIF soft").make((4, 3, 4)), rule=sltt()),
+        Layer(second, kind("ALIF per unit").make((3, 3, 2)), rule=sltt()),
+        nn.Flatten(),
+        readout(18),
+    ]
+
+
+def conv1d() -> list[nn.Module]:
+    """Return two convolutions in one dimension; the second neuron learns values per channel."""
+    first = nn.Conv1d(2, 4, 3, stride=2, padding=2, dilation=2)
+    second = nn.Conv1d(4, 4, 2, groups=4)
+    return [
+        Layer(first, kind("SynapticLIF, gradient").make((4, 4)), rule=sltt()),
+        Layer(second, lif(learn="unit")((4, 1)), rule=sltt()),
+        nn.Flatten(),
+        readout(12),
+    ]
+
+
+def _dense(*names: str, recurrent: float = 0.0) -> list[nn.Module]:
+    sizes = (INPUTS, UNITS + 1, UNITS)
+    hidden: list[nn.Module] = [
+        layer(sizes[i], sizes[i + 1], kind(n).make, recurrent=recurrent) for i, n in enumerate(names)
+    ]
+    return [*hidden, readout(sizes[len(names)])]
+
+
+NETWORKS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
+    "LIF": (lambda: _dense("LIF soft"), (INPUTS,)),
+    "hard ALIF, LIF per unit": (lambda: _dense("ALIF hard, gradient", "LIF per unit"), (INPUTS,)),
+    "recurrent SynapticLIF, LIF": (lambda: _dense("SynapticLIF", "LIF refractory", recurrent=1.0), (INPUTS,)),
+    "diagonal LIF, a user's": (
+        lambda: [
+            layer(INPUTS, UNITS, diagonal(lif(learn="unit"))),
+            layer(UNITS, UNITS, kind("Resonator (a user's)").make),
+            readout(),
+        ],
+        (INPUTS,),
+    ),
+    "modules between": (
+        lambda: [
+            layer(INPUTS, UNITS, kind("LIF soft").make),
+            nn.Linear(UNITS, UNITS),
+            nn.LayerNorm(UNITS),
+            nn.Sequential(layer(UNITS, UNITS, kind("LIF hard").make, bias=False), nn.Identity()),
+            readout(neuron=LI(beta=0.7, normalized=True)),
+        ],
+        (INPUTS,),
+    ),
+    "Conv2d": (conv2d, (2, 5, 4)),
+    "Conv1d": (conv1d, (2, 8)),
+    "a user's synapse": (
+        lambda: [
+            Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=sltt()),
+            Layer(LinearInWeights(Weighted(UNITS, UNITS)), kind("ALIF").make((UNITS,)), rule=sltt()),
+            readout(),
+        ],
+        (INPUTS,),
+    ),
+    "Mean": (lambda: [layer(INPUTS, UNITS, kind("IF").make), readout(neuron=Mean())], (INPUTS,)),
+    "spikes out": (
+        lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
+        (INPUTS,),
+    ),
+    "residual": (
+        lambda: [
+            layer(INPUTS, UNITS, kind("LIF soft").make),
+            Residual(layer(UNITS, UNITS, kind("ALIF").make)),
+            readout(),
+        ],
+        (INPUTS,),
+    ),
+}
+"""Networks by name: what makes their modules, and the shape of their input."""
+
+
+def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
+    """Return one of the networks on a stream."""
+    make, shape = NETWORKS[name]
+    return build(*make(), xs=stream(*shape, steps=steps, constant=constant))
+
+
+def has_no_way_back(name: str, rule: Rule) -> bool:
+    """Whether a rule's random feedback cannot stand in a network, because a synapse of it is a user's."""
+    return isinstance(rule.signal, Random) and name == "a user's synapse"

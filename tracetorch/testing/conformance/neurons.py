@@ -1,0 +1,238 @@
+"""The neurons of the table, with what a presynaptic trace can do for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.neurons import (
+    ALIF,
+    IF,
+    LI,
+    LIF,
+    DiagonalRecurrent,
+    HardReset,
+    Learnable,
+    Mean,
+    Neuron,
+    NoReset,
+    Reset,
+    SoftReset,
+    SynapticLIF,
+    surrogates,
+)
+
+Factory = Callable[[tuple[int, ...]], Neuron]
+"""Gives a new neuron for units of a shape."""
+Presynaptic = Literal["exact", "detached", "impossible"]
+"""A presynaptic trace is exact; or exact once the reset is detached; or cannot represent the neuron."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Name a neuron of the table.
+
+    Args:
+        name: its name in the table.
+        make: gives a new one for units of a shape.
+        presynaptic: what one trace per input can do for it.
+        detached: the same with its reset's gradient detached, where `presynaptic` is "detached".
+        memory: whether its output depends on earlier steps.
+    """
+
+    name: str
+    make: Factory
+    presynaptic: Presynaptic = "impossible"
+    detached: Factory | None = None
+    memory: bool = True
+
+
+def spread(low: float, high: float, unit: tuple[int, ...]) -> Tensor:
+    """Return values of the units' shape, evenly spread between two numbers and out of order."""
+    values = torch.linspace(low, high, math.prod(unit))
+    return values[torch.randperm(len(values), generator=torch.Generator().manual_seed(1))].reshape(unit)
+
+
+def lif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
+    """Give LIF neurons; decay and threshold learned shared or per unit, or fixed shared or per unit."""
+
+    def make(unit: tuple[int, ...]) -> Neuron:
+        values: dict[str, Any] = {
+            "shared": {"half_life": Learnable(4.0), "threshold": Learnable(1.1)},
+            "unit": {"tau": Learnable(spread(2.0, 9.0, unit)), "threshold": Learnable(spread(0.7, 1.3, unit))},
+            "unit threshold": {"beta": 0.8, "threshold": Learnable(1.0, shape=unit)},
+            "fixed": {"beta": 0.8},
+            "fixed unit": {"half_life": spread(2.0, 8.0, unit), "threshold": spread(0.7, 1.3, unit)},
+        }[learn]
+        return LIF(reset=reset, **values, **options)
+
+    return make
+
+
+def alif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
+    """Give adaptive neurons, with everything learned, shared or per unit."""
+
+    def make(unit: tuple[int, ...]) -> Neuron:
+        values: dict[str, Any] = {
+            "shared": {
+                "half_life": Learnable(4.0),
+                "adaptation_half_life": Learnable(7.0),
+                "adaptation": Learnable(0.3),
+                "threshold": Learnable(1.0),
+            },
+            "unit": {
+                "half_life": Learnable(4.0, shape=unit),
+                "adaptation_tau": Learnable(spread(4.0, 12.0, unit)),
+                "adaptation": Learnable(spread(0.1, 0.5, unit)),
+                "threshold": Learnable(spread(0.7, 1.3, unit)),
+            },
+            "fixed": {"beta": 0.85, "adaptation_beta": 0.92, "adaptation": spread(0.0, 0.5, unit)},
+        }[learn]
+        return ALIF(reset=reset, **values, **options)
+
+    return make
+
+
+def synaptic(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
+    """Give current-based neurons, with everything learned, shared or per unit."""
+
+    def make(unit: tuple[int, ...]) -> Neuron:
+        values: dict[str, Any] = {
+            "shared": {"half_life": Learnable(4.0), "synaptic_half_life": Learnable(2.0), "threshold": Learnable(1.0)},
+            "unit": {
+                "half_life": Learnable(spread(2.0, 7.0, unit)),
+                "synaptic_beta": Learnable(spread(0.3, 0.8, unit)),
+                "threshold": Learnable(1.0),
+            },
+            "fixed": {"tau": 5.0, "synaptic_tau": 2.0},
+        }[learn]
+        return SynapticLIF(reset=reset, **values, **options)
+
+    return make
+
+
+def integrate(reset: Reset | None = None, **options: Any) -> Factory:
+    """Give neurons without a leak."""
+    return lambda unit: IF(threshold=Learnable(1.2), reset=reset, **options)
+
+
+def diagonal(inner: Factory) -> Factory:
+    """Give a neuron in the wrapper of diagonal recurrence."""
+
+    def make(unit: tuple[int, ...]) -> Neuron:
+        neuron = DiagonalRecurrent(inner(unit), unit)
+        with torch.no_grad():
+            neuron.r.copy_(spread(-0.6, 0.6, unit))
+        return neuron
+
+    return make
+
+
+class Adaptive(Neuron):
+    """Adapt by a second state variable: the example of a neuron of a user's own."""
+
+    state = ("v", "a")
+
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step."""
+        v = self.beta * s.v + current
+        z = self.surrogate(v - self.threshold - 0.3 * s.a)
+        return s.replace(v=v - z * self.threshold, a=0.95 * s.a + z), z
+
+
+class Resonator(Neuron):
+    """Oscillate, count down after a spike, and learn a plain parameter: a user's neuron with all there is."""
+
+    state = ("x", "y", "f")
+    counters = ("rest",)
+
+    def __init__(self, unit: tuple[int, ...]) -> None:
+        super().__init__(threshold=Learnable(1.0), beta=Learnable(spread(0.6, 0.9, unit)))
+        self.turn = nn.Parameter(spread(0.2, 0.7, unit))
+        self.pull = nn.Parameter(torch.tensor(0.4))
+
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step."""
+        x = self.beta * (torch.cos(self.turn) * s.x - torch.sin(self.turn) * s.y) + current
+        y = self.beta * (torch.sin(self.turn) * s.x + torch.cos(self.turn) * s.y)
+        z = self.surrogate(x - self.threshold - self.pull * s.f) * (s.rest <= 0).to(x.dtype)
+        rest = (s.rest - 1).clamp(min=0) + z.detach()
+        return s.replace(x=x * (1 - 0.5 * z), y=y, f=0.8 * s.f + torch.tanh(x) * z, rest=rest), z
+
+
+class Memoryless(Neuron):
+    """Fire from the present current alone, so that D = 0."""
+
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        """Advance by one time step."""
+        return s.replace(v=0.5 * s.v + current), self.surrogate(current - self.threshold)
+
+
+
+def _pairs(name: str, make: Callable[..., Factory], reset: type[SoftReset], **options: Any) -> list[Kind]:
+    kept = make(reset(gradient=True, **options))
+    return [
+        Kind(f"{name}", make(reset(**options)), "exact"),
+        Kind(f"{name}, gradient", kept, "detached", make(reset(**options))),
+    ]
+
+
+NEURONS: tuple[Kind, ...] = (
+    Kind("LI", lambda unit: LI(half_life=Learnable(4.0)), "exact"),
+    Kind("LI normalized", lambda unit: LI(beta=Learnable(0.8), normalized=True), "exact"),
+    Kind("LI per unit", lambda unit: LI(tau=Learnable(spread(2.0, 9.0, unit)))),
+    Kind("Mean", lambda unit: Mean(), "exact"),
+    *_pairs("LIF soft", lif, SoftReset),
+    *_pairs("LIF soft not decayed", lif, SoftReset, decayed=False),
+    Kind("LIF hard", lif(HardReset(), surrogate=surrogates.FastSigmoid(2.0))),
+    Kind("LIF hard, gradient", lif(HardReset(value=0.1, gradient=True), surrogate=surrogates.FastSigmoid(2.0))),
+    Kind("LIF hard not decayed", lif(HardReset(value=0.2, decayed=False))),
+    Kind("LIF hard not decayed, gradient", lif(HardReset(decayed=False, gradient=True), normalized=True)),
+    Kind("LIF no reset", lif(NoReset(), surrogate=surrogates.Sigmoid(3.0)), "exact"),
+    Kind("LIF no reset not decayed, gradient", lif(NoReset(decayed=False, gradient=True)), "exact"),
+    Kind("LIF normalized", lif(normalized=True, surrogate=surrogates.Triangle(0.8, 1.5)), "exact"),
+    Kind("LIF normalized not decayed", lif(SoftReset(decayed=False), normalized=True), "exact"),
+    Kind("LIF refractory", lif(refractory=2, surrogate=surrogates.StraightThrough(0.7, 8.0)), "exact"),
+    Kind("LIF refractory hard, gradient", lif(HardReset(gradient=True), refractory=1)),
+    Kind("LIF per unit", lif(learn="unit")),
+    Kind("LIF per unit, gradient", lif(SoftReset(gradient=True), learn="unit", normalized=True)),
+    Kind("LIF thresholds per unit", lif(learn="unit threshold"), "exact"),
+    Kind("LIF fixed", lif(learn="fixed"), "exact"),
+    Kind("LIF fixed per unit", lif(learn="fixed unit")),
+    Kind("ALIF", alif()),
+    Kind("ALIF, gradient", alif(SoftReset(gradient=True))),
+    Kind("ALIF hard not decayed", alif(HardReset(decayed=False), normalized=True)),
+    Kind("ALIF hard, gradient", alif(HardReset(value=0.1, gradient=True), surrogate=surrogates.Sigmoid(3.0))),
+    Kind("ALIF refractory not decayed", alif(SoftReset(decayed=False), refractory=2)),
+    Kind("ALIF per unit", alif(learn="unit", surrogate=surrogates.Triangle(0.8, 2.0))),
+    Kind("ALIF fixed", alif(learn="fixed")),
+    *_pairs("SynapticLIF", synaptic, SoftReset),
+    *_pairs("SynapticLIF not decayed", synaptic, SoftReset, decayed=False),
+    Kind("SynapticLIF hard, gradient", synaptic(HardReset(gradient=True))),
+    Kind("SynapticLIF normalized refractory", synaptic(normalized=True, refractory=1), "exact"),
+    Kind("SynapticLIF no reset", synaptic(NoReset(), learn="fixed"), "exact"),
+    Kind("SynapticLIF per unit", synaptic(learn="unit", normalized=True)),
+    *_pairs("IF", integrate, SoftReset),
+    Kind("IF hard", integrate(HardReset())),
+    Kind("IF refractory", integrate(refractory=2), "exact"),
+    Kind("DiagonalRecurrent LIF", diagonal(lif())),
+    Kind("DiagonalRecurrent LIF hard, gradient", diagonal(lif(HardReset(gradient=True), learn="unit"))),
+    Kind("DiagonalRecurrent LIF refractory", diagonal(lif(refractory=1, normalized=True))),
+    Kind("DiagonalRecurrent ALIF", diagonal(alif())),
+    Kind("DiagonalRecurrent SynapticLIF", diagonal(synaptic(SoftReset(gradient=True)))),
+    Kind("DiagonalRecurrent Adaptive", diagonal(lambda unit: Adaptive(half_life=Learnable(4.0)))),
+    Kind("Adaptive (a user's)", lambda unit: Adaptive(half_life=Learnable(4.0), threshold=Learnable(1.0))),
+    Kind("Resonator (a user's)", Resonator),
+    Kind("Memoryless (a user's)", lambda unit: Memoryless(threshold=Learnable(1.0)), "exact", memory=False),
+)
+"""The neurons of the table."""
+
+
+def kind(name: str) -> Kind:
+    """Return the neuron of the table with the given name."""
+    return next(k for k in NEURONS if k.name == name)

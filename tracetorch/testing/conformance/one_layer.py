@@ -1,0 +1,156 @@
+"""One layer: full eligibility is BPTT, the presynaptic trace where it can be, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, sltt, tbptt, traced_bptt
+from tracetorch.scan import scan
+from tracetorch.state import reset, set_rule
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.setup import STEPS, Setup, single
+from tracetorch.testing.neuron_check import NeuronError, check_neuron
+from tracetorch.testing.oracle import bptt as backpropagate
+from tracetorch.testing.oracle import learned, truncated
+from tracetorch.testing.running import rule_gradients, split
+
+FULL: dict[str, tuple[Rule, list[int]]] = {
+    "drtrl steps": (drtrl(), [0] * STEPS),
+    "drtrl(gain) scan": (drtrl(input="gain"), [STEPS]),
+    "eprop mixed": (eprop(), [4, 0, 1, STEPS - 6]),
+    "traced_bptt steps": (traced_bptt(), [0] * STEPS),
+    "traced_bptt windows of 4": (traced_bptt(), split(STEPS, 4)),
+}
+
+
+def weights_of(setup: Setup) -> list[str]:
+    """Return the names of the synapses' weights."""
+    return [n for n in learned(setup.net) if n.endswith(".weight")]
+
+
+def per_unit(setup: Setup) -> list[str]:
+    """Return the names of what has one value per unit and so a trace of its own: biases and neuron parameters."""
+    return [n for n in learned(setup.net) if not n.endswith(".weight")]
+
+
+def full(k: Kind, rule: Rule, splits: list[int], bias: bool = True) -> list[Finding]:
+    """Full eligibility is BPTT for weights, biases and every neuron parameter."""
+    setup = single(k.make, bias=bias)
+    want = backpropagate(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def one_event(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
+    """Eligibility advanced over windows without a loss is what the last step needs."""
+    setup = single(k.make)
+    last = len(setup.xs) - 1
+    want = backpropagate(setup.net, setup.xs, lambda ys, steps: setup.loss(ys[-1:], slice(last, last + 1)))
+    set_rule(setup.net, rule)
+    reset(setup.net)
+    start = 0
+    for length in splits:
+        scan(setup.net, setup.xs[start : start + length])
+        start += length
+    setup.loss(scan(setup.net, setup.xs[last:]), slice(last, last + 1)).backward()  # type: ignore[no-untyped-call]
+    return equal({n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in learned(setup.net).items()}, want.grads)
+
+
+def presynaptic(k: Kind, splits: list[int]) -> list[Finding]:
+    """The presynaptic trace is BPTT; or, for weights, that of the neuron with its reset detached; or it raises."""
+    setup = single(k.make)
+    if k.presynaptic == "impossible":
+        net, xs = setup.net, setup.xs
+        return raises(lambda: rule_gradients(net, xs, setup.loss, ottt(), splits=splits), "approximate", "drtrl|eprop")
+    want = backpropagate(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, ottt(), splits=splits)
+    if k.presynaptic == "exact":
+        return together(same_values(got, want), equal(got.grads, want.grads))
+    assert k.detached is not None
+    weights = {n: p for n, p in setup.net.state_dict().items()}
+    other = single(k.detached)
+    other.net.load_state_dict(weights)
+    cut = backpropagate(other.net, setup.xs, setup.loss)
+    names, own = weights_of(setup), per_unit(setup)
+    return together(
+        same_values(got, want),
+        equal(got.grads, cut.grads, names=names),
+        equal(got.grads, want.grads, names=own),
+        apart(got.grads, want.grads, names),
+    )
+
+
+def approximated(k: Kind, splits: list[int]) -> list[Finding]:
+    """An approximate presynaptic trace is not BPTT for weights; biases and neuron parameters have exact traces still."""
+    setup = single(k.make)
+    want = backpropagate(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, ottt(approximate=True), splits=splits)
+    return together(
+        same_values(got, want),
+        apart(got.grads, want.grads, weights_of(setup)),
+        equal(got.grads, want.grads, names=per_unit(setup)),
+    )
+
+
+def not_bptt(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
+    """A rule that drops the past is not BPTT."""
+    setup = single(k.make)
+    want = backpropagate(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), apart(got.grads, want.grads, weights_of(setup), low=1e-2))
+
+
+def cut(k: Kind, splits: list[int]) -> list[Finding]:
+    """Truncated BPTT is autograd with the state detached at each window."""
+    setup = single(k.make)
+    want = truncated(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
+    got = rule_gradients(setup.net, setup.xs, setup.loss, tbptt(), splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def whole(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
+    """A window of the whole sequence is BPTT."""
+    return full(k, rule, splits)
+
+
+def neuron(k: Kind) -> list[Finding]:
+    """A neuron is element-wise, finite, and its blocks are those of `torch.func`."""
+    try:
+        check_neuron(k.make((2, 3)), (2, 3))
+    except NeuronError as error:
+        return [Finding("check_neuron", 1.0, 0.0, 0.0, str(error))]
+    return [Finding("check_neuron", 0.0, 0.0, 0.0)]
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of one layer of a neuron."""
+    yield Case("a neuron is what rules take it to be", k.name, partial(neuron, k))
+    for name, (rule, splits) in FULL.items():
+        yield Case("full = BPTT", f"{name}, {k.name}", partial(full, k, rule, splits))
+    yield Case("full = BPTT", f"after windows without loss, {k.name}", partial(one_event, k, drtrl(), [9, STEPS - 10]))
+    yield Case("window of T = BPTT", f"tbptt, one layer, {k.name}", partial(whole, k, tbptt(), [STEPS]))
+    yield Case("window of T = BPTT", f"bptt steps, one layer, {k.name}", partial(whole, k, bptt(), [0] * STEPS))
+    yield Case("tbptt = autograd cut at windows", k.name, partial(cut, k, [4, 0, 3, STEPS - 8]))
+    impossible = k.presynaptic == "impossible"
+    yield Case("ottt = BPTT", f"{k.name}, " + ("raises" if impossible else "steps"), partial(presynaptic, k, [0] * STEPS), impossible)
+    if impossible:
+        yield Case("ottt = BPTT", f"{k.name}, approximate", partial(approximated, k, [5, STEPS - 5]), True)
+    else:
+        yield Case("ottt = BPTT", f"{k.name}, windows", partial(presynaptic, k, [5, 0, STEPS - 6]))
+    if k.memory:
+        yield Case("sltt is not BPTT", k.name, partial(not_bptt, k, sltt(), [5, STEPS - 5]), True)
+        yield Case("tbptt in windows is not BPTT", k.name, partial(not_bptt, k, tbptt(), split(STEPS, 4)), True)
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of one layer that belong to no one neuron."""
+    for name in ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF"):
+        k = kind(name)
+        yield Case("full = BPTT", f"no bias, {name}", partial(full, k, drtrl(), [3, 0, STEPS - 4], False))
+        for splits in ([1, 1, 12], [7, 7], [14], [2, 3, 9], [13, 1]):
+            made = partial(one_event, k, eprop(), splits)
+            yield Case("full = BPTT", f"chunks {splits} without loss, {name}", made)

@@ -1,0 +1,162 @@
+"""Dense recurrence: e-prop's gradient is autograd's with the recurrent spikes detached, and not BPTT's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from torch import nn
+
+from tracetorch.layer import Layer
+from tracetorch.neurons import LI
+from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, rate, tbptt, trace, traced_bptt
+from tracetorch.testing import oracle
+from tracetorch.testing.agreement import agreement
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.readouts import mean_rate
+from tracetorch.testing.conformance.setup import (
+    INPUTS,
+    STEPS,
+    UNITS,
+    Setup,
+    build,
+    event,
+    layer,
+    readout,
+    stream,
+)
+from tracetorch.testing.oracle import Cuts, learned
+from tracetorch.testing.running import rule_gradients, split
+
+NAMES: tuple[str, ...] = (
+    "LIF soft",
+    "LIF hard, gradient",
+    "LIF per unit",
+    "LIF refractory",
+    "ALIF, gradient",
+    "SynapticLIF",
+    "IF",
+    "DiagonalRecurrent LIF",
+    "Adaptive (a user's)",
+    "Resonator (a user's)",
+)
+"""The neurons of the table that are tried with a dense recurrence."""
+SIZE = 1.2
+"""Size of the recurrent weights, times the threshold, over the square root of the units."""
+DETACHED = Cuts(recurrent=True)
+
+
+def ring(k: Kind, *, constant: bool = False, to: bool = False, bias: bool = True, last: bool = False) -> Setup:
+    """Return a recurrent layer, alone or with a leaky readout."""
+    xs = stream(INPUTS, constant=constant)
+    modules = [layer(INPUTS, UNITS, k.make, recurrent=SIZE, bias=bias)]
+    kinds = {"loss": event} if last else {}
+    return build(*modules, *([readout()] if to else []), xs=xs, **kinds)
+
+
+def detached(k: Kind, rule: Rule, splits: list[int], *, to: bool = False, bias: bool = True) -> list[Finding]:
+    """A trace of each unit alone is autograd with the recurrent spikes detached."""
+    setup = ring(k, to=to, bias=bias)
+    want = oracle.bptt(setup.net, setup.xs, setup.loss, cuts=DETACHED)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def not_whole(k: Kind, rule: Rule, splits: list[int], low: float, high: float) -> list[Finding]:
+    """Without the paths through recurrent spikes the gradient points elsewhere than BPTT's."""
+    setup = ring(k)
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    names = [n for n in learned(setup.net) if n.endswith("weight")]
+    cosines = [Finding(f"cosine of {n}", agreement(got.grads[n], want.grads[n]).cosine, low, high) for n in names]
+    return together(same_values(got, want), apart(got.grads, want.grads, names, low=1e-2), cosines)
+
+
+def windows(k: Kind, splits: list[int]) -> list[Finding]:
+    """Windows with traces are autograd inside, and each unit alone before."""
+    setup = ring(k)
+    want = oracle.traced(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
+    got = rule_gradients(setup.net, setup.xs, setup.loss, traced_bptt(), splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def truncated(k: Kind, splits: list[int]) -> list[Finding]:
+    """Truncated BPTT cuts states and recurrent spikes at each window."""
+    setup = ring(k)
+    want = oracle.truncated(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
+    got = rule_gradients(setup.net, setup.xs, setup.loss, tbptt(), splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def whole(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
+    """One window of the whole sequence is BPTT."""
+    setup = ring(k, to=True)
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def averaged(k: Kind, rule: Rule) -> list[Finding]:
+    """At constant input the averaging rules are the detached autograd but for the recurrent weights."""
+    uniform = rule.window == "sequence"
+    if uniform:
+        xs = stream(INPUTS, constant=True)
+        setup = build(layer(INPUTS, UNITS, k.make, recurrent=SIZE), xs=xs, loss=mean_rate)
+    else:
+        setup = ring(k, constant=True, to=True, last=True)
+    want = oracle.bptt(setup.net, setup.xs, setup.loss, out="all" if uniform else "last", cuts=DETACHED)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, out="all" if uniform else "last")
+    names = [n for n in want.grads if n != "0.recurrent.weight"]
+    different = apart(got.grads, want.grads, ["0.recurrent.weight"])
+    return together(same_values(got, want), equal(got.grads, want.grads, names=names), different)
+
+
+def refused(k: Kind) -> list[Finding]:
+    """A presynaptic trace of a recurrent layer that it cannot represent raises."""
+    setup = ring(k)
+    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, ottt()), "approximate", "drtrl|eprop")
+
+
+def convolutional(rule: Rule, splits: list[int], dense: bool) -> list[Finding]:
+    """A map of units may feed itself back through a convolution, or through a dense map of its last dimension."""
+    ring_of = nn.Linear(3, 3) if dense else nn.Conv2d(4, 4, 3, padding=1)
+    one = Layer(nn.Conv2d(2, 4, 2), kind("ALIF, gradient").make((4, 3, 3)), recurrent=ring_of, rule=rule)
+    setup = build(one, xs=stream(2, 4, 4))
+    want = oracle.bptt(setup.net, setup.xs, setup.loss, cuts=DETACHED)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a recurrent layer of a neuron."""
+    claim = "dense recurrence: e-prop = autograd with recurrent spikes detached"
+    yield Case(claim, f"drtrl steps, {k.name}", partial(detached, k, drtrl(), [0] * STEPS))
+    yield Case(claim, f"eprop windows to LI, {k.name}", partial(detached, k, eprop(), [4, 0, STEPS - 5], to=True))
+    yield Case(claim, f"traced_bptt steps, {k.name}", partial(detached, k, traced_bptt(), [0] * STEPS))
+    yield Case(claim, f"drtrl scan without bias, {k.name}", partial(detached, k, drtrl(), [STEPS], bias=False))
+    yield Case("dense recurrence: traced_bptt = autograd inside its windows", k.name, partial(windows, k, [5, 1, 6, 3]))
+    yield Case("tbptt = autograd cut at windows", f"recurrent {k.name}", partial(truncated, k, [5, 0, 6, 3]))
+    yield Case("window of T = BPTT", f"traced_bptt, recurrent {k.name}", partial(whole, k, traced_bptt(), [STEPS]))
+    yield Case("window of T = BPTT", f"bptt, recurrent {k.name}", partial(whole, k, bptt(), [3, 0, STEPS - 4]))
+    if k.presynaptic == "impossible":
+        yield Case("ottt = BPTT", f"recurrent {k.name} raises", partial(refused, k), True)
+    elif k.presynaptic == "exact":
+        yield Case(claim, f"ottt, {k.name}", partial(detached, k, ottt(), [5, 0, STEPS - 6]))
+    averages = "trace and rate, dense recurrence, constant input = autograd with recurrent spikes detached"
+    yield Case(averages, f"trace, {k.name}", partial(averaged, k, trace()))
+    yield Case(averages, f"rate, {k.name}", partial(averaged, k, rate()))
+
+
+def cases() -> Iterator[Case]:
+    """Yield the negative controls of dense recurrence."""
+    claim = "dense recurrence: e-prop is not BPTT"
+    for name in ("LIF soft", "ALIF, gradient", "SynapticLIF"):
+        k = kind(name)
+        yield Case(claim, f"drtrl, {name}", partial(not_whole, k, drtrl(), [STEPS], 0.6, 0.999), True)
+        in_windows = partial(not_whole, k, traced_bptt(), split(STEPS, 4), 0.7, 0.9999)
+        yield Case(claim, f"traced_bptt in windows, {name}", in_windows, True)
+    claim = "dense recurrence: e-prop = autograd with recurrent spikes detached"
+    for dense in (False, True):
+        told = f"drtrl, Conv2d with a recurrent {'Linear' if dense else 'Conv2d'}"
+        yield Case(claim, told, partial(convolutional, drtrl(), [4, 0, STEPS - 5], dense))

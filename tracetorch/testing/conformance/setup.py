@@ -1,0 +1,104 @@
+"""Build what cases run on: networks that are alive, streams, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.layer import Layer
+from tracetorch.neurons import LI, Neuron
+from tracetorch.rules import sltt
+from tracetorch.testing.conformance.neurons import Factory
+from tracetorch.testing.liveness import calibrate, require_alive
+from tracetorch.testing.oracle import Loss, run
+
+STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 15, 3, 6, 5, 4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Hold a network, its input and its loss.
+
+    Args:
+        net: the network, in double precision, every spiking layer alive.
+        xs: inputs, `[T, B, *in]`.
+        loss: a sum over steps.
+    """
+
+    net: nn.Sequential
+    xs: Tensor
+    loss: Loss
+
+
+def stream(*shape: int, steps: int = STEPS, batch: int = BATCH, constant: bool = False) -> Tensor:
+    """Draw inputs `[T, B, *shape]`: events of random sizes, or the same random input at every step."""
+    xs = (torch.rand(steps, batch, *shape) < 0.5) * (0.5 + torch.rand(steps, batch, *shape))
+    if constant:
+        xs = (0.3 + torch.rand(1, batch, *shape)).expand(steps, batch, *shape)
+    return xs.double().contiguous()
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Half the squared distance to targets, summed over everything.
+
+    Args:
+        targets: what outputs should be, `[T, B, *out]`.
+    """
+
+    targets: Tensor
+
+    def __call__(self, ys: Tensor, steps: slice) -> Tensor:
+        """Return the loss of some steps."""
+        return 0.5 * ((ys - self.targets[steps]) ** 2).sum()
+
+    def part(self, steps: slice, row: int) -> Quadratic:
+        """Return the loss of a part of the time of one row."""
+        return Quadratic(self.targets[steps, row : row + 1])
+
+
+def quadratic(net: nn.Module, xs: Tensor) -> Quadratic:
+    """Return half the squared distance to random targets."""
+    with torch.no_grad():
+        return Quadratic(torch.randn(run(net, xs).shape, dtype=torch.float64))
+
+
+def event(net: nn.Module, xs: Tensor) -> Loss:
+    """Return half the squared distance of an output to one target for all steps."""
+    with torch.no_grad():
+        target = torch.randn(run(net, xs).shape[1:], dtype=torch.float64)
+    return lambda ys, steps: 0.5 * ((ys - target) ** 2).sum()
+
+
+def build(
+    *modules: nn.Module, xs: Tensor, loss: Callable[[nn.Module, Tensor], Loss] = quadratic, rate: float = 0.25
+) -> Setup:
+    """Put modules in a row, in double precision, scaled so that every spiking layer fires."""
+    net = nn.Sequential(*modules).double()
+    calibrate(net, xs, rate=rate)
+    require_alive(net, xs)
+    return Setup(net, xs, loss(net, xs))
+
+
+def layer(inputs: int, units: int, neuron: Factory | Neuron, *, recurrent: float = 0.0, bias: bool = True) -> Layer:
+    """Return a dense layer; `recurrent` is the size of its recurrent weights, 0 for none."""
+    synapse = nn.Linear(inputs, units, bias=bias)
+    ring = nn.Linear(units, units, bias=bias) if recurrent else None
+    if ring is not None:
+        nn.init.normal_(ring.weight, std=recurrent / units**0.5)
+    made = neuron if isinstance(neuron, Neuron) else neuron((units,))
+    return Layer(synapse, made, recurrent=ring, rule=sltt())
+
+
+def readout(units: int = UNITS, outputs: int = OUTPUTS, *, neuron: Neuron | None = None) -> Layer:
+    """Return a leaky readout."""
+    return Layer(nn.Linear(units, outputs), LI(beta=0.85) if neuron is None else neuron, rule=sltt())
+
+
+def single(make: Factory, *, constant: bool = False, **options: bool) -> Setup:
+    """Return one dense layer on a stream."""
+    xs = stream(INPUTS, constant=constant)
+    return build(layer(INPUTS, UNITS, make, **options), xs=xs)

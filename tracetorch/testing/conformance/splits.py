@@ -1,0 +1,77 @@
+"""Single steps, one scan and any split of it: the same values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from tracetorch.rules import Rule, ottt, rate, tbptt, trace, traced_bptt
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.networks import NETWORKS, RANDOM, WindowOne, has_no_way_back, network
+from tracetorch.testing.conformance.neurons import Kind
+from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.oracle import Out, bptt, learned
+from tracetorch.testing.running import rule_gradients
+
+SHORT = 11
+SPLITS: tuple[list[int], ...] = ([SHORT], [4, 0, 1, SHORT - 6])
+MORE: tuple[list[int], ...] = ([1] * SHORT, [SHORT - 1, 1], [1, SHORT - 1], [2, 3, 0, 5])
+
+
+def splits_agree(name: str, rule: Rule, out: Out = "all") -> list[Finding]:
+    """Steps through `net(x)` and windows through `scan` of any lengths agree."""
+    setup = network(name, steps=SHORT)
+    want = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * SHORT, out=out)
+    plain = bptt(setup.net, setup.xs, setup.loss, out=out)
+    found = [same_values(want, plain)]
+    for splits in (*SPLITS, *MORE) if name == "LIF" else SPLITS:
+        got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits, out=out)
+        reference = {n: g for n, g in want.grads.items() if float(g.norm()) > 0 or float(got.grads[n].norm()) > 0}
+        found += [same_values(got, want), *equal(got.grads, reference)]
+    return found
+
+
+def kind_agrees(k: Kind, rule: Rule) -> list[Finding]:
+    """The same for one neuron."""
+    setup = build(layer(INPUTS, UNITS, k.make), readout(), xs=stream(INPUTS))
+    want = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[4, STEPS - 4])
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def splits_differ(rule: Rule, names: tuple[str, ...]) -> list[Finding]:
+    """For a rule whose window means something, other windows give another gradient."""
+    setup = network("hard ALIF, LIF per unit")
+    one = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[STEPS])
+    parts = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[5] * 3)
+    return apart(parts.grads, one.grads, [n for n in learned(setup.net) if n.startswith(names)])
+
+
+def rate_refuses() -> list[Finding]:
+    """`rate` takes no single steps."""
+    setup = network("LIF")
+    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, rate(), splits=[0] * STEPS))
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a neuron."""
+    claim = "single steps = one scan = any split"
+    yield Case(claim, f"ottt, approximate where it must, {k.name}", partial(kind_agrees, k, ottt(approximate=True)))
+    yield Case(claim, f"trace, {k.name}", partial(kind_agrees, k, trace()))
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of fixed networks."""
+    claim = "single steps = one scan = any split"
+    for name in NETWORKS:
+        for told, rule in {**WindowOne, **RANDOM}.items():
+            if not has_no_way_back(name, rule):
+                yield Case(claim, f"{told}, {name}", partial(splits_agree, name, rule))
+        for told in ("trace", "trace, random", "ottt"):
+            rule = {**WindowOne, **RANDOM}[told]
+            if not has_no_way_back(name, rule):
+                yield Case(claim, f"{told}, one event, {name}", partial(splits_agree, name, rule, "last"))
+    claim = "windows of other lengths give other gradients"
+    yield Case(claim, "tbptt", partial(splits_differ, tbptt(), ("0.", "1.")), True)
+    yield Case(claim, "traced_bptt", partial(splits_differ, traced_bptt(), ("0.",)), True)
+    yield Case("rate in parts is refused", "steps", rate_refuses, True)

@@ -1,0 +1,47 @@
+"""The table of all cases, and the rows of it for a user's own neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tracetorch.testing.conformance import definitions, depth, linearity, one_layer, readouts, recurrence, splits, unrolled
+from tracetorch.testing.conformance.case import Case
+from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
+
+PARTS = (one_layer, readouts, recurrence, depth, splits, linearity, unrolled, definitions)
+
+
+def _all() -> Iterator[Case]:
+    for part in PARTS:
+        tried = getattr(part, "NAMES", None)
+        for k in NEURONS:
+            if tried is None or k.name in tried:
+                yield from part.for_kind(k)
+        yield from part.cases()
+
+
+CASES: tuple[Case, ...] = tuple(_all())
+"""Every claim, with its conditions, for every neuron, synapse and rule that it names."""
+
+
+def for_neuron(factory: Factory, *, name: str = "a neuron", presynaptic: Presynaptic = "impossible") -> tuple[Case, ...]:
+    """Return the rows of the table for a neuron of a user's own.
+
+    Args:
+        factory: gives a new neuron for units of a shape, with everything learned that can be learned.
+        name: what the cases call it.
+        presynaptic: "exact" if its blocks A and B are the same for all units and steps, so that one trace per input
+            represents it; rules that keep one must raise otherwise.
+
+    Returns:
+        The cases; run each with `run_case`.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> from tracetorch.testing import conformance
+        >>> cases = conformance.for_neuron(lambda unit: tt.LIF(half_life=tt.Learnable(5.0)), presynaptic="exact")
+        >>> conformance.run_case(cases[0]).failures
+        ()
+    """
+    k = Kind(name, factory, presynaptic)
+    return tuple(case for part in PARTS for case in part.for_kind(k))

@@ -1,0 +1,45 @@
+"""Train networks on tasks: a loop that tells what it does, runs that resume bit for bit, rules compared.
+
+`fit` is the short way; `Trainer` with its events the long one. Nothing here prints; the command line draws.
+Checkpoints need safetensors, figures matplotlib: ``pip install 'tracetorch[train]'``.
+"""
+
+from tracetorch.train.choice import Choice, read_choice
+from tracetorch.train.compare import Compared, compare, summarise
+from tracetorch.train.drawing import comparison_figure, run_figures, save_figures
+from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed, Saved
+from tracetorch.train.folder import RunFolder
+from tracetorch.train.recording import Result, begin, fit, recorded, reopen
+from tracetorch.train.tasks import TASKS, Batch, Outcome, StreamTask, Task, make
+from tracetorch.train.trainer import Trainer
+
+__all__ = [
+    "TASKS",
+    "Batch",
+    "Choice",
+    "Compared",
+    "Evaluated",
+    "Evaluating",
+    "Event",
+    "Finished",
+    "Logged",
+    "Outcome",
+    "Progressed",
+    "Result",
+    "RunFolder",
+    "Saved",
+    "StreamTask",
+    "Task",
+    "Trainer",
+    "begin",
+    "compare",
+    "comparison_figure",
+    "fit",
+    "make",
+    "read_choice",
+    "recorded",
+    "reopen",
+    "run_figures",
+    "save_figures",
+    "summarise",
+]

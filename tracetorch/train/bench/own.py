@@ -1,0 +1,215 @@
+"""This library's rows, as `worker` runs them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+
+CONVENTIONS = {"decayed": True, "delayed": False}
+"""How a spike's reset meets the decay: ``beta (v - z) + I`` (decayed) or ``beta v - z + I`` (delayed)."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the figures depend on."""
+    return {"tracetorch": tt.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def build(
+    arrays: Mapping[str, Any], workload: Mapping[str, Any], *, decays: str = "shared", convention: str = "decayed"
+) -> nn.Sequential:
+    """Build the network of a workload with the weights of the file.
+
+    Args:
+        arrays: The arrays of the group.
+        workload: The workload's fields.
+        decays: ``shared`` or ``neuron``.
+        convention: ``decayed`` or ``delayed``; see `CONVENTIONS`.
+
+    Returns:
+        The network.
+    """
+    beta = float(arrays["beta"])
+    weights = [torch.from_numpy(arrays[f"w{i}"]) for i in range(len(workload["network"]["hidden"]) + 1)]
+    stride = workload["network"]["stride"]
+    modules: list[nn.Module] = []
+    for i, weight in enumerate(weights[:-1]):
+        own = torch.from_numpy(arrays[f"beta{i}"]) if decays == "neuron" else beta
+        neuron = tt.LIF(beta=own, reset=tt.SoftReset(decayed=CONVENTIONS[convention]))
+        modules.append(tt.Layer(synapse(weight, stride), neuron))
+    if weights[0].dim() == 4:
+        modules.append(nn.Flatten())
+    modules.append(tt.Layer(synapse(weights[-1], stride), tt.LI(beta=beta)))
+    return nn.Sequential(*modules)
+
+
+def synapse(weight: Tensor, stride: int) -> nn.Module:
+    """Return a linear map or a convolution with these weights and no bias."""
+    outputs, inputs = weight.shape[:2]
+    made: nn.Module
+    if weight.dim() == 4:
+        made = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    else:
+        made = nn.Linear(inputs, outputs, bias=False)
+    made.weight.data.copy_(weight)
+    return made
+
+
+class Case:
+    """Hold a network, its data and its optimizer, and train it as a row says.
+
+    Args:
+        job: The job; see `tracetorch.train.bench.worker`.
+    """
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        torch.set_num_threads(job["threads"])
+        self.job, self.group, self.workload = job, job["group"], job["workload"]
+        self.options = job["row"]["options"]
+        self.arrays = dict(np.load(job["data"]))
+        device, dtype = self.workload["device"], getattr(torch, self.group["dtype"])
+        self.x = torch.from_numpy(self.arrays["x"]).to(device, dtype)
+        self.y = torch.from_numpy(self.arrays["y"]).to(device)
+        self.net = build(self.arrays, self.workload, decays=job["row"]["decays"]).to(device, dtype)
+        rule = self.options.get("rule")
+        if rule is not None:
+            tt.set_rule(self.net, tt.rules.PRESETS[rule]())
+        self.step: Callable[[Tensor], Tensor] = torch.compile(self.net) if self.options.get("compiled") else self.net
+        make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[self.workload["optimizer"]]
+        self.opt = make(self.net.parameters(), lr=self.workload["learning_rate"])
+        windowed = self.options.get("window", False)
+        self.window = self.workload["window"] if windowed else self.group["steps"]
+        self.train = self._chosen()
+
+    def _chosen(self) -> Callable[[], None]:
+        if self.options.get("rule") is None:
+            return self.infer
+        if self.workload["kind"] == "stream" and not self.options.get("window"):
+            return self.stream
+        return self.whole
+
+    def iterate(self) -> None:
+        """Run one repetition from a reset."""
+        tt.reset(self.net)
+        self.train()
+        if self.x.is_cuda:
+            torch.cuda.synchronize()
+
+    def windows(self) -> list[tuple[Tensor, bool]]:
+        """Return the windows of a repetition, and which is the last; data repeat where the file is shorter."""
+        total, size = self.group["steps"], self.window
+        held = self.x.shape[0]
+        starts = range(0, total, size)
+        if total <= held:
+            return [(self.x[s : s + size], s + size >= total) for s in starts]
+        if held % size:
+            raise ValueError(f"the window of {size} steps must divide the file's {held}")
+        return [(self.x[s % held : s % held + size], s + size >= total) for s in starts]
+
+    def infer(self) -> None:
+        """Run the network without learning."""
+        with torch.no_grad():
+            tt.scan(self.net, self.x, out=self.group["loss"] if self.group["loss"] == "last" else "all")
+
+    def whole(self) -> None:
+        """Train on the sequence, window by window, with one step of the optimizer; long sequences: one a window."""
+        long = self.workload["kind"] == "memory"
+        every = self.group["loss"] == "every"
+        self.opt.zero_grad()
+        for xs, final in self.windows():
+            if every:
+                ys = tt.scan(self.net, xs)
+                loss = self.every_loss(ys)
+                loss.backward()
+            else:
+                y = tt.scan(self.net, xs, out="last")
+                if final:
+                    nn.functional.cross_entropy(y.float(), self.y).backward()
+            if final or long:
+                self.opt.step()
+                self.opt.zero_grad()
+
+    def every_loss(self, ys: Tensor) -> Tensor:
+        """Return the cross-entropy of every output, summed over steps and averaged over samples and the sequence."""
+        target = self.y.expand(ys.shape[0], -1).flatten()
+        total = nn.functional.cross_entropy(ys.flatten(0, 1).float(), target, reduction="sum")
+        return total / (self.group["steps"] * self.y.shape[0])
+
+    def stream(self) -> None:
+        """Learn at every step: forward, backward and, where each step has an update, the optimizer."""
+        each = self.group["update"] == "each"
+        for x in self.x:
+            loss = nn.functional.cross_entropy(self.step(x), self.y)
+            loss.backward()
+            if each:
+                self.optimizer()
+        if not each:
+            self.optimizer()
+
+    def optimizer(self) -> None:
+        """Take one step of the optimizer and clear the gradients."""
+        self.opt.step()
+        self.opt.zero_grad()
+
+    def device_mb(self) -> float | None:
+        """Return the peak of the GPU's memory in MB; None on a CPU."""
+        return torch.cuda.max_memory_allocated() / 1e6 if self.x.is_cuda else None
+
+    def report(self) -> dict[str, Any]:
+        """Return firing rates and loss as the network is now."""
+        return {"convention": "decayed", **observe(self.net, self.x, self.y)}
+
+
+class Reference:
+    """Run the network of a group under each convention of the reset and each kind of decays.
+
+    Args:
+        job: The job; see `tracetorch.train.bench.worker`.
+    """
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self.job = job
+        torch.set_num_threads(job["threads"])
+
+    def report(self) -> dict[str, Any]:
+        """Return rates and loss by ``convention decays``, with the numbers of ``decayed shared`` on top."""
+        arrays, workload = dict(np.load(self.job["data"])), self.job["workload"]
+        x, y = torch.from_numpy(arrays["x"]).float(), torch.from_numpy(arrays["y"])
+        kinds = ["shared"] if workload["network"]["inputs"][1:] else ["shared", "neuron"]
+        found = {}
+        for convention in CONVENTIONS:
+            for decays in kinds:
+                net = build(arrays, workload, decays=decays, convention=convention)
+                found[f"{convention} {decays}"] = observe(net, x, y)
+        return found
+
+
+def observe(net: nn.Sequential, x: Tensor, y: Tensor) -> dict[str, Any]:
+    """Return a network's firing rates, spikes per step of each hidden layer, and its loss on the last output."""
+    tt.reset(net)
+    rates = []
+    with torch.no_grad():
+        for module in net:
+            x = tt.scan(module, x)
+            if isinstance(module, tt.Layer):
+                rates.append(float(x.float().mean()))
+        loss = nn.functional.cross_entropy(x[-1].float(), y)
+    tt.reset(net)
+    return {"rates": rates[:-1], "loss": float(loss)}
+
+
+def prepare(job: Mapping[str, Any]) -> Any:
+    """Make the case of a job."""
+    if job["row"]["method"] == "reference":
+        return Reference(job)
+    if job["workload"]["kind"] == "bandwidth":
+        from tracetorch.train.bench.bandwidth import Kernel
+
+        return Kernel(job)
+    return Case(job)

@@ -1,0 +1,133 @@
+"""Data and weights of a group, drawn once and given to every library through one file."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tracetorch.train.bench.settings import Group, Network
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_LONGEST = 1000
+"""Steps of the file at most; longer sequences go through it again and again, so that data costs no memory."""
+
+_SAMPLE = (100, 8)
+"""Steps and samples on which weights are scaled."""
+
+
+def make_arrays(group: Group) -> Arrays:
+    """Draw the data and the weights of a group.
+
+    The weights depend on the network, the density and the seed alone: groups of one network share them.
+
+    Args:
+        group: The group.
+
+    Returns:
+        ``x`` uint8 ``[T, B, *inputs]`` (T at most 1000), ``y`` int64 ``[B]`` classes, ``w0`` .. float32 weights, the
+        readout's last, in torch's layout; ``beta`` the shared decay, ``beta0`` .. float32 decays per neuron.
+    """
+    workload, network = group.workload, group.workload.network
+    rng = np.random.default_rng([workload.seed, 1])
+    shape = (min(group.steps, _LONGEST), workload.batch, *network.inputs)
+    arrays: Arrays = {
+        "x": (rng.random(shape, dtype=np.float32) < workload.density).astype(np.uint8),
+        "y": rng.integers(0, network.outputs, workload.batch),
+        "beta": np.float64(network.beta).reshape(()),
+    }
+    for i, unit in enumerate(network.units()):
+        half_lives = network.half_life * np.exp(rng.uniform(-math.log(2), math.log(2), unit))
+        arrays[f"beta{i}"] = np.exp(-math.log(2) / half_lives).astype(np.float32)
+    for i, weight in enumerate(scaled_weights(network, density=workload.density, seed=workload.seed)):
+        arrays[f"w{i}"] = weight.numpy()
+    return arrays
+
+
+def write_arrays(group: Group, folder: str | os.PathLike[str]) -> Path:
+    """Draw the arrays of a group into a file.
+
+    Args:
+        group: The group.
+        folder: Where the file goes.
+
+    Returns:
+        The file's path.
+    """
+    path = Path(folder) / "data.npz"
+    np.savez(path, **make_arrays(group))
+    return path
+
+
+def scaled_weights(network: Network, *, density: float, seed: int) -> list[Tensor]:
+    """Draw Gaussian weights, each hidden layer's scaled until the layer fires at the network's rate.
+
+    Args:
+        network: The network.
+        density: Probability of an input event.
+        seed: The seed.
+
+    Returns:
+        The weights in torch's layout, the readout's last.
+    """
+    rng = np.random.default_rng([seed, 2])
+    steps, batch = _SAMPLE
+    x = torch.from_numpy((rng.random((steps, batch, *network.inputs)) < density).astype(np.float32))
+    weights: list[Tensor] = []
+    for size in network.hidden:
+        fan_in = x.shape[2] * (9 if network.convolutional else 1)
+        kernel = (3, 3) if network.convolutional else ()
+        draw = torch.from_numpy(rng.standard_normal((size, x.shape[2], *kernel)).astype(np.float32))
+        weight, x = _scaled(draw / math.sqrt(fan_in), x, network)
+        weights.append(weight)
+    features = x[0, 0].numel()
+    gain = math.sqrt((1 - network.beta**2) / (features * network.rate))
+    weights.append(torch.from_numpy((rng.standard_normal((network.outputs, features)) * gain).astype(np.float32)))
+    return weights
+
+
+def _scaled(weight: Tensor, x: Tensor, network: Network) -> tuple[Tensor, Tensor]:
+    """Return the weight times the factor at which the layer fires as wanted, and its spikes then."""
+    current = currents(weight, x, network)
+    low, high = -10.0, 10.0  # logarithms of the factor
+    for _ in range(25):
+        middle = (low + high) / 2
+        fires = float(spikes(math.exp(middle) * current, network.beta).mean())
+        low, high = (middle, high) if fires < network.rate else (low, middle)
+    factor = math.exp((low + high) / 2)
+    return factor * weight, spikes(factor * current, network.beta)
+
+
+def currents(weight: Tensor, x: Tensor, network: Network) -> Tensor:
+    """Return a hidden layer's currents over a whole sequence, ``[T, B, *unit]``."""
+    if not network.convolutional:
+        return x @ weight.T
+    flat = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=1)
+    return flat.unflatten(0, x.shape[:2])
+
+
+def spikes(current: Tensor, beta: float) -> Tensor:
+    r"""Run the neuron of every workload: :math:`v_t = \beta (v_{t-1} - z_{t-1}) + I_t`, :math:`z_t = [v_t > 1]`.
+
+    Args:
+        current: `I`, ``[T, ...]``.
+        beta: Decay per step.
+
+    Returns:
+        The spikes, ``[T, ...]``.
+    """
+    v = torch.zeros_like(current[0])
+    z = torch.zeros_like(v)
+    out = torch.empty_like(current)
+    for step, now in enumerate(current):
+        v = beta * (v - z) + now
+        z = (v > 1).to(v.dtype)
+        out[step] = z
+    return out

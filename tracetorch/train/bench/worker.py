@@ -1,0 +1,137 @@
+"""The process of one row: answers requests, one JSON object a line, on standard input and output.
+
+It is run by its path, ``python worker.py MODULE``, in whatever environment the library lives in, and so imports nothing
+outside the standard library itself. MODULE has
+
+- ``prepare(job) -> case``: build network, data and optimizer; `job` has the keys data (the path of the arrays), row
+  (method, options, decays), group (steps, loss, update, dtype), workload, threads;
+- ``versions() -> dict``: versions of what the result depends on;
+
+and the case has
+
+- ``iterate()``: one repetition, over when it returns;
+- ``report() -> dict``: rates (spikes per step of each hidden layer), loss, convention (see `tracetorch.train.bench.own`);
+- optionally ``optimizer()``: one step of the optimizer alone, and ``device_mb()``: peak memory of the device.
+
+Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "run", "count": n}``,
+``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the process, its traceback on standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def _load_memory() -> Any:
+    """Load the account of this process's memory as a file: this library need not be installed here."""
+    path = Path(__file__).resolve().parents[1] / "memory.py"
+    spec = importlib.util.spec_from_file_location("_bench_memory", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{str(path)!r} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Server:
+    """Answer requests about one row.
+
+    Args:
+        module: What ``prepare`` and ``versions`` are taken from.
+        answers: Where answers go.
+    """
+
+    def __init__(self, module: Any, answers: TextIO) -> None:
+        self.module = module
+        self.answers = answers
+        self.case: Any = None
+        self.memory = _load_memory()
+        self.meter: Any = None
+
+    def serve(self, requests: TextIO) -> None:
+        """Answer requests until one says stop or there are no more."""
+        for line in requests:
+            request = json.loads(line)
+            if request["do"] == "stop":
+                return
+            self.answers.write(json.dumps(self.answer(request)) + "\n")
+            self.answers.flush()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a request asks.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The answer.
+
+        Raises:
+            ValueError: The request is of no known kind.
+        """
+        do = request["do"]
+        if do == "prepare":
+            pin(request["job"]["threads"])
+            self.case = self.module.prepare(request["job"])
+            return {"versions": self.module.versions()}
+        if do == "report":
+            return dict(self.case.report())
+        if do == "run":
+            return self.run(request["count"])
+        if do == "optimizer":
+            return self.optimizer(request["count"])
+        raise ValueError(f"a request is prepare, report, run, optimizer or stop, got {do!r}")
+
+    def run(self, count: int) -> dict[str, Any]:
+        """Time repetitions and account for the memory that they took."""
+        meter = self.memory.PeakMemory() if self.meter is None else self.meter
+        self.meter = meter
+        meter.resume()
+        seconds = timed(self.case.iterate, count)
+        meter.pause()
+        answer = {"seconds": seconds, "peak_mb": meter.peak_mb, "start_mb": meter.start_mb}
+        if hasattr(self.case, "device_mb"):
+            answer["device_mb"] = self.case.device_mb()
+        return answer
+
+    def optimizer(self, count: int) -> dict[str, Any]:
+        """Time steps of the optimizer alone; no seconds where the library has none apart."""
+        if not hasattr(self.case, "optimizer"):
+            return {"seconds": []}
+        return {"seconds": timed(self.case.optimizer, count)}
+
+
+def timed(function: Any, count: int) -> list[float]:
+    """Return the seconds of each of `count` calls."""
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def pin(threads: int) -> None:
+    """Keep this process to as many cores as it has threads, where the system allows it: some libraries use all."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:threads])
+
+
+def main(name: str) -> None:
+    """Serve the module of that name; what it prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    Server(importlib.import_module(name), answers).serve(sys.stdin)
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this file's folder: its neighbours are no top-level modules
+    main(sys.argv[1])

@@ -1,0 +1,270 @@
+"""What a training task is: its options, its network, its data, its losses and its scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+
+
+def option(default: Any, help: str) -> Any:  # noqa: A002 - the word that command lines use
+    """Declare one option of a task: a dataclass field with a default and a line of help.
+
+    Args:
+        default: The value when the user gives none.
+        help: One line that says what the option does, with its unit.
+
+    Returns:
+        A dataclass field whose ``metadata["help"]`` is the line.
+    """
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hold the data of one training iteration.
+
+    Attributes:
+        x: Inputs, ``[T, B, *in]``, time first.
+        y: Targets; for classification ``[B]`` class numbers.
+        extra: Whatever else the task wants to hand from `Task.batch` to `Task.losses`, as tensors.
+    """
+
+    x: Tensor
+    y: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def time_steps(self) -> int:
+        """Return the number of time steps, T."""
+        return int(self.x.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch with every tensor on `device`."""
+        extra = {key: value.to(device) for key, value in self.extra.items()}
+        return Batch(self.x.to(device), self.y.to(device), extra)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold what one window of a training iteration gave.
+
+    Attributes:
+        loss: A scalar with a graph, to call ``backward()`` on before the next window is asked for; None where
+            the window carries no loss (a stretch of a stream without a decision).
+        stats: Plain numbers for the log, for example ``{"loss": 0.3, "accuracy": 0.9}``.
+    """
+
+    loss: Tensor | None
+    stats: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task(ABC):
+    """Describe something to learn: options (the dataclass fields), network, data, losses, scores, figures.
+
+    A task is a frozen value: ``dataclasses.replace(task, frozen=True)`` gives a variant. Nothing in it
+    changes while a run goes on, except in a `StreamTask`, whose answers so far are in `state_dict`. A
+    training iteration is
+
+        batch = task.batch(iteration)                 # a pure function of task.seed and the iteration's
+        number task.schedule(optimizer, iteration)           # likewise: sets the learning rates
+        optimizer.zero_grad() for outcome in task.losses(net, batch):       # one or more windows; resets the
+        net where a sequence begins
+            if outcome.loss is not None:
+                outcome.loss.backward()
+        optimizer.step()                              # skip it where no window had a loss
+
+    for every iteration below `iterations`, so a run resumes bit for bit from the iteration's number, the
+    weights, the optimizer's state, ``tt.get_state`` (streams) and `state_dict` (streams): no iterator and no
+    generator needs to be saved.
+
+    Attributes:
+        name: The word that names the task on the command line.
+        summary: One line for a list of tasks.
+        metric: The score's name: the first key of what `evaluate` returns.
+        higher_is_better: Whether a larger score is better.
+        is_stream: Whether iterations follow each other in one pass without a reset.
+        presets: Named sets of options, for example ``{"hard": {"half_life": 10.0}}``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+    is_stream: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    seed: int = option(0, "seed of the weights, the data order and the coding noise")
+    steps: int = option(1000, "number of training iterations")
+    eval_every: int = option(100, "iterations between two points of the learning curve")
+    lr: float = option(1e-3, "learning rate of the synapses (Adam)")
+    neuron_lr: float = option(
+        1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale"
+    )
+    frozen: bool = option(
+        False, "train the readout only: every other layer keeps its first weights and decays"
+    )
+
+    def prepare(self) -> None:  # noqa: B027 - nothing to load is the common case
+        """Load the data, once; raise here, before anything is built, where it is absent.
+
+        Raises:
+            tracetorch.data.DataNotFoundError: The file is nowhere the task may look.
+        """
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Build the network, drawing the first weights from torch's default generator (seeded by `build`)."""
+
+    @property
+    def iterations(self) -> int:
+        """Return how many iterations a run has: `steps` unless the data decides. Call `prepare` first."""
+        return self.steps
+
+    def build(self) -> nn.Module:
+        """Build the network with weights that depend on `seed` alone, frozen where the task says so.
+
+        The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.seed, "weights"))
+            net = self.network()
+        if self.frozen:
+            freeze_hidden(net)
+        return net
+
+    def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        """Return Adam with `lr` for the synapses and `neuron_lr` for what the neurons learn.
+
+        Each group keeps its undecayed rate under ``"initial_lr"``, which `schedule` scales.
+        """
+        neurons = {id(p) for layer in layers(net).values() for p in layer.neuron.parameters()}
+        trainable = [p for p in net.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if id(p) not in neurons], "lr": self.lr, "initial_lr": self.lr},
+            {
+                "params": [p for p in trainable if id(p) in neurons],
+                "lr": self.neuron_lr,
+                "initial_lr": self.neuron_lr,
+            },
+        ]
+        return torch.optim.Adam([group for group in groups if group["params"]])
+
+    def schedule(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+        """Set the learning rates of `iteration`, from 0: each group's ``initial_lr`` times `lr_scale`."""
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.lr_scale(iteration)
+
+    def lr_scale(self, iteration: int) -> float:
+        """Return the factor on the learning rates at `iteration`; constant 1 unless a task overrides it."""
+        return 1.0
+
+    @abstractmethod
+    def batch(self, iteration: int) -> Batch:
+        """Return the data of `iteration`, on the CPU: a function of `seed` and `iteration` alone."""
+
+    @abstractmethod
+    def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
+        """Run the network over `batch`; yield an `Outcome` per window, backward in between."""
+
+    @abstractmethod
+    def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
+        """Score the network on held-out data without gradients; leaves weights as they are.
+
+        Args:
+            net: The network that `build` gave.
+            quick: Use a fixed part of the held-out data: for points of the learning curve.
+
+        Returns:
+            Numbers by name, the one named `metric` first.
+        """
+
+    @abstractmethod
+    def figures(self, net: nn.Module) -> dict[str, Tensor]:
+        """Return arrays to draw, by name (CPU tensors).
+
+        - ``input``: ``[T, channels]``, one example's input; ``spikes.<layer>``: ``[T, units]``, 0 or 1;
+        - ``membrane.<layer>``: ``[T, up to 8 units]``; ``output``: ``[T, classes]``;
+        - ``psychometric``: ``[points, 4]``: stimulus, P(answer) of the network, of the ideal observer,
+          trials;
+        - ``half_life.<layer>.before`` and ``.after``: ``[units]``, in steps, for layers that learn them;
+        - ``prequential``: ``[points, 2]``: time step, running score (streams).
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a run adds to the task itself, for a checkpoint; empty for all but streams."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave.
+
+        Raises:
+            ValueError: A task that keeps nothing is given something.
+        """
+        if state:
+            raise ValueError(
+                f"task {self.name!r} keeps no state, got {sorted(state)}: is this another task's run?"
+            )
+
+    def options(self) -> dict[str, Any]:
+        """Return every option's value by name: what a run's configuration file holds."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamTask(Task):
+    """Describe a task that is one pass through one stream: predict, then learn, never reset in between.
+
+    Iteration ``i`` is the stretch of the stream that ends with the ``i``-th decision. `losses` writes down
+    the prediction before the caller learns from it, and resets the net at iteration 0 only. `evaluate` scores
+    what is written down (so it runs nothing, and ``net`` may be anywhere in the stream).
+    """
+
+    is_stream: ClassVar[bool] = True
+
+
+def layers(net: nn.Module) -> dict[str, tt.Layer]:
+    """Return the network's `tt.Layer` modules by name, in the order of registration."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, tt.Layer)}
+
+
+def freeze_hidden(net: nn.Module) -> None:
+    """Stop the learning of every `tt.Layer` but the last, synapse, recurrence and neuron."""
+    for layer in list(layers(net).values())[:-1]:
+        layer.requires_grad_(False)
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Return the device of the network's first parameter."""
+    return next(net.parameters()).device
+
+
+def derived_seed(seed: int, *names: int | str) -> int:
+    """Return a seed that depends on every argument and on nothing else: 63 bits of a SHA-256.
+
+    Args:
+        seed: The run's seed.
+        names: What the numbers are for, for example ``"batch", 17``.
+
+    Example:
+        >>> derived_seed(0, "batch", 1) == derived_seed(0, "batch", 1)
+        True
+        >>> derived_seed(0, "batch", 1) == derived_seed(0, "batch", 11)
+        False
+    """
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def generator(seed: int, *names: int | str) -> torch.Generator:
+    """Return a CPU generator seeded by `derived_seed`."""
+    return torch.Generator().manual_seed(derived_seed(seed, *names))

@@ -1,0 +1,153 @@
+"""The common part of tasks that put a label on a sequence."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, layers, option
+
+LOSSES = ("last", "every")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassificationTask(Task):
+    """Describe the labelling of whole sequences by the readout's output, with a cross-entropy loss.
+
+    The loss is taken at the last step (one learning event a sequence) or as the mean over all steps. With a
+    `window` the sequence is run in pieces of that many steps, each with its own backward where it has a loss:
+    that is what a rule whose window is one call sees. Rules that need the whole sequence in one call
+    (``bptt``, ``rate``) ignore it.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+
+    batch_size: int = option(64, "sequences in a batch")
+    loss: str = option("last", "where the loss is: at the 'last' step, or at 'every' step")
+    warmup: float = option(0.05, "share of the run over which the learning rate rises; then it falls to 0")
+    window: int | None = option(None, "time steps in one call; none for the whole sequence")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        one_of("loss", self.loss, LOSSES)
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window is a positive number of time steps or none, got {self.window}")
+
+    def lr_scale(self, iteration: int) -> float:
+        """Rise linearly over the warm-up, then fall as half a cosine to 0 at the last iteration."""
+        rise = max(1, round(self.warmup * self.steps))
+        if iteration < rise:
+            return (iteration + 1) / rise
+        return 0.5 * (1.0 + math.cos(math.pi * (iteration - rise) / max(1, self.steps - rise)))
+
+    @abstractmethod
+    def held_out(self, *, quick: bool) -> Iterator[Batch]:
+        """Yield the held-out data in batches, the same at every call."""
+
+    def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
+        """Yield the cross-entropy: once if it is at the last step, else once per window."""
+        batch = batch.to(device_of(net))
+        tt.reset(net)
+        pieces = batch.x.split(self.window_of(net) or batch.time_steps)
+        if self.loss == "last":
+            for piece in pieces[:-1]:
+                tt.scan(net, piece, out="last")
+            output = tt.scan(net, pieces[-1], out="last")
+            yield classified(output, batch.y)
+            return
+        for piece in pieces:
+            outputs = tt.scan(net, piece)
+            target = batch.y.expand(len(piece), -1).flatten()
+            share = len(piece) / batch.time_steps
+            loss = share * nn.functional.cross_entropy(outputs.flatten(0, 1), target)
+            accuracy = (outputs[-1].argmax(-1) == batch.y).float().mean()
+            yield Outcome(loss, {"loss": float(loss.detach()) / share, "accuracy": float(accuracy)})
+
+    def window_of(self, net: nn.Module) -> int | None:
+        """Return `window`, or None where a layer's rule needs the whole sequence in one call."""
+        whole = (tt.rules.bptt(), tt.rules.rate())
+        return None if any(layer.rule in whole for layer in layers(net).values()) else self.window
+
+    @torch.no_grad()
+    def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
+        """Return the share of held-out sequences whose last output is largest at the label."""
+        right = total = 0
+        for batch in self.held_out(quick=quick):
+            right += int((self.answers(net, batch) == batch.y).sum())
+            total += len(batch.y)
+        return {self.metric: right / total}
+
+    @torch.no_grad()
+    def answers(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's class for each sequence of `batch`, ``[B]``, on the CPU."""
+        tt.reset(net)
+        output = tt.scan(net, batch.x.to(device_of(net)), out="last")
+        tt.reset(net)
+        return output.argmax(-1).cpu()
+
+    def figures(self, net: nn.Module) -> dict[str, Tensor]:
+        """Return the raster, membranes and output of the first held-out sequence."""
+        batch = next(iter(self.held_out(quick=True)))
+        return record(net, batch.x[:, :1])
+
+
+def classified(output: Tensor, target: Tensor) -> Outcome:
+    """Return the cross-entropy of ``[B, classes]`` against ``[B]``, and the share of right answers."""
+    loss = nn.functional.cross_entropy(output, target)
+    accuracy = (output.argmax(-1) == target).float().mean()
+    return Outcome(loss, {"loss": float(loss.detach()), "accuracy": float(accuracy)})
+
+
+@torch.no_grad()
+def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
+    """Run one sequence from a reset, step by step, and keep what its layers do.
+
+    Args:
+        net: The network.
+        xs: One sequence, ``[T, 1, *in]``.
+        units: Number of units whose membrane is kept.
+
+    Returns:
+        The arrays ``input``, ``spikes.<layer>``, ``membrane.<layer>`` and ``output`` of `Task.figures`.
+    """
+    named = layers(net)
+    spikes: dict[str, list[Tensor]] = {name: [] for name in named}
+    membranes: dict[str, list[Tensor]] = {name: [] for name in named}
+    outputs: list[Tensor] = []
+    tt.reset(net)
+    for x in xs.to(device_of(net)):
+        handles = [
+            layer.register_forward_hook(
+                lambda _m, _x, out, kept=spikes[name]: kept.append(out[0].flatten().cpu())
+            )
+            for name, layer in named.items()
+        ]
+        try:
+            outputs.append(net(x)[0].flatten().cpu())
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name, layer in named.items():
+            membranes[name].append(layer.state[0][0].flatten()[:units].cpu().clone())
+    tt.reset(net)
+    result = {"input": xs[:, 0].flatten(1).cpu()}
+    *hidden, last = named
+    for name in hidden:
+        result[f"spikes.{name}"] = torch.stack(spikes[name])
+    for name in (*hidden, last):
+        result[f"membrane.{name}"] = torch.stack(membranes[name])
+    result["output"] = torch.stack(outputs)
+    return result
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a ValueError unless `value` is among `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,87 @@
+"""Scikit-learn's 8 x 8 digits, in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+from tracetorch import encoding
+from tracetorch.data import Images, digits
+from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.classification import ClassificationTask, one_of
+from tracetorch.train.tasks.order import examples
+
+EVALUATION_BATCH = 360
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Digits(ClassificationTask):
+    """Describe the 1,797 small digits, each shown over time: at random (``rate``) or row by row (``rows``).
+
+    Rate-coded, a pixel fires in each step with its brightness as probability, so the sequence says the same
+    at every step. Row by row, step t shows the eight pixels of one row as currents, so the label needs what
+    is gone by. Two hidden layers, so that what a rule drops between layers shows.
+    """
+
+    name: ClassVar[str] = "digits"
+    summary: ClassVar[str] = "scikit-learn's 8 x 8 digits, rate-coded or row by row in time"
+
+    coding: str = option("rows", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
+    time_steps: int = option(20, "time steps of the rate coding")
+    repeat: int = option(2, "time steps that a row stays")
+    hidden: int = option(64, "neurons in each of the two hidden layers")
+    half_life: float = option(4.0, "half-life of the hidden neurons, steps")
+    readout_half_life: float = option(8.0, "half-life of the readout, steps")
+
+    steps: int = option(600, "number of training iterations")
+    batch_size: int = option(64, "images in a batch")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        super().__post_init__()
+        one_of("coding", self.coding, ("rate", "rows"))
+
+    def prepare(self) -> None:
+        """Load the digits; scikit-learn must be there."""
+        _ = self._images
+
+    @cached_property
+    def _images(self) -> Images:
+        return digits()
+
+    def network(self) -> nn.Module:
+        """Build inputs (64 pixels, or 8 of a row), two layers of LIF neurons, ten leaky integrators."""
+        inputs = 64 if self.coding == "rate" else 8
+        return nn.Sequential(
+            tt.Layer(nn.Linear(inputs, self.hidden), tt.LIF(half_life=self.half_life)),
+            tt.Layer(nn.Linear(self.hidden, self.hidden), tt.LIF(half_life=self.half_life)),
+            tt.Layer(nn.Linear(self.hidden, 10), tt.LI(half_life=self.readout_half_life)),
+        )
+
+    def batch(self, iteration: int) -> Batch:
+        """Return the images of `iteration`, coded."""
+        images = self._images
+        index = examples(self.seed, iteration, size=len(images.x_train), batch_size=self.batch_size)
+        source = generator(self.seed, "digits", iteration)
+        return Batch(self.encode(images.x_train[index], source), images.y_train[index])
+
+    def encode(self, images: Tensor, source: torch.Generator) -> Tensor:
+        """Code bytes ``[B, 8, 8]`` as ``[T, B, 64]`` spikes or ``[8 * repeat, B, 8]`` currents."""
+        if self.coding == "rate":
+            return encoding.bernoulli(images.flatten(1), steps=self.time_steps, generator=source)
+        return encoding.rows(images.float() / 255.0, repeat=self.repeat)
+
+    def held_out(self, *, quick: bool) -> Iterator[Batch]:
+        """Yield the 360 held-out digits; a quick look is no quicker."""
+        images = self._images
+        source = generator(self.seed, "digits", "held out")
+        for x, y in zip(
+            images.x_test.split(EVALUATION_BATCH), images.y_test.split(EVALUATION_BATCH), strict=True
+        ):
+            yield Batch(self.encode(x, source), y)

@@ -1,0 +1,125 @@
+"""MNIST and Fashion-MNIST, coded as Bernoulli spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+from tracetorch import encoding
+from tracetorch.data import Images, fashion_mnist, mnist
+from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.order import examples
+
+EVALUATION_BATCH = 1000
+QUICK = 2000
+CLASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MNIST(ClassificationTask):
+    """Describe handwritten digits of 28 x 28 pixels, each pixel firing with its brightness as probability.
+
+    A fully connected network, 784-256-256-10: two hidden layers of LIF neurons, and the mean of the readout's
+    current. The images stay bytes in memory; each batch is shifted by up to `shift` pixels and coded anew.
+    """
+
+    name: ClassVar[str] = "mnist"
+    summary: ClassVar[str] = "MNIST, Bernoulli-coded (needs mnist.npz)"
+
+    data: str | None = option(
+        None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA"
+    )
+    time_steps: int = option(20, "time steps an image is shown")
+    hidden: int = option(256, "neurons in each of the two hidden layers")
+    half_life: float = option(5.0, "half-life of the hidden neurons, steps")
+    gain: float = option(1.0, "first weights' scale, of torch's default")
+    shift: int = option(1, "largest shift of a training image, pixels, either way and axis")
+
+    steps: int = option(9000, "number of training iterations")
+    eval_every: int = option(500, "iterations between two points of the learning curve")
+    batch_size: int = option(128, "images in a batch")
+    lr: float = option(2e-3, "highest learning rate (Adam), after the warm-up")
+
+    def prepare(self) -> None:
+        """Load the images."""
+        _ = self._images
+
+    @cached_property
+    def _images(self) -> Images:
+        return mnist(self.data)
+
+    def network(self) -> nn.Module:
+        """Build 784 inputs, two hidden layers of LIF neurons, the mean of ten currents."""
+        sizes = (784, self.hidden, self.hidden)
+        hidden = [tt.Layer(nn.Linear(i, o), tt.LIF(half_life=self.half_life)) for i, o in pairwise(sizes)]
+        with torch.no_grad():
+            for layer in hidden:
+                layer.synapse.weight.mul_(self.gain)
+        return nn.Sequential(*hidden, tt.Layer(nn.Linear(self.hidden, CLASSES), tt.Mean()))
+
+    def batch(self, iteration: int) -> Batch:
+        """Return the images of `iteration`, shifted and coded."""
+        images = self._images
+        index = examples(self.seed, iteration, size=len(images.x_train), batch_size=self.batch_size)
+        source = generator(self.seed, self.name, iteration)
+        x = shifted(images.x_train[index], self.shift, source)
+        return Batch(self.encode(x, source), images.y_train[index])
+
+    def encode(self, images: Tensor, source: torch.Generator) -> Tensor:
+        """Code bytes ``[B, 28, 28]`` as spikes ``[T, B, 784]``."""
+        return encoding.bernoulli(images.flatten(1), steps=self.time_steps, generator=source)
+
+    def held_out(self, *, quick: bool) -> Iterator[Batch]:
+        """Yield the 10,000 test images; a quick look takes the first 2,000."""
+        images = self._images
+        source = generator(self.seed, self.name, "held out")
+        size = QUICK if quick else len(images.x_test)
+        for start in range(0, size, EVALUATION_BATCH):
+            part = slice(start, min(start + EVALUATION_BATCH, size))
+            yield Batch(self.encode(images.x_test[part], source), images.y_test[part])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FashionMNIST(MNIST):
+    """Describe ten kinds of clothing, in MNIST's format, with its network."""
+
+    name: ClassVar[str] = "fashion"
+    summary: ClassVar[str] = "Fashion-MNIST, Bernoulli-coded (needs fashion_mnist.npz)"
+
+    @cached_property
+    def _images(self) -> Images:
+        return fashion_mnist(self.data)
+
+
+def shifted(images: Tensor, most: int, source: torch.Generator) -> Tensor:
+    """Shift each image by its own random number of pixels along both axes; zeros come in at the edges.
+
+    Args:
+        images: ``[B, H, W]``.
+        most: Largest shift, pixels; 0 returns the images as they are.
+        source: Generator on the CPU.
+
+    Returns:
+        ``[B, H, W]``.
+
+    Example:
+        >>> import torch
+        >>> shifted(torch.ones(2, 5, 5), 2, torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 5, 5])
+    """
+    if most == 0:
+        return images
+    size, height, width = images.shape
+    padded = nn.functional.pad(images, (most, most, most, most))
+    down, right = torch.randint(0, 2 * most + 1, (2, size, 1), generator=source)
+    row = (down + torch.arange(height)).unsqueeze(-1)
+    column = (right + torch.arange(width)).unsqueeze(1)
+    return padded[torch.arange(size).view(-1, 1, 1), row, column]

@@ -1,0 +1,75 @@
+"""Name the tasks, and make one from the words of a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from tracetorch.train.tasks.base import Task
+from tracetorch.train.tasks.clicks import Clicks
+from tracetorch.train.tasks.digits import Digits
+from tracetorch.train.tasks.ecg import ECG
+from tracetorch.train.tasks.images import MNIST, FashionMNIST
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Clicks, Digits, MNIST, FashionMNIST, ECG)}
+
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+
+
+def make(name: str, settings: Mapping[str, Any] | None = None, *, preset: str | None = None) -> Task:
+    """Make a task by name, with some of its options set.
+
+    Args:
+        name: A key of `TASKS`.
+        settings: Options by name; values that are strings are read as the option's type (``"none"`` for
+            None).
+        preset: A key of the task's ``presets``, applied before `settings`.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: The task, the preset or an option is unknown, or a value does not fit its option.
+
+    Example:
+        >>> make("clicks", {"hidden": "32", "frozen": "yes"}).options()["hidden"]
+        32
+    """
+    if name not in TASKS:
+        raise ValueError(f"no task {name!r}: choose one of {', '.join(TASKS)}")
+    cls = TASKS[name]
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in cls.presets:
+            known = ", ".join(cls.presets) or "none"
+            raise ValueError(f"task {name!r} has no preset {preset!r}; it has: {known}")
+        values.update(cls.presets[preset])
+    kinds = typing.get_type_hints(cls)
+    fields = {f.name for f in dataclasses.fields(cls)}
+    for key, value in (settings or {}).items():
+        if key not in fields:
+            raise ValueError(
+                f"task {name!r} has no option {key!r}: choose one of {', '.join(sorted(fields))}"
+            )
+        values[key] = _read(key, value, kinds[key]) if isinstance(value, str) else value
+    return cls(**values)
+
+
+def _read(key: str, text: str, kind: Any) -> Any:
+    """Read `text` as `kind`: int, float, bool, str, or one of these or None."""
+    if isinstance(kind, types.UnionType):
+        if text.lower() == "none":
+            return None
+        kind = next(k for k in kind.__args__ if k is not type(None))
+    if kind is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ValueError(f"option {key!r} is true or false, got {text!r}")
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"option {key!r} is of type {kind.__name__}, got {text!r}") from error

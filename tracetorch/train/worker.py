@@ -1,0 +1,112 @@
+"""One run in a process of its own: `main` does what job.json says in the folder that the command line names.
+
+Its own process gives a run its own peak memory, and no warm caches from the run before.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tracetorch.train.checkpoint import write_file
+from tracetorch.train.choice import read_choice
+from tracetorch.train.events import Evaluated, Evaluating, Logged
+from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.memory import PeakMemory
+from tracetorch.train.recording import scores_of
+from tracetorch.train.tasks import TASKS, Task
+from tracetorch.train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Job:
+    """Hold what one run of a comparison is.
+
+    Attributes:
+        task: The task's name.
+        rule: The rule's word.
+        seed: The seed.
+        options: The task's options by name.
+        threads: Threads of torch.
+    """
+
+    task: str
+    rule: str
+    seed: int
+    options: Mapping[str, Any]
+    threads: int = 1
+
+    def make_task(self) -> Task:
+        """Make the task of this run.
+
+        Returns:
+            The task, with the run's seed.
+        """
+        return TASKS[self.task](**{**self.options, "seed": self.seed})
+
+
+def work(job: Job, folder: Path) -> dict[str, Any]:
+    """Train one run to its end; write log, configuration, weights and ``result.json`` into the folder.
+
+    Args:
+        job: The run.
+        folder: Its folder, which exists.
+
+    Returns:
+        What ``result.json`` holds: rule, seed, scores, seconds in iterations, peak memory in MB over the iterations
+        (evaluation left out) and what of it was added since before the first.
+    """
+    torch.set_num_threads(job.threads)
+    task = job.make_task()
+    trainer = Trainer(task, rule=read_choice(job.rule))
+    run = RunFolder(folder)
+    write_file(folder / "config.json", (json.dumps(describe(trainer), indent=2, default=repr) + "\n").encode())
+    run.log.unlink(missing_ok=True)
+    meter = PeakMemory()
+    records: list[dict[str, Any]] = []
+    meter.resume()
+    for event in trainer.events():
+        if isinstance(event, Evaluating):
+            meter.pause()
+        elif isinstance(event, (Logged, Evaluated)):
+            run.append(event.record)
+            records.append(dict(event.record))
+            if isinstance(event, Evaluated) and event.record["kind"] == "eval":
+                meter.resume()
+    run.save(trainer)
+    result = {
+        "rule": job.rule,
+        "seed": job.seed,
+        "metric": task.metric,
+        "scores": scores_of(records),
+        "iterations": trainer.iteration,
+        "time_steps": trainer.time_steps,
+        "seconds": trainer.seconds,
+        "peak_mb": meter.peak_mb,
+        "training_mb": meter.peak_mb - meter.start_mb,
+    }
+    write_file(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def read_job(folder: Path) -> Job:
+    """Read the job that a folder holds."""
+    return Job(**json.loads((folder / "job.json").read_text()))
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Make the folder and write its job."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "job.json", (json.dumps(asdict(job), indent=2) + "\n").encode())
+
+
+def main() -> None:
+    """Do the job of the folder that the command line names."""
+    place = Path(sys.argv[1])
+    work(read_job(place), place)
