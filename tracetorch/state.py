@@ -85,9 +85,12 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
     for name, layer in found.items():
         if layer.memory is not None and layer.memory.batch != mask.shape[0]:
             raise ValueError(f"mask has {mask.shape[0]} rows, the state of layer {name!r} {layer.memory.batch}")
+    everything = bool(mask.all())
     for layer in found.values():
         memory = layer.memory
-        if memory is not None:
+        if memory is not None and everything and memory.plan.sequence:
+            layer.memory = None
+        elif memory is not None:
             keep = (~mask.to(device=memory.s[0].device, dtype=torch.bool)).to(memory.steps.dtype)
             memory.keep = keep if memory.keep is None else memory.keep * keep
 

@@ -49,7 +49,5 @@ def test_classification_draws_are_the_published_arrays(arrays):
     case = oracle.draw_classification()
     for name in ("w_in", "w_rec", "w_out", "feedback"):
         np.testing.assert_array_equal(getattr(case, name), arrays[f"cls1_{name}"].astype(np.float64))
-    np.testing.assert_array_equal(
-        np.stack(case.inputs), np.unpackbits(arrays["cls1_input"], axis=-1, count=40)
-    )
+    np.testing.assert_array_equal(np.stack(case.inputs), np.unpackbits(arrays["cls1_input"], axis=-1, count=40))
     np.testing.assert_array_equal(np.stack(case.targets).argmax(-1), arrays["cls1_label"])

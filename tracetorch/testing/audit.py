@@ -36,7 +36,9 @@ class Audit:
         lines = [f"{'parameter':{wide}}  relative error  cosine   norm ratio"]
         for name, row in (*self.rows.items(), ("all", self.total)):
             lines.append(f"{name:{wide}}  {row.relative_error:14.2e}  {row.cosine:+.4f}  {row.norm_ratio:10.4f}")
-        lines += [f"layer {name or '(the network)'} fires in {rate:.1%} of the steps" for name, rate in self.rates.items()]
+        lines += [
+            f"layer {name or '(the network)'} fires in {rate:.1%} of the steps" for name, rate in self.rates.items()
+        ]
         return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,8 +42,8 @@ def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None
     memo: dict[int, Any] = {}
 
     def again(layer: Layer) -> nn.Module:
-        parts = (copy.deepcopy(part, memo) for part in (layer.synapse, layer.neuron, layer.recurrent))
-        synapse, neuron, recurrent = parts
+        synapse, neuron = copy.deepcopy(layer.synapse, memo), copy.deepcopy(layer.neuron, memo)
+        recurrent = copy.deepcopy(layer.recurrent, memo)
         twin = Layer(synapse, neuron, recurrent=recurrent, rule=layer.rule if rule is None else rule)
         theirs, ours = getattr(layer, "feedback", None), getattr(twin, "feedback", None)
         if theirs is not None and ours is not None and theirs.shape == ours.shape:
@@ -67,4 +67,4 @@ def replace_layers(net: nn.Module, make: Callable[[Layer], nn.Module], memo: dic
     """
     for layer in layers(net).values():
         memo[id(layer)] = make(layer)
-    return cast(nn.Module, copy.deepcopy(net, memo))
+    return copy.deepcopy(net, memo)

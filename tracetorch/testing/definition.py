@@ -180,7 +180,9 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
     if layer.rule.window not in ("step", "sequence") or getattr(weight, "approximate", False):
         raise ValueError(f"the definition of {layer.rule} is not one of a step and a trace; use `traced` or `bptt`")
     true = unit_blocks(layer.neuron, rec.before, rec.current)
-    own = unit_blocks(without_reset_gradient(layer.neuron), rec.before, rec.current) if isinstance(weight, Pre) else true
+    own = (
+        unit_blocks(without_reset_gradient(layer.neuron), rec.before, rec.current) if isinstance(weight, Pre) else true
+    )
     factor = isinstance(weight, Factor) and not isinstance(layer.neuron, Readout)
     gains, means = sensitivities(true, rec, uniform=isinstance(weight, Factor) and weight.uniform)
     late, at = means, bars
@@ -272,13 +274,13 @@ def by_parameter(rec: Record, blocks: UnitBlocks, bars: Tensor, name: str, *, fa
     return found
 
 
-def send(layer: Layer, xs: Tensor, credits: Tensor) -> Tensor:
+def send(layer: Layer, xs: Tensor, qs: Tensor) -> Tensor:
     """Return the cotangents of a layer's inputs, through its synapse or its feedback matrix, step by step."""
     values = {n: p.detach() for n, p in layer.synapse.named_parameters()}
     if isinstance(layer.rule.signal, Random):
-        values["weight"] = layer.feedback.detach()  # type: ignore[union-attr, operator]
+        values["weight"] = layer.feedback.detach()  # type: ignore[union-attr]
     downs = []
-    for x, bar in zip(xs, credits, strict=True):
+    for x, bar in zip(xs, qs, strict=True):
         leaf = x.detach().requires_grad_()
         downs.append(torch.autograd.grad(current_of_call(layer.synapse, values, leaf), leaf, bar)[0])
     return torch.stack(downs)

@@ -96,9 +96,7 @@ def features(synapse: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return {n: j.reshape(j.shape[0], j.shape[1], -1) for n, j in found.items()}
 
 
-def step_eligibility(
-    E: Tensor, blocks: UnitBlocks, J: Tensor, t: int
-) -> tuple[Tensor, Tensor]:
+def step_eligibility(E: Tensor, blocks: UnitBlocks, J: Tensor, t: int) -> tuple[Tensor, Tensor]:
     r"""Advance a full eligibility by one step, by its definition.
 
     .. math:: e_t = D_t E_{t-1} + \psi_t J_t, \qquad E_t = A_t E_{t-1} + B_t J_t

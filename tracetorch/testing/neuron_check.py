@@ -90,7 +90,9 @@ def _problems(neuron: Neuron, currents: Tensor, tolerance: float) -> list[str]:
             return [f"step returns {len(tuple(after))} state variables, {wanted} are declared"]
         for name, value in (("output", z), *zip((*neuron.state, *neuron.counters), after, strict=True)):
             if value.shape != current.shape or value.dtype != current.dtype:
-                return [f"{name} is {list(value.shape)} {value.dtype}, the current {list(current.shape)} {current.dtype}"]
+                return [
+                    f"{name} is {list(value.shape)} {value.dtype}, the current {list(current.shape)} {current.dtype}"
+                ]
             if not bool(torch.isfinite(value).all()):
                 return [*problems, f"{name} is not finite after {len(visited) + 1} steps"]
         if not all(torch.equal(a, b) for a, b in zip(state, before, strict=True)) or not torch.equal(current, drive):
@@ -136,7 +138,9 @@ def _blocks(neuron: Neuron, s: tuple[Tensor, ...], currents: Tensor, tolerance: 
     def close(a: Entry, b: Entry) -> bool:
         x = torch.zeros_like(currents) if a is None else a.expand(currents.shape)
         y = torch.zeros_like(currents) if b is None else b.expand(currents.shape)
-        return bool(torch.isfinite(y).all()) and float((x - y).detach().norm()) <= tolerance * (1e-3 + float(y.detach().norm()))
+        return bool(torch.isfinite(y).all()) and float((x - y).detach().norm()) <= tolerance * (
+            1e-3 + float(y.detach().norm())
+        )
 
     def compare(a: Blocks, b: Blocks, what: str) -> None:
         names: list[tuple[str, Entry, Entry]] = [("psi", a.psi, b.psi)]

@@ -123,6 +123,9 @@ def run(net: nn.Module, xs: Tensor, cuts: Cuts | None = None) -> Tensor:
         net: the network; its own state is not touched.
         xs: inputs, `[T, B, *in]`.
         cuts: where autograd is cut.
+
+    Returns:
+        The outputs.
     """
     twin, _ = open_graph(net, cuts)
     with parametrize.cached():
@@ -138,9 +141,7 @@ def gradients_of(loss: Tensor, net: nn.Module) -> dict[str, Tensor]:
     """Return the gradient of a scalar by every learned parameter of a network; zero where there is none."""
     named = learned(net)
     found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)
-    }
+    return {name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)}
 
 
 def bptt(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all", cuts: Cuts | None = None) -> Gradients:

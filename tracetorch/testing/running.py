@@ -79,13 +79,13 @@ def rule_gradients(
         values.append(ys.detach())
         if out == "last":
             if window.stop == len(xs):
-                loss_fn(ys, slice(len(xs) - 1, len(xs))).backward()  # type: ignore[no-untyped-call]
+                loss_fn(ys, slice(len(xs) - 1, len(xs))).backward()
         elif whole:
             kept.append(loss_fn(ys, window))
         else:
-            loss_fn(ys, window).backward()  # type: ignore[no-untyped-call]
+            loss_fn(ys, window).backward()
     if kept:
-        torch.stack(kept).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(kept).sum().backward()
     grads = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
     net.zero_grad(set_to_none=True)
     return Gradients(values[-1][-1] if out == "last" else torch.cat(values), grads)

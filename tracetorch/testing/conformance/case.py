@@ -142,8 +142,7 @@ def apart(
 ) -> list[Finding]:
     """Judge that gradients differ."""
     return [
-        Finding(f"{name} must differ", agreement(got[name], reference[name]).relative_error, low, 1e6)
-        for name in names
+        Finding(f"{name} must differ", agreement(got[name], reference[name]).relative_error, low, 1e6) for name in names
     ]
 
 

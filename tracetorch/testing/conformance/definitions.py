@@ -38,7 +38,15 @@ DEFINED: dict[str, Rule] = {
     "rate, random": rate(signal=Random()),
 }
 """Rules whose definition needs no window."""
-SAME_DECAY = ("LIF", "recurrent SynapticLIF, LIF", "Conv2d", "a user's synapse", "Mean", "spikes out", "modules between")
+SAME_DECAY = (
+    "LIF",
+    "recurrent SynapticLIF, LIF",
+    "Conv2d",
+    "a user's synapse",
+    "Mean",
+    "spikes out",
+    "modules between",
+)
 """Networks whose neurons have one decay each, so that inputs are averaged with it."""
 
 
@@ -78,7 +86,7 @@ def final_rate(k: Kind, splits: list[int], recurrent: float) -> list[Finding]:
         ys = net(setup.xs[start]).unsqueeze(0) if length == 0 else scan(net, setup.xs[window])
         loss = setup.loss(ys, window)
         start = window.stop
-        (loss + term() if start == STEPS else loss).backward()  # type: ignore[no-untyped-call]
+        (loss + term() if start == STEPS else loss).backward()
     got = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
     return sensible(got, want)
 
@@ -106,7 +114,11 @@ def cases() -> Iterator[Case]:
         yield Case(claim, f"trace, one event, {name}", partial(defined, name, trace(decay=0.7), "last"))
         if name not in ("spikes out", "Conv2d"):
             yield Case(claim, f"trace(), one event, {name}", partial(defined, name, trace(), "last"))
-    for names in (("LIF soft", "SynapticLIF"), ("LIF soft, gradient", "IF"), ("SynapticLIF, gradient", "LIF refractory")):
+    for names in (
+        ("LIF soft", "SynapticLIF"),
+        ("LIF soft, gradient", "IF"),
+        ("SynapticLIF, gradient", "LIF refractory"),
+    ):
         for random in (False, True):
             told = f"ottt{', random' if random else ''}, {' and '.join(names)}"
             yield Case(claim, told, partial(presynaptic, names, random))

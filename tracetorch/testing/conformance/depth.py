@@ -69,19 +69,18 @@ def fed(rule: Rule, splits: list[int]) -> list[Finding]:
 
 def deep(name: str, loss: Any = quadratic) -> Setup:
     """Return one of the networks with three layers and more."""
-    soft, hard, adaptive, current = (kind(n) for n in ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF"))
+    soft, hard, adaptive, current = (
+        kind(n) for n in ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF")
+    )
+    xs, modules = stream(INPUTS), list[nn.Module]()
     if name == "three layers":
-        xs = stream(INPUTS)
         modules = [layer(INPUTS, 6, soft.make), layer(6, UNITS, adaptive.make), readout()]
     elif name == "recurrent":
-        xs = stream(INPUTS)
         modules = [layer(INPUTS, 6, current.make, recurrent=1.0), layer(6, UNITS, hard.make, recurrent=1.0), readout()]
     elif name == "modules between":
-        xs = stream(INPUTS)
         modules = [nn.Linear(INPUTS, 6), nn.Tanh(), layer(6, 6, soft.make), nn.Linear(6, 6), nn.LayerNorm(6)]
         modules += [nn.Sequential(layer(6, UNITS, adaptive.make), nn.Identity()), readout(), nn.Linear(4, 3)]
     else:
-        xs = stream(INPUTS)
         modules = [layer(INPUTS, UNITS, soft.make), Residual(layer(UNITS, UNITS, adaptive.make)), readout()]
     return build(*modules, xs=xs, loss=loss)
 
@@ -169,4 +168,6 @@ def cases() -> Iterator[Case]:
     for k in (1, 4, STEPS - 1):
         yield Case("windows k < T at depth 2 are not BPTT", f"k = {k}", partial(short, k), True)
     for rule in (sltt(), ottt(approximate=True), eprop(), drtrl(), drtrl(input="gain"), trace()):
-        yield Case("instantaneous rules at depth 3 are not BPTT", f"{rule}({rule.input})", partial(one_scan, rule, 1e-3), True)
+        yield Case(
+            "instantaneous rules at depth 3 are not BPTT", f"{rule}({rule.input})", partial(one_scan, rule, 1e-3), True
+        )

@@ -108,10 +108,12 @@ def between(name: str, rule: Rule) -> list[Finding]:
             loss = setup.loss(scan(setup.net, setup.xs[steps]), steps)
             if start == 4 and early:
                 reset(setup.net, mask)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if start == 4 and not early:
                 reset(setup.net, mask)
-        grads.append({n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(setup.net).items()})
+        grads.append(
+            {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(setup.net).items()}
+        )
     return sensible(grads[1], grads[0])
 
 
@@ -145,7 +147,7 @@ def shared(rule: Rule, tied: bool) -> list[Finding]:
     set_rule(apart, rule)
     for ours, theirs in zip(net, apart, strict=True):
         if isinstance(getattr(ours, "feedback", None), nn.Parameter):
-            theirs.feedback.data.copy_(ours.feedback.data)  # type: ignore[union-attr, operator, arg-type]
+            theirs.feedback.data.copy_(ours.feedback.data)  # type: ignore[operator, arg-type]
     got = rule_gradients(net, xs, setup.loss, splits=splits_of(rule))
     own = rule_gradients(apart, xs, setup.loss, splits=splits_of(rule))
     want = {n: own.grads[n] for n in got.grads if n in own.grads}

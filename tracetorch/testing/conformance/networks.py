@@ -16,7 +16,7 @@ from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
 from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
 
-WindowOne: dict[str, Rule] = {
+STEPWISE: dict[str, Rule] = {
     "sltt": sltt(),
     "ottt": ottt(approximate=True),
     "eprop": eprop(),
@@ -43,7 +43,7 @@ WINDOWED: dict[str, Rule] = {"bptt": bptt(), "tbptt": tbptt(), "traced_bptt": tr
 WHOLE: dict[str, Rule] = {"rate": rate()}
 """Rules that want the sequence in one scan."""
 
-RULES: dict[str, Rule] = {**WindowOne, **RANDOM, **WINDOWED, **WHOLE}
+RULES: dict[str, Rule] = {**STEPWISE, **RANDOM, **WINDOWED, **WHOLE}
 """Every rule."""
 
 

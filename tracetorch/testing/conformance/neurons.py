@@ -43,6 +43,7 @@ class Kind:
         presynaptic: what one trace per input can do for it.
         detached: the same with its reset's gradient detached, where `presynaptic` is "detached".
         memory: whether its output depends on earlier steps.
+        spikes: whether it is no readout.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Kind:
     presynaptic: Presynaptic = "impossible"
     detached: Factory | None = None
     memory: bool = True
+    spikes: bool = True
 
 
 def spread(low: float, high: float, unit: tuple[int, ...]) -> Tensor:
@@ -62,14 +64,14 @@ def lif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) ->
     """Give LIF neurons; decay and threshold learned shared or per unit, or fixed shared or per unit."""
 
     def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, Any] = {
+        values: dict[str, dict[str, Any]] = {
             "shared": {"half_life": Learnable(4.0), "threshold": Learnable(1.1)},
             "unit": {"tau": Learnable(spread(2.0, 9.0, unit)), "threshold": Learnable(spread(0.7, 1.3, unit))},
             "unit threshold": {"beta": 0.8, "threshold": Learnable(1.0, shape=unit)},
             "fixed": {"beta": 0.8},
             "fixed unit": {"half_life": spread(2.0, 8.0, unit), "threshold": spread(0.7, 1.3, unit)},
-        }[learn]
-        return LIF(reset=reset, **values, **options)
+        }
+        return LIF(reset=reset, **values[learn], **options)
 
     return make
 
@@ -78,7 +80,7 @@ def alif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -
     """Give adaptive neurons, with everything learned, shared or per unit."""
 
     def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, Any] = {
+        values: dict[str, dict[str, Any]] = {
             "shared": {
                 "half_life": Learnable(4.0),
                 "adaptation_half_life": Learnable(7.0),
@@ -92,8 +94,8 @@ def alif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -
                 "threshold": Learnable(spread(0.7, 1.3, unit)),
             },
             "fixed": {"beta": 0.85, "adaptation_beta": 0.92, "adaptation": spread(0.0, 0.5, unit)},
-        }[learn]
-        return ALIF(reset=reset, **values, **options)
+        }
+        return ALIF(reset=reset, **values[learn], **options)
 
     return make
 
@@ -102,7 +104,7 @@ def synaptic(reset: Reset | None = None, *, learn: str = "shared", **options: An
     """Give current-based neurons, with everything learned, shared or per unit."""
 
     def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, Any] = {
+        values: dict[str, dict[str, Any]] = {
             "shared": {"half_life": Learnable(4.0), "synaptic_half_life": Learnable(2.0), "threshold": Learnable(1.0)},
             "unit": {
                 "half_life": Learnable(spread(2.0, 7.0, unit)),
@@ -110,8 +112,8 @@ def synaptic(reset: Reset | None = None, *, learn: str = "shared", **options: An
                 "threshold": Learnable(1.0),
             },
             "fixed": {"tau": 5.0, "synaptic_tau": 2.0},
-        }[learn]
-        return SynapticLIF(reset=reset, **values, **options)
+        }
+        return SynapticLIF(reset=reset, **values[learn], **options)
 
     return make
 
@@ -137,6 +139,8 @@ class Adaptive(Neuron):
     """Adapt by a second state variable: the example of a neuron of a user's own."""
 
     state = ("v", "a")
+    beta: Tensor
+    threshold: Tensor
 
     def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
         """Advance by one time step."""
@@ -150,6 +154,8 @@ class Resonator(Neuron):
 
     state = ("x", "y", "f")
     counters = ("rest",)
+    beta: Tensor
+    threshold: Tensor
 
     def __init__(self, unit: tuple[int, ...]) -> None:
         super().__init__(threshold=Learnable(1.0), beta=Learnable(spread(0.6, 0.9, unit)))
@@ -173,7 +179,6 @@ class Memoryless(Neuron):
         return s.replace(v=0.5 * s.v + current), self.surrogate(current - self.threshold)
 
 
-
 def _pairs(name: str, make: Callable[..., Factory], reset: type[SoftReset], **options: Any) -> list[Kind]:
     kept = make(reset(gradient=True, **options))
     return [
@@ -183,10 +188,10 @@ def _pairs(name: str, make: Callable[..., Factory], reset: type[SoftReset], **op
 
 
 NEURONS: tuple[Kind, ...] = (
-    Kind("LI", lambda unit: LI(half_life=Learnable(4.0)), "exact"),
-    Kind("LI normalized", lambda unit: LI(beta=Learnable(0.8), normalized=True), "exact"),
-    Kind("LI per unit", lambda unit: LI(tau=Learnable(spread(2.0, 9.0, unit)))),
-    Kind("Mean", lambda unit: Mean(), "exact"),
+    Kind("LI", lambda unit: LI(half_life=Learnable(4.0)), "exact", spikes=False),
+    Kind("LI normalized", lambda unit: LI(beta=Learnable(0.8), normalized=True), "exact", spikes=False),
+    Kind("LI per unit", lambda unit: LI(tau=Learnable(spread(2.0, 9.0, unit))), spikes=False),
+    Kind("Mean", lambda unit: Mean(), "exact", spikes=False),
     *_pairs("LIF soft", lif, SoftReset),
     *_pairs("LIF soft not decayed", lif, SoftReset, decayed=False),
     Kind("LIF hard", lif(HardReset(), surrogate=surrogates.FastSigmoid(2.0))),

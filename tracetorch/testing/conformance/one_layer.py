@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -56,8 +57,23 @@ def one_event(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
     for length in splits:
         scan(setup.net, setup.xs[start : start + length])
         start += length
-    setup.loss(scan(setup.net, setup.xs[last:]), slice(last, last + 1)).backward()  # type: ignore[no-untyped-call]
-    return equal({n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in learned(setup.net).items()}, want.grads)
+    setup.loss(scan(setup.net, setup.xs[last:]), slice(last, last + 1)).backward()
+    return equal(
+        {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in learned(setup.net).items()}, want.grads
+    )
+
+
+def single_precision(k: Kind) -> list[Finding]:
+    """In single precision, eligibility over a long window stays at rounding error."""
+    setup = single(k.make)
+    net, xs = setup.net.float(), setup.xs.float()
+
+    def loss(ys: torch.Tensor, steps: slice) -> torch.Tensor:
+        return setup.loss(ys.double(), steps)
+
+    want = backpropagate(net, xs, loss)
+    got = rule_gradients(net, xs, loss, drtrl(), splits=[STEPS - 2, 0, 1])
+    return [replace(f, high=1e-5) for f in equal(got.grads, want.grads)]
 
 
 def presynaptic(k: Kind, splits: list[int]) -> list[Finding]:
@@ -71,7 +87,7 @@ def presynaptic(k: Kind, splits: list[int]) -> list[Finding]:
     if k.presynaptic == "exact":
         return together(same_values(got, want), equal(got.grads, want.grads))
     assert k.detached is not None
-    weights = {n: p for n, p in setup.net.state_dict().items()}
+    weights = setup.net.state_dict()
     other = single(k.detached)
     other.net.load_state_dict(weights)
     cut = backpropagate(other.net, setup.xs, setup.loss)
@@ -85,7 +101,7 @@ def presynaptic(k: Kind, splits: list[int]) -> list[Finding]:
 
 
 def approximated(k: Kind, splits: list[int]) -> list[Finding]:
-    """An approximate presynaptic trace is not BPTT for weights; biases and neuron parameters have exact traces still."""
+    """An approximate presynaptic trace is not BPTT for weights; biases and neuron parameters have exact traces."""
     setup = single(k.make)
     want = backpropagate(setup.net, setup.xs, setup.loss)
     got = rule_gradients(setup.net, setup.xs, setup.loss, ottt(approximate=True), splits=splits)
@@ -136,7 +152,12 @@ def for_kind(k: Kind) -> Iterator[Case]:
     yield Case("window of T = BPTT", f"bptt steps, one layer, {k.name}", partial(whole, k, bptt(), [0] * STEPS))
     yield Case("tbptt = autograd cut at windows", k.name, partial(cut, k, [4, 0, 3, STEPS - 8]))
     impossible = k.presynaptic == "impossible"
-    yield Case("ottt = BPTT", f"{k.name}, " + ("raises" if impossible else "steps"), partial(presynaptic, k, [0] * STEPS), impossible)
+    yield Case(
+        "ottt = BPTT",
+        f"{k.name}, " + ("raises" if impossible else "steps"),
+        partial(presynaptic, k, [0] * STEPS),
+        impossible,
+    )
     if impossible:
         yield Case("ottt = BPTT", f"{k.name}, approximate", partial(approximated, k, [5, STEPS - 5]), True)
     else:
@@ -151,6 +172,7 @@ def cases() -> Iterator[Case]:
     for name in ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF"):
         k = kind(name)
         yield Case("full = BPTT", f"no bias, {name}", partial(full, k, drtrl(), [3, 0, STEPS - 4], False))
+        yield Case("full = BPTT", f"single precision, {name}", partial(single_precision, k))
         for splits in ([1, 1, 12], [7, 7], [14], [2, 3, 9], [13, 1]):
             made = partial(one_event, k, eprop(), splits)
             yield Case("full = BPTT", f"chunks {splits} without loss, {name}", made)

@@ -8,7 +8,6 @@ from functools import partial
 from torch import nn
 
 from tracetorch.layer import Layer
-from tracetorch.neurons import LI
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, rate, tbptt, trace, traced_bptt
 from tracetorch.testing import oracle
 from tracetorch.testing.agreement import agreement
@@ -23,6 +22,7 @@ from tracetorch.testing.conformance.setup import (
     build,
     event,
     layer,
+    quadratic,
     readout,
     stream,
 )
@@ -51,8 +51,7 @@ def ring(k: Kind, *, constant: bool = False, to: bool = False, bias: bool = True
     """Return a recurrent layer, alone or with a leaky readout."""
     xs = stream(INPUTS, constant=constant)
     modules = [layer(INPUTS, UNITS, k.make, recurrent=SIZE, bias=bias)]
-    kinds = {"loss": event} if last else {}
-    return build(*modules, *([readout()] if to else []), xs=xs, **kinds)
+    return build(*modules, *([readout()] if to else []), xs=xs, loss=event if last else quadratic)
 
 
 def detached(k: Kind, rule: Rule, splits: list[int], *, to: bool = False, bias: bool = True) -> list[Finding]:

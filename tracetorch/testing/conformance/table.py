@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracetorch.testing.conformance import definitions, depth, linearity, one_layer, readouts, recurrence, splits, unrolled
+from tracetorch.neurons import Readout
+from tracetorch.testing.conformance import (
+    definitions,
+    depth,
+    linearity,
+    one_layer,
+    readouts,
+    recurrence,
+    splits,
+    unrolled,
+)
 from tracetorch.testing.conformance.case import Case
 from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
 
@@ -24,7 +34,9 @@ CASES: tuple[Case, ...] = tuple(_all())
 """Every claim, with its conditions, for every neuron, synapse and rule that it names."""
 
 
-def for_neuron(factory: Factory, *, name: str = "a neuron", presynaptic: Presynaptic = "impossible") -> tuple[Case, ...]:
+def for_neuron(
+    factory: Factory, *, name: str = "a neuron", presynaptic: Presynaptic = "impossible"
+) -> tuple[Case, ...]:
     """Return the rows of the table for a neuron of a user's own.
 
     Args:
@@ -43,5 +55,5 @@ def for_neuron(factory: Factory, *, name: str = "a neuron", presynaptic: Presyna
         >>> conformance.run_case(cases[0]).failures
         ()
     """
-    k = Kind(name, factory, presynaptic)
+    k = Kind(name, factory, presynaptic, spikes=not isinstance(factory((1,)), Readout))
     return tuple(case for part in PARTS for case in part.for_kind(k))

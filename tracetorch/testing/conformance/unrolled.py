@@ -68,7 +68,9 @@ def dense(layer: Layer, shape: tuple[int, ...], k: Kind) -> tuple[Layer, torch.S
     return Layer(linear, neuron, rule=layer.rule), units
 
 
-def rolled(layer: Layer, shape: tuple[int, ...], units: torch.Size, grads: dict[str, Tensor], at: int) -> dict[str, Tensor]:
+def rolled(
+    layer: Layer, shape: tuple[int, ...], units: torch.Size, grads: dict[str, Tensor], at: int
+) -> dict[str, Tensor]:
     """Return the gradients of a dense layer as those of the convolution that it unrolls."""
     found = {}
     weight = layer.synapse.weight.detach().requires_grad_()  # type: ignore[union-attr, operator]
@@ -108,11 +110,11 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
             flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr, operator, arg-type]
         flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr, operator, arg-type]
     got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits_of(rule))
-    flat = rule_gradients(net, setup.xs.flatten(2), setup.loss, splits=splits_of(rule))
-    grads = dict(flat.grads)
+    own = rule_gradients(net, setup.xs.flatten(2), setup.loss, splits=splits_of(rule))
+    grads = dict(own.grads)
     want = {n: g for n, g in grads.items() if n.startswith("3.")}
     want |= rolled(one, shape, units_one, grads, 0) | rolled(two, tuple(units_one), units_two, grads, 1)
-    return together(same_values(got, flat), sensible(dict(got.grads), want))
+    return together(same_values(got, own), sensible(dict(got.grads), want))
 
 
 def per_channel(rule: Rule, splits: list[int]) -> list[Finding]:
@@ -168,8 +170,11 @@ def cases() -> Iterator[Case]:
         yield Case(claim, f"{told}, ALIF, Conv2d", partial(convolution, "Conv2d strided, padded", kind("ALIF"), rule))
         if not isinstance(rule.signal, Random):
             for conv in (False, True):
-                yield Case("a declared synapse = the built-in one", f"{told}{', Conv2d' if conv else ''}", partial(declared, rule, conv))
+                yield Case(
+                    "a declared synapse = the built-in one",
+                    f"{told}{', Conv2d' if conv else ''}",
+                    partial(declared, rule, conv),
+                )
     yield Case("a synapse that cannot be traced is refused", "Conv2d, circular", circular, True)
     for told, splits in (("drtrl", [0] * 15), ("eprop", [4, 11]), ("traced_bptt", [5, 5, 5])):
         yield Case("full = BPTT", f"{told}, values per channel", partial(per_channel, RULES[told], splits))
-

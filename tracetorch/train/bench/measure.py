@@ -32,7 +32,7 @@ class Effort:
     Args:
         rounds: Turns of each row; the rows take turns.
         seconds: Seconds that a turn lasts at least, in repetitions of which all count.
-        slow: Seconds of one repetition from which a row gets one turn alone, in which nothing warms up anew.
+        slow: Seconds of one repetition from which a row warms up once and gets one turn alone.
         limit: Seconds that one request may take.
     """
 
@@ -202,14 +202,24 @@ class _Seat:
         self.measured.bytes = seen.get("bytes")
         if "rates" in seen:
             compare(self.measured, seen, expected[f"{seen['convention']} {self.row.decays}"])
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """Do what has to be done once, and find how many repetitions make a turn."""
+        effort, measured = self.turns.effort, self.measured
         if self.turns.group.workload.kind == "memory":
-            return  # a warm-up of all steps would take as long again; the case has warmed up on a window
-        first = self.ask({"do": "run", "count": 1})
-        if first:
-            self.measured.first = first["seconds"][0]
-            again = self.ask({"do": "run", "count": 1}) if self.measured.first < self.turns.effort.slow else first
-            estimate = again["seconds"][0] if again else math.inf
-            self.count = max(1, math.ceil(self.turns.effort.seconds / max(estimate, 1e-6)))
+            measured.first = self.ask({"do": "warm"}).get("seconds", [math.nan])[0]
+            return
+        last = measured.first = self._once()
+        for _ in range(2):  # some compilers look twice
+            if self.process is not None and last < effort.slow:
+                last = self._once()
+        if self.process is not None:
+            self.count = max(1, math.ceil(effort.seconds / max(last, 1e-6)))
+
+    def _once(self) -> float:
+        seconds = self.ask({"do": "warm"}).get("seconds", [math.nan])
+        return float(seconds[0])
 
     def wants(self, number: int) -> bool:
         """Tell whether the row takes part in a round; slow ones do in the first alone."""

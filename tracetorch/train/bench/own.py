@@ -84,7 +84,7 @@ class Case:
         make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[self.workload["optimizer"]]
         self.opt = make(self.net.parameters(), lr=self.workload["learning_rate"])
         windowed = self.options.get("window", False)
-        self.window = self.workload["window"] if windowed else self.group["steps"]
+        self.window = self.workload["window"] if windowed else self.x.shape[0]
         self.train = self._chosen()
 
     def _chosen(self) -> Callable[[], None]:
@@ -101,16 +101,20 @@ class Case:
         if self.x.is_cuda:
             torch.cuda.synchronize()
 
+    def warm(self) -> None:
+        """Run one repetition, or a few windows of a long sequence."""
+        steps = self.group["steps"]
+        if self.workload["kind"] == "memory":
+            self.group["steps"] = min(steps, 3 * self.workload["window"])
+        self.iterate()
+        self.group["steps"] = steps
+
     def windows(self) -> list[tuple[Tensor, bool]]:
         """Return the windows of a repetition, and which is the last; data repeat where the file is shorter."""
-        total, size = self.group["steps"], self.window
-        held = self.x.shape[0]
-        starts = range(0, total, size)
-        if total <= held:
-            return [(self.x[s : s + size], s + size >= total) for s in starts]
-        if held % size:
+        total, size, held = self.group["steps"], self.window, self.x.shape[0]
+        if total > held and held % size:
             raise ValueError(f"the window of {size} steps must divide the file's {held}")
-        return [(self.x[s % held : s % held + size], s + size >= total) for s in starts]
+        return [(self.x[s % held : min(s % held + size, total)], s + size >= total) for s in range(0, total, size)]
 
     def infer(self) -> None:
         """Run the network without learning."""
@@ -119,21 +123,20 @@ class Case:
 
     def whole(self) -> None:
         """Train on the sequence, window by window, with one step of the optimizer; long sequences: one a window."""
-        long = self.workload["kind"] == "memory"
-        every = self.group["loss"] == "every"
+        each_window = self.workload["kind"] == "memory" and self.options["rule"] != "bptt"
         self.opt.zero_grad()
+        held: list[Tensor] = []
         for xs, final in self.windows():
-            if every:
-                ys = tt.scan(self.net, xs)
-                loss = self.every_loss(ys)
-                loss.backward()
+            if self.group["loss"] == "every":
+                held.append(self.every_loss(tt.scan(self.net, xs)))
             else:
                 y = tt.scan(self.net, xs, out="last")
-                if final:
-                    nn.functional.cross_entropy(y.float(), self.y).backward()
-            if final or long:
-                self.opt.step()
-                self.opt.zero_grad()
+                held = [nn.functional.cross_entropy(y.float(), self.y)] if final else []
+            if held and (final or self.options["rule"] != "bptt"):
+                torch.stack(held).sum().backward()
+                held = []
+            if final or each_window:
+                self.optimizer()
 
     def every_loss(self, ys: Tensor) -> Tensor:
         """Return the cross-entropy of every output, summed over steps and averaged over samples and the sequence."""

@@ -47,15 +47,12 @@ def table_lines(table: Table) -> str:
         return f"Skipped: {table.skipped}"
     head = ["library", "method", *_unit(table), "ratio", "peak MB", "added MB", "firing rates"]
     lines = [describe(table), "", _line(head), _line(["---"] * 2 + ["---:"] * (len(head) - 2))]
-    notes: list[str] = []
+    notes: dict[str, int] = {}
     for row in table.rows:
-        mark = ""
-        if row.notes or row.error:
-            text = f"{row.name}: " + "; ".join([*row.notes, *([f"failed: {row.error}"] if row.error else [])])
-            notes.append(f"{len(notes) + 1}. {text}")
-            mark = f" [{len(notes)}]"
-        lines.append(_line([row.library, row.method + mark, *_cells(table, row)]))
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+        said = [*row.notes, *([f"{row.name} failed: {row.error}"] if row.error else [])]
+        marks = "".join(f" [{notes.setdefault(text, len(notes) + 1)}]" for text in said)
+        lines.append(_line([row.library, row.method + marks, *_cells(table, row)]))
+    return "\n".join([*lines, *([""] if notes else []), *(f"{i}. {text}" for text, i in notes.items())])
 
 
 def describe(table: Table) -> str:

@@ -11,10 +11,12 @@ and the case has
 
 - ``iterate()``: one repetition, over when it returns;
 - ``report() -> dict``: rates (spikes per step of each hidden layer), loss, convention (see `tracetorch.train.bench.own`);
-- optionally ``optimizer()``: one step of the optimizer alone, and ``device_mb()``: peak memory of the device.
+- optionally ``optimizer()``: one step of the optimizer alone, ``warm()``: what of a long repetition has to be done once,
+  and ``device_mb()``: peak memory of the device.
 
-Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "run", "count": n}``,
+Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "warm"}``, ``{"do": "run", "count": n}``,
 ``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the process, its traceback on standard error.
+Memory is accounted for in ``run`` alone: what compiles in ``warm`` may need more than what runs.
 """
 
 from __future__ import annotations
@@ -52,8 +54,9 @@ class Server:
         self.module = module
         self.answers = answers
         self.case: Any = None
-        self.memory = _load_memory()
-        self.meter: Any = None
+        memory = _load_memory()
+        self.meter, self.resident = memory.PeakMemory(), memory.resident_mb
+        self.start_mb = 0.0
 
     def serve(self, requests: TextIO) -> None:
         """Answer requests until one says stop or there are no more."""
@@ -80,23 +83,25 @@ class Server:
         if do == "prepare":
             pin(request["job"]["threads"])
             self.case = self.module.prepare(request["job"])
+            self.start_mb = self.resident()
             return {"versions": self.module.versions()}
         if do == "report":
             return dict(self.case.report())
+        if do == "warm":
+            warm = getattr(self.case, "warm", self.case.iterate)
+            return {"seconds": timed(warm, 1)}
         if do == "run":
             return self.run(request["count"])
         if do == "optimizer":
             return self.optimizer(request["count"])
-        raise ValueError(f"a request is prepare, report, run, optimizer or stop, got {do!r}")
+        raise ValueError(f"a request is prepare, report, warm, run, optimizer or stop, got {do!r}")
 
     def run(self, count: int) -> dict[str, Any]:
         """Time repetitions and account for the memory that they took."""
-        meter = self.memory.PeakMemory() if self.meter is None else self.meter
-        self.meter = meter
-        meter.resume()
+        self.meter.resume()
         seconds = timed(self.case.iterate, count)
-        meter.pause()
-        answer = {"seconds": seconds, "peak_mb": meter.peak_mb, "start_mb": meter.start_mb}
+        self.meter.pause()
+        answer = {"seconds": seconds, "peak_mb": self.meter.peak_mb, "start_mb": self.start_mb}
         if hasattr(self.case, "device_mb"):
             answer["device_mb"] = self.case.device_mb()
         return answer

@@ -112,7 +112,5 @@ def evidence_trials(draw: np.random.RandomState, *, batch: int) -> tuple[Tensor,
 
 def _weights(w_in: Array, w_rec: Array, w_out: Array, feedback: Array) -> Weights:
     np.fill_diagonal(w_rec, 0.0)
-    rounded = (
-        torch.from_numpy(w.astype(np.float32).astype(np.float64)) for w in (w_in, w_rec, w_out, feedback)
-    )
+    rounded = (torch.from_numpy(w.astype(np.float32).astype(np.float64)) for w in (w_in, w_rec, w_out, feedback))
     return Weights(*rounded)

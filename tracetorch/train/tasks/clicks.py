@@ -68,7 +68,7 @@ class Clicks(ClassificationTask):
 
     lr: float = option(5e-3, "highest learning rate of the synapses (Adam)")
     neuron_lr: float = option(3e-2, "highest learning rate of the learned half-lives, on their raw scale")
-    steps: int = option(800, "number of training iterations")
+    steps: int = option(1000, "number of training iterations")
     batch_size: int = option(64, "trials in a batch")
     loss: str = option("last", "where the loss is: at the 'last' step, or over the 'recall' second")
 

@@ -35,6 +35,7 @@ class Digits(ClassificationTask):
     coding: str = option("rows", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
     time_steps: int = option(20, "time steps of the rate coding")
     repeat: int = option(2, "time steps that a row stays")
+    gain: float = option(3.0, "current of a white pixel, row by row, in units of the first weights' scale")
     hidden: int = option(64, "neurons in each of the two hidden layers")
     half_life: float = option(4.0, "half-life of the hidden neurons, steps")
     readout_half_life: float = option(8.0, "half-life of the readout, steps")
@@ -75,7 +76,7 @@ class Digits(ClassificationTask):
         """Code bytes ``[B, 8, 8]`` as ``[T, B, 64]`` spikes or ``[8 * repeat, B, 8]`` currents."""
         if self.coding == "rate":
             return encoding.bernoulli(images.flatten(1), steps=self.time_steps, generator=source)
-        return encoding.rows(images.float() / 255.0, repeat=self.repeat)
+        return encoding.rows(images * (self.gain / 255.0), repeat=self.repeat)
 
     def held_out(self, *, quick: bool) -> Iterator[Batch]:
         """Yield the 360 held-out digits; a quick look is no quicker."""
