@@ -1,5 +1,10 @@
 """Train spiking and other stateful networks online, with constant memory, in ordinary PyTorch."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
 from tracetorch import rules, signals
 from tracetorch.layer import Layer
 from tracetorch.neurons import (
@@ -27,6 +32,16 @@ from tracetorch.state import check_finite, get_state, layers, reset, set_rule, s
 from tracetorch.synapses import LinearInWeights
 
 __version__ = "0.1.0"
+
+_ON_DEMAND = ("data", "encoding", "plot", "testing", "train")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a part of the library that the core does not need when it is first asked for."""
+    if name in _ON_DEMAND:
+        return import_module(f"tracetorch.{name}")
+    raise AttributeError(f"module 'tracetorch' has no attribute {name!r}")
+
 
 __all__ = [
     "ALIF",

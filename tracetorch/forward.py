@@ -15,6 +15,7 @@ from tracetorch.neurons.blocks import Blocks
 from tracetorch.ops import linear_scan
 from tracetorch.ops.entries import Entry, multiply_add
 from tracetorch.rules.resolve import values
+from tracetorch.synapses import Synapse
 from tracetorch.traces.attach import Seam, attach
 from tracetorch.traces.factor import BIAS, average, factor
 from tracetorch.traces.instant import Call, instant
@@ -58,7 +59,7 @@ def roll(neuron: Neuron, layer: Layer, memory: Memory, current: Tensor) -> Rolle
         drive = current[t]
         if recurrent is not None and z_last is not None:
             fed.append(z_last)
-            drive = drive + recurrent.current(z_last).to(drive.dtype)
+            drive = drive + _fed_back(recurrent, z_last, drive)
         before.append(s)
         after, z = neuron.step(neuron.pack(s), drive)
         s, z_last = tuple(after), z
@@ -71,6 +72,17 @@ def roll(neuron: Neuron, layer: Layer, memory: Memory, current: Tensor) -> Rolle
         s,
         _stack(fed) if fed else None,
     )
+
+
+def _fed_back(recurrent: Synapse, z: Tensor, drive: Tensor) -> Tensor:
+    recurrent.check(z)
+    fed = recurrent.current(z).to(drive.dtype)
+    if fed.shape != drive.shape:
+        raise ValueError(
+            f"a recurrent synapse gives currents of the units' shape {list(drive.shape[1:])} from such outputs; "
+            f"this one gives {list(fed.shape[1:])}"
+        )
+    return fed
 
 
 def _stack(rows: list[Tensor]) -> Tensor:
