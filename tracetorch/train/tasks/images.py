@@ -43,7 +43,7 @@ class MNIST(ClassificationTask):
     gain: float = option(1.0, "first weights' scale, of torch's default")
     shift: int = option(1, "largest shift of a training image, pixels, either way and axis")
 
-    steps: int = option(9000, "number of training iterations")
+    steps: int = option(6000, "number of training iterations")
     eval_every: int = option(500, "iterations between two points of the learning curve")
     batch_size: int = option(128, "images in a batch")
     lr: float = option(2e-3, "highest learning rate (Adam), after the warm-up")
