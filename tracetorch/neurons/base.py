@@ -56,6 +56,8 @@ class Neuron(nn.Module):
     """Names of the state variables, each `[B, *unit]` and zero after a reset."""
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
+    threshold: Tensor
+    beta: Tensor
 
     def __init__(self, *, threshold: Value = 1.0, surrogate: Surrogate | None = None, **decay: Unpack[Decay]) -> None:
         super().__init__()

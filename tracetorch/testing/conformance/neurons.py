@@ -174,6 +174,8 @@ class Resonator(Neuron):
 class Memoryless(Neuron):
     """Fire from the present current alone, so that D = 0."""
 
+    threshold: Tensor
+
     def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
         """Advance by one time step."""
         return s.replace(v=0.5 * s.v + current), self.surrogate(current - self.threshold)

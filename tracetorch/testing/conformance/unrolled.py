@@ -42,7 +42,7 @@ def unroll(conv: nn.Module, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     basis = torch.eye(size, dtype=weight.dtype).reshape(size, *shape)
     values = {"weight": weight}
     if getattr(conv, "bias", None) is not None:
-        values["bias"] = torch.zeros(conv.bias.shape, dtype=weight.dtype)  # type: ignore[union-attr, arg-type]
+        values["bias"] = torch.zeros(conv.bias.shape, dtype=weight.dtype)  # type: ignore[arg-type]
     columns: Tensor = torch.func.functional_call(conv, values, (basis,))
     return columns.reshape(size, -1).T
 
@@ -73,7 +73,7 @@ def rolled(
 ) -> dict[str, Tensor]:
     """Return the gradients of a dense layer as those of the convolution that it unrolls."""
     found = {}
-    weight = layer.synapse.weight.detach().requires_grad_()  # type: ignore[union-attr, operator]
+    weight = layer.synapse.weight.detach().requires_grad_()  # type: ignore[operator]
     matrix = unroll(layer.synapse, weight, shape)
     (found[f"{at}.synapse.weight"],) = torch.autograd.grad(matrix, weight, grads[f"{at}.synapse.weight"])
     if f"{at}.synapse.bias" in grads:
@@ -107,8 +107,8 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     set_rule(net, rule)
     if isinstance(rule.signal, Random):
         for conv, flat, at in ((one, flat_one, shape), (two, flat_two, tuple(units_one))):
-            flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr, operator, arg-type]
-        flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr, operator, arg-type]
+            flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr, ]
+        flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr, ]
     got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits_of(rule))
     own = rule_gradients(net, setup.xs.flatten(2), setup.loss, splits=splits_of(rule))
     grads = dict(own.grads)

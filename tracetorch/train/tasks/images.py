@@ -59,10 +59,11 @@ class MNIST(ClassificationTask):
     def network(self) -> nn.Module:
         """Build 784 inputs, two hidden layers of LIF neurons, the mean of ten currents."""
         sizes = (784, self.hidden, self.hidden)
-        hidden = [tt.Layer(nn.Linear(i, o), tt.LIF(half_life=self.half_life)) for i, o in pairwise(sizes)]
+        synapses = [nn.Linear(i, o) for i, o in pairwise(sizes)]
         with torch.no_grad():
-            for layer in hidden:
-                layer.synapse.weight.mul_(self.gain)
+            for synapse in synapses:
+                synapse.weight.mul_(self.gain)
+        hidden = [tt.Layer(synapse, tt.LIF(half_life=self.half_life)) for synapse in synapses]
         return nn.Sequential(*hidden, tt.Layer(nn.Linear(self.hidden, CLASSES), tt.Mean()))
 
     def batch(self, iteration: int) -> Batch:

@@ -103,4 +103,5 @@ class IdealObserver:
     def _binomial(self, k: Tensor, p: float) -> Tensor:
         """Return the log probability that k given channels fire and the others do not: the ways cancel."""
         q = torch.tensor(p, dtype=torch.float64)
-        return torch.special.xlogy(k, q) + torch.special.xlog1py(self.channels - k, -q)
+        log: Tensor = torch.special.xlogy(k, q) + torch.special.xlog1py(self.channels - k, -q)
+        return log
