@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = _report(words)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    text = as_markdown(report) + "\n" + goals.as_markdown(goals.check(report))
+    text = as_markdown(report) + "\n" + ("" if report.options["quick"] else goals.as_markdown(goals.check(report)))
     print(text)
     for path, content in ((words.json, report.as_json()), (words.markdown, text)):
         if path is not None:
@@ -58,7 +58,9 @@ def _report(words: argparse.Namespace) -> Report:
         print(f"[{time.monotonic() - start:6.0f} s] {line}", file=sys.stderr, flush=True)
 
     places = [envs.place(library, words.envs, path=_ROOT, say=say) for library in libraries]
-    return run(workloads, rivals=places, threads=words.threads, effort=effort, say=say)
+    report = run(workloads, rivals=places, threads=words.threads, effort=effort, say=say)
+    report.options["quick"] = words.quick
+    return report
 
 
 def rivals(word: str) -> list[Library]:

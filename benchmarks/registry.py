@@ -81,6 +81,7 @@ def _braintrace() -> Library:
                 updates=("each", "end"),
                 note=lean,
             ),
+            Row(name, "D_RTRL, lean", ("iteration",), {**full, "lean": True}, networks=("conv",), note=lean),
             Row(name, "D_RTRL, windows", ("iteration",), {**full, "chunked": True}, "neuron", note=stock),
             Row(
                 name,

@@ -1,7 +1,7 @@
 """Norse: backpropagation through time, and through one step alone.
 
-Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBox`` layers (the LIF without a synaptic current);
-a convolution runs on all steps at once rather than in ``Lift``, which loops. Norse scales currents by
+Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBox`` layers (the LIF without a synaptic current),
+the readout's ``LIBoxCell`` in ``Lift``; a convolution runs on all steps at once rather than in ``Lift``, which loops. Norse scales currents by
 ``dt * tau_mem_inv = 1 - beta``, so its weights are ours over that. It has no arctangent surrogate: its default,
 SuperSpike, is taken. Its subtracting reset keeps its gradient; the parameter for the reset is given ours, detached.
 """
@@ -15,7 +15,7 @@ import norse.torch as norse
 import torch
 from norse.torch.functional.leaky_integrator_box import LIBoxParameters
 from norse.torch.functional.lif_box import LIFBoxParameters
-from norse.torch.module.leaky_integrator_box import LIBox, LIBoxCell
+from norse.torch.module.leaky_integrator_box import LIBoxCell
 from norse.torch.module.lif_box import LIFBox, LIFBoxCell
 from torch import Tensor, nn
 
@@ -43,6 +43,7 @@ class Case(TorchCase):
         inverse = torch.tensor((1 - self.beta) / _DT)
         p = LIFBoxParameters(tau_mem_inv=inverse, alpha=torch.tensor(2.0), reset_method=detached_reset)
         readout = LIBoxParameters(tau_mem_inv=inverse)
+        leaky = LIBoxCell(readout, dt=_DT)
         steps = self.group["update"] == "each"
         gain = 1 / (1 - self.beta)
         modules: list[nn.Module] = []
@@ -52,7 +53,7 @@ class Case(TorchCase):
             modules.append(LIFBoxCell(p, dt=_DT) if steps else LIFBox(p, dt=_DT))
         if self.weights[0].dim() == 4:
             modules.append(nn.Flatten(1 if steps else 2))
-        modules += [self.synapse(-1, gain), LIBoxCell(readout, dt=_DT) if steps else LIBox(readout, dt=_DT)]
+        modules += [self.synapse(-1, gain), leaky if steps else norse.Lift(leaky)]
         self.state: list[Any] | None = None
         self.spiking = [i for i, m in enumerate(modules) if isinstance(m, LIFBox | LIFBoxCell)]
         return norse.SequentialState(*modules)

@@ -34,6 +34,9 @@ def mnist(path: str | os.PathLike[str] | None = None) -> Images:
     Args:
         path: The file or its directory; None takes the environment variable ``TRACETORCH_DATA``.
 
+    Returns:
+        The images and labels, in their official order.
+
     Raises:
         DataNotFoundError: The file is absent.
         ValueError: The file is not what it should be.
@@ -51,13 +54,15 @@ def fashion_mnist(path: str | os.PathLike[str] | None = None) -> Images:
     Args:
         path: The file or its directory; None takes the environment variable ``TRACETORCH_DATA``.
 
+    Returns:
+        The images and labels, in their official order.
+
     Raises:
         DataNotFoundError: The file is absent.
         ValueError: The file is not what it should be.
 
     Reference:
-        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K.
-            Rasul,
+        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K. Rasul,
         R. Vollgraf, 2017, https://arxiv.org/abs/1708.07747
     """
     return _images("fashion_mnist.npz", path)

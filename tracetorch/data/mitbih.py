@@ -40,6 +40,9 @@ def mitbih(record: int, path: str | os.PathLike[str] | None = None) -> ECGRecord
         record: The record's number, for example 106.
         path: The file or its directory; None takes the environment variable ``TRACETORCH_DATA``.
 
+    Returns:
+        The record.
+
     Raises:
         DataNotFoundError: The file is absent.
         ValueError: The file is not what it should be, or has no such record.

@@ -72,6 +72,9 @@ def probabilities(p: Tensor) -> Tensor:
     Args:
         p: ``[*shape]``, floating point, unsigned bytes or booleans.
 
+    Returns:
+        ``[*shape]``, floating point.
+
     Raises:
         ValueError: A value is outside [0, 1] or not a number, or the dtype is none of these.
     """

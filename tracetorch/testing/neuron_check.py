@@ -85,7 +85,7 @@ def _problems(neuron: Neuron, currents: Tensor, tolerance: float) -> list[str]:
         drive = current.clone()
         with torch.no_grad():
             after, z = neuron.step(neuron.pack(state), current)
-            again, z2 = neuron.step(neuron.pack(before), drive)
+            again, z2 = neuron.step(neuron.pack(tuple(s.clone() for s in before)), drive.clone())
         if len(tuple(after)) != wanted:
             return [f"step returns {len(tuple(after))} state variables, {wanted} are declared"]
         for name, value in (("output", z), *zip((*neuron.state, *neuron.counters), after, strict=True)):

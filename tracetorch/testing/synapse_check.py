@@ -59,10 +59,10 @@ def check_linear_in_weights(module: nn.Module, x: Tensor, *, tolerance: float = 
         )
     if x.shape[0] < 2:
         raise SynapseError(f"x must hold at least two samples, got {x.shape[0]}")
-    apart = torch.cat([call(w1, x[i : i + 1]) for i in range(x.shape[0])])
-    error = far(apart, call(w1, x))
+    alone = torch.cat([call(w1, x[i : i + 1].expand_as(x))[:1] for i in range(x.shape[0])])
+    error = far(alone, call(w1, x))
     if not error <= tolerance:
         raise SynapseError(
-            f"{type(module).__name__} mixes samples: a batch gives another output than its samples one by one "
+            f"{type(module).__name__} mixes samples: what a sample gives depends on the others of its batch "
             f"(relative difference {error:.1e})"
         )

@@ -93,7 +93,7 @@ def across(between: Callable[[], nn.Module], told: bool) -> list[Finding]:
     """A constant linear map between a layer and its readout leaves the filter exact."""
     setup = build(layer(INPUTS, UNITS, kind("LIF soft").make), between(), readout(), xs=stream(INPUTS))
     want = bptt(setup.net, setup.xs, setup.loss)
-    rule = eprop(kappa=float(readout().neuron.beta)) if told else eprop()  # type: ignore[arg-type]
+    rule = eprop(kappa=float(readout().neuron.beta)) if told else eprop()
     got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[4, 0, STEPS - 5])
     names = [n for n in learned(setup.net) if not n.startswith("1.")]
     return together(same_values(got, want), equal(got.grads, want.grads, names=names))

@@ -58,7 +58,9 @@ def rate_refuses() -> list[Finding]:
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of a neuron."""
     claim = "single steps = one scan = any split"
-    yield Case(claim, f"ottt, approximate where it must, {k.name} to LI", partial(kind_agrees, k, ottt(approximate=True)))
+    yield Case(
+        claim, f"ottt, approximate where it must, {k.name} to LI", partial(kind_agrees, k, ottt(approximate=True))
+    )
     yield Case(claim, f"trace, {k.name} to LI", partial(kind_agrees, k, trace()))
 
 

@@ -107,8 +107,8 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     set_rule(net, rule)
     if isinstance(rule.signal, Random):
         for conv, flat, at in ((one, flat_one, shape), (two, flat_two, tuple(units_one))):
-            flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr, ]
-        flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr, ]
+            flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr]
+        flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr]
     got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits_of(rule))
     own = rule_gradients(net, setup.xs.flatten(2), setup.loss, splits=splits_of(rule))
     grads = dict(own.grads)

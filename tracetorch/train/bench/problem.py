@@ -62,7 +62,7 @@ def write_arrays(group: Group, folder: str | os.PathLike[str]) -> Path:
         The file's path.
     """
     path = Path(folder) / "data.npz"
-    np.savez(path, **make_arrays(group))
+    np.savez(path, allow_pickle=False, **make_arrays(group))
     return path
 
 
@@ -109,7 +109,7 @@ def currents(weight: Tensor, x: Tensor, network: Network) -> Tensor:
     """Return a hidden layer's currents over a whole sequence, ``[T, B, *unit]``."""
     if not network.convolutional:
         return x @ weight.T
-    flat = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=1)
+    flat: Tensor = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=1)
     return flat.unflatten(0, x.shape[:2])
 
 

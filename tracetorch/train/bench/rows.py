@@ -23,7 +23,7 @@ class Row:
         updates: Updates that it takes part in.
         longest: Largest number of time steps at which it is measured; None for any. Methods whose memory grows with
             time need one.
-        dense_only: Whether it is left out for convolutional networks.
+        networks: Networks that it takes part in.
         note: What a reader must know of it.
     """
 
@@ -35,7 +35,7 @@ class Row:
     losses: tuple[Loss, ...] = ("last", "every")
     updates: tuple[Update, ...] = ("end",)
     longest: int | None = None
-    dense_only: bool = False
+    networks: tuple[Literal["dense", "conv"], ...] = ("dense", "conv")
     note: str = ""
 
     @property
@@ -51,7 +51,8 @@ class Row:
             and group.loss in self.losses
             and group.update in self.updates
             and (self.longest is None or group.steps <= self.longest)
-            and not (workload.network.convolutional and (self.dense_only or self.decays == "neuron"))
+            and ("conv" if workload.network.convolutional else "dense") in self.networks
+            and not (workload.network.convolutional and self.decays == "neuron")
         )
 
 
@@ -90,6 +91,7 @@ def _own_rows() -> tuple[Row, ...]:
             decays="neuron",
             note="exact full eligibility; windows, traces carried",
         ),
+        Row(_LIBRARY, "drtrl", options={"rule": "drtrl", "window": True}, networks=("conv",), note="windows, traces carried"),
         Row(_LIBRARY, "bptt", options={"rule": "bptt"}, note="torch's autograd over the whole sequence"),
     ]
     rows += [

@@ -174,7 +174,7 @@ QUICK: dict[str, Workload] = {
     "W5": replace(WORKLOADS["W5"], network=SMALL, batch=8, steps=(20,), window=20),
     "W5b": replace(WORKLOADS["W5b"], network=SMALL, batch=8, steps=(20,)),
 }
-"""The same workloads so small that all of them run in about a minute: their times say nothing."""
+"""The same workloads so small that one sees soon whether everything runs: their times say nothing."""
 
 
 def chosen(names: Sequence[str], *, quick: bool = False) -> list[Workload]:

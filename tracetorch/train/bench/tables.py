@@ -97,6 +97,12 @@ def _cells(table: Table, row: Measured) -> list[str]:
 def number(value: float) -> str:
     """Return a number with three digits that count.
 
+    Args:
+        value: The number.
+
+    Returns:
+        Its text; a dash where it is not a number.
+
     Example:
         >>> number(0.012345), number(12.345), number(1234.5), number(float("nan"))
         ('0.0123', '12.3', '1234', '–')

@@ -207,6 +207,9 @@ class Task(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state_dict` gave.
 
+        Args:
+            state: The dictionary.
+
         Raises:
             ValueError: A task that keeps nothing is given something.
         """
@@ -254,6 +257,9 @@ def derived_seed(seed: int, *names: int | str) -> int:
     Args:
         seed: The run's seed.
         names: What the numbers are for, for example ``"batch", 17``.
+
+    Returns:
+        The seed.
 
     Example:
         >>> derived_seed(0, "batch", 1) == derived_seed(0, "batch", 1)

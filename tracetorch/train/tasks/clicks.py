@@ -189,6 +189,10 @@ class Clicks(ClassificationTask):
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
         """Score the network and the ideal observer on the same held-out trials.
 
+        Args:
+            net: The network.
+            quick: Whether a part of the trials is enough.
+
         Returns:
             ``accuracy``, ``observer`` (the ideal observer's accuracy), ``of_observer`` (their ratio),
             ``accuracy_hard`` and ``observer_hard`` (trials whose click difference is under 10 % of their

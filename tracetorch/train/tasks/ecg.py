@@ -162,12 +162,17 @@ class ECG(StreamTask):
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
         """Score the answers given so far; runs nothing.
 
+        Args:
+            net: The network; not run.
+            quick: Without effect.
+
         Returns:
             ``balanced accuracy`` over the last third of the steps seen, ``sensitivity`` and ``specificity``
             there, ``beats`` answered, ``pvc`` among the last third, ``rss_growth_mb`` since step 10,000.
         """
         done = int((self._answers != UNANSWERED).sum())
-        end = int(self._decisions[done - 1]) if done < len(self._decisions) else len(self._record.signal)
+        whole = done == len(self._decisions) and not self.steps
+        end = len(self._record.signal) if whole else int(self._decisions[done - 1]) if done else 0
         late = self._decisions[:done] >= end * 2 / 3
         answer, label = self._answers[:done][late] == 1, self._record.pvc[:done][late]
         sensitivity, specificity = _share(answer[label]), _share(~answer[~label])
@@ -207,6 +212,9 @@ class ECG(StreamTask):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state_dict` gave.
+
+        Args:
+            state: The dictionary.
 
         Raises:
             ValueError: The answers are not as many as this record's beats.
