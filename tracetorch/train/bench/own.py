@@ -142,7 +142,8 @@ class Case:
         """Return the cross-entropy of every output, summed over steps and averaged over samples and the sequence."""
         target = self.y.expand(ys.shape[0], -1).flatten()
         total = nn.functional.cross_entropy(ys.flatten(0, 1).float(), target, reduction="sum")
-        return total / (self.group["steps"] * self.y.shape[0])
+        mean: Tensor = total / (self.group["steps"] * self.y.shape[0])
+        return mean
 
     def stream(self) -> None:
         """Learn at every step: forward, backward and, where each step has an update, the optimizer."""

@@ -109,8 +109,9 @@ def currents(weight: Tensor, x: Tensor, network: Network) -> Tensor:
     """Return a hidden layer's currents over a whole sequence, ``[T, B, *unit]``."""
     if not network.convolutional:
         return x @ weight.T
-    flat: Tensor = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=1)
-    return flat.unflatten(0, x.shape[:2])
+    flat = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=1)
+    out: Tensor = flat.unflatten(0, x.shape[:2])
+    return out
 
 
 def spikes(current: Tensor, beta: float) -> Tensor:
