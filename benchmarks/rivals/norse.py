@@ -1,7 +1,7 @@
 """Norse: backpropagation through time, and through one step alone.
 
-Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBox`` layers (the LIF without a synaptic current),
-the readout's ``LIBoxCell`` in ``Lift``; a convolution runs on all steps at once rather than in ``Lift``, which loops. Norse scales currents by
+Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBoxCell``, the LIF without a synaptic current,
+run over time by Norse's own ``SNN``; a convolution runs on all steps at once rather than in ``Lift``, which loops. Norse scales currents by
 ``dt * tau_mem_inv = 1 - beta``, so its weights are ours over that. It has no arctangent surrogate: its default,
 SuperSpike, is taken. Its subtracting reset keeps its gradient; the parameter for the reset is given ours, detached.
 """
@@ -16,7 +16,8 @@ import torch
 from norse.torch.functional.leaky_integrator_box import LIBoxParameters
 from norse.torch.functional.lif_box import LIFBoxParameters
 from norse.torch.module.leaky_integrator_box import LIBoxCell
-from norse.torch.module.lif_box import LIFBox, LIFBoxCell
+from norse.torch.module.lif_box import LIFBoxCell
+from norse.torch.module.snn import SNN, SNNCell
 from torch import Tensor, nn
 
 from benchmarks.rivals.torch_case import Folded, TorchCase
@@ -35,6 +36,11 @@ def detached_reset(z: Tensor, v: Tensor, value: Tensor, threshold: Tensor) -> Te
     return v - z.detach() * threshold
 
 
+def over_time(cell: SNNCell) -> SNN:
+    """Return a cell's layer over whole sequences."""
+    return SNN(cell.activation, cell.state_fallback, cell.p, cell.dt)
+
+
 class Case(TorchCase):
     """Train with Norse; see `TorchCase`."""
 
@@ -47,15 +53,16 @@ class Case(TorchCase):
         steps = self.group["update"] == "each"
         gain = 1 / (1 - self.beta)
         modules: list[nn.Module] = []
+        self.spiking: list[int] = []
         for i in range(len(self.weights) - 1):
             synapse = self.synapse(i, gain)
             modules.append(Folded(synapse) if self.weights[i].dim() == 4 and not steps else synapse)
-            modules.append(LIFBoxCell(p, dt=_DT) if steps else LIFBox(p, dt=_DT))
+            modules.append(LIFBoxCell(p, dt=_DT) if steps else over_time(LIFBoxCell(p, dt=_DT)))
+            self.spiking.append(len(modules) - 1)
         if self.weights[0].dim() == 4:
             modules.append(nn.Flatten(1 if steps else 2))
-        modules += [self.synapse(-1, gain), leaky if steps else norse.Lift(leaky)]
+        modules += [self.synapse(-1, gain), leaky if steps else over_time(leaky)]
         self.state: list[Any] | None = None
-        self.spiking = [i for i, m in enumerate(modules) if isinstance(m, LIFBox | LIFBoxCell)]
         return norse.SequentialState(*modules)
 
     def reset(self) -> None:

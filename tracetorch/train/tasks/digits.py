@@ -36,11 +36,12 @@ class Digits(ClassificationTask):
     time_steps: int = option(20, "time steps of the rate coding")
     repeat: int = option(2, "time steps that a row stays")
     gain: float = option(3.0, "current of a white pixel, row by row, in units of the first weights' scale")
-    hidden: int = option(64, "neurons in each of the two hidden layers")
-    half_life: float = option(4.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(8.0, "half-life of the readout, steps")
+    hidden: int = option(128, "neurons in each of the two hidden layers")
+    half_life: float = option(8.0, "half-life of the hidden neurons, steps")
+    readout_half_life: float = option(16.0, "half-life of the readout, steps")
 
-    steps: int = option(600, "number of training iterations")
+    lr: float = option(5e-3, "highest learning rate (Adam)")
+    steps: int = option(1000, "number of training iterations")
     batch_size: int = option(64, "images in a batch")
 
     def __post_init__(self) -> None:
