@@ -234,7 +234,7 @@ def _credit_pass(
         base = like.new_zeros(()).expand(rows + int(window.counted), window.batch, *unit)
         whole = _attached(layer, memory, window, base, parameters)
         carry, counted = (whole[:rows], whole[rows]) if window.counted else (whole, None)
-    gain = record_gain(window, memory)
+    gain = _scale(window, memory)
     last = event is not None and not layer.counted and not plan.window_credit
     x = event if event is not None and last else xs
     call = Call(
@@ -259,7 +259,7 @@ def _credit_pass(
     return (z, out) if last else (out, out[-1] if event is not None else out)
 
 
-def record_gain(window: Window, memory: Memory) -> Tensor:
+def _scale(window: Window, memory: Memory) -> Tensor:
     """Return what scales the signal that goes below: the surrogate, or the sensitivity to a constant current."""
     blocks = window.blocks
     if window.plan.input in ("psi", "window"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 Entry: TypeAlias = Tensor | None
@@ -37,3 +38,24 @@ def multiply_add(total: Entry, factor: Entry, value: Entry) -> Entry:
         return total
     product = factor * value
     return product if total is None else total + product
+
+
+def stack(row: Sequence[Entry], rank: int) -> Entry:
+    """Return the values of all steps as one tensor, time first.
+
+    Args:
+        row: one value per step, of at most `rank` dimensions; None for zero.
+        rank: number of dimensions that a value is brought to.
+
+    Returns:
+        The stacked values, or None where all are zero.
+    """
+    known = [x.reshape(*[1] * (rank - x.dim()), *x.shape) for x in row if x is not None]
+    if not known:
+        return None
+    if len(row) == 1:
+        return known[0].unsqueeze(0)
+    shape = torch.broadcast_shapes(*(x.shape for x in known))
+    zero = known[0].new_zeros(shape)
+    found = iter(known)
+    return torch.stack([zero if x is None else next(found).expand(shape) for x in row])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracetorch.ops.entries import Entry, Matrix, Row, at, multiply_add
+from tracetorch.ops.entries import Entry, Matrix, Row, at, multiply_add, stack
 
 
 def linear_scan(
@@ -40,16 +40,7 @@ def linear_scan(
                     total = multiply_add(total, at(entry, step, steps, rank), now[j])
             following.append(total)
         now = following
-    return [_stack(row, rank - 1) for row in history], now
-
-
-def _stack(row: list[Entry], rank: int) -> Entry:
-    row = [x if x is None else x.reshape(*[1] * (rank - x.dim()), *x.shape) for x in row]
-    known = [x for x in row if x is not None]
-    if not known:
-        return None
-    shape = torch.broadcast_shapes(*(x.shape for x in known))
-    return torch.stack([known[0].new_zeros(shape) if x is None else x.expand(shape) for x in row])
+    return [stack(row, rank - 1) for row in history], now
 
 
 def decayed_sums(values: Tensor, decay: Tensor | float, start: Entry) -> Tensor:

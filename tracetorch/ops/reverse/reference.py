@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracetorch.ops.entries import Entry, Matrix, Row, at, multiply_add
+from tracetorch.ops.entries import Entry, Matrix, Row, at, multiply_add, stack
 
 
 def reverse_scan(
@@ -48,17 +48,7 @@ def reverse_scan(
                     total = multiply_add(total, at(entry, step, steps, rank), value)
             previous.append(total)
         carried = previous
-    return [_stack(row) for row in history], carried
-
-
-def _stack(row: list[Entry]) -> Entry:
-    known = next((x for x in row if x is not None), None)
-    if known is None:
-        return None
-    if len(row) == 1:
-        return known.unsqueeze(0)
-    shape = torch.broadcast_shapes(*(x.shape for x in row if x is not None))
-    return torch.stack([known.new_zeros(shape) if x is None else x.expand(shape) for x in row])
+    return [stack(row, 0) for row in history], carried
 
 
 def reverse_filter(z_bar: Tensor, decay: Tensor | float, last: Entry) -> tuple[Tensor, Tensor]:

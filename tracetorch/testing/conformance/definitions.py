@@ -1,25 +1,20 @@
-"""Each rule is what its definition says, on networks where it is not BPTT; and the terms for firing rates."""
+"""Each rule is what its definition says, on networks where it is not BPTT."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 
-import torch
-from torch import Tensor
-
-from tracetorch.rates import FinalRate
 from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
-from tracetorch.scan import scan
 from tracetorch.signals import Random
-from tracetorch.state import reset, set_rule
+from tracetorch.state import set_rule
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
 from tracetorch.testing.conformance.networks import NETWORKS, has_no_way_back, network
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import INPUTS, UNITS, build, layer, readout, stream
 from tracetorch.testing.definition import definition
-from tracetorch.testing.oracle import Cuts, Loss, Out, gradients_of, learned, open_graph
+from tracetorch.testing.oracle import Out
 from tracetorch.testing.running import rule_gradients
 
 SHORT = 11
@@ -71,36 +66,6 @@ def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
     return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
 
 
-def final_rate(k: Kind, splits: list[int], recurrent: float) -> list[Finding]:
-    """The e-prop paper's term is the gradient of half the squared distance of each sample's mean rate to a target."""
-    setup = build(layer(INPUTS, UNITS, k.make, recurrent=recurrent), readout(), xs=stream(INPUTS))
-    net, strength, target = setup.net, 3.0, 0.12
-    want = _rate_oracle(setup.net, setup.xs, setup.loss, strength=strength, target=target)
-    set_rule(net, eprop())
-    reset(net)
-    net.zero_grad()
-    term = FinalRate(net, target, strength=strength)
-    start = 0
-    for length in splits:
-        window = slice(start, start + max(length, 1))
-        ys = net(setup.xs[start]).unsqueeze(0) if length == 0 else scan(net, setup.xs[window])
-        loss = setup.loss(ys, window)
-        start = window.stop
-        (loss + term() if start == STEPS else loss).backward()
-    got = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
-    return sensible(got, want)
-
-
-def _rate_oracle(net: torch.nn.Module, xs: Tensor, loss: Loss, *, strength: float, target: float) -> dict[str, Tensor]:
-    twin, made = open_graph(net, Cuts(recurrent=True))
-    outputs: list[Tensor] = []
-    made[0].register_forward_hook(lambda module, args, z: outputs.append(z))
-    ys = torch.stack([twin(x) for x in xs])
-    mean = torch.stack(outputs).mean(0)
-    term = 0.5 * strength * ((mean - target) ** 2).sum() / xs.shape[1]
-    return gradients_of(loss(ys, slice(0, len(xs))) + term, net)
-
-
 def cases() -> Iterator[Case]:
     """Yield the cases of each rule and network."""
     claim = "a rule is its definition"
@@ -122,17 +87,8 @@ def cases() -> Iterator[Case]:
         for random in (False, True):
             told = f"ottt{', random' if random else ''}, {' and '.join(names)}"
             yield Case(claim, told, partial(presynaptic, names, random))
-    claim = "final rate = BPTT of the mean rate"
-    for n in ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF per unit", "Resonator (a user's)"):
-        for splits in ([STEPS], [0] * STEPS, [4, 0, STEPS - 5]):
-            told = f"{n}, windows {','.join(map(str, sorted(set(splits))))}"
-            yield Case(claim, told, partial(final_rate, kind(n), splits, 0.0))
-        yield Case(claim, f"recurrent {n}", partial(final_rate, kind(n), [6, STEPS - 6], 1.0))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
-    """Yield the cases of a neuron."""
-    yield Case("final rate = BPTT of the mean rate", k.name, partial(final_rate, k, [4, 0, STEPS - 5], 0.0))
-
-
-NAMES: tuple[str, ...] = ()
+    """Yield nothing: a neuron has no definition of its own."""
+    yield from ()

@@ -8,6 +8,7 @@ from tracetorch.neurons import Readout
 from tracetorch.testing.conformance import (
     definitions,
     depth,
+    firing,
     linearity,
     one_layer,
     readouts,
@@ -18,7 +19,7 @@ from tracetorch.testing.conformance import (
 from tracetorch.testing.conformance.case import Case
 from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
 
-PARTS = (one_layer, readouts, recurrence, depth, splits, linearity, unrolled, definitions)
+PARTS = (one_layer, readouts, recurrence, depth, splits, linearity, unrolled, definitions, firing)
 
 
 def _all() -> Iterator[Case]:

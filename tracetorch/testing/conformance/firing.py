@@ -1,0 +1,129 @@
+"""Terms for firing rates: the final rate meets the time-mean of the eligibility, the running rate the present one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.rates import FinalRate, RunningRate
+from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, traced_bptt
+from tracetorch.scan import scan
+from tracetorch.state import reset, set_rule
+from tracetorch.testing.conformance.case import Case, Finding
+from tracetorch.testing.conformance.linearity import sensible
+from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.setup import BATCH, INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
+from tracetorch.testing.oracle import Cuts, gradients_of, learned, open_graph, starts
+
+STRENGTH, TARGET, LIFE = 3.0, 0.12, 4.0
+NAMES: tuple[str, ...] = (
+    "LIF soft",
+    "LIF hard, gradient",
+    "LIF refractory",
+    "ALIF",
+    "SynapticLIF per unit",
+    "DiagonalRecurrent LIF",
+    "Resonator (a user's)",
+)
+"""The neurons of the table that are tried with terms for firing rates."""
+
+
+def hidden(k: Kind, recurrent: float = 0.0) -> Setup:
+    """Return one spiking layer and a readout."""
+    return build(layer(INPUTS, UNITS, k.make, recurrent=recurrent), readout(), xs=stream(INPUTS))
+
+
+def spikes_of(net: nn.Module, xs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return outputs and the first layer's spikes, `[T, B, ...]` each, with recurrent spikes detached."""
+    twin, made = open_graph(net, Cuts(recurrent=True))
+    outputs: list[Tensor] = []
+    made[0].register_forward_hook(lambda module, args, z: outputs.append(z))
+    ys = torch.stack([twin(x) for x in xs])
+    return ys, torch.stack(outputs)
+
+
+def final_term(zs: Tensor) -> Tensor:
+    """Return half the squared distance of mean rates to the target, of spikes `[T, B, units]`, over the batch."""
+    return 0.5 * STRENGTH * ((zs.mean(0) - TARGET) ** 2).sum() / BATCH
+
+
+def running_term(zs: Tensor) -> Tensor:
+    """Return the spikes weighted by how far the running rate, a constant, is from the target."""
+    decay, running, weight, total = 0.5 ** (1 / LIFE), torch.zeros_like(zs[0]), 0.0, zs.new_zeros(())
+    for z in zs:
+        running, weight = decay * running + z.detach(), decay * weight + 1.0
+        total = total + ((running / weight - TARGET) * z).sum()
+    return STRENGTH * total / BATCH
+
+
+def run_with(
+    setup: Setup, rule: Rule, splits: list[int], *, running: bool, resets: dict[int, Tensor | None], losses: bool
+) -> dict[str, Tensor]:
+    """Run a rule with a term added to the loss: at each window, or after the last one."""
+    net, xs = setup.net, setup.xs
+    set_rule(net, rule)
+    reset(net)
+    net.zero_grad()
+    term = RunningRate(net, TARGET, STRENGTH, half_life=LIFE) if running else FinalRate(net, TARGET, STRENGTH)
+    lengths, kept = [max(k, 1) for k in splits], []
+    for start, k, length in zip(starts(lengths), splits, lengths, strict=True):
+        window = slice(start, start + length)
+        if start in resets:
+            reset(net, resets[start])
+        ys = net(xs[start]).unsqueeze(0) if k == 0 else scan(net, xs[window])
+        loss = setup.loss(ys, window) if losses else 0.0 * ys.sum()
+        kept.append(loss + term() if running or window.stop == len(xs) else loss)
+        if rule.window != "all":
+            kept.pop().backward()
+    if kept:
+        torch.stack(kept).sum().backward()
+    return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
+
+
+def with_loss(k: Kind, rule: Rule, splits: list[int], recurrent: float, running: bool) -> list[Finding]:
+    """Loss and term together have the gradient of their sum by autograd."""
+    setup = hidden(k, recurrent)
+    ys, zs = spikes_of(setup.net, setup.xs)
+    term = running_term(zs) if running else final_term(zs)
+    want = gradients_of(setup.loss(ys, slice(0, STEPS)) + term, setup.net)
+    return sensible(run_with(setup, rule, splits, running=running, resets={}, losses=True), want)
+
+
+def alone(k: Kind, rule: Rule, splits: list[int], running: bool, whole: bool | None) -> list[Finding]:
+    """The term alone, also where rows begin anew in the middle: all at once (`whole`), or some of them."""
+    setup, at = hidden(k), sum(max(s, 1) for s in splits[:2])
+    mask = torch.tensor([True, False, True])
+    resets: dict[int, Tensor | None] = {} if whole is None else {at: None if whole else mask}
+    got = run_with(setup, rule, splits, running=running, resets=resets, losses=False)
+    total = torch.zeros((), dtype=torch.float64)
+    for b in range(BATCH):
+        anew = whole is not None and (whole or bool(mask[b]))
+        pieces = [setup.xs[:at], setup.xs[at:]] if anew else [setup.xs]
+        for piece in pieces if running else pieces[-1:]:
+            _, zs = spikes_of(setup.net, piece[:, b : b + 1])
+            total = total + (running_term(zs) if running else final_term(zs))
+    return sensible(got, gradients_of(total, setup.net))
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a neuron."""
+    for running in (False, True):
+        claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
+        yield Case(claim, f"eprop, {k.name}", partial(with_loss, k, eprop(), [4, 0, STEPS - 5], 0.0, running))
+        yield Case(claim, f"eprop steps, {k.name}", partial(with_loss, k, eprop(), [0] * STEPS, 0.0, running))
+        yield Case(claim, f"eprop, recurrent {k.name}", partial(with_loss, k, eprop(), [6, STEPS - 6], 1.0, running))
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of each rule that it goes with."""
+    k = kind("LIF soft")
+    for running in (False, True):
+        claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
+        for rule in (drtrl(), eprop(), ottt(), traced_bptt(), bptt()):
+            splits = [4, 0, STEPS - 5]
+            yield Case(claim, f"{rule}, alone", partial(alone, k, rule, splits, running, None))
+            yield Case(claim, f"{rule}, after reset(net)", partial(alone, k, rule, splits, running, True))
+            yield Case(claim, f"{rule}, after reset(mask)", partial(alone, k, rule, splits, running, False))
