@@ -53,7 +53,7 @@ def test_booleans_are_certain() -> None:
 
 
 @pytest.mark.parametrize(
-    "p, match",
+    ("p", "match"),
     [
         (torch.tensor([1.5]), r"in \[0, 1\], got values from 1.5 to 1.5"),
         (torch.tensor([-0.1, 0.5]), r"in \[0, 1\]"),

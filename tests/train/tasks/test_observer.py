@@ -35,7 +35,7 @@ def brute_force(observer: IdealObserver, left: list[int], right: list[int]) -> f
     return more[0] / sum(more)
 
 
-@pytest.mark.parametrize("noise, fires", [(0.3, 0.6), (0.05, 0.9), (0.5, 0.5)])
+@pytest.mark.parametrize(("noise", "fires"), [(0.3, 0.6), (0.05, 0.9), (0.5, 0.5)])
 def test_it_is_the_sum_over_all_patterns(noise: float, fires: float) -> None:
     observer = IdealObserver(channels=3, noise=noise, fires=fires, clicks_per_frame=0.8, contrasts=4)
     left, right = [3, 1, 0], [1, 2, 0]

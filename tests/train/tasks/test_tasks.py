@@ -233,7 +233,7 @@ def test_a_state_of_another_task_raises(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, bad",
+    ("name", "bad"),
     [
         ("digits", {"coding": "x"}),
         ("digits", {"loss": "x"}),
