@@ -45,12 +45,13 @@ def place(library: Library, folder: Path, *, path: Path, say: Callable[[str], No
     Returns:
         Where the library runs, or why it cannot.
     """
-    wanted = {"packages": requirements(library), "python": list(sys.version_info[:2])}
+    packages = requirements(library)
+    wanted = {"packages": packages, "python": list(sys.version_info[:2])}
     digest = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:8]
     home = folder / f"{library.name.lower()}-{digest}"
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (home / _MARK).is_file():
-        problem = _make(library, home, python, wanted["packages"], say)
+        problem = _make(library, home, python, packages, say)
         if problem:
             return Place(library, "", problem=problem)
         (home / _MARK).write_text(json.dumps(wanted) + "\n")

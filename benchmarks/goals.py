@@ -92,7 +92,9 @@ def _compare(goal: Goal, table: Table) -> Iterable[Checked]:
         own = table.row(OWN.name, method)
         if own is None:
             continue
-        whom = f"{goal.library} {' or '.join(repr(o) for o in goal.others if o)}".strip() if goal.library else "any rival"
+        whom = (
+            f"{goal.library} {' or '.join(repr(o) for o in goal.others if o)}".strip() if goal.library else "any rival"
+        )
         claim = f"{method} {number(goal.factor)} times as fast as {whom}"
         if not own.valid or not others:
             yield Checked(table.name, claim, "not measured", None)

@@ -1,11 +1,11 @@
 """BrainTrace (JAX): its ``pp_prop`` and ``D_RTRL``.
 
 Form: ``braintrace.compile`` on a batch (not under vmap, which took four times as long), the whole sequence in one
-compiled call by ``etrace_grad``; where the last output alone has a loss, ``etrace_evolve`` runs the steps before. The row
-``D_RTRL`` goes step by step, its default; ``D_RTRL, windows`` takes ``vjp_method="multi-step"`` and a chunk at a time, its fast
-path, which is another estimate: backpropagation inside the window, traces before it. Two neurons: ``brainpy.state.LIF``,
-which keeps the gradient of its reset, and, for rows called ``lean``, one of our equation written for this benchmark as
-the documentation writes its own.
+compiled call by ``etrace_grad``; where the last output alone has a loss, ``etrace_evolve`` runs the steps before.
+The row ``D_RTRL`` goes step by step, its default; ``D_RTRL, windows`` takes ``vjp_method="multi-step"`` and a chunk at
+a time, its fast path, which is another estimate: backpropagation inside the window, traces before it. Two neurons:
+``brainpy.state.LIF``, which keeps the gradient of its reset, and, for rows called ``lean``, one of our equation,
+written for this benchmark in the way in which the documentation writes its own.
 """
 
 from __future__ import annotations
@@ -185,9 +185,7 @@ class Case:
         options: dict[str, Any] = {"vjp_method": "multi-step"} if self.chunk else {}
         if self.options["method"] == "pp_prop":
             options["decay_or_rank"] = float(arrays["beta"])
-        self.learner = braintrace.compile(
-            self.net, self.options["method"], self.x[0], batch_size=self.batch, **options
-        )
+        self.learner = braintrace.compile(self.net, self.options["method"], self.x[0], batch_size=self.batch, **options)
         optimizer = {"adam": braintools.optim.Adam, "sgd": braintools.optim.SGD}[self.workload["optimizer"]]
         self.opt = optimizer(lr=self.workload["learning_rate"])
         self.opt.register_trainable_weights(self.net.states(brainstate.ParamState))
@@ -215,9 +213,7 @@ class Case:
                 xs[-size:], step_fn=self._loss, chunk_size=self.chunk, mask=mask, return_value=True
             )
         else:
-            grads, loss = self.learner.etrace_grad(
-                xs, step_fn=self._loss, chunk_size=self.chunk, return_value=True
-            )
+            grads, loss = self.learner.etrace_grad(xs, step_fn=self._loss, chunk_size=self.chunk, return_value=True)
         self.opt.update(grads)
         return loss[-1]
 

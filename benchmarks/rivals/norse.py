@@ -1,9 +1,10 @@
 """Norse: backpropagation through time, and through one step alone.
 
 Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBoxCell``, the LIF without a synaptic current,
-run over time by Norse's own ``SNN``; a convolution runs on all steps at once rather than in ``Lift``, which loops. Norse scales currents by
-``dt * tau_mem_inv = 1 - beta``, so its weights are ours over that. It has no arctangent surrogate: its default,
-SuperSpike, is taken. Its subtracting reset keeps its gradient; the parameter for the reset is given ours, detached.
+run over time by Norse's own ``SNN``; a convolution runs on all steps at once rather than in ``Lift``, which loops.
+Norse scales currents by ``dt * tau_mem_inv = 1 - beta``, so its weights are ours over that. It has no arctangent
+surrogate: its default, SuperSpike, is taken. Its subtracting reset keeps its gradient; the parameter for the reset is
+given ours, detached.
 """
 
 from __future__ import annotations

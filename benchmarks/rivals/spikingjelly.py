@@ -2,9 +2,9 @@
 
 Form: multi-step layers, ``layer.Linear(step_mode="m")`` and ``neuron.LIFNode(step_mode="m")``; since version 2 the
 neuron picks its kernel by itself, torch's on a CPU, its own or Triton's on a GPU. Its leaky readout scales currents by
-``1 / tau = 1 - beta``: the readout's weights are ours over that. OTTT: ``layer.OTTTSequential`` with ``OTTTLIFNode``, stepped as
-``functional.ottt_online_training`` does; as there, the first synapse is given plain input, not a trace of it, and where
-the last output alone has a loss, the steps before run without a graph.
+``1 / tau = 1 - beta``: the readout's weights are ours over that. OTTT: ``layer.OTTTSequential`` with ``OTTTLIFNode``,
+stepped as ``functional.ottt_online_training`` does; as there, the first synapse is given plain input, not a trace of
+it, and where the last output alone has a loss, the steps before run without a graph.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class TorchCase(ABC):
 
     @abstractmethod
     def spikes(self) -> list[Tensor]:
-        """Return each hidden layer's spikes over the whole sequence from a reset, each ``[T, B, ...]``, then outputs."""
+        """Return each hidden layer's spikes over the sequence from a reset, ``[T, B, ...]``, and the outputs last."""
 
     def iterate(self) -> None:
         """Run one repetition."""

@@ -41,9 +41,7 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
     if found.is_dir():
         found = found / name
     if not found.is_file():
-        raise DataNotFoundError(
-            f"no file at {str(found)!r}, which {source} names: {name} or its directory is expected"
-        )
+        raise DataNotFoundError(f"no file at {str(found)!r}, which {source} names: {name} or its directory is expected")
     return found
 
 

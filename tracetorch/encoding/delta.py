@@ -57,9 +57,7 @@ class DeltaModulation:
             ValueError: The signal is empty or not floating point.
         """
         if signal.dim() == 0 or signal.shape[0] == 0 or not signal.is_floating_point():
-            raise ValueError(
-                f"signal is [T, ...] in floating point, got {tuple(signal.shape)} of {signal.dtype}"
-            )
+            raise ValueError(f"signal is [T, ...] in floating point, got {tuple(signal.shape)} of {signal.dtype}")
         level = signal[0] if self.level is None else self.level
         out = torch.empty((*signal.shape, 2), dtype=signal.dtype, device=signal.device)
         for t, value in enumerate(signal):

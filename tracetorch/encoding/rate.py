@@ -83,13 +83,10 @@ def probabilities(p: Tensor) -> Tensor:
     if p.dtype == torch.bool:
         return p.to(torch.float32)
     if not p.is_floating_point():
-        raise ValueError(
-            f"probabilities are floating point, bytes or booleans, got {p.dtype}: scale them first"
-        )
+        raise ValueError(f"probabilities are floating point, bytes or booleans, got {p.dtype}: scale them first")
     if p.numel() and not bool(((p >= 0) & (p <= 1)).all()):
         raise ValueError(
-            f"probabilities must be in [0, 1], got values from {float(p.min())} to {float(p.max())}: "
-            "scale them first"
+            f"probabilities must be in [0, 1], got values from {float(p.min())} to {float(p.max())}: scale them first"
         )
     return p
 

@@ -37,7 +37,7 @@ class Process:
     """
 
     def __init__(self, python: str | os.PathLike[str], module: str, *, path: list[str], threads: int) -> None:
-        self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
+        self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - `close` closes it
         self._process = subprocess.Popen(
             [str(python), str(_WORKER), module],
             stdin=subprocess.PIPE,

@@ -91,7 +91,13 @@ def _own_rows() -> tuple[Row, ...]:
             decays="neuron",
             note="exact full eligibility; windows, traces carried",
         ),
-        Row(_LIBRARY, "drtrl", options={"rule": "drtrl", "window": True}, networks=("conv",), note="windows, traces carried"),
+        Row(
+            _LIBRARY,
+            "drtrl",
+            options={"rule": "drtrl", "window": True},
+            networks=("conv",),
+            note="windows, traces carried",
+        ),
         Row(_LIBRARY, "bptt", options={"rule": "bptt"}, note="torch's autograd over the whole sequence"),
     ]
     rows += [

@@ -10,9 +10,10 @@ outside the standard library itself. MODULE has
 and the case has
 
 - ``iterate()``: one repetition, over when it returns;
-- ``report() -> dict``: rates (spikes per step of each hidden layer), loss, convention (see `tracetorch.train.bench.own`);
-- optionally ``optimizer()``: one step of the optimizer alone, ``warm()``: what of a long repetition has to be done once,
-  and ``device_mb()``: peak memory of the device.
+- ``report() -> dict``: rates (spikes per step of each hidden layer), loss, convention (see
+  `tracetorch.train.bench.own`);
+- optionally ``optimizer()``: one step of the optimizer alone, ``warm()``: what of a long repetition has to be done
+  once, and ``device_mb()``: peak memory of the device.
 
 Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "warm"}``, ``{"do": "run", "count": n}``,
 ``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the process, its traceback on standard error.

@@ -107,12 +107,8 @@ class Task(ABC):
     steps: int = option(1000, "number of training iterations")
     eval_every: int = option(100, "iterations between two points of the learning curve")
     lr: float = option(1e-3, "learning rate of the synapses (Adam)")
-    neuron_lr: float = option(
-        1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale"
-    )
-    frozen: bool = option(
-        False, "train the readout only: every other layer keeps its first weights and decays"
-    )
+    neuron_lr: float = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
+    frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def prepare(self) -> None:  # noqa: B027 - nothing to load is the common case
         """Load the data, once; raise here, before anything is built, where it is absent.
@@ -214,9 +210,7 @@ class Task(ABC):
             ValueError: A task that keeps nothing is given something.
         """
         if state:
-            raise ValueError(
-                f"task {self.name!r} keeps no state, got {sorted(state)}: is this another task's run?"
-            )
+            raise ValueError(f"task {self.name!r} keeps no state, got {sorted(state)}: is this another task's run?")
 
     def options(self) -> dict[str, Any]:
         """Return every option's value by name: what a run's configuration file holds."""

@@ -58,12 +58,8 @@ class Clicks(ClassificationTask):
     trials: int = option(4000, "held-out trials")
 
     hidden: int = option(64, "hidden neurons")
-    half_life: float = option(
-        200.0, "half-life of the hidden neurons, steps (the first one where it is learned)"
-    )
-    readout_half_life: float = option(
-        500.0, "half-life of the readout, steps (the first one where it is learned)"
-    )
+    half_life: float = option(200.0, "half-life of the hidden neurons, steps (the first one where it is learned)")
+    readout_half_life: float = option(500.0, "half-life of the readout, steps (the first one where it is learned)")
     learned: bool = option(False, "learn the half-lives: one per hidden neuron, one of the readout")
 
     lr: float = option(5e-3, "highest learning rate of the synapses (Adam)")

@@ -83,7 +83,5 @@ class Digits(ClassificationTask):
         """Yield the 360 held-out digits; a quick look is no quicker."""
         images = self._images
         source = generator(self.seed, "digits", "held out")
-        for x, y in zip(
-            images.x_test.split(EVALUATION_BATCH), images.y_test.split(EVALUATION_BATCH), strict=True
-        ):
+        for x, y in zip(images.x_test.split(EVALUATION_BATCH), images.y_test.split(EVALUATION_BATCH), strict=True):
             yield Batch(self.encode(x, source), y)

@@ -37,14 +37,10 @@ class ECG(StreamTask):
     """
 
     name: ClassVar[str] = "ecg"
-    summary: ClassVar[str] = (
-        "an MIT-BIH record as one stream: each beat classified as it passes (needs mitbih12.npz)"
-    )
+    summary: ClassVar[str] = "an MIT-BIH record as one stream: each beat classified as it passes (needs mitbih12.npz)"
     metric: ClassVar[str] = "balanced accuracy"
 
-    data: str | None = option(
-        None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA"
-    )
+    data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
     record: int = option(106, "the record's number; 106, 119 and 200 have 400 PVC and more")
     delay: float = option(0.25, "time from a beat's mark to the answer, s")
     coding: str = option("currents", "'currents' (standardised values) or 'delta' (level crossings)")
@@ -54,9 +50,7 @@ class ECG(StreamTask):
     half_life: float = option(4.0, "shortest half-life of the hidden neurons, steps")
     longest_half_life: float = option(200.0, "longest half-life of the hidden neurons, steps")
     readout_half_life: float = option(40.0, "half-life of the readout, steps")
-    window: int | None = option(
-        None, "time steps before an answer that one call takes; none for all since the last"
-    )
+    window: int | None = option(None, "time steps before an answer that one call takes; none for all since the last")
 
     steps: int = option(0, "number of beats; 0 for the whole record")
     lr: float = option(3e-3, "learning rate of the synapses (Adam)")
@@ -112,10 +106,11 @@ class ECG(StreamTask):
         ends = torch.tensor([self.half_life, self.longest_half_life]).log()
         half_life = torch.linspace(float(ends[0]), float(ends[1]), self.hidden).exp()
         inputs = 1 + len(LAGS) if self.coding == "currents" else 2 * len(LEVELS)
-        return nn.Sequential(
-            tt.Layer(nn.Linear(inputs, self.hidden), tt.LIF(half_life=half_life)),
-            tt.Layer(nn.Linear(self.hidden, 2), tt.LI(half_life=self.readout_half_life)),
-        )
+        readout = tt.Layer(nn.Linear(self.hidden, 2), tt.LI(half_life=self.readout_half_life))
+        with torch.no_grad():  # as large as of a readout without memory, so that the first answers are mild
+            for parameter in readout.synapse.parameters():
+                parameter.mul_(1.0 - 0.5 ** (1.0 / self.readout_half_life))
+        return nn.Sequential(tt.Layer(nn.Linear(inputs, self.hidden), tt.LIF(half_life=half_life)), readout)
 
     def batch(self, iteration: int) -> Batch:
         """Return the stretch that ends with answer number `iteration` (or the rest), ``[T, 1, channels]``."""
@@ -221,8 +216,7 @@ class ECG(StreamTask):
         """
         if state["answers"].shape != self._answers.shape:
             raise ValueError(
-                f"{len(state['answers'])} answers for {len(self._answers)} beats: "
-                "is this another record's run?"
+                f"{len(state['answers'])} answers for {len(self._answers)} beats: is this another record's run?"
             )
         self._answers.copy_(state["answers"])
         self._resident.copy_(state["resident"])

@@ -34,9 +34,7 @@ class MNIST(ClassificationTask):
     name: ClassVar[str] = "mnist"
     summary: ClassVar[str] = "MNIST, Bernoulli-coded (needs mnist.npz)"
 
-    data: str | None = option(
-        None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA"
-    )
+    data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
     time_steps: int = option(20, "time steps an image is shown")
     hidden: int = option(256, "neurons in each of the two hidden layers")
     half_life: float = option(5.0, "half-life of the hidden neurons, steps")

@@ -62,8 +62,7 @@ class IdealObserver:
         """
         if left.dim() != 2 or left.shape != right.shape:
             raise ValueError(
-                f"left and right are numbers of one shape [T, B], "
-                f"got {tuple(left.shape)}, {tuple(right.shape)}"
+                f"left and right are numbers of one shape [T, B], got {tuple(left.shape)}, {tuple(right.shape)}"
             )
         chunks = zip(left.split(250, dim=1), right.split(250, dim=1), strict=True)
         return torch.cat([self._left(a, b) for a, b in chunks])

@@ -52,9 +52,7 @@ def make(name: str, settings: Mapping[str, Any] | None = None, *, preset: str | 
     fields = {f.name for f in dataclasses.fields(cls)}
     for key, value in (settings or {}).items():
         if key not in fields:
-            raise ValueError(
-                f"task {name!r} has no option {key!r}: choose one of {', '.join(sorted(fields))}"
-            )
+            raise ValueError(f"task {name!r} has no option {key!r}: choose one of {', '.join(sorted(fields))}")
         values[key] = _read(key, value, kinds[key]) if isinstance(value, str) else value
     return cls(**values)
 
