@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tracetorch.train.bench.rows import Library, Row
 
 _LONG = 10_000
@@ -64,34 +66,35 @@ def _braintrace() -> Library:
     pp, full = {"method": "pp_prop"}, {"method": "D_RTRL"}
     stock = "brainpy.state.LIF, whose reset keeps its gradient"
     lean = "a neuron of our equation, written for this benchmark"
+    rows = (
+        Row(name, "pp_prop", ("iteration",), pp, note=stock),
+        Row(name, "pp_prop, lean", ("iteration", "memory"), {**pp, "lean": True}, note=lean),
+        Row(name, "pp_prop, lean", ("stream",), {**pp, "lean": True}, updates=("each", "end"), note=lean),
+        Row(name, "D_RTRL, lean", ("iteration",), {**full, "lean": True}, "neuron", note=lean),
+        Row(
+            name,
+            "D_RTRL, lean",
+            ("stream",),
+            {**full, "lean": True},
+            "neuron",
+            updates=("each", "end"),
+            note=lean,
+        ),
+        Row(name, "D_RTRL, lean", ("iteration",), {**full, "lean": True}, networks=("conv",), note=lean),
+        Row(name, "D_RTRL, windows", ("iteration",), {**full, "chunked": True}, "neuron", note=stock),
+        Row(
+            name,
+            "D_RTRL, lean, windows",
+            ("iteration", "stream", "memory"),
+            {**full, "chunked": True, "lean": True},
+            "neuron",
+            note=f"{lean}; multi-step: backpropagation inside a window",
+        ),
+    )
     return Library(
         name,
         "benchmarks.rivals.braintrace",
-        (
-            Row(name, "pp_prop", ("iteration",), pp, note=stock),
-            Row(name, "pp_prop, lean", ("iteration", "memory"), {**pp, "lean": True}, note=lean),
-            Row(name, "pp_prop, lean", ("stream",), {**pp, "lean": True}, updates=("each", "end"), note=lean),
-            Row(name, "D_RTRL, lean", ("iteration",), {**full, "lean": True}, "neuron", note=lean),
-            Row(
-                name,
-                "D_RTRL, lean",
-                ("stream",),
-                {**full, "lean": True},
-                "neuron",
-                updates=("each", "end"),
-                note=lean,
-            ),
-            Row(name, "D_RTRL, lean", ("iteration",), {**full, "lean": True}, networks=("conv",), note=lean),
-            Row(name, "D_RTRL, windows", ("iteration",), {**full, "chunked": True}, "neuron", note=stock),
-            Row(
-                name,
-                "D_RTRL, lean, windows",
-                ("iteration", "stream", "memory"),
-                {**full, "chunked": True, "lean": True},
-                "neuron",
-                note=f"{lean}; multi-step: backpropagation inside a window",
-            ),
-        ),
+        [replace(row, devices=("cpu",)) for row in rows],  # what pip installs as jax runs on CPUs
         ("jax", "numpy", "braintrace==0.2.6"),
         "https://brainx.chaobrain.com/braintrace",
     )

@@ -63,7 +63,9 @@ def test_the_network_is_the_one_that_weights_were_scaled_with(tmp_path):
     case = prepare(job(group, next(r for r in OWN.rows if r.fits(group)), tmp_path))
     x = case.x
     for i, rate in enumerate(observe(case.net, case.x, case.y)["rates"]):
-        x = spikes(currents(torch.from_numpy(case.arrays[f"w{i}"]), x, group.workload.network), float(case.arrays["beta"]))
+        x = spikes(
+            currents(torch.from_numpy(case.arrays[f"w{i}"]), x, group.workload.network), float(case.arrays["beta"])
+        )
         assert float(x.mean()) == pytest.approx(rate, rel=1e-6)
 
 

@@ -12,7 +12,9 @@ from tracetorch.train.bench.tables import number
 
 def make_table(kind="iteration", steps=100, **fields):
     rows = [
-        Measured("traceTorch", "trace", [0.03, 0.01, 0.02], peak_mb=300.0, growth_mb=10.0, rates=[0.1, 0.11], agrees=True),
+        Measured(
+            "traceTorch", "trace", [0.03, 0.01, 0.02], peak_mb=300.0, growth_mb=10.0, rates=[0.1, 0.11], agrees=True
+        ),
         Measured("snnTorch", "BPTT", [0.2, 0.2], peak_mb=400.0, growth_mb=100.0, agrees=True, notes=["a loop"]),
         Measured("Norse", "BPTT", [0.001], agrees=False, notes=["another network"]),
         Measured("BrainTrace", "pp_prop", error="no environment"),

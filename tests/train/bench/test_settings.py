@@ -16,7 +16,13 @@ NETWORKS = list(dict.fromkeys((w.network, w.density, w.seed) for w in ALL))
 def test_the_sizes_are_those_that_were_agreed():
     w1, w2, w3, w4, w5 = (WORKLOADS[name] for name in ("W1", "W2", "W3", "W4", "W5"))
     assert (w1.network.inputs, w1.network.hidden, w1.network.outputs) == ((700,), (256, 256), 20)
-    assert (w1.batch, w1.steps, w1.losses, w1.density, w1.optimizer) == (64, (100, 1000), ("last", "every"), 0.05, "adam")
+    assert (w1.batch, w1.steps, w1.losses, w1.density, w1.optimizer) == (
+        64,
+        (100, 1000),
+        ("last", "every"),
+        0.05,
+        "adam",
+    )
     assert (w2.network, w2.batch, w2.optimizer, w2.updates) == (w1.network, 1, "sgd", ("each", "end"))
     assert w3.steps == tuple(10**n for n in range(2, 7))
     assert (w4.network.inputs, w4.batch, w4.steps) == ((1, 28, 28), 32, (20,))

@@ -24,6 +24,7 @@ class Row:
         longest: Largest number of time steps at which it is measured; None for any. Methods whose memory grows with
             time need one.
         networks: Networks that it takes part in.
+        devices: Devices that it can use.
         note: What a reader must know of it.
     """
 
@@ -36,6 +37,7 @@ class Row:
     updates: tuple[Update, ...] = ("end",)
     longest: int | None = None
     networks: tuple[Literal["dense", "conv"], ...] = ("dense", "conv")
+    devices: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
     note: str = ""
 
     @property
@@ -48,6 +50,7 @@ class Row:
         workload = group.workload
         return (
             workload.kind in self.kinds
+            and workload.device in self.devices
             and group.loss in self.losses
             and group.update in self.updates
             and (self.longest is None or group.steps <= self.longest)
