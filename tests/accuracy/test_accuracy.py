@@ -30,7 +30,6 @@ def test_clicks_reach_99_percent_of_the_ideal_observer(tmp_path: Path) -> None:
     found = run(tmp_path, "clicks", ["trace", "ottt", "eprop"], 5)
     for rule, results in found.items():
         assert mean(results, "of_observer") >= 0.99, rule
-        assert all(r.seconds < 300 for r in results)
 
 
 def test_clicks_with_half_lives_to_be_learned_are_far_above_frozen(tmp_path: Path) -> None:

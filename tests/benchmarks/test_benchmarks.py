@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks import __main__ as command
 from benchmarks import envs, goals
 from benchmarks.registry import RIVALS
-
 from tracetorch.train.bench import QUICK, WORKLOADS, Library, Measured, Report, Row, Table
 
 HOME = Path(envs.__file__).parent
