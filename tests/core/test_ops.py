@@ -37,9 +37,7 @@ def test_reverse_scan_is_autograd_of_the_recurrence(size, steps, batch, units) -
     s, loss = start, torch.zeros(()).double()
     for t in range(steps):
         loss = loss + (z_bar[t] * sum(full(d[j], steps, batch, units)[t] * s[j] for j in range(size))).sum()
-        s = [
-            sum(full(a[i][j], steps, batch, units)[t] * s[j] for j in range(size)) + nudges[i][t] for i in range(size)
-        ]
+        s = [sum(full(a[i][j], steps, batch, units)[t] * s[j] for j in range(size)) + nudges[i][t] for i in range(size)]
     loss = loss + sum((x * y).sum() for x, y in zip(s, s_bar, strict=True))
     wanted = torch.autograd.grad(loss, [*start, *nudges])
     history, first = reverse_scan(a, d, z_bar, s_bar, steps, rank=3)
