@@ -139,6 +139,8 @@ def _commit(layer: Layer, memory: Memory, rolled: Rolled) -> None:
     memory.steps = steps + rolled.z.shape[0]
     memory.keep = None
     layer.memory = memory
+    if layer.opened is not None:
+        layer.opened.calls += 1
 
 
 def _biases(layer: Layer) -> dict[str, Tensor]:

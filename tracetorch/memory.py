@@ -122,8 +122,10 @@ class Open:
         carry: carried rows after the last call, or None before the first.
         windows: what each call left.
         count: spike count so far with its graph, where it is wanted.
+        calls: number of calls so far.
     """
 
     carry: Tensor | None = None
     count: Tensor | None = None
     windows: list[Window] = field(default_factory=list)
+    calls: int = 0

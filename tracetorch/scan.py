@@ -109,6 +109,11 @@ def _folded(module: nn.Module, xs: Tensor) -> Tensor:
 
 def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
     inside = list(layers(module).values())
+    if torch.is_grad_enabled() and any(layer.rule.window == "sequence" and layer.learns for layer in inside):
+        raise RuntimeError(
+            f"rule 'rate' averages a whole sequence, but {type(module).__name__} can only be run step by step; put "
+            f"its layers into nn.Sequential, or take tt.rules.trace()"
+        )
     for layer in inside:
         layer.open()
     try:
@@ -116,7 +121,7 @@ def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
         for step, x in enumerate(xs, 1):
             ys.append(module(x))
             for layer in inside:
-                if layer.opened is not None and len(layer.opened.windows) > step:
+                if layer.opened is not None and layer.opened.calls > step:
                     raise RuntimeError(
                         f"a layer ({layer.neuron!r}) ran twice in one step: it has one state; use layer.tied() for a "
                         f"second layer with the same parameters"

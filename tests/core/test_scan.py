@@ -67,6 +67,12 @@ def test_a_scan_is_its_single_steps(kind, rule) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_last_output_alone_is_that_of_a_whole_scan(kind, rule) -> None:
     xs = torch.rand(11, 4, 5).double() * 2
+    if rule == "rate" and kind == "residual":
+        model = make(kind)
+        tt.set_rule(model, tt.rules.rate())
+        with pytest.raises(RuntimeError, match=r"Residual can only be run step by step"):
+            tt.scan(model, xs)
+        return
     results = []
     for out in ("last", "all"):
         model = make(kind)
@@ -138,3 +144,19 @@ def test_scan_is_a_module_too() -> None:
     wrapped = tt.Scan(model)
     tt.reset(wrapped)
     assert torch.equal(wrapped(xs), ys)
+
+
+@pytest.mark.parametrize("rule", ["trace", "sltt", "bptt"])
+def test_a_layer_that_runs_twice_in_a_step_is_refused(rule) -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = spiking(5, 5)
+
+        def forward(self, x):
+            return self.layer(self.layer(x))
+
+    model = Shared()
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
+    with pytest.raises(RuntimeError, match="tied"):
+        tt.scan(model, torch.rand(3, 2, 5))
