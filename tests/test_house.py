@@ -36,7 +36,6 @@ FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 TEXT = {".py", ".md", ".toml", ".cff", ".yml", ".txt", ".ipynb"}
 # No module but text that a loader executes, and only where its optional dependency is installed.
-TEMPLATES = {"tracetorch.ops.fused.kernels"}
 REQUIRED = {"torch", "numpy", "typing_extensions", "tracetorch"}
 
 
@@ -115,7 +114,7 @@ def test_optional_dependencies_wait_inside_functions():
     early = [
         f"{name} imports {other} at its top"
         for name, file in MODULES.items()
-        if unit_of(name) not in ("cli", "__main__") and name not in TEMPLATES
+        if unit_of(name) not in ("cli", "__main__")
         for other in imported(file, inside=False)
         if other.split(".")[0] not in known
     ]
@@ -133,7 +132,7 @@ def test_functions_take_at_most_seven_arguments():
         a = function.args
         names = [arg.arg for arg in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
         count = len(names) - (names[:1] in (["self"], ["cls"], ["ctx"]))
-        if count > 7 and unit_of(name) != "cli" and name not in TEMPLATES:  # in cli each is an option
+        if count > 7 and unit_of(name) != "cli":  # in cli each is an option
             many.append(f"{name}:{function.lineno} {function.name} takes {count}")
     assert many == []
 
