@@ -291,7 +291,7 @@ def _count(layer: Layer, memory: Memory, rolled: Rolled, *, raw: Tensor | None, 
     opened = layer.opened
     graph = opened.count if opened is not None and opened.count is not None else past
     if before is not None:
-        graph = graph + before
+        graph = graph + (before if memory.keep is None else _kept(before, memory.keep))
     spikes = rolled.z.detach().sum(0)
     count = graph + (spikes if raw is None else raw.sum(0))
     if opened is not None:

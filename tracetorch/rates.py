@@ -119,6 +119,8 @@ class RunningRate(_Rate):
             if running is None or running.shape != raw.shape[1:]:
                 running = torch.zeros_like(raw[0].detach())
             elapsed = steps - raw.shape[0]
+            begun = (elapsed > 0).reshape(-1, *[1] * (raw.dim() - 2))
+            running = torch.where(begun, running, torch.zeros_like(running))
             for t, z in enumerate(raw):
                 running = self.decay * running + (1 - self.decay) * z.detach()
                 weight = 1 - self.decay ** (elapsed + t + 1)
