@@ -37,7 +37,9 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch; 1 if not given: the tasks' tensors are small.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda.")] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures at the end.")] = True,
     json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
@@ -64,7 +66,7 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
         else:
             if task is None:
                 raise ValueError("name a task ('tracetorch list' shows them), or resume a run with --resume RUN")
-            set_threads(threads)
+            set_threads(1 if threads is None else threads)
             made = make_task(task, set_ or [], preset=preset, data=data, seed=seed, steps=steps)
             trainer = Trainer(made, rule=rule or "trace", device=device or "cpu")
             name = (trainer.task.name, trainer.choice.text, str(trainer.task.seed))

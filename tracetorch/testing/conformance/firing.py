@@ -108,6 +108,16 @@ def alone(k: Kind, rule: Rule, splits: list[int], running: bool, whole: bool | N
     return sensible(got, gradients_of(total, setup.net))
 
 
+def splits_agree(k: Kind, rule: Rule, running: bool) -> list[Finding]:
+    """The term is the same over single steps and windows, also where a presynaptic trace approximates."""
+    setup = hidden(k)
+    one, other = (
+        run_with(setup, rule, splits, running=running, resets={}, losses=True)
+        for splits in ([0] * STEPS, [4, 0, STEPS - 5])
+    )
+    return sensible(other, one)
+
+
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of a neuron."""
     for running in (False, True):
@@ -122,6 +132,10 @@ def cases() -> Iterator[Case]:
     k = kind("LIF soft")
     for running in (False, True):
         claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
+        for name in ("LIF soft, gradient", "ALIF, gradient", "SynapticLIF, gradient", "LIF per unit"):
+            approximate = ottt(approximate=True)
+            told = f"ottt, approximate where it must, {name}"
+            yield Case(claim, told, partial(splits_agree, kind(name), approximate, running))
         for rule in (drtrl(), eprop(), ottt(), traced_bptt(), bptt()):
             splits = [4, 0, STEPS - 5]
             yield Case(claim, f"{rule}, alone", partial(alone, k, rule, splits, running, None))

@@ -10,6 +10,7 @@ from tracetorch.testing.conformance import (
     depth,
     firing,
     linearity,
+    moving,
     one_layer,
     readouts,
     recurrence,
@@ -19,7 +20,7 @@ from tracetorch.testing.conformance import (
 from tracetorch.testing.conformance.case import Case
 from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
 
-PARTS = (one_layer, readouts, recurrence, depth, splits, linearity, unrolled, definitions, firing)
+PARTS = (one_layer, readouts, recurrence, depth, splits, linearity, unrolled, definitions, firing, moving)
 
 
 def _all() -> Iterator[Case]:
