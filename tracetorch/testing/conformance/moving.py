@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule, drtrl, eprop, ottt, traced_bptt
@@ -32,15 +32,31 @@ NAMES: tuple[str, ...] = (
 """The neurons of the table that are tried with weights that move."""
 
 
+def slope(neuron: nn.Module, name: str) -> Tensor:
+    """Return the present derivative of a parameter's value by the raw tensor behind its parametrization, or ones."""
+    raw = dict(neuron.named_parameters())[name]
+    head, constrained, tail = name.rpartition("parametrizations.")
+    if not constrained:
+        return torch.ones_like(raw)
+    value = getattr(neuron.get_submodule(head.rstrip(".")), tail.removesuffix(".original"))
+    (found,) = torch.autograd.grad(value.sum(), raw)
+    return found
+
+
 class Ledger:
     """Advance a layer and its dense eligibilities step by step, with the parameters of the moment.
 
+    A parametrized value has its eligibility as such; the parametrization's derivative is the present one, as a
+    backward finds it. With `raw` it is that of each past step. They differ only where the value moves.
+
     Args:
         layer: the layer, whose parameters an optimizer may change between calls.
+        raw: carry the eligibilities of raw tensors behind a parametrization.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, *, raw: bool = False) -> None:
         self.layer = layer
+        self.raw = raw
         self.state: tuple[Tensor, ...] | None = None
         self.E: dict[str, Tensor] = {}
 
@@ -57,8 +73,11 @@ class Ledger:
             old = self.E.get("synapse." + name, J.new_zeros(*J.shape[:2], size, J.shape[2]))
             found["synapse." + name], self.E["synapse." + name] = step_eligibility(old, blocks, J, 0)
         for name in blocks.Q:
+            k = torch.ones(()) if self.raw else slope(neuron, name)
+            rows = k.expand(current.shape).unsqueeze(-1)
             old = self.E.get("neuron." + name, current.new_zeros(*current.shape, size))
-            found["neuron." + name], self.E["neuron." + name] = step_parameter_eligibility(old, blocks, name, 0)
+            e, after_e = step_parameter_eligibility(old * rows, blocks, name, 0)
+            found["neuron." + name], self.E["neuron." + name] = e, after_e / rows
         self.state = tuple(after)
         return z, found
 
@@ -93,7 +112,7 @@ def moved(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
             elif float(want[n].norm()) > 0:
                 worst[n] = float("nan")
         optimizer.step()
-    return [Finding(f"{n}, the worst window", error, high=1e-9) for n, error in worst.items()]
+    return [Finding(f"{n}, the worst window", error) for n, error in worst.items()]
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
