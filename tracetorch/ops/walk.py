@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tracetorch.ops.reverse import reverse_filter
 from tracetorch.ops.walked import Forward, Reverse
 
 Backend = Literal["reference", "fused", "triton"]
@@ -160,3 +161,21 @@ def weight_grad(x: Tensor, q: Tensor) -> Tensor:
     """
     found: Tensor = _module("fused").run_weight_grad(x, q)
     return found
+
+
+def filter_back(backend: Backend, signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter cotangents backwards in time from zero; see `tracetorch.ops.reverse_filter`.
+
+    Args:
+        backend: whose kernels; other than the fused ones leave it to the readable form.
+        signal: cotangents, `[T, B, *unit]`.
+        decay: decay per step, broadcasting to `[B, *unit]` and the same for all rows.
+
+    Returns:
+        The filtered cotangents, `[T, B, *unit]`, and what leaves the window at its start, `[B, *unit]`.
+    """
+    if backend != "fused":
+        return reverse_filter(signal, decay, None)
+    units = decay.expand(signal.shape[1:])[0].reshape(-1)
+    found, leaving = _module("fused").run_filter(signal.reshape(*signal.shape[:2], -1), units)
+    return found.view(signal.shape), leaving.view(signal.shape[1:])

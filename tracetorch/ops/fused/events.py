@@ -1,6 +1,6 @@
-"""Template of the kernel that sums outer products over events; executed once per scalar type.
+"""Template of kernels that know no neuron; executed once per scalar type.
 
-Rows are taken in groups that stay in cache. The events of a group are sorted by input, so that one row of the gradient
+To sum outer products over events, rows are taken in groups that stay in cache. The events of a group are sorted by input, so that one row of the gradient
 meets all its events at once, four at a time.
 """
 
@@ -66,3 +66,18 @@ def weight_grad(x, q, out):
                     for n in range(units):
                         out[part, k, n] += x0 * q[r0, n]
                     e += 1
+
+
+def filter_back(signal, decay, out, leaving):
+    """Filter cotangents `[T, B, N]` backwards in time, with a decay per unit."""
+    steps, batch, units = signal.shape
+    for b in prange(batch):
+        carried = np.zeros(units, F)
+        for r in range(steps):
+            t = steps - 1 - r
+            now, given = out[t, b], signal[t, b]
+            for n in range(units):
+                carried[n] += given[n]
+                now[n] = carried[n]
+                carried[n] *= decay[n]
+        leaving[b, :] = carried

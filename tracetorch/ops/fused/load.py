@@ -133,7 +133,7 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
 
 @cache
 def event_kernels(dtype: torch.dtype) -> Any:
-    """Return the compiled kernels that work on events alone; a module with `weight_grad`."""
+    """Return the compiled kernels that work on events alone; a module with `weight_grad` and `filter_back`."""
     import numba
     import numpy as np
 
@@ -141,7 +141,7 @@ def event_kernels(dtype: torch.dtype) -> Any:
     kind = np.float32 if dtype == torch.float32 else np.float64
     text = f"{numba.__version__}|{_digest(path)}|{kind.__name__}"
     name = f"tracetorch_events_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return _compiled(_execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad",))
+    return _compiled(_execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back"))
 
 
 def _compiled(module: ModuleType, name: str, kernels: tuple[str, ...]) -> ModuleType:

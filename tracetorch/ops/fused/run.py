@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.ops.fused.load import Step, Variant, event_kernels, kernels, width
+from tracetorch.ops.fused.pool import pool
 from tracetorch.ops.walked import Asked, Forward, Reverse, Wants
 
 
@@ -60,10 +61,11 @@ def run_forward(
     now = torch.stack(list(s[: scalar.states]))
     counter = s[scalar.states].clone() if len(s) > scalar.states else x.new_zeros(batch, units)
     empty, flat = x.new_empty(0, 0, 0, 0), x.new_empty(0, 0, 0)
-    z = x.new_empty(steps + a.room, batch, units)
-    before = x.new_empty(scalar.states, steps, batch, units) if a.states else empty
-    c_before = x.new_empty(steps, batch, units) if a.states and len(s) > scalar.states else flat
-    drive = x.new_empty(steps, batch, units) if a.record and synapse is not None else flat
+    new = pool().empty
+    z = new((steps + a.room, batch, units), x.dtype)
+    before = new((scalar.states, steps, batch, units), x.dtype) if a.states else empty
+    c_before = new((steps, batch, units), x.dtype) if a.states and len(s) > scalar.states else flat
+    drive = new((steps, batch, units), x.dtype) if a.record and synapse is not None else flat
     wt, bias = flat, x.new_empty(0)
     if synapse is not None:
         wt = _by_input(synapse[0].detach(), module.U)
@@ -71,7 +73,7 @@ def run_forward(
     sigma, h, q = (
         (flat, x.new_empty(0, 0), 0.0) if a.traced is None else (a.traced[0].clone(), a.traced[1].clone(), a.traced[2])
     )
-    kept = x.new_empty(steps, batch, units) if a.history else flat
+    kept = new((steps, batch, units), x.dtype) if a.history else flat
     weights, totals = (x.new_empty(0, steps), flat) if a.sums is None else (a.sums[0].contiguous(), a.sums[1].clone())
     faults = torch.zeros(batch, dtype=torch.int64)
     x = x.contiguous()
@@ -113,10 +115,11 @@ def run_reverse(
     module = kernels(scalar, drive.dtype, width(units), Variant(history=w.history, linked=w.linked, sent=w.sent))
     counter = s[scalar.states] if len(s) > scalar.states else drive.new_zeros(batch, units)
     lam, leaving = carry[0].clone(), carry[1].clone()
-    q, flat = torch.empty_like(drive), drive.new_empty(0, 0, 0)
-    kept = drive.new_empty(scalar.states, *drive.shape) if w.history else drive.new_empty(0, 0, 0, 0)
-    filtered = torch.empty_like(drive) if w.history else flat
-    below = drive.new_empty(signal.shape) if w.sent else flat
+    new, shape = pool().empty, tuple(drive.shape)
+    q, flat = new(shape, drive.dtype), drive.new_empty(0, 0, 0)
+    kept = new((scalar.states, *shape), drive.dtype) if w.history else drive.new_empty(0, 0, 0, 0)
+    filtered = new(shape, drive.dtype) if w.history else flat
+    below = new(tuple(signal.shape), drive.dtype) if w.sent else flat
     _threads()
     module.reverse(
         torch.stack(list(s[: scalar.states])).numpy(),
@@ -149,3 +152,20 @@ def run_weight_grad(x: Tensor, q: Tensor) -> Tensor:
     out = x.new_zeros(_threads(), x.shape[1], q.shape[1])
     event_kernels(x.dtype).weight_grad(x.contiguous().numpy(), q.contiguous().numpy(), out.numpy())
     return (out[0] if out.shape[0] == 1 else out.sum(0)).t()
+
+
+def run_filter(signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter cotangents backwards in time; see `tracetorch.ops.reverse_filter`.
+
+    Args:
+        signal: cotangents, `[T, B, N]`.
+        decay: decay per step, `[N]`.
+
+    Returns:
+        The filtered cotangents, `[T, B, N]`, and what leaves the window at its start, `[B, N]`.
+    """
+    _threads()
+    out, leaving = pool().empty(tuple(signal.shape), signal.dtype), signal.new_empty(signal.shape[1:])
+    arrays = (signal.contiguous(), decay.contiguous(), out, leaving)
+    event_kernels(signal.dtype).filter_back(*(a.numpy() for a in arrays))
+    return out, leaving
