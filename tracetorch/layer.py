@@ -20,7 +20,7 @@ from tracetorch.rules.resolve import resolve
 from tracetorch.synapses import Synapse, synapse_of
 from tracetorch.traces.window import join
 
-DENSE = 0.2
+DENSE = 0.25
 """Share of inputs that are not zero above which a dense product is faster than a walk by events."""
 FEW = 16
 """Number of rows below which laying out the weights for a walk by events costs more than it saves."""

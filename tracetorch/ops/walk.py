@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -19,7 +17,6 @@ SMALL = 2**15
 """Unit-steps of a window below which a compiled kernel is not worth its start."""
 
 
-@cache
 def backends() -> dict[str, str]:
     """Tell which backends can run here.
 
@@ -31,14 +28,7 @@ def backends() -> dict[str, str]:
         >>> tt.backends()["reference"]
         ''
     """
-    missing = "{} is not installed; pip install {}"
-    numba = importlib.util.find_spec("numba") is not None
-    triton = importlib.util.find_spec("triton") is not None
-    return {
-        "reference": "",
-        "fused": "" if numba else missing.format("numba", '"tracetorch[fast]"'),
-        "triton": "" if triton else missing.format("triton", "triton"),
-    }
+    return {"reference": "", "fused": _module("fused").why_not(), "triton": _module("triton").why_not()}
 
 
 def choose(asked: str, like: Tensor, work: int, *, step: Any) -> Backend:
@@ -74,7 +64,7 @@ def choose(asked: str, like: Tensor, work: int, *, step: Any) -> Backend:
     return asked  # type: ignore[return-value]
 
 
-def _module(backend: Backend) -> Any:
+def _module(backend: str) -> Any:
     if backend == "triton":
         from tracetorch.ops import triton
 
