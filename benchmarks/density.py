@@ -55,7 +55,9 @@ def main() -> None:
             flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
             row = [forward(xs, units, False), forward(xs, units, True)]
             row += [median_ms(lambda q=q, x=flat: q.t() @ x), median_ms(lambda q=q, x=flat: run_weight_grad(x, q))]
-            print(f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |")
+            print(
+                f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
+            )
 
 
 if __name__ == "__main__":

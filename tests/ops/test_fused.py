@@ -183,3 +183,27 @@ run_weight_grad(torch.ones(2, 2), torch.ones(2, 2))
 assert torch.get_num_threads() == 1, torch.get_num_threads()
 """
     subprocess.run([sys.executable, "-c", text], check=True)
+
+
+@pytest.mark.parametrize(("steps", "batch", "inputs", "units"), [(1, 1, 1, 1), (40, 2, 17, 70)])
+def test_carried_eligibilities_are_the_dense_ones(steps: int, batch: int, inputs: int, units: int):
+    x = (torch.rand(steps, batch, inputs) < 0.3) * torch.randn(steps, batch, inputs, dtype=F64)
+    q, start = torch.randn(steps, batch, units, dtype=F64), torch.rand(batch, units, dtype=F64)
+    trace = torch.randn(batch, units, inputs, dtype=F64)
+    want = start.unsqueeze(-1) * trace + torch.einsum("tbn,tbk->bnk", q, x)
+    kernels.run_carry_full(x, q, start, trace)
+    compare(trace, want, "eligibility", 1e-12)
+
+
+def test_full_eligibility_by_events_learns_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tracetorch.layer.FEW", 1)
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(6, 9), tt.LIF(beta=torch.linspace(0.7, 0.95, 9), reset=tt.HardReset())),
+        tt.Layer(nn.Linear(9, 4), tt.LI(half_life=5.0)),
+    ).double()
+    with torch.no_grad():
+        net[0].synapse.weight.mul_(4)
+    want, found = learn(net, "drtrl", "reference", "all"), learn(net, "drtrl", "fused", "all", sparse=True)
+    for key, value in want.items():
+        compare(found[key], value, key, 1e-10)

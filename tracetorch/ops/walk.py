@@ -153,6 +153,20 @@ def weight_grad(x: Tensor, q: Tensor) -> Tensor:
     return found
 
 
+def carry_full(x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
+    r"""Carry full eligibilities over a window in place, in time that grows with the events of `x`; CPU only.
+
+    .. math:: E \leftarrow \Pi \odot E + \sum_t q_t \otimes x_t
+
+    Args:
+        x: inputs, `[T, B, K]`.
+        q: what each step adds per unit, `[T, B, N]`.
+        start: the product of the window's transitions, `[B, N]`.
+        trace: the eligibilities, `[B, N, K]`.
+    """
+    _module("fused").run_carry_full(x, q, start, trace)
+
+
 def filter_back(backend: Backend, signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
     """Filter cotangents backwards in time from zero; see `tracetorch.ops.reverse_filter`.
 

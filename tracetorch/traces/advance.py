@@ -208,6 +208,8 @@ def _full(
     if rows is None:
         return []
     size = window.size
+    if afferent.sparse and size == 1 and not decays:
+        return [_by_events(held, afferent, window, rows)]
     patches = window_patches(afferent)
     fresh = [
         afferent.synapse.outer(_units(afferent, _drive(rows, row, window)), patches)
@@ -226,6 +228,16 @@ def _full(
     for target, total in zip(held, fresh, strict=True):
         target.copy_(total)
     return held
+
+
+def _by_events(held: list[Tensor], afferent: Afferent, window: Window, rows: _Rows) -> Tensor:
+    """Return the one eligibility of a dense synapse, `[B, 1, N, 1, K]`, carried by the events of its input."""
+    shape = (window.batch, 1, *window.unit, 1, afferent.x.shape[-1])
+    trace = held[0] if held else afferent.x.new_zeros(shape)
+    start = _start(rows, 0, 0, window)
+    factor = torch.zeros_like(window.record.s[0]) if start is None else start
+    walk.carry_full(afferent.x, _drive(rows, 0, window), factor, trace.view(shape[0], shape[2], shape[4]))
+    return trace
 
 
 def _filtered(

@@ -12,7 +12,7 @@ from numba import njit, prange
 if TYPE_CHECKING:
     from tracetorch.ops.fused.names import FAST, F
 
-GROUP = 128
+GROUP, BLOCK, U = 128, 16, 64
 
 
 @njit(**FAST)
@@ -81,3 +81,30 @@ def filter_back(signal, decay, out, leaving):
                 now[n] = carried[n]
                 carried[n] *= decay[n]
         leaving[b, :] = carried
+
+
+def carry_full(x, q, start, trace):
+    """Carry eligibilities `trace`, `[B, N, K]`, over a window: times `start`, `[B, N]`, plus the sum of `q` by `x`."""
+    steps, batch, inputs = x.shape
+    units = q.shape[2]
+    for b in prange(batch):
+        starts = np.empty(inputs + 1, np.int64)
+        order = np.empty(steps * inputs, np.int32)
+        sort(x[:, b], 0, steps, starts, order)
+        total = np.empty((inputs, U), F)
+        for n0 in range(0, units, U):
+            width = min(U, units - n0)
+            total[:] = F(0)
+            for k in range(inputs):
+                row = total[k]
+                for e in range(starts[k], starts[k + 1]):
+                    t = order[e]
+                    value, qt = x[t, b, k], q[t, b, n0 : n0 + width]
+                    for j in range(width):
+                        row[j] += value * qt[j]
+            for low in range(0, inputs, BLOCK):
+                high = min(low + BLOCK, inputs)
+                for j in range(width):
+                    factor, row = start[b, n0 + j], trace[b, n0 + j]
+                    for k in range(low, high):
+                        row[k] = factor * row[k] + total[k, j]

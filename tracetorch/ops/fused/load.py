@@ -133,7 +133,7 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
 
 @cache
 def event_kernels(dtype: torch.dtype) -> Any:
-    """Return the compiled kernels that work on events alone; a module with `weight_grad` and `filter_back`."""
+    """Return the compiled kernels that work on events alone; a module with the functions of `events`."""
     import numba
     import numpy as np
 
@@ -141,7 +141,9 @@ def event_kernels(dtype: torch.dtype) -> Any:
     kind = np.float32 if dtype == torch.float32 else np.float64
     text = f"{numba.__version__}|{_digest(path)}|{kind.__name__}"
     name = f"tracetorch_events_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return _compiled(_execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back"))
+    return _compiled(
+        _execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back", "carry_full")
+    )
 
 
 def _compiled(module: ModuleType, name: str, kernels: tuple[str, ...]) -> ModuleType:

@@ -169,3 +169,17 @@ def run_filter(signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
     arrays = (signal.contiguous(), decay.contiguous(), out, leaving)
     event_kernels(signal.dtype).filter_back(*(a.numpy() for a in arrays))
     return out, leaving
+
+
+def run_carry_full(x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
+    """Carry eligibilities over a window in place, in time that grows with the events of `x`.
+
+    Args:
+        x: inputs, `[T, B, K]`.
+        q: what each step adds per unit, `[T, B, N]`.
+        start: what the eligibility before the window is multiplied by, `[B, N]`.
+        trace: the eligibilities, `[B, N, K]`, contiguous.
+    """
+    _threads()
+    arrays = (x.contiguous(), q.contiguous(), start.contiguous(), trace)
+    event_kernels(x.dtype).carry_full(*(a.numpy() for a in arrays))
