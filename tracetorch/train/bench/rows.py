@@ -130,6 +130,17 @@ def _own_rows() -> tuple[Row, ...]:
         for rule in ("trace", "ottt")
     ]
     rows += [
+        Row(
+            _LIBRARY,
+            f"{rule}, tt.Stream",
+            ("stream",),
+            {"rule": rule, "fused": True},
+            updates=("each",),
+            note="one call",
+        )
+        for rule in ("trace", "sltt", "ottt")
+    ]
+    rows += [
         Row(_LIBRARY, f"{rule}, scanned", ("stream",), {"rule": rule, "window": True}, note="tt.scan by windows")
         for rule in _RULES
     ]
