@@ -93,7 +93,7 @@ class Case:
         if self.options.get("fused"):
             self.fused = tt.Stream(self.net, lr=self.workload["learning_rate"], loss="cross_entropy")
             return self.one_call
-        if self.workload["kind"] == "stream" and not self.options.get("window"):
+        if self.workload["kind"] == "stream" and not self.options.get("scanned"):
             return self.stream
         return self.whole
 
