@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -112,12 +112,13 @@ class Case:
         self.iterate()
         self.group["steps"] = steps
 
-    def windows(self) -> list[tuple[Tensor, bool]]:
-        """Return the windows of a repetition, and which is the last; data repeat where the file is shorter."""
+    def windows(self) -> Iterator[tuple[Tensor, bool]]:
+        """Yield the windows of a repetition, and which is the last; data repeat where the file is shorter."""
         total, size, held = self.group["steps"], self.window, self.x.shape[0]
         if total > held and held % size:
             raise ValueError(f"the window of {size} steps must divide the file's {held}")
-        return [(self.x[s % held : min(s % held + size, total)], s + size >= total) for s in range(0, total, size)]
+        for s in range(0, total, size):
+            yield self.x[s % held : min(s % held + size, total)], s + size >= total
 
     def infer(self) -> None:
         """Run the network without learning."""
