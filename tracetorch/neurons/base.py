@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import namedtuple
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -22,11 +21,18 @@ Constant = tuple[Tensor, Tensor]
 """The blocks A, `[S, S]`, and B, `[S]`, of a neuron in which they are the same for all units and steps."""
 
 
-@cache
+_TYPES: dict[tuple[str, ...], Any] = {}  # a table, as torch.compile looks into it and warns of functools.cache
+
+
 def state_type(names: tuple[str, ...]) -> Any:
     """Return the named tuple that holds a neuron's state, with `replace` to change some of it."""
-    base = namedtuple("State", names)  # type: ignore[misc]
-    return type("State", (base,), {"__slots__": (), "replace": base._replace})
+    found = _TYPES.get(names)
+    if found is None:
+        base = namedtuple("State", names)  # type: ignore[misc]
+        found = type("State", (base,), {"__slots__": (), "replace": base._replace})
+        if not torch.compiler.is_compiling():
+            _TYPES[names] = found
+    return found
 
 
 class Neuron(nn.Module):
@@ -86,7 +92,8 @@ class Neuron(nn.Module):
 
     def pack(self, values: tuple[Tensor, ...]) -> Any:
         """Return the named state made of tensors in the order of `state` and `counters`."""
-        return state_type((*self.state, *self.counters))(*values)
+        names = (*self.state, *self.counters)
+        return (_TYPES.get(names) or state_type(names))(*values)
 
     def zeros(self, like: Tensor) -> tuple[Tensor, ...]:
         """Return the state after a reset, for currents of the shape, dtype and device of `like`."""
