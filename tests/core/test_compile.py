@@ -96,7 +96,7 @@ def agree(kind: str, rule: str, out: str, backend: str, *, windows: int = 5) -> 
         ys = [call(x) for call in calls]
         torch.testing.assert_close(ys[1], ys[0])
         fired += float(ys[0].detach().abs().sum())
-        for net, y, optimizer in zip(nets, ys, optimizers, strict=True):
+        for net, y in zip(nets, ys, strict=True):
             (y * weights).sum().backward()
             if window == 2 and rule != "rate":
                 tt.reset(net, torch.tensor([True, False]))
