@@ -188,6 +188,8 @@ def _run(
 def _numbers(layer: Layer, memory: Memory, neuron: Neuron, unit: tuple[int, ...]) -> Values:
     """Return the plan's numbers, formed anew where the tensors that they hang on have changed."""
     readout = layer.readout
+    if torch.compiler.is_compiling():
+        return values(memory.plan, layer.rule, neuron, unit, readout=readout, like=memory.s[0])
     key: list[tuple[int, int]] = []
     for module in (layer.neuron, readout):
         if module is not None:

@@ -208,7 +208,12 @@ class Layer(nn.Module):
             )
 
     def checks_finite(self, x: Tensor) -> bool:
-        """Whether values are to be checked: as told, and else on CPUs, where it costs no synchronisation."""
+        """Whether values are to be checked: as told, and else on CPUs, where it costs no synchronisation.
+
+        Never while compiling: a graph cannot branch on a value.
+        """
+        if torch.compiler.is_compiling():
+            return False
         return x.device.type == "cpu" if self.finite is None else self.finite
 
     def currents(self, xs: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import namedtuple
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -22,11 +21,18 @@ Constant = tuple[Tensor, Tensor]
 """The blocks A, `[S, S]`, and B, `[S]`, of a neuron in which they are the same for all units and steps."""
 
 
-@cache
+_TYPES: dict[tuple[str, ...], Any] = {}  # a table, as torch.compile looks into it and warns of functools.cache
+
+
 def state_type(names: tuple[str, ...]) -> Any:
     """Return the named tuple that holds a neuron's state, with `replace` to change some of it."""
-    base = namedtuple("State", names)  # type: ignore[misc]
-    return type("State", (base,), {"__slots__": (), "replace": base._replace})
+    found = _TYPES.get(names)
+    if found is None:
+        base = namedtuple("State", names)  # type: ignore[misc]
+        found = type("State", (base,), {"__slots__": (), "replace": base._replace})
+        if not torch.compiler.is_compiling():
+            _TYPES[names] = found
+    return found
 
 
 class Neuron(nn.Module):
@@ -86,7 +92,8 @@ class Neuron(nn.Module):
 
     def pack(self, values: tuple[Tensor, ...]) -> Any:
         """Return the named state made of tensors in the order of `state` and `counters`."""
-        return state_type((*self.state, *self.counters))(*values)
+        names = (*self.state, *self.counters)
+        return (_TYPES.get(names) or state_type(names))(*values)
 
     def zeros(self, like: Tensor) -> tuple[Tensor, ...]:
         """Return the state after a reset, for currents of the shape, dtype and device of `like`."""
@@ -118,22 +125,14 @@ class Neuron(nn.Module):
         Returns:
             A, `[S, S]`, and B, `[S]`, or None where they vary.
         """
-        generator = torch.Generator().manual_seed(0)
-        beta = next((t for t in (*self.parameters(), *self.buffers())), torch.zeros(()))
-
-        def draw() -> Tensor:
-            values = 2 * torch.randn((32, *unit), generator=generator, dtype=torch.float64)
-            return values.to(beta.device, beta.dtype if beta.is_floating_point() else None)
-
-        states = tuple(draw() for _ in self.state) + tuple(draw().relu() for _ in self.counters)
-        blocks = generic_blocks(self, states, draw(), {})
-        rows = [[_shared(x) for x in row] for row in blocks.A]
-        drive = [_shared(x) for x in blocks.B]
-        flat = [x for row in (*rows, drive) for x in row]
-        if any(x is None for x in flat):
+        if not torch.compiler.is_compiling():
+            return _probed(self, unit)
+        if not _is_constant(self, unit):
             return None
-        size = len(self.state)
-        stacked = torch.stack([x for x in flat if x is not None])
+        zero = torch.zeros((1, *unit)).to(_like(self))
+        blocks = generic_blocks(self, tuple(zero for _ in (*self.state, *self.counters)), zero, {})
+        rows = [torch.zeros_like(zero) if x is None else x for row in (*blocks.A, blocks.B) for x in row]
+        stacked, size = torch.stack([x.reshape(-1)[0] for x in rows]), len(self.state)
         return stacked[: size * size].reshape(size, size), stacked[size * size :]
 
     def scalar(self) -> Scalar | None:
@@ -153,6 +152,41 @@ class Neuron(nn.Module):
     def half_life(self) -> Tensor | None:
         """The membrane's half-life in steps, a number or per unit."""
         return None if self.decay is None else half_life(self.decay)
+
+
+def _like(neuron: Neuron) -> Tensor:
+    """Return a tensor of the dtype and on the device that a neuron's numbers have."""
+    every = (t for t in (*neuron.parameters(), *neuron.buffers()) if t.is_floating_point())
+    return next(every, torch.zeros(()))
+
+
+def _probed(neuron: Neuron, unit: tuple[int, ...]) -> Constant | None:
+    """Return A and B where they are the same at random states and currents."""
+    generator = torch.Generator().manual_seed(0)
+    like = _like(neuron)
+
+    def draw() -> Tensor:
+        return (2 * torch.randn((32, *unit), generator=generator, dtype=torch.float64)).to(like)
+
+    states = tuple(draw() for _ in neuron.state) + tuple(draw().relu() for _ in neuron.counters)
+    blocks = generic_blocks(neuron, states, draw(), {})
+    rows = [[_shared(x) for x in row] for row in blocks.A]
+    drive = [_shared(x) for x in blocks.B]
+    flat = [x for row in (*rows, drive) for x in row]
+    if any(x is None for x in flat):
+        return None
+    size = len(neuron.state)
+    stacked = torch.stack([x for x in flat if x is not None])
+    return stacked[: size * size].reshape(size, size), stacked[size * size :]
+
+
+def _is_constant(neuron: Neuron, unit: tuple[int, ...]) -> bool:
+    return _probed(neuron, unit) is not None
+
+
+# What torch.compiler.assume_constant_result sets, without the seconds that its import takes: the answer is found once,
+# when a step is compiled, as the plan that it goes into is decided once.
+_is_constant._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _shared(entry: Entry) -> Tensor | None:

@@ -126,7 +126,9 @@ def values(
     """
     transition = drive = decays = None
     if plan.storage == "pre":
-        constant = neuron.constant(unit, detach_reset=plan.detach_reset)
+        # A graph cannot probe; where a probe has found the blocks constant, they are those at rest.
+        probes = torch.compiler.is_compiling() and type(neuron).constant is Neuron.constant
+        constant = None if probes else neuron.constant(unit, detach_reset=plan.detach_reset)
         transition, drive = at_rest(neuron, unit, like) if constant is None else constant
         transition, drive = transition.to(like), drive.to(like)
     if plan.storage == "factor":

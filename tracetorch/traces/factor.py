@@ -19,7 +19,7 @@ from tracetorch.ops import walk
 from tracetorch.traces.averages import Averages
 from tracetorch.traces.back import Back, go_back
 from tracetorch.traces.backward import combine, sum_to
-from tracetorch.traces.instant import Call, require_finite, scaled, send_below
+from tracetorch.traces.instant import Call, given_out, require_finite, scaled, send_below
 from tracetorch.traces.window import BIAS, Afferent, Window
 
 
@@ -31,7 +31,7 @@ class _Factor(torch.autograd.Function):
         ctx.call, ctx.averages = call, averages
         ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, way_back)
         ctx.likes = [p.detach() for p in parameters]
-        return call.output.detach(), carry.view_as(carry)
+        return given_out(call), carry.view_as(carry)
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:

@@ -49,7 +49,7 @@ class _Instant(torch.autograd.Function):
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, way_back)
         ctx.likes = [p.detach() for p in parameters]
         raw = call.output.clone() if call.window.counted else call.output.new_empty(0)
-        return call.output.detach(), raw, carry.view_as(carry)
+        return given_out(call), raw, carry.view_as(carry)
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
@@ -67,6 +67,11 @@ class _Instant(torch.autograd.Function):
         back = go_back(window, z_bar, raw, carry_bar, states=bool(learned), sent=wants_x and instantaneous)
         x_bar = send_below(call, _sent(call, back, z_bar), x, way_back) if wants_x else None
         return (None, back.start, x_bar, None, *_grads(call, back, ctx.likes))
+
+
+def given_out(call: Call) -> Tensor:
+    """Return the values that a node gives out: a compiled graph has to tell them from the state that it keeps."""
+    return call.output.clone() if torch.compiler.is_compiling() else call.output.detach()
 
 
 def _saved(ctx: Any, window: Window) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -81,6 +80,17 @@ class Record:
         return [v.reshape(()) if v.numel() == 1 else v.expand(unit).reshape(-1) for v in found]
 
 
+class _Formed:
+    """Form the blocks at the first look and keep them; while compiling a graph holds them, not the window."""
+
+    def __get__(self, window: Window, kind: type[Window]) -> Blocks:
+        record = window.record
+        found = record.neuron.blocks(record.before, record.drive, record.params)
+        if not torch.compiler.is_compiling():
+            window.__dict__["blocks"] = found
+        return found
+
+
 @dataclass(frozen=True)
 class Window:
     """Hold everything of one window that credit needs.
@@ -107,10 +117,8 @@ class Window:
     keep: Tensor | None
     counted: bool
 
-    @cached_property
-    def blocks(self) -> Blocks:
-        """The neuron's Jacobian blocks, entries broadcasting to `[T, B, *unit]`."""
-        return self.record.neuron.blocks(self.record.before, self.record.drive, self.record.params)
+    blocks = _Formed()
+    """The neuron's Jacobian blocks, entries broadcasting to `[T, B, *unit]`."""
 
     @property
     def size(self) -> int:
