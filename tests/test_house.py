@@ -25,7 +25,7 @@ FLOORS = (
     {"roll"},
     {"forward"},
     {"layer"},
-    {"state"},
+    {"state", "undo"},
     {"scan", "rates", "stream"},
     {"tracetorch"},
     {"encoding", "data", "plot", "testing"},

@@ -59,15 +59,13 @@ class Memory:
             self.pending = None
 
     def flushed(self) -> Traces | None:
-        """Return the traces after the pending window, leaving everything as it is."""
-        if self.pending is None:
-            return self.traces
+        """Return a copy of the traces after the pending window, leaving everything as it is."""
         copy = (
             None
             if self.traces is None
             else Traces.from_tensors({k: v.clone() for k, v in self.traces.tensors().items()})
         )
-        return advance(copy, self.pending)
+        return copy if self.pending is None else advance(copy, self.pending)
 
     def forget(self) -> None:
         """Drop everything that is carried for credit; the state stays."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tracetorch.layer import Layer
 from tracetorch.state import layers, link
+from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
 
@@ -42,7 +43,8 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
         The outputs, `[T, B, *out]`, or `[B, *out]` for `last`.
 
     Raises:
-        ValueError: if the window is empty or `out` is unknown.
+        ValueError: if the window is empty, `out` is unknown, or an input does not fit or is not finite; the network is
+            then as it was before.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -60,8 +62,22 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
     if xs.dim() < 2 or xs.shape[0] == 0:
         raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(xs.shape)}")
     found = link(net)
-    if out == "last" and _eventful(net, found):
-        return _last(net, rest := _carried(net, found, xs), rest[-1])[1]
+    stretches = [xs]
+    if eventful := out == "last" and _eventful(net, found):
+        stretches = _stretches(found, xs)
+    if torch.compiler.is_compiling():
+        return _run(net, stretches, out, eventful=eventful)
+    with whole_or_nothing(found.values(), parts=len(stretches) > 1):
+        return _run(net, stretches, out, eventful=eventful)
+
+
+def _run(net: nn.Module, stretches: list[Tensor], out: Out, *, eventful: bool) -> Tensor:
+    """Run a network over the stretches of a window, all but the last without credit."""
+    for part in stretches[:-1]:
+        _carry(net, part)
+    xs = stretches[-1]
+    if eventful:
+        return _last(net, xs, xs[-1])[1]
     ys = _all(net, xs)
     return ys[-1] if out == "last" else ys
 
@@ -70,15 +86,12 @@ STRETCH = 6400
 """Rows, steps times batch, that are walked through all layers at a time where only the last output is wanted."""
 
 
-def _carried(net: nn.Module, found: dict[str, Layer], xs: Tensor) -> Tensor:
-    """Run all but the last stretch of a window through all layers, so that no output of long windows is kept."""
+def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
+    """Part a long window where all but the end need only be carried on, so that no output of it all is kept."""
     steps = max(16, STRETCH // max(xs.shape[1], 1))
     if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
-        return xs
-    stretches: list[Tensor] = list(xs.split(steps))
-    for part in stretches[:-1]:
-        _carry(net, part)
-    return stretches[-1]
+        return [xs]
+    return list(xs.split(steps))
 
 
 def _carry(module: nn.Module, xs: Tensor) -> Tensor:

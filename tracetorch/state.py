@@ -201,6 +201,7 @@ def check_finite(net: nn.Module, on: bool) -> None:
     """Switch the check for NaN and infinity in inputs and in gradients that reach a layer.
 
     The check is on for tensors on a CPU and off elsewhere, where it makes the device wait, until this is called.
+    Inside a call that `torch.compile` has compiled nothing is checked.
 
     Args:
         net: any module with layers in it.

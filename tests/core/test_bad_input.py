@@ -1,5 +1,7 @@
 """Bad input is right, or raises a clear error and leaves the network as it was."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -179,3 +181,60 @@ def test_a_failing_step_leaves_the_network_as_it_was() -> None:
     model = tt.Layer(nn.Linear(2, 3), Fragile(half_life=3))
     model(torch.ones(2, 2)).sum().backward()
     unchanged(model, lambda: model(torch.full((2, 2), 1e6)), ArithmeticError, "too much")
+
+
+class Stepped(nn.Module):
+    """A container that can only be run step by step."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("rule", ["trace", "eprop", "drtrl", "ottt", "traced_bptt", "tbptt", "sltt"])
+@pytest.mark.parametrize("steps", [6, 48])
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+@pytest.mark.parametrize("fails", ["first layer", "second layer", "container"])
+def test_a_window_that_fails_late_leaves_the_network_as_it_was(rule, steps, backend, fails, monkeypatch) -> None:
+    if tt.backends()[backend]:
+        pytest.skip(tt.backends()[backend])
+    monkeypatch.setattr(sys.modules["tracetorch.scan"], "STRETCH", 16)
+    inner = net()
+    inner[0].neuron = tt.LIF(half_life=tt.Learnable(4.0, shape=(7,)))
+    model = Stepped(inner) if fails == "container" else inner
+    tt.set_rule(model, tt.rules.PRESETS[rule](**({"approximate": True} if rule == "ottt" else {})))
+    tt.set_backend(model, backend)
+    xs = torch.rand(steps, 3, 5)
+    tt.scan(model, xs, out="last").sum().backward()
+    bad = xs.clone()
+    bad[-1, 0, 0] = float("nan")
+    if fails == "second layer":
+        bad = xs
+        _fail(monkeypatch, inner[1], steps=steps)
+        unchanged(model, lambda: tt.scan(model, bad, out="last"), ValueError, "told to")
+        monkeypatch.undo()
+    else:
+        unchanged(model, lambda: tt.scan(model, bad, out="last"), ValueError, "NaN or infinity")
+    twin = tt.testing.clone(model)
+    tt.set_state(twin, tt.get_state(model))
+    for one in (model, twin):
+        one.zero_grad()
+        tt.scan(one, xs, out="last").sum().backward()
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad) and p.grad.abs().sum() > 0
+
+
+def _fail(monkeypatch: pytest.MonkeyPatch, layer: tt.Layer, *, steps: int) -> None:
+    """Let a layer fail at its last window."""
+    accepted, seen = layer.accepted, []
+
+    def told(x: torch.Tensor, *, window: bool = False) -> torch.Tensor:
+        seen.append(x.shape[0] if window else 0)
+        if sum(seen) == steps:
+            raise ValueError("told to")
+        return accepted(x, window=window)
+
+    monkeypatch.setattr(layer, "accepted", told)
