@@ -27,7 +27,7 @@ FLOORS = (
     {"state"},
     {"scan", "rates"},
     {"tracetorch"},
-    {"encoding", "data", "plot", "testing"},
+    {"encoding", "data", "plot", "rl", "testing"},
     {"train"},
     {"cli"},
     {"__main__"},
