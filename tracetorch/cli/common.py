@@ -12,7 +12,7 @@ import torch
 import typer
 from rich.console import Console
 
-from tracetorch.train.tasks import TASKS, Task, make
+from tracetorch.train.tasks import TASKS, Problem, make
 
 
 def out() -> Console:
@@ -100,7 +100,7 @@ def make_task(
     data: str | None = None,
     seed: int | None = None,
     steps: int | None = None,
-) -> Task:
+) -> Problem:
     """Make a task from the words of a command.
 
     Args:

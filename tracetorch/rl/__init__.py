@@ -21,7 +21,7 @@ from tracetorch.rl.q import Q
 from tracetorch.rl.reflect import Reflect
 from tracetorch.rl.sarsa import ActionValues, Sarsa
 from tracetorch.rl.senses import Senses
-from tracetorch.rl.streams import Carrying, LookAhead, reset, restore, snapshot
+from tracetorch.rl.streams import Carrying, LookAhead, reset, restore, snapshot, twin
 from tracetorch.rl.trace import FlatParameters, ParameterTrace
 from tracetorch.rl.vector import Ended, Rows
 
@@ -63,4 +63,5 @@ __all__ = [
     "snapshot",
     "sparse_",
     "sparse_init",
+    "twin",
 ]

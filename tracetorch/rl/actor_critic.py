@@ -99,6 +99,10 @@ class ActorCritic(Agent):
             )
         return self.policy.sample(head[:, :-1], self.generator)
 
+    def greedy(self, head: Tensor) -> Tensor:
+        """Return the rows' most probable actions."""
+        return self.policy.greedy(head[:, :-1])
+
     def values(self, head: Tensor, action: Tensor) -> list[float]:
         """Return the values, the outputs' last column."""
         return [row[-1] for row in head.tolist()]

@@ -72,6 +72,10 @@ class Agent(ABC):
         """Return the rows' actions for the network's output `[R, n]`, without a graph."""
 
     @abstractmethod
+    def greedy(self, head: Tensor) -> Tensor:
+        """Return the rows' actions without exploration."""
+
+    @abstractmethod
     def values(self, head: Tensor, action: Tensor) -> list[float]:
         """Return what the rows' outputs say that their states, or actions, are worth."""
 

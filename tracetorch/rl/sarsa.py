@@ -51,6 +51,10 @@ class ActionValues(Agent):
         anyone = (draws[1] * head.shape[-1]).long().clamp_(max=head.shape[-1] - 1).to(head.device)
         return torch.where(draws[0].to(head.device) < self.epsilon, anyone, head.argmax(-1))
 
+    def greedy(self, head: Tensor) -> Tensor:
+        """Return the rows' actions that are worth most."""
+        return head.argmax(-1)
+
     def values(self, head: Tensor, action: Tensor) -> list[float]:
         """Return what the rows' actions are worth."""
         found: list[float] = head.gather(-1, action.unsqueeze(-1)).squeeze(-1).tolist()

@@ -60,7 +60,7 @@ class Senses:
         Raises:
             FloatingPointError: if an observation is not finite; nothing has changed then.
         """
-        values = np.asarray(observation, dtype=np.float64).reshape(self.rows, -1)
+        values = np.asarray(observation, dtype=np.float64).reshape(len(np.asarray(observation)), -1)
         if learn and self._seen is not None and self._encoded is not None and np.array_equal(values, self._seen):
             return self._encoded
         if not math.isfinite(values.sum()):

@@ -90,6 +90,32 @@ def restore(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         module.carried = None if found is None else tuple(found[i].clone() for i in range(len(found)))
 
 
+def twin(net: nn.Module) -> nn.Module:
+    """Return a copy of a network that shares its parameters and buffers and has a state of its own.
+
+    Args:
+        net: the network, on the device where it is going to stay.
+
+    Returns:
+        The copy, after a reset.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = tt.Layer(torch.nn.Linear(2, 3), tt.LI(half_life=5))
+        >>> tt.rl.twin(net).synapse.weight is net.synapse.weight
+        True
+    """
+    memo: dict[int, Any] = {id(t): t for t in (*net.parameters(), *net.buffers())}
+    for module in net.modules():
+        if isinstance(module, Layer):
+            memo.update({id(x): None for x in (module.memory, module.opened, module.spikes) if x is not None})
+        elif isinstance(module, Carrying) and module.carried is not None:
+            memo[id(module.carried)] = None
+    copied = copy.deepcopy(net, memo)
+    reset_layers(copied)
+    return copied
+
+
 class LookAhead:
     """Evaluate a network at its next input with its weights of now, and leave its state where it is.
 
@@ -111,15 +137,7 @@ class LookAhead:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        memo: dict[int, Any] = {id(t): t for t in (*net.parameters(), *net.buffers())}
-        for module in net.modules():
-            if isinstance(module, Layer):
-                memo.update({id(x): None for x in (module.memory, module.opened, module.spikes) if x is not None})
-            elif isinstance(module, Carrying) and module.carried is not None:
-                memo[id(module.carried)] = None
-        self._net = net
-        self._twin = copy.deepcopy(net, memo)
-        reset_layers(self._twin)
+        self._twin = twin(net)
         kinds = (Layer, Carrying)
         self._pairs = [
             (ours, theirs)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tracetorch import plot
 from tracetorch.train.compare import Compared
 from tracetorch.train.tasks.base import derived_seed
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.runner import Runner
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PSYCHOMETRIC = {"clicks": ("click difference, (left - right) / all", "P(answers left)")}
 
 
-def run_figures(trainer: Trainer, records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+def run_figures(trainer: Runner[Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Draw what a run has learned: raster, traces, learning curve and what else the task offers.
 
     Args:
@@ -39,7 +39,7 @@ def run_figures(trainer: Trainer, records: Sequence[Mapping[str, Any]]) -> dict[
     task = trainer.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(task.seed, "figures"))
-        arrays = task.figures(trainer.net)
+        arrays = trainer.arrays()
     trainer.net.train()
     title = f"{task.name}, {trainer.choice.text}, seed {task.seed}"
     figures: dict[str, Figure] = {}
