@@ -48,6 +48,8 @@ def _report(words: argparse.Namespace) -> Report:
     if words.read is not None:
         return read(words.read)
     workloads = chosen(words.workloads, quick=words.quick)
+    narrower = {"steps": words.steps, "losses": words.losses, "updates": words.updates}
+    workloads = [replace(w, **{k: tuple(v) for k, v in narrower.items() if v}) for w in workloads]
     libraries = rivals(words.rivals)
     effort = QUICK_EFFORT if words.quick else Effort()
     if words.rounds is not None:
@@ -89,6 +91,11 @@ def rivals(word: str) -> list[Library]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure this library beside its rivals.")
     parser.add_argument("workloads", nargs="*", metavar="W", help="workloads such as W1; all if none is named")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", metavar="T", help="these numbers of time steps, not the table's"
+    )
+    parser.add_argument("--losses", nargs="+", choices=("last", "every"), help="these losses, not the table's")
+    parser.add_argument("--updates", nargs="+", choices=("each", "end"), help="these updates, not the table's")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
     parser.add_argument("--rivals", default="all", help=f"none, all (the default), or some of {','.join(RIVALS)}")
     parser.add_argument("--envs", type=Path, default=envs.default_folder(), help="folder of their environments")

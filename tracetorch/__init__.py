@@ -25,10 +25,11 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
+from tracetorch.ops.walk import backends
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
-from tracetorch.state import check_finite, get_state, layers, reset, set_rule, set_state
+from tracetorch.state import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.synapses import LinearInWeights
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "Scan",
     "SoftReset",
     "SynapticLIF",
+    "backends",
     "check_finite",
     "get_state",
     "half_life",
@@ -70,6 +72,7 @@ __all__ = [
     "reset",
     "rules",
     "scan",
+    "set_backend",
     "set_rule",
     "set_state",
     "signals",

@@ -9,13 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch import rules
-from tracetorch.forward import run
+from tracetorch.forward import carry, run
 from tracetorch.memory import Memory, Open
 from tracetorch.neurons import Neuron, Readout
+from tracetorch.neurons.scalar import Scalar
+from tracetorch.ops import walk
+from tracetorch.roll import Choice
 from tracetorch.rules import Rule
 from tracetorch.rules.resolve import resolve
 from tracetorch.synapses import Synapse, synapse_of
 from tracetorch.traces.window import join
+
+DENSE = 0.25
+"""Share of inputs that are not zero above which a dense product is faster than a walk by events."""
+FEW = 16
+"""Number of rows below which laying out the weights for a walk by events costs more than it saves."""
+_STEPWISE = Choice()
 
 
 def _finite(x: Tensor) -> bool:
@@ -66,6 +75,9 @@ class Layer(nn.Module):
         self.spikes: tuple[Tensor, Tensor, Tensor | None] | None = None
         self.counted = False
         self.finite: bool | None = None
+        self.backend = "auto"
+        self.sparse: bool | None = None
+        self._step: tuple[Neuron, Scalar | None] | None = None
         self._follower: tuple[Neuron | None, Neuron | None] = (None, None)
         self.set_rule(rules.trace() if rule is None else rule)
 
@@ -88,6 +100,7 @@ class Layer(nn.Module):
             self.feedback = nn.Parameter(feedback, requires_grad=False)
         if self.memory is not None:
             self.memory.forget()
+            self.memory.numbers = None
             self.memory.plan = resolve(rule, self.neuron, tuple(self.memory.s[0].shape[1:]), self._follower[0])
 
     def set_following(self, follower: Neuron | None, readout: Neuron | None) -> None:
@@ -148,6 +161,23 @@ class Layer(nn.Module):
         xs = self.accepted(xs, window=True)
         return run(self, xs, event=None if event is None else self.accepted(event))
 
+    def carry(self, xs: Tensor) -> Tensor:
+        """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
+        return carry(self, self.accepted(xs, window=True))
+
+    @property
+    def carries(self) -> bool:
+        """Whether a window without an event in it costs nothing but what is carried forward."""
+        if not (torch.is_grad_enabled() and self.learns):
+            return self.opened is None
+        if self.opened is not None or self.counted:
+            return False
+        if self.memory is not None:
+            return self.memory.plan.carries
+        if not isinstance(self.synapse, nn.Linear):
+            return False
+        return resolve(self.rule, self.neuron, (self.synapse.out_features,), self._follower[0]).carries
+
     def accepted(self, x: Tensor, *, window: bool = False) -> Tensor:
         """Return an input as the layer computes with it, or raise ValueError where it does not fit."""
         weight = self.synapses[0].weights()[0]
@@ -165,12 +195,15 @@ class Layer(nn.Module):
             raise ValueError(
                 f"the batch has {step.shape[0]} rows, the state {memory.batch}; call tt.reset(net) before a new one"
             )
+        return x
+
+    def require_finite(self, x: Tensor) -> None:
+        """Raise ValueError where an input has NaN or infinity in it and the check is on."""
         if self.checks_finite(x) and not _finite(x.detach()):
             raise ValueError(
                 "the input has NaN or infinity in it; the layer is as it was before. Clean the input, or turn the "
                 "check off with tt.check_finite(net, False)"
             )
-        return x
 
     def checks_finite(self, x: Tensor) -> bool:
         """Whether values are to be checked: as told, and else on CPUs, where it costs no synchronisation."""
@@ -199,8 +232,39 @@ class Layer(nn.Module):
             else weights[0].new_empty(0)
         )
 
-    def remember(self, current: Tensor, *, learns: bool) -> Memory:
-        """Return the layer's memory, made anew for currents `[T, B, *unit]` after a reset."""
+    def like(self, xs: Tensor) -> Tensor:
+        """Return a tensor of the form of one step's currents, `[B, *unit]`."""
+        return self.memory.s[0] if self.memory is not None else self.synapses[0].like(xs[0])
+
+    def choose(self, xs: Tensor, memory: Memory) -> Choice:
+        """Return how a window of inputs, `[T, B, *in]`, is walked."""
+        if self.backend == "reference" or (self.backend == "auto" and memory.s[0].numel() * xs.shape[0] < walk.SMALL):
+            return _STEPWISE
+        if self._step is None or self._step[0] is not self.neuron:
+            self._step = (self.neuron, None if self.recurrent is not None else self.neuron.scalar())
+        step = self._step[1]
+        if self.recurrent is not None and self.backend == "auto":
+            return _STEPWISE
+        backend = walk.choose(self.backend, memory.s[0], memory.s[0].numel() * xs.shape[0], step=step)
+        if backend == "reference":
+            return _STEPWISE
+        return Choice(backend, step, backend == "fused" and self._walks_events(xs))
+
+    def _walks_events(self, xs: Tensor) -> bool:
+        """Tell whether inputs, `[T, B, K]`, are worth walking by their events: as told, and else by their density."""
+        if not isinstance(self.synapse, nn.Linear) or xs.dim() != 3 or self.sparse is False:
+            return False
+        if xs.dtype != self.synapse.weight.dtype or xs.dtype not in (torch.float32, torch.float64):
+            return False
+        if self.sparse:
+            return True
+        if xs.shape[0] * xs.shape[1] < FEW:
+            return False
+        some = xs[:: max(1, xs.shape[0] // 4)]
+        return int(torch.count_nonzero(some)) <= DENSE * some.numel()
+
+    def remember(self, like: Tensor, *, learns: bool) -> Memory:
+        """Return the layer's memory, made anew for currents of one step, `[B, *unit]`, after a reset."""
         if self.memory is not None:
             if self.memory.plan.sequence and learns and self.opened is None:
                 raise RuntimeError(
@@ -208,7 +272,7 @@ class Layer(nn.Module):
                     "tt.rules.trace() for single steps and streams"
                 )
             return self.memory
-        like = current[0].detach()
+        like = like.detach()
         plan = resolve(self.rule, self.neuron, tuple(like.shape[1:]), self._follower[0])
         zeros = self.neuron.zeros(like)
         z = torch.zeros_like(like) if self.recurrent is not None else None
@@ -242,6 +306,7 @@ class Layer(nn.Module):
         other = Layer(self.synapse, self.neuron, recurrent=self.recurrent, rule=self.rule)
         other.feedback = self.feedback
         other.finite, other.counted = self.finite, self.counted
+        other.backend, other.sparse = self.backend, self.sparse
         return other
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:

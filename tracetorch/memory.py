@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from tracetorch.traces.advance import advance
-from tracetorch.traces.factor import Sums
-from tracetorch.traces.plan import Plan
+from tracetorch.traces.averages import Sums
+from tracetorch.traces.plan import Plan, Values
 from tracetorch.traces.window import Traces, Window
 
 
@@ -30,6 +30,7 @@ class Memory:
         steps: number of steps since the reset, `[B]`.
         carry: carried rows with their graph, where the rule keeps one graph over all calls.
         names: names of the state variables that carry gradients.
+        numbers: the plan's numbers, with what tells whether they still hold.
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class Memory:
     sums: Sums | None = None
     count: Tensor | None = None
     carry: Tensor | None = None
+    numbers: tuple[list[tuple[int, int]], Values] | None = None
 
     @property
     def batch(self) -> int:

@@ -61,9 +61,36 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
         raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(xs.shape)}")
     found = link(net)
     if out == "last" and _eventful(net, found):
-        return _last(net, xs, xs[-1])[1]
+        return _last(net, rest := _carried(net, found, xs), rest[-1])[1]
     ys = _all(net, xs)
     return ys[-1] if out == "last" else ys
+
+
+STRETCH = 6400
+"""Rows, steps times batch, that are walked through all layers at a time where only the last output is wanted."""
+
+
+def _carried(net: nn.Module, found: dict[str, Layer], xs: Tensor) -> Tensor:
+    """Run all but the last stretch of a window through all layers, so that no output of long windows is kept."""
+    steps = max(16, STRETCH // max(xs.shape[1], 1))
+    if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
+        return xs
+    stretches: list[Tensor] = list(xs.split(steps))
+    for part in stretches[:-1]:
+        _carry(net, part)
+    return stretches[-1]
+
+
+def _carry(module: nn.Module, xs: Tensor) -> Tensor:
+    if isinstance(module, Layer):
+        return module.carry(xs)
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            xs = _carry(child, xs)
+        return xs
+    with torch.no_grad():
+        found: Tensor = _folded(module, xs)
+    return found
 
 
 class Scan(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tracetorch.layer import Layer
 from tracetorch.memory import Memory
 from tracetorch.neurons import Neuron, Readout
+from tracetorch.ops.walk import backends
 from tracetorch.rules import Rule
 from tracetorch.rules.resolve import resolve
 
@@ -212,3 +213,33 @@ def check_finite(net: nn.Module, on: bool) -> None:
     """
     for layer in layers(net).values():
         layer.finite = bool(on)
+
+
+def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
+    """Choose the kernels that walk the layers through their windows.
+
+    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.backends()` tells which can
+    run here. Results differ by the order of summation only.
+
+    Args:
+        net: any module with layers in it.
+        backend: `auto`, `reference` (torch, step by step), `fused` (compiled for CPUs, needs `tracetorch[fast]`) or
+            `triton` (GPUs).
+        sparse: whether dense synapses walk their inputs by events; by their density where it is None.
+
+    Raises:
+        ValueError: if the name is unknown.
+        RuntimeError: if it cannot run here, with the reason; or, at the first forward, if it cannot serve a layer.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
+        >>> tt.set_backend(net, "reference")
+    """
+    known = backends()
+    if backend != "auto" and backend not in known:
+        raise ValueError(f"backend must be 'auto' or one of {sorted(known)}, got {backend!r}")
+    if backend != "auto" and known[backend]:
+        raise RuntimeError(f"backend {backend!r} cannot run here: {known[backend]}")
+    for layer in layers(net).values():
+        layer.backend, layer.sparse = backend, sparse

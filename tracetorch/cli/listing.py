@@ -15,7 +15,7 @@ from tracetorch.cli.common import answer, clear_errors, out
 from tracetorch.train.folder import versions
 from tracetorch.train.tasks import TASKS, Problem
 
-_EXTRAS = ("matplotlib", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
+_EXTRAS = ("matplotlib", "numba", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
 
 
 def list_command(
@@ -85,8 +85,14 @@ def _words(values: Any) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
+def _compiled() -> list[str]:
+    """Return the neurons that bring a step from which the backends' kernels are compiled."""
+    neurons = {row["neuron"]: getattr(tt, row["neuron"]) for row in _neurons()}
+    return [name for name, cls in neurons.items() if cls.scalar is not tt.Neuron.scalar]
+
+
 def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False) -> None:
-    """Show versions, threads and devices: what to add to a report of a problem."""
+    """Show versions, devices, and which kernels can run: what to add to a report of a problem."""
     extras = {name: importlib.util.find_spec(name) is not None for name in _EXTRAS}
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     facts: dict[str, Any] = {
@@ -95,6 +101,8 @@ def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] 
         "device": "cuda" if cuda else "cpu",
         "cuda_devices": cuda,
         "extras": extras,
+        "backends": {name: why or "can run" for name, why in tt.backends().items()},
+        "compiled_neurons": _compiled(),
     }
     if json_:
         answer(facts)
@@ -103,5 +111,7 @@ def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] 
     for name, value in facts.items():
         if name == "extras":
             value = ", ".join(f"{extra} {'yes' if there else 'no'}" for extra, there in extras.items())
+        if name == "backends":
+            value = "; ".join(f"{backend}: {why}" for backend, why in value.items())
         table.add_row(name.replace("_", " "), ", ".join(value) or "none" if isinstance(value, list) else str(value))
     out().print(table)

@@ -13,6 +13,7 @@ from tracetorch.neurons.base import Constant
 from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Decay, Learnable, Value, _register, _tensor, set_decay
 from tracetorch.neurons.resets import Reset
+from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.spiking import Spiking, total
 from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
@@ -121,6 +122,10 @@ class ALIF(Spiking):
             Q["adaptation"] = -k.psi * a
             P["adaptation"] = [total(None, k.spike, Q["adaptation"]), Q["adaptation"]]
         return Blocks([by_v, by_a], drive, [by_a[0], fired_by_a], drive[1], P, Q)
+
+    def scalar(self) -> Scalar | None:
+        """Return the step on plain numbers; see `Neuron.scalar`."""
+        return self.spiking_scalar("alif", ("beta", "threshold", "rho", "adaptation"))
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
         """Return None: the adaptation makes the blocks depend on every spike."""

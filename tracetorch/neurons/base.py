@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from tracetorch.neurons.blocks import Blocks, generic_blocks
 from tracetorch.neurons.decays import Decay, Value, half_life, set_decay, set_positive
+from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.surrogates import ATan, Surrogate
 from tracetorch.ops.entries import Entry
 
@@ -134,6 +135,13 @@ class Neuron(nn.Module):
         size = len(self.state)
         stacked = torch.stack([x for x in flat if x is not None])
         return stacked[: size * size].reshape(size, size), stacked[size * size :]
+
+    def scalar(self) -> Scalar | None:
+        """Return the step on plain numbers, from which fused kernels are compiled; None where there is none.
+
+        A neuron of one's own has none unless it gives one, and then runs through `step` and `torch.func`.
+        """
+        return None
 
     @property
     def decay(self) -> Tensor | None:

@@ -24,6 +24,8 @@ def effective_parameters(module: nn.Module) -> dict[str, Tensor]:
         Values by name.
     """
     found: dict[str, Tensor] = {}
+    if not module._parameters and not module._modules:
+        return found
     for name, value in module._parameters.items():
         if value is not None and value.requires_grad:
             found[name] = value
@@ -50,7 +52,7 @@ def bind(module: M, values: Mapping[str, Tensor]) -> M:
     Returns:
         The view, of the module's own class.
     """
-    constrained = parametrize.is_parametrized(module)
+    constrained = bool(module._modules) and parametrize.is_parametrized(module)
     if not values and not constrained:
         return module
     kind = type(module).__mro__[1] if constrained else type(module)

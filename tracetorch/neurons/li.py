@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from tracetorch.neurons.base import Constant, Readout
 from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Decay, set_decay
+from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.entries import Entry
 
 
@@ -54,6 +55,10 @@ class LI(Readout):
         gain: Entry = 1 - beta if self.normalized else torch.ones_like(beta)
         slope = {"beta": s[0] - current if self.normalized else s[0]} if "beta" in params else {}
         return Blocks([[beta]], [gain], [beta], gain, {n: [x] for n, x in slope.items()}, dict(slope))
+
+    def scalar(self) -> Scalar:
+        """Return the step on plain numbers; see `Neuron.scalar`."""
+        return Scalar("li", 1, ("beta",), flags={"NORMALIZED": self.normalized})
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
         """Return A and B where the decay is shared by all units; see `Neuron.constant`."""

@@ -12,6 +12,7 @@ from tracetorch.neurons.base import Constant
 from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Value, set_positive
 from tracetorch.neurons.resets import Reset, SoftReset
+from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.spiking import Spiking, total
 from tracetorch.neurons.surrogates import ATan, Surrogate
 from tracetorch.ops.entries import Entry
@@ -68,6 +69,10 @@ class LIF(Spiking):
             P["threshold"], Q["threshold"] = [k.theta_carry], -k.psi
         leak, gain = k.leak, k.gain
         return Blocks([[total(None, k.carry, leak)]], [total(None, k.carry, gain)], [k.psi * leak], psi_gain, P, Q)
+
+    def scalar(self) -> Scalar | None:
+        """Return the step on plain numbers; see `Neuron.scalar`."""
+        return self.spiking_scalar("lif", ("beta", "threshold"))
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
         """Return A and B where the decay is shared and the reset is soft or none; see `Neuron.constant`."""

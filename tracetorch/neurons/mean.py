@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tracetorch.neurons.base import Constant, Readout
 from tracetorch.neurons.blocks import Blocks
+from tracetorch.neurons.scalar import Scalar
 
 
 class Mean(Readout):
@@ -40,6 +41,10 @@ class Mean(Readout):
         one = torch.ones((), dtype=current.dtype, device=current.device)
         share = 1 / (s[1] + 1)
         return Blocks([[one]], [one], [share], share)
+
+    def scalar(self) -> Scalar:
+        """Return the step on plain numbers; see `Neuron.scalar`."""
+        return Scalar("mean", 1, ())
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant:
         """Return A = B = 1; see `Neuron.constant`."""

@@ -12,7 +12,8 @@ from typing_extensions import Unpack
 
 from tracetorch.neurons.base import Neuron
 from tracetorch.neurons.decays import Decay, Value
-from tracetorch.neurons.resets import Reset, SoftReset
+from tracetorch.neurons.resets import HardReset, NoReset, Reset, SoftReset
+from tracetorch.neurons.scalar import Scalar, scalar_surrogate
 from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
 
@@ -152,6 +153,24 @@ class Spiking(Neuron):
         one = torch.ones_like(beta)
         gain = 1 - beta if self.normalized else one
         return (beta, gain, one) if self.reset.decayed else (one, gain, beta)
+
+    def spiking_scalar(self, step: str, parameters: tuple[str, ...]) -> Scalar | None:
+        """Return the named step of `steps` with this membrane's reset and surrogate; see `Neuron.scalar`."""
+        found = scalar_surrogate(self.surrogate)
+        if found is None or type(self.reset) not in (SoftReset, HardReset, NoReset):
+            return None
+        surrogate, numbers = found
+        value = self.reset.value if isinstance(self.reset, HardReset) else 0.0
+        flags = {
+            "NORMALIZED": self.normalized,
+            "DECAYED": self.reset.decayed,
+            "GRADIENT": self.reset.gradient,
+            "SOFT": type(self.reset) is SoftReset,
+            "HARD": type(self.reset) is HardReset,
+            "REFRACTORY": self.refractory > 0,
+        }
+        numbers |= {"VALUE": value, "SILENT": float(self.refractory)}
+        return Scalar(step, len(self.state), parameters, numbers, flags, {"surrogate": surrogate})
 
     def extra_repr(self) -> str:
         """Return what the representation shows."""

@@ -14,6 +14,7 @@ from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Decay, Value, set_decay
 from tracetorch.neurons.lif import _resets_nothing
 from tracetorch.neurons.resets import Reset
+from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.spiking import Spiking, total
 from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
@@ -112,6 +113,10 @@ class SynapticLIF(Spiking):
         A = [[alpha, None], [total(None, v_by_i, alpha), total(None, k.carry, k.leak)]]
         B = [entry, total(None, v_by_i, entry)]
         return Blocks(A, B, [z_by_i * alpha, k.psi * k.leak], z_by_i * entry, P, Q)
+
+    def scalar(self) -> Scalar | None:
+        """Return the step on plain numbers; see `Neuron.scalar`."""
+        return self.spiking_scalar("synaptic", ("beta", "threshold", "alpha"))
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
         """Return A and B where both decays are shared and the reset is soft or none; see `Neuron.constant`."""

@@ -19,6 +19,8 @@ def power_weights(transition: Tensor, drive: Tensor, steps: int) -> tuple[Tensor
     Returns:
         The weights `A^{T-t} B`, `[T, S]`, and `A^T`, `[S, S]`.
     """
+    if steps == 1:
+        return drive.unsqueeze(0), transition
     if transition.shape[0] == 1:
         exponents = torch.arange(steps - 1, -1, -1, device=drive.device, dtype=drive.dtype)
         return transition[0] ** exponents.unsqueeze(1) * drive, transition**steps

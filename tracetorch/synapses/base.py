@@ -40,6 +40,11 @@ class Synapse(ABC):
     def current(self, x: Tensor) -> Tensor:
         """Return the currents `[N, *unit]` of inputs `[N, *in]`, bias included."""
 
+    def like(self, x: Tensor) -> Tensor:
+        """Return a tensor of the form of the currents of inputs `[N, *in]`, at least in single precision."""
+        found = self.current(x)
+        return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
+
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """Return what a trace of the input averages, `[N, *features]`, linear in which the current is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tracetorch.synapses.base import Synapse
@@ -31,6 +32,11 @@ class LinearSynapse(Synapse):
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, ..., out]`."""
         return nn.functional.linear(x, self.module.weight, self.module.bias)
+
+    def like(self, x: Tensor) -> Tensor:
+        """Return a tensor of the form of the currents, `[N, ..., out]`."""
+        dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+        return x.new_empty(*x.shape[:-1], self.module.out_features, dtype=dtype)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the input itself."""

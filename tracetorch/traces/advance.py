@@ -9,11 +9,12 @@ The output filters are rows of the same products.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from tracetorch.neurons.blocks import Blocks
-from tracetorch.ops import power_weights
+from tracetorch.ops import power_weights, walk
 from tracetorch.ops.entries import Entry
 from tracetorch.traces.backward import Pulled, combine, pull
 from tracetorch.traces.window import Afferent, Traces, Window, as_scalar, filter_decays
@@ -30,16 +31,19 @@ def advance(traces: Traces | None, window: Window) -> Traces:
         The traces at its end.
     """
     old = Traces() if traces is None else traces
-    like = window.afferents[0].x.new_empty(()) if window.blocks.psi is None else window.blocks.psi
+    like = window.record.drive
     decays = [as_scalar(d, like) for d in filter_decays(window)]
-    size = len(window.blocks.B)
+    plan, size = window.plan, window.size
     new = Traces()
-    parameters = window.blocks.Q if window.plan.traces_neuron else {}
-    shared = not window.plan.approximate
-    true = _rows(window.blocks, window, decays, states=True) if parameters or window.plan.storage == "full" else None
+    parameters = (*window.record.biases, *window.learned) if plan.traces_neuron else ()
+    if plan.storage == "pre" and not (plan.approximate or decays or window.learned):
+        parameters = ()
+        for name in window.record.biases if plan.traces_neuron else ():
+            new.neuron[name] = _constant(old.neuron.get(name), window)
+    true = _rows(window, decays, states=True) if parameters or plan.storage == "full" else None
     for name in parameters:
         new.neuron[name] = _parameter(old.neuron.get(name), name, window, true, decays)
-    if window.plan.storage not in ("pre", "full"):
+    if plan.storage not in ("pre", "full"):
         return new
     for i, afferent in enumerate(window.afferents):
         held = old.weight[i] if i < len(old.weight) else []
@@ -48,13 +52,13 @@ def advance(traces: Traces | None, window: Window) -> Traces:
             new.weight.append([])
             new.filtered.append([])
             continue
-        if window.plan.storage == "full":
+        if plan.storage == "full":
             rows = _full(held + filtered, afferent, window, true, decays)
             new.weight.append(rows[:size])
             new.filtered.append(rows[size:])
             continue
         if decays:
-            own = true if shared and true is not None else _rows(window.weight_blocks, window, decays, states=False)
+            own = true if not plan.approximate and true is not None else _rows(window, decays, states=False)
             new.filtered.append(_filtered(held, filtered, afferent, window, own, decays))
         else:
             new.filtered.append([])
@@ -69,25 +73,73 @@ class _Rows:
         self.pulled, self.z_bar, self.offset = pulled, z_bar, offset
 
 
-def _rows(blocks: Blocks, window: Window, decays: list[Tensor], *, states: bool) -> _Rows:
-    size, steps = len(blocks.B), window.steps
-    like = next(x for x in (blocks.psi, *blocks.B) if x is not None)
-    count = (size if states else 0) + len(decays)
-    ones = [1] * (1 + len(window.unit))
+def _rows(window: Window, decays: list[Tensor], *, states: bool) -> _Rows:
+    """Return the reverse pass of unit cotangents: by the true blocks for the states, by the weights' own without."""
+    size, steps, like = window.size, window.steps, window.record.drive
+    offset = size if states else 0
+    count = offset + len(decays)
+    z_bar = _levels(window, decays, offset)
+    exact = not window.plan.approximate
+    if not exact and not states:
+        blocks = window.weight_blocks
+    elif window.record.backend != "reference":
+        return _Rows(_walked(window, decays, offset), z_bar, offset)
+    else:
+        blocks = window.weight_blocks if exact and not window.learned else window.blocks
     s_bar: list[Entry] = [None] * size
     if states:
+        ones = [1] * (1 + len(window.unit))
         s_bar = [like.new_zeros(count, *ones) for _ in range(size)]
         for j, row in enumerate(s_bar):
             if row is not None:
                 row[j] = 1
-    z_bar: Entry = None
-    if decays:
-        exponents = torch.arange(steps - 1, -1, -1, device=like.device, dtype=like.dtype)
-        powers = [torch.where(exponents == 0, torch.ones_like(exponents), d**exponents) for d in decays]
-        columns = [torch.zeros_like(exponents)] * (count - len(decays)) + powers
-        z_bar = torch.stack(columns, dim=1).reshape(steps, count, *ones)
-    pulled = pull(blocks, z_bar, s_bar, steps, rank=window.rank, rows=True)
-    return _Rows(pulled, z_bar, size if states else 0)
+    return _Rows(pull(blocks, z_bar, s_bar, steps, rank=window.rank, rows=True), z_bar, offset)
+
+
+def _levels(window: Window, decays: list[Tensor], offset: int) -> Entry:
+    """Return the cotangents of the outputs by row: powers of each filter's decay, `[T, R, 1, ...]`."""
+    if not decays:
+        return None
+    like, steps = window.record.drive, window.steps
+    exponents = torch.arange(steps - 1, -1, -1, device=like.device, dtype=like.dtype)
+    powers = [torch.where(exponents == 0, torch.ones_like(exponents), d**exponents) for d in decays]
+    columns = [torch.zeros_like(exponents)] * offset + powers
+    return torch.stack(columns, dim=1).reshape(steps, len(columns), *[1] * (1 + len(window.unit)))
+
+
+def _walked(window: Window, decays: list[Tensor], offset: int) -> Pulled:
+    """Return the reverse pass of unit cotangents by a compiled kernel, row by row."""
+    size, rows = window.size, (window.batch, math.prod(window.unit))
+    record, like = window.record, window.record.drive
+    s = [x.reshape(rows) for x in record.s]
+    drive = like.reshape(window.steps, *rows)
+    silent = like.new_zeros(1, *rows)
+    found = []
+    for row in range(offset + len(decays)):
+        lam, level, decay = like.new_zeros(size, *rows), like.new_zeros(rows), 0.0
+        if row < offset:
+            lam[row] = 1
+        else:
+            level += 1
+            decay = float(decays[row - offset])
+        found.append(
+            walk.reverse(
+                record.backend,
+                record.step,
+                s,
+                drive,
+                params=record.step_params(),
+                signal=silent,
+                carry=(lam, level, decay),
+                history=bool(window.learned),
+            )
+        )
+    shape = (window.steps, len(found), window.batch, *window.unit)
+    histories = [
+        torch.stack([f.states[j] for f in found], dim=1).view(shape) if window.learned else None for j in range(size)
+    ]
+    start = [torch.stack([f.start[j] for f in found]).view(shape[1:]) for j in range(size)]
+    return Pulled(torch.stack([f.drive for f in found], dim=1).view(shape), histories, start)
 
 
 def _start(rows: _Rows, state: int, row: int, window: Window) -> Entry:
@@ -107,8 +159,12 @@ def _parameter(
 ) -> list[Tensor]:
     if rows is None:
         return []
-    blocks, size = window.blocks, len(window.blocks.B)
-    inside = combine(blocks.Q[name], blocks.P[name], rows.z_bar, rows.pulled.states, rank=window.rank, rows=True)
+    size = window.size
+    if name in window.record.biases:
+        inside = rows.pulled.drive
+    else:
+        blocks = window.blocks
+        inside = combine(blocks.Q[name], blocks.P[name], rows.z_bar, rows.pulled.states, rank=window.rank, rows=True)
     shape = (window.batch, *window.unit)
     out = []
     for row in range(size + len(decays)):
@@ -151,7 +207,9 @@ def _full(
 ) -> list[Tensor]:
     if rows is None:
         return []
-    size = len(window.blocks.B)
+    size = window.size
+    if afferent.sparse and size == 1 and not decays:
+        return [_by_events(held, afferent, window, rows)]
     patches = window_patches(afferent)
     fresh = [
         afferent.synapse.outer(_units(afferent, _drive(rows, row, window)), patches)
@@ -170,6 +228,16 @@ def _full(
     for target, total in zip(held, fresh, strict=True):
         target.copy_(total)
     return held
+
+
+def _by_events(held: list[Tensor], afferent: Afferent, window: Window, rows: _Rows) -> Tensor:
+    """Return the one eligibility of a dense synapse, `[B, 1, N, 1, K]`, carried by the events of its input."""
+    shape = (window.batch, 1, *window.unit, 1, afferent.x.shape[-1])
+    trace = held[0] if held else afferent.x.new_zeros(shape)
+    start = _start(rows, 0, 0, window)
+    factor = torch.zeros_like(window.record.s[0]) if start is None else start
+    walk.carry_full(afferent.x, _drive(rows, 0, window), factor, trace.view(shape[0], shape[2], shape[4]))
+    return trace
 
 
 def _filtered(
@@ -198,20 +266,36 @@ def _filtered(
     return out
 
 
+def _constant(held: list[Tensor] | None, window: Window) -> list[Tensor]:
+    """Return a bias's eligibility where A and B are constant: the presynaptic trace of an input that is always one."""
+    transition, drive = window.values.transition, window.values.drive
+    if transition is None or drive is None:
+        return []
+    weights, power = power_weights(transition, drive, window.steps)
+    shape = (window.batch, *window.unit)
+    fresh = [total.expand(shape).contiguous() for total in weights.sum(0)]
+    if not held:
+        return fresh
+    past = [window.kept(x) for x in held]
+    return [f + sum(power[i, j] * past[j] for j in range(len(past))) for i, f in enumerate(fresh)]
+
+
 def _presynaptic(held: list[Tensor], afferent: Afferent, window: Window) -> list[Tensor]:
     transition, drive = window.values.transition, window.values.drive
     if transition is None or drive is None:
         return held
-    x = afferent.x
-    features = afferent.synapse.features(x.reshape(-1, *x.shape[2:]))
-    features = features.reshape(*x.shape[:2], *features.shape[1:])
-    transition, drive = transition.to(features), drive.to(features)
     weights, power = power_weights(transition, drive, window.steps)
-    fresh = [torch.tensordot(weights[:, i], features, dims=1) for i in range(drive.shape[0])]
+    if afferent.fresh is not None:
+        fresh = list(afferent.fresh)
+    else:
+        features = afferent.features()
+        features = features.reshape(window.steps, -1, *features.shape[1:])
+        weights = weights.to(features)
+        fresh = [torch.tensordot(weights[:, i], features, dims=1) for i in range(drive.shape[0])]
     if not held:
         return fresh
     row_shape = (-1, *[1] * (fresh[0].dim() - 1))
-    keep = None if window.keep is None else window.keep.to(features.dtype).reshape(row_shape)
+    keep = None if window.keep is None else window.keep.to(fresh[0].dtype).reshape(row_shape)
     past = held if keep is None else [x * keep for x in held]
     return [
         f + sum((power[i, j] * past[j] for j in range(len(past))), torch.zeros_like(f)) for i, f in enumerate(fresh)

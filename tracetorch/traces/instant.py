@@ -1,25 +1,22 @@
-r"""Credit of a window in which what goes below is instantaneous: one node for a whole scan.
+r"""Credit of a window: one node for a whole scan.
 
-.. math::
-    \tilde L_t &= L_t + \kappa \tilde L_{t+1}, & \lambda_{t-1} &= D_t \tilde L_t + \bar A^\top \lambda_t \\
-    q_t &= \psi_t \tilde L_t + \bar B \cdot \lambda_t, &
-    \Delta W &= \sum_t q_t \otimes x_t + \langle \lambda_0, E_0 \rangle
+.. math:: \Delta W = \sum_t q_t \otimes x_t + \langle \lambda_0, E_0 \rangle
 
-and apart from it what is sent below, :math:`\mathrm{synapse}^\top (c_t \odot L_t)`, with the unfiltered signal.
+with `q` of the way back, and apart from it what is sent below: :math:`\mathrm{synapse}^\top (c_t \odot L_t)` with the
+unfiltered signal where credit is instantaneous, :math:`\mathrm{synapse}^\top q_t` where it is the window's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tracetorch.ops import reverse_filter
-from tracetorch.ops.entries import Entry
-from tracetorch.traces.backward import combine, pull, pull_recurrent, sum_to
-from tracetorch.traces.window import Window
+from tracetorch.traces.back import Back, go_back
+from tracetorch.traces.backward import combine, sum_to
+from tracetorch.traces.window import BIAS, Window
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Call:
     Args:
         window: what the forward left.
         output: the values to give out, `[T, B, *unit]`, or `[B, *unit]` for the last alone.
-        gain: what scales the signal sent below, broadcasting to `[T, B, *unit]`.
+        gain: what scales the signal sent below, broadcasting to `[T, B, *unit]`; None for psi.
         last: whether only the last output carries a cotangent.
         names: names of biases and neuron parameters, in the order in which they are given.
         finite: whether to refuse cotangents that are not finite.
@@ -37,7 +34,7 @@ class Call:
 
     window: Window
     output: Tensor
-    gain: Tensor
+    gain: Tensor | None
     last: bool
     names: tuple[str, ...]
     finite: bool
@@ -52,27 +49,24 @@ class _Instant(torch.autograd.Function):
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, way_back)
         ctx.likes = [p.detach() for p in parameters]
         raw = call.output.clone() if call.window.counted else call.output.new_empty(0)
-        return call.output.clone(), raw, carry.view_as(carry)
+        return call.output.detach(), raw, carry.view_as(carry)
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
         call: Call = ctx.call
         window = call.window
-        through = window.plan.window_credit
         require_finite(call.finite, z_bar)
         z_bar = z_bar.to(window.record.drive.dtype)
         x, way_back = _saved(ctx, window)
-        signal = padded(z_bar, window.steps) if call.last else z_bar
-        raw = None
-        if window.counted and raw_bar is not None:
-            raw = padded(raw_bar, window.steps) if call.last else raw_bar
-        grads, start, drive = _credit(call, signal, raw, carry_bar, ctx.likes)
-        x_bar = None
-        if ctx.needs_input_grad[2]:
-            x_bar = send_below(
-                replace(call, gain=drive.new_ones(())) if through else call, drive if through else z_bar, x, way_back
-            )
-        return (None, start, x_bar, None, *grads)
+        raw = raw_bar if window.counted and raw_bar is not None else None
+        if call.last:
+            z_bar, raw = z_bar.unsqueeze(0), None if raw is None else raw.unsqueeze(0)
+        learned = [n for n in call.names if not n.startswith(BIAS)]
+        wants_x = ctx.needs_input_grad[2]
+        instantaneous = call.gain is None and not window.plan.window_credit
+        back = go_back(window, z_bar, raw, carry_bar, states=bool(learned), sent=wants_x and instantaneous)
+        x_bar = send_below(call, _sent(call, back, z_bar), x, way_back) if wants_x else None
+        return (None, back.start, x_bar, None, *_grads(call, back, ctx.likes))
 
 
 def _saved(ctx: Any, window: Window) -> tuple[Tensor, Tensor]:
@@ -89,83 +83,53 @@ def _saved(ctx: Any, window: Window) -> tuple[Tensor, Tensor]:
     return x, way_back
 
 
-def _credit(
-    call: Call, signal: Tensor, raw: Tensor | None, carry: Tensor, likes: list[Tensor]
-) -> tuple[list[Tensor | None], Tensor, Tensor]:
+def _grads(call: Call, back: Back, likes: list[Tensor]) -> list[Tensor | None]:
+    """Return the gradients of weights, biases and neuron parameters."""
     window = call.window
-    plan, blocks, size = window.plan, window.blocks, len(window.blocks.B)
-    traced = plan.storage != "none" or plan.window_credit
-    offset = size * (2 if plan.approximate else 1)
-    start = torch.zeros_like(carry)
-    if plan.filtered:
-        signal, leaving = reverse_filter(signal, window.values.filter, carry[offset])
-        start[offset] = window.kept(leaving)
-    if raw is not None:
-        signal = signal + raw
-    last = [None] * size if not traced else [carry[j] for j in range(size)]
-    weight_blocks = window.weight_blocks
-    no_past: list[Entry] = [None] * size
-    recurrent = window.afferents[1].synapse if plan.window_credit and len(window.afferents) > 1 else None
-    if traced:
-        if recurrent is None:
-            pulled = pull(weight_blocks, signal, last, window.steps, rank=window.rank)
-        else:
-            pulled, signal, fed = pull_recurrent(
-                blocks, signal, [*last, carry[offset]], window.steps, synapse=recurrent
-            )
-            start[offset] = window.kept(fed)
-        drive, states, before = pulled.drive, pulled.states, pulled.start
-        _put(start, 0, before, window)
-        if plan.approximate:
-            own = pull(blocks, signal, [carry[size + j] for j in range(size)], window.steps, rank=window.rank)
-            states = own.states
-            _put(start, size, own.start, window)
-    else:
-        drive, states = combine(blocks.psi, no_past, signal, no_past, rank=window.rank), no_past
     grads: list[Tensor | None] = []
     for afferent in window.afferents:
-        weights = afferent.synapse.weights()
-        if not afferent.traced or drive is None:
-            grads += [None] * len(weights)
-            continue
-        grads += afferent.synapse.weight_grad(
-            afferent.synapse.features(afferent.x.reshape(-1, *afferent.x.shape[2:])),
-            drive.reshape(-1, *window.unit),
-        )
+        if afferent.traced:
+            grads += afferent.weight_grad(back.drive.reshape(-1, *window.unit))
+        else:
+            grads += [None] * len(afferent.synapse.weights())
     for name in call.names:
-        value = combine(blocks.Q[name], blocks.P[name], signal, states, rank=window.rank)
+        if name.startswith(BIAS):
+            grads.append(sum_to(back.own, likes[len(grads)]))
+            continue
+        blocks = window.blocks
+        value = combine(blocks.Q[name], blocks.P[name], back.signal, back.states, rank=window.rank)
         grads.append(None if value is None else sum_to(value, likes[len(grads)]))
-    return grads, start, torch.zeros_like(signal) if drive is None else drive
+    return grads
 
 
-def _put(start: Tensor, offset: int, before: Any, window: Window) -> None:
-    for j, value in enumerate(before):
-        if value is not None:
-            start[offset + j] = window.kept(value)
-
-
-def padded(last: Tensor, steps: int) -> Tensor:
-    """Return `[B, ...]` as the last of `steps` steps, the others zero."""
-    if steps == 1:
-        return last.unsqueeze(0)
-    out = last.new_zeros(steps, *last.shape)
-    out[-1] = last
-    return out
-
-
-def send_below(call: Call, z_bar: Tensor, x: Tensor, way_back: Tensor) -> Tensor:
-    """Return the cotangent of the input: the signal, scaled per unit, back through the synapse."""
+def _sent(call: Call, back: Back, z_bar: Tensor) -> Tensor:
+    """Return the signal per unit that goes below."""
+    if call.window.plan.window_credit:
+        return back.drive
+    if back.below is not None:
+        return back.below
     gain = call.gain
+    if gain is None:
+        psi = call.window.blocks.psi
+        gain = z_bar.new_zeros(()) if psi is None else psi
+    return scaled(gain, z_bar, call.window)
+
+
+def scaled(gain: Tensor, z_bar: Tensor, window: Window) -> Tensor:
+    """Return the cotangents of the outputs, of all steps or the last, times a gain that may vary in time."""
+    if gain.dim() == window.rank and gain.shape[0] > z_bar.shape[0]:
+        gain = gain[-z_bar.shape[0] :]
+    return (gain * z_bar).expand(z_bar.shape)
+
+
+def send_below(call: Call, signal: Tensor, x: Tensor, way_back: Tensor) -> Tensor:
+    """Return the cotangent of the input from a signal per unit, `[E, B, *unit]`: back through the synapse."""
     window = call.window
-    if gain.dim() == window.rank and call.last:
-        gain = gain[-1]
-    scaled = (gain * z_bar).expand(z_bar.shape)
     lead = 1 if call.last else 2
-    synapse = window.afferents[0].synapse
-    flat = synapse.input_grad(
-        scaled.reshape(-1, *window.unit),
-        x.reshape(-1, *x.shape[lead:]).to(scaled.dtype),
-        way_back.to(scaled.dtype) if way_back.numel() else None,
+    flat = window.afferents[0].synapse.input_grad(
+        signal.reshape(-1, *window.unit),
+        x.reshape(-1, *x.shape[lead:]).to(signal.dtype),
+        way_back.to(signal.dtype) if way_back.numel() else None,
     )
     return flat.reshape(x.shape)
 

@@ -51,6 +51,13 @@ class Plan:
         return size * (2 if self.approximate else 1) + int(self.filtered) + int(self.window_credit and recurrent)
 
     @property
+    def carries(self) -> bool:
+        """Whether a window without an event in it costs nothing but what is carried forward."""
+        if self.window_credit or self.sequence or self.storage in ("graph", "full") or self.approximate:
+            return False
+        return self.storage == "factor" or not self.filtered
+
+    @property
     def window_credit(self) -> bool:
         """Whether credit inside the window is autograd's own."""
         return self.input == "window"

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tracetorch.neurons.base import Neuron
 from tracetorch.neurons.blocks import Blocks
+from tracetorch.ops import walk
+from tracetorch.ops.walk import Backend
 from tracetorch.synapses import Synapse
 from tracetorch.traces.plan import Plan, Values
+
+BIAS = "bias."
+"""Prefix of the biases' names among the parameters."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,25 @@ class Afferent:
         synapse: the adapter.
         x: inputs, `[T, B, *in]`, without a graph.
         traced: whether its weights learn.
+        sparse: whether its inputs are worth walking by their events.
+        fresh: the window's contribution to a presynaptic trace where a kernel has formed it, `[S, B, *in]`.
     """
 
     synapse: Synapse
     x: Tensor
     traced: bool
+    sparse: bool = False
+    fresh: Tensor | None = None
+
+    def features(self) -> Tensor:
+        """Return the window's features, `[T B, *features]`."""
+        return self.synapse.features(self.x.reshape(-1, *self.x.shape[2:]))
+
+    def weight_grad(self, q: Tensor) -> tuple[Tensor, ...]:
+        """Return the weights' gradients from the currents' cotangents, `[T B, *unit]`."""
+        if self.sparse:
+            return (walk.weight_grad(self.x.reshape(-1, self.x.shape[-1]), q),)
+        return self.synapse.weight_grad(self.features(), q)
 
 
 @dataclass(frozen=True)
@@ -36,10 +56,13 @@ class Record:
 
     Args:
         neuron: the neuron, bound to the parameters of that time.
-        before: states and counters before each step, `[T, B, *unit]` each.
+        before: states and counters before each step, `[T, B, *unit]` each; empty where kernels form them anew.
         drive: currents, `[T, B, *unit]`.
         params: values of the learned neuron parameters by name.
         biases: names under which biases stand among the parameters.
+        step: the neuron's step on plain numbers where compiled kernels serve the window, else None.
+        backend: whose kernels serve it.
+        s: states and counters before the window, `[B, *unit]` each, where compiled kernels serve it.
     """
 
     neuron: Neuron
@@ -47,17 +70,15 @@ class Record:
     drive: Tensor
     params: Mapping[str, Tensor]
     biases: tuple[str, ...]
+    step: Any = None
+    backend: Backend = "reference"
+    s: tuple[Tensor, ...] = ()
 
-    def blocks(self) -> Blocks:
-        """Return the Jacobian blocks; a bias acts as a constant current."""
-        found = self.neuron.blocks(self.before, self.drive, self.params)
-        if not self.biases:
-            return found
-        return replace(
-            found,
-            P={**found.P, **dict.fromkeys(self.biases, found.B)},
-            Q={**found.Q, **dict.fromkeys(self.biases, found.psi)},
-        )
+    def step_params(self) -> list[Tensor]:
+        """Return the values that the step on plain numbers takes, `[N]` or one number each."""
+        unit = self.drive.shape[2:]
+        found = [getattr(self.neuron, name).detach() for name in self.step.parameters]
+        return [v.reshape(()) if v.numel() == 1 else v.expand(unit).reshape(-1) for v in found]
 
 
 @dataclass(frozen=True)
@@ -88,8 +109,18 @@ class Window:
 
     @cached_property
     def blocks(self) -> Blocks:
-        """The neuron's Jacobian blocks, entries broadcasting to `[T, B, *unit]`; biases are among the parameters."""
-        return self.record.blocks()
+        """The neuron's Jacobian blocks, entries broadcasting to `[T, B, *unit]`."""
+        return self.record.neuron.blocks(self.record.before, self.record.drive, self.record.params)
+
+    @property
+    def size(self) -> int:
+        """S, the number of state variables."""
+        return len(self.record.neuron.state)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the neuron's learned parameters, biases apart."""
+        return tuple(self.record.params)
 
     @property
     def rank(self) -> int:
@@ -102,13 +133,8 @@ class Window:
         a, b = self.values.transition, self.values.drive
         if a is None or b is None:
             return self.blocks
-        size = len(self.blocks.B)
-        return Blocks(
-            [[a[i, j] for j in range(size)] for i in range(size)],
-            [b[i] for i in range(size)],
-            self.blocks.D,
-            self.blocks.psi,
-        )
+        rows = [[a[i, j] for j in range(self.size)] for i in range(self.size)]
+        return Blocks(rows, list(b), self.blocks.D, self.blocks.psi)
 
     def kept(self, value: Tensor) -> Tensor:
         """Return per-row values `[..., B, *unit]` of the carried past, zero in rows that were reset."""
@@ -179,5 +205,7 @@ def join(windows: Sequence[Window]) -> Window:
         before=tuple(torch.cat(rows) for rows in zip(*(w.record.before for w in windows), strict=True)),
         drive=torch.cat([w.record.drive for w in windows]),
     )
-    afferents = [replace(a, x=torch.cat([w.afferents[i].x for w in windows])) for i, a in enumerate(first.afferents)]
+    afferents = [
+        replace(a, x=torch.cat([w.afferents[i].x for w in windows]), fresh=None) for i, a in enumerate(first.afferents)
+    ]
     return replace(first, record=record, afferents=afferents, steps=sum(w.steps for w in windows))

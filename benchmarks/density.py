@@ -1,0 +1,64 @@
+"""Find the density of events below which a walk by events beats a dense product: ``python -m benchmarks.density``.
+
+The layer's `DENSE` is set by this table; another machine's crossover is told to `tt.set_backend(net, sparse=...)`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+from tracetorch.ops.fused import run_weight_grad
+
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+SHAPES = ((100, 64, 700, 256), (100, 64, 256, 256), (1000, 1, 700, 256))
+
+
+def median_ms(work: Callable[[], object], turns: int = 15) -> float:
+    """Return the median time of one turn in ms, after three that do not count."""
+    found = []
+    for turn in range(turns + 3):
+        start = time.perf_counter()
+        work()
+        if turn >= 3:
+            found.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(found)
+
+
+def forward(xs: Tensor, units: int, sparse: bool) -> float:
+    """Return the time of a layer's inference over a window."""
+    layer = tt.Layer(nn.Linear(xs.shape[2], units), tt.LIF(half_life=10))
+    tt.set_backend(layer, "fused", sparse=sparse)
+
+    def work() -> None:
+        tt.reset(layer)
+        tt.scan(layer, xs)
+
+    with torch.no_grad():
+        return median_ms(work)
+
+
+def main() -> None:
+    """Print times of both ways, forward and in the weight gradient, by shape and density."""
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("| T, B, inputs, units | density | forward: dense ms | events ms | gradient: dense ms | events ms |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for steps, batch, inputs, units in SHAPES:
+        for density in DENSITIES:
+            torch.manual_seed(0)
+            xs = (torch.rand(steps, batch, inputs) < density).float()
+            flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
+            row = [forward(xs, units, False), forward(xs, units, True)]
+            row += [median_ms(lambda q=q, x=flat: q.t() @ x), median_ms(lambda q=q, x=flat: run_weight_grad(x, q))]
+            print(
+                f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
+            )
+
+
+if __name__ == "__main__":
+    main()

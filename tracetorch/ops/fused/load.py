@@ -1,0 +1,157 @@
+"""Execute a kernel template for one neuron and variant, with its compiled form cached on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Hashable, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+FAST: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
+WIDTHS = (16, 32, 64)
+"""Numbers of units that a kernel may compute at once."""
+
+
+class Step(Hashable, Protocol):
+    """Say what a neuron brings: the file and name of its step, and what is put into it."""
+
+    step: str
+    states: int
+    parameters: tuple[str, ...]
+    numbers: Mapping[str, float]
+    flags: Mapping[str, bool]
+    names: Mapping[str, str]
+    source: Path
+
+    @property
+    def key(self) -> str:
+        """What tells this step from any other."""
+
+
+@cache
+def why_not() -> str:
+    """Return why the fused CPU kernels cannot run here; empty where they can."""
+    if importlib.util.find_spec("numba") is None:
+        return 'numba is not installed; pip install "tracetorch[fast]"'
+    return ""
+
+
+@cache
+def _digest(*files: Path) -> str:
+    """Return a digest of sources, so that no compiled kernel outlives the text it was made of."""
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
+def _execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"the kernel template {path} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__.update(names)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
+    """Return a neuron's step, compiled for one scalar type."""
+    import numba
+    import numpy as np
+
+    jit = numba.njit(**FAST)
+
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        return a if condition else b
+
+    def maximum(a: Any, b: Any) -> Any:
+        return a if a > b else b
+
+    def absolute(x: Any) -> Any:
+        return abs(x)
+
+    def exp(x: Any) -> Any:
+        return kind(np.exp(x))
+
+    given = {"where": where, "maximum": maximum, "absolute": absolute, "exp": exp}
+    constants = {"ZERO": kind(0), "ONE": kind(1), **{k: kind(v) for k, v in scalar.numbers.items()}, **scalar.flags}
+    module = _execute(name, scalar.source, {})
+    own = {k: jit(f) for k, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == name}
+    module.__dict__.update({k: jit(f) for k, f in given.items()} | own | constants)
+    module.__dict__.update({k: own[v] for k, v in scalar.names.items()})
+    return own[scalar.step]
+
+
+class Variant(NamedTuple):
+    """Say what a kernel does beside its job; the switches are described in `names`."""
+
+    events: bool = False
+    record: bool = False
+    states: bool = False
+    traced: bool = False
+    history: bool = False
+    linked: bool = False
+    sent: bool = False
+
+
+def width(units: int) -> int:
+    """Return how many units a kernel computes at once in a layer of so many."""
+    return next((w for w in WIDTHS if units <= w), WIDTHS[-1])
+
+
+@cache
+def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> Any:
+    """Return the compiled kernels of a neuron.
+
+    Args:
+        scalar: the neuron's step on plain numbers.
+        dtype: float32 or float64.
+        units: number of units that are computed at once.
+        variant: what they do beside their job.
+
+    Returns:
+        A module with `forward` and `reverse`.
+    """
+    import numba
+    import numpy as np
+
+    path = Path(__file__).with_name("kernels.py")
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    text = f"{scalar.key}|{numba.__version__}|{_digest(path, scalar.source)}|{kind.__name__}|{units}"
+    name = f"tracetorch_{hashlib.sha256(text.encode()).hexdigest()[:16]}_{''.join(str(int(v)) for v in variant)}"
+    names = {"S": scalar.states, "P": len(scalar.parameters), "U": units, "F": kind, "FAST": FAST}
+    names |= {k.upper(): v for k, v in variant._asdict().items()}
+    module = _execute(name, path, {**names, "step": _compiled_step(scalar, f"{name}_step", kind)})
+    return _compiled(module, name, ("forward", "reverse"))
+
+
+@cache
+def event_kernels(dtype: torch.dtype) -> Any:
+    """Return the compiled kernels that work on events alone; a module with the functions of `events`."""
+    import numba
+    import numpy as np
+
+    path = Path(__file__).with_name("events.py")
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    text = f"{numba.__version__}|{_digest(path)}|{kind.__name__}"
+    name = f"tracetorch_events_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return _compiled(
+        _execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back", "carry_full")
+    )
+
+
+def _compiled(module: ModuleType, name: str, kernels: tuple[str, ...]) -> ModuleType:
+    """Compile a module's kernels under names of their own, by which the cache on disk tells them apart."""
+    import numba
+
+    for kernel in kernels:
+        plain = getattr(module, kernel)
+        plain.__qualname__ = f"{kernel}_{name}"
+        setattr(module, kernel, numba.njit(parallel=True, cache=True, **FAST)(plain))
+    return module

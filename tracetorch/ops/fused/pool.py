@@ -1,0 +1,72 @@
+"""Large blocks of memory that are used again: an operating system gives fresh ones page by page, at a high price."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import defaultdict
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGE = 2**18
+"""Bytes from which a block is kept for another use."""
+KEPT = 2**29
+"""Bytes of unused blocks that are kept at most."""
+
+
+class _Lent(np.ndarray):
+    """A block that is out: torch holds it as long as any tensor shares its memory."""
+
+
+class Pool:
+    """Lend memory for tensors and take it back when no tensor shares it any more.
+
+    Example:
+        >>> import torch
+        >>> pool = Pool()
+        >>> first = pool.empty((512, 512), torch.float32)
+        >>> place = first.data_ptr()
+        >>> view = first[0]
+        >>> del first
+        >>> pool.empty((512, 512), torch.float32).data_ptr() == place
+        False
+        >>> del view
+        >>> pool.empty((512, 512), torch.float32).data_ptr() == place
+        True
+    """
+
+    def __init__(self) -> None:
+        self.free: dict[int, list[np.ndarray]] = defaultdict(list)
+        self.kept = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return a tensor of this shape and type, its values whatever they are."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < LARGE or dtype not in _KINDS:
+            return torch.empty(shape, dtype=dtype)
+        blocks = self.free[size]
+        if blocks:
+            block = blocks.pop()
+            self.kept -= size
+        else:
+            block = np.empty(size, np.uint8)
+        lent = block.view(_Lent)
+        weakref.finalize(lent, self._take, block).atexit = False
+        return torch.from_numpy(lent.view(_KINDS[dtype])).view(shape)
+
+    def _take(self, block: np.ndarray) -> None:
+        if self.kept + block.nbytes <= KEPT:
+            self.free[block.nbytes].append(block)
+            self.kept += block.nbytes
+
+
+_KINDS = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+@cache
+def pool() -> Pool:
+    """Return the pool that the kernels of this process share, as they share the machine's memory."""
+    return Pool()
