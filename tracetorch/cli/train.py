@@ -33,6 +33,10 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="For tasks with rewards: take away lambda0, no-bound, reset-state, truncated; or gru instead."),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-RULE-SEED-TIME if not given.")] = None,
     resume: Annotated[
@@ -56,6 +60,7 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
                 "--rule": rule,
                 "--seed": seed,
                 "--set": set_,
+                "--control": control,
                 "--preset": preset,
                 "--run": run,
             }
@@ -68,9 +73,10 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
             if task is None:
                 raise ValueError("name a task ('tracetorch list' shows them), or resume a run with --resume RUN")
             set_threads(1 if threads is None else threads)
-            made = make_task(task, set_ or [], preset=preset, data=data, seed=seed, steps=steps)
+            settings = [*(set_ or []), *([f"control={control}"] if control else [])]
+            made = make_task(task, settings, preset=preset, data=data, seed=seed, steps=steps)
             trainer = make_runner(made, rule=rule, device=device or "cpu")
-            name = (trainer.task.name, trainer.choice.text, str(trainer.task.seed))
+            name = (trainer.task.name, *([control] if control else []), trainer.choice.text, str(trainer.task.seed))
             folder = begin(trainer, run if run is not None else default_path("runs", *name))
         _go(trainer, folder, figures=figures, json_answer=json_)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracetorch.train.reward.control import Acrobot, CartPole, Pendulum
+from tracetorch.train.reward.guess import ClicksReward, DigitsReward, MNISTReward
 from tracetorch.train.reward.remember import Chain, Maze
 from tracetorch.train.tasks.base import Problem
 from tracetorch.train.tasks.clicks import Clicks
@@ -18,7 +19,8 @@ from tracetorch.train.tasks.images import MNIST, FashionMNIST
 
 _SUPERVISED: tuple[type[Problem], ...] = (Clicks, Digits, MNIST, FashionMNIST, ECG)
 _REWARDED: tuple[type[Problem], ...] = (CartPole, Acrobot, Pendulum, Chain, Maze)
-TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_SUPERVISED, *_REWARDED)}
+_GUESSED: tuple[type[Problem], ...] = (ClicksReward, DigitsReward, MNISTReward)
+TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_SUPERVISED, *_REWARDED, *_GUESSED)}
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
