@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ def make(hidden: Callable[[], tt.Neuron], *, layers: int = 1, readout: bool = Tr
     """Spiking layers, then a leaky readout or a linear map without memory; float64."""
     torch.manual_seed(seed)
     sizes = [INPUTS, *[HIDDEN] * layers]
-    parts: list[nn.Module] = [tt.Layer(nn.Linear(a, b), hidden()) for a, b in zip(sizes, sizes[1:], strict=False)]
+    parts: list[nn.Module] = [tt.Layer(nn.Linear(a, b), hidden()) for a, b in pairwise(sizes)]
     last = nn.Linear(HIDDEN, OUTPUTS)
     parts.append(tt.Layer(last, tt.LI(half_life=3.0)) if readout else last)
     net = nn.Sequential(*parts).double()

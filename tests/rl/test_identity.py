@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rl import nets
 from torch import Tensor, nn
 
 import tracetorch as tt
+from rl import nets
 from tracetorch.testing import oracle
 
 STEPS, GAMMA = 40, 0.9
@@ -87,10 +87,10 @@ EXACT = {
     "bptt, two spiking layers under a leaky readout": (nets.lif, 2, True, tt.rules.bptt),
 }
 INEXACT = {
-    "sltt": (nets.lif, 1, True, tt.rules.sltt, 0.05),
-    "drtrl under a leaky readout": (nets.lif, 1, True, tt.rules.drtrl, 0.6),
-    "eprop at depth": (nets.lif, 2, True, tt.rules.eprop, 0.6),
-    "trace": (nets.lif, 1, True, tt.rules.trace, 0.3),
+    "sltt": (nets.lif, 1, True, tt.rules.sltt, (0.4, 0.8)),
+    "drtrl under a leaky readout": (nets.lif, 1, True, tt.rules.drtrl, (0.75, 0.95)),
+    "eprop at depth": (nets.lif, 2, True, tt.rules.eprop, (0.7, 0.95)),
+    "trace": (nets.lif, 1, True, tt.rules.trace, (0.95, 0.999)),
 }
 
 
@@ -108,17 +108,15 @@ def test_reflect_is_reinforce_for_exact_rules(case, rows):
 
 
 @pytest.mark.parametrize("case", INEXACT.values(), ids=INEXACT)
-def test_other_rules_are_near_it_and_not_equal(case, record_property):
-    hidden, layers, readout, rule, least = case
+def test_other_rules_are_near_it_and_not_equal(case):
+    hidden, layers, readout, rule, (low, high) = case
     net = nets.make(hidden, layers=layers, readout=readout)
     policy = tt.rl.Categorical(nets.OUTPUTS)
     xs, actions, rewards = episode(net, policy)
     tt.set_rule(net, rule())
     expected = reinforce(net, policy, xs, actions, returns(rewards))
     found = reflected(net, policy, xs, actions, rewards)
-    record_property("cosine", cosine(found, expected))
-    assert cosine(found, expected) > least
-    assert distance(found, expected) > 0.05
+    assert low < cosine(found, expected) < high
 
 
 def test_it_holds_for_continuous_actions():
@@ -189,7 +187,7 @@ def test_a_step_in_the_midst_makes_the_trace_stale():
 
 
 @pytest.mark.parametrize("rows", [1, 4])
-def test_the_factored_form_points_the_same_way(rows, record_property):
+def test_the_factored_form_points_the_same_way(rows):
     net = nets.make(nets.lif)
     policy = tt.rl.Categorical(nets.OUTPUTS)
     xs, actions, rewards = episode(net, policy, rows)
@@ -202,8 +200,7 @@ def test_the_factored_form_points_the_same_way(rows, record_property):
         reflect.act(x, a)
         reflect.reward(r.tolist())
     found = -rows * torch.cat([p.grad.flatten() for p in net.parameters()])
-    record_property("cosine", cosine(found, expected))
-    assert 0.1 < cosine(found, expected) < 0.999
+    assert 0.85 < cosine(found, expected) < 0.97
 
 
 def test_the_factored_form_is_exact_without_memory_in_score_and_state():

@@ -12,6 +12,7 @@ import torch
 import typer
 from rich.console import Console
 
+from tracetorch.rl.envs import EnvironmentDied
 from tracetorch.train.tasks import TASKS, Problem, make
 
 
@@ -50,7 +51,7 @@ def clear_errors(*, traceback: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, EnvironmentDied) as error:
         if traceback:
             raise
         raise fail(str(error) or type(error).__name__) from None

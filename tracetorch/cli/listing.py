@@ -15,7 +15,7 @@ from tracetorch.cli.common import answer, clear_errors, out
 from tracetorch.train.folder import versions
 from tracetorch.train.tasks import TASKS, Problem
 
-_EXTRAS = ("matplotlib", "numba", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
+_EXTRAS = ("gymnasium", "matplotlib", "numba", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
 
 
 def list_command(

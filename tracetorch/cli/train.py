@@ -35,7 +35,9 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="For tasks with rewards: take away lambda0, no-bound, reset-state, truncated; or gru instead."),
+        typer.Option(
+            help="For tasks with rewards: take away lambda0, no-bound, reset-state, truncated; or gru instead."
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-RULE-SEED-TIME if not given.")] = None,

@@ -64,7 +64,8 @@ class ActorCritic(Agent):
     Example:
         >>> import torch, tracetorch as tt
         >>> net = torch.nn.Sequential(
-        ...     tt.Layer(torch.nn.Linear(4, 16), tt.LIF(half_life=2)), tt.Layer(torch.nn.Linear(16, 3), tt.LI(half_life=2))
+        ...     tt.Layer(torch.nn.Linear(4, 16), tt.LIF(half_life=2)),
+        ...     tt.Layer(torch.nn.Linear(16, 3), tt.LI(half_life=2)),
         ... )
         >>> agent = tt.rl.ActorCritic(net, tt.rl.Categorical(2))
         >>> agent.act([0.1, 0.2, 0.3, 0.4]) in (0, 1)

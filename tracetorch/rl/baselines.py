@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
-
 class Baseline(ABC):
     """Turn a reward into the signal that multiplies the trace.
 

@@ -14,13 +14,13 @@ from tracetorch.state import set_rule
 
 
 class RewardEProp(ActorCritic):
-    r"""Send the slopes of policy and value through the readouts' way back, meet the eligibility, filter by the discount.
+    r"""Let slopes of policy and value meet the layers' eligibility, and filter by the discount.
 
     .. math:: L_j = \sum_k B^\pi_{jk}(\mathbf 1_{a=k} - \pi_k) + c_V B^V_j, \qquad
         z = \gamma z + L_j\,\bar e_{ji}, \qquad \Delta W_{ji} = \eta\,\delta\,z
 
-    This is `ActorCritic` with the rule `eprop` and lambda one, so that the filter :math:`\mathcal F_\gamma` of the paper
-    and the trace over parameters are the same thing. The way back :math:`B` is the readouts' transpose, or fixed and
+    This is `ActorCritic` with the rule `eprop` and lambda one, so that the paper's filter :math:`\mathcal F_\gamma` and
+    the trace over parameters are the same thing. The way back :math:`B` is the readouts' transpose, or fixed and
     random. The network is a recurrent or plain spiking layer, then a leaky readout of the policy's head and the value.
 
     Args:

@@ -33,7 +33,8 @@ class FactoredReflect:
     Example:
         >>> import torch, tracetorch as tt
         >>> net = torch.nn.Sequential(
-        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=3)), tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=3))
+        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=3)),
+        ...     tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=3)),
         ... )
         >>> reflect = tt.rl.FactoredReflect(net, tt.rl.Categorical(2), gamma=0.9)
         >>> action = reflect.act(torch.ones(4, 3))

@@ -11,9 +11,9 @@ from tracetorch.rl.streams import Carrying
 class WindowedGRU(Carrying):
     """Run a GRU over the last steps at each step, so that its gradient is that of truncated backpropagation.
 
-    It keeps the last inputs and the hidden state from before them; a step runs the cell over all of them again from that
-    state. A backward pass at each step then reaches so many steps back, and no further. Memory: the inputs, one
-    hidden state, and during a step what autograd keeps for `window` cells, `per_step` numbers each.
+    It keeps the last inputs and the hidden state from before them; a step runs the cell over all of them again from
+    that state. A backward pass at each step then reaches so many steps back, and no further. Memory: the inputs, one
+    hidden state, and during a step what autograd keeps for `window` cells (see `window_for`).
 
     Args:
         inputs: number of inputs.

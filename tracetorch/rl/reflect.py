@@ -48,7 +48,8 @@ class Reflect:
     Example:
         >>> import torch, tracetorch as tt
         >>> net = torch.nn.Sequential(
-        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=3)), tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=3))
+        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=3)),
+        ...     tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=3)),
         ... )
         >>> tt.set_rule(net, tt.rules.eprop())
         >>> optimizer = torch.optim.Adam(net.parameters())

@@ -48,9 +48,7 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
         if mask is None or module.carried is None:
             module.carried = None
         else:
-            module.carried = tuple(
-                x.masked_fill(mask.reshape(-1, *[1] * (x.dim() - 1)), 0.0) for x in module.carried
-            )
+            module.carried = tuple(x.masked_fill(mask.reshape(-1, *[1] * (x.dim() - 1)), 0.0) for x in module.carried)
 
 
 def snapshot(net: nn.Module) -> dict[str, Tensor]:
@@ -138,25 +136,24 @@ class LookAhead:
 
     def __init__(self, net: nn.Module) -> None:
         self._twin = twin(net)
-        kinds = (Layer, Carrying)
-        self._pairs = [
-            (ours, theirs)
-            for ours, theirs in zip(net.modules(), self._twin.modules(), strict=True)
-            if isinstance(ours, kinds)
-        ]
+        self._layers: list[tuple[Layer, Layer]] = []
+        self._others: list[tuple[Carrying, Carrying]] = []
+        for ours, theirs in zip(net.modules(), self._twin.modules(), strict=True):
+            if isinstance(ours, Layer) and isinstance(theirs, Layer):
+                self._layers.append((ours, theirs))
+            elif isinstance(ours, Carrying) and isinstance(theirs, Carrying):
+                self._others.append((ours, theirs))
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output at the next input, `[B, *in] -> [B, *out]`, without a graph."""
-        for ours, theirs in self._pairs:
-            if isinstance(ours, Layer):
-                theirs.memory = None if ours.memory is None else copy.copy(ours.memory)
-            else:
-                theirs.carried = ours.carried
+        for layer, borrower in self._layers:
+            borrower.memory = None if layer.memory is None else copy.copy(layer.memory)
+        for module, other in self._others:
+            other.carried = module.carried
         out: Tensor = self._twin(x)
-        for _, theirs in self._pairs:
-            if isinstance(theirs, Layer):
-                theirs.memory = theirs.spikes = None
-            else:
-                theirs.carried = None
+        for _, borrower in self._layers:
+            borrower.memory = borrower.spikes = None
+        for _, other in self._others:
+            other.carried = None
         return out

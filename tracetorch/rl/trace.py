@@ -36,11 +36,11 @@ class FlatParameters:
         if len(kinds) > 1:
             raise ValueError(f"a trace is one flat tensor, but the parameters are of {sorted(map(str, kinds))}")
         self.value = self.parameters[0].new_zeros(rows, sum(p.numel() for p in self.parameters))
-        self.segments: list[tuple[list[nn.Parameter], slice]] = []
+        self.segments: list[tuple[list[Tensor], slice]] = []
         start = 0
         for group in found:
             end = start + sum(p.numel() for p in group)
-            self.segments.append((group, slice(start, end)))
+            self.segments.append((list(group), slice(start, end)))
             start = end
         self._views = [self.split(row) for row in self.value]
 

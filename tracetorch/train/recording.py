@@ -15,10 +15,11 @@ import tracetorch as tt
 from tracetorch.train.choice import Choice
 from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
 from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.making import make_runner
+from tracetorch.train.reward.runner import RewardRunner
+from tracetorch.train.runner import Runner
 from tracetorch.train.tasks import TASKS
 from tracetorch.train.tasks.base import Problem
-from tracetorch.train.making import make_runner
-from tracetorch.train.runner import Runner
 
 
 def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:
@@ -115,6 +116,8 @@ def recorded(
         What `Runner.events` yields, and a `Saved` for every checkpoint.
     """
     saved = time.monotonic()
+    if isinstance(trainer, RewardRunner) and trainer.iteration == 0:
+        folder.save(trainer)  # an environment may fail in the first stretch
     for event in trainer.events(until):
         if isinstance(event, (Logged, Evaluated)):
             folder.append(event.record)

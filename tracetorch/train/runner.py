@@ -19,7 +19,6 @@ from tracetorch.train.memory import resident_mb
 from tracetorch.train.tasks.base import AnyProblem, derived_seed
 
 
-
 class Runner(ABC, Generic[AnyProblem]):
     """Run a task with a learning rule, one iteration at a time; how an iteration learns is a subclass's to say.
 

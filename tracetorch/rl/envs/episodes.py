@@ -40,7 +40,9 @@ class _Alive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
-            raise EnvironmentDied(f"the environment died while it {self._what}: {type(error).__name__}: {error}") from error
+            raise EnvironmentDied(
+                f"the environment died while it {self._what}: {type(error).__name__}: {error}"
+            ) from error
 
 
 class Episodes:
@@ -93,7 +95,7 @@ class Episodes:
             action: as the environment takes it.
 
         Returns:
-            The reward, the observation that the action led to, whether the episode terminated, whether it was truncated.
+            The reward, the observation that the action led to, whether the episode terminated and was truncated.
 
         Raises:
             EnvironmentDied: if the environment raised an error.
@@ -137,8 +139,6 @@ def gym(name: str, **options: Any) -> Environment:
     try:
         import gymnasium
     except ImportError as error:
-        raise ImportError(
-            f"{name} needs gymnasium, which is not installed: pip install 'tracetorch[rl]'"
-        ) from error
+        raise ImportError(f"{name} needs gymnasium, which is not installed: pip install 'tracetorch[rl]'") from error
     env: Environment = gymnasium.make(name, **options)
     return env

@@ -18,8 +18,8 @@ class TMaze:
     Observations are `[sign, corridor, junction]`: the sign is -1 (left) or 1 (right) at the start and 0 elsewhere, the
     other two say where one is. Action 0 goes forward, 1 turns left, 2 turns right. Bumping into a wall, which is
     turning in the corridor or going on at the junction, costs 0.1 and leads nowhere; turning at the junction ends the
-    episode with 1 on the sign's side and 0 on the other, so that walking straight and guessing gives 0.5. The episode is
-    truncated after `3 * length + 10` steps.
+    episode with 1 on the sign's side and 0 on the other, so that walking straight and guessing gives 0.5. The episode
+    is truncated after `3 * length + 10` steps.
 
     Args:
         length: number of steps from the start to the junction.

@@ -89,6 +89,9 @@ class RewardTask(Problem):
 
         Args:
             render: Whether it is to give frames, where it can.
+
+        Returns:
+            The environment.
         """
 
     @property
@@ -116,6 +119,9 @@ class RewardTask(Problem):
 
         Args:
             net: The network, with its rule.
+
+        Returns:
+            The step.
         """
         return rl.FixedStep(self.fixed_lr) if self.control == "no-bound" else rl.ObGD(self.lr, self.kappa)
 

@@ -62,12 +62,13 @@ class ControlTask(RewardTask):
 
     def network(self) -> nn.Module:
         """Build LIF neurons under leaky integrators, sparse, with small first outputs."""
-        hidden = tt.Layer(nn.Linear(self.inputs, self.hidden), tt.LIF(half_life=self.half_life))
+        first = nn.Linear(self.inputs, self.hidden)
+        hidden = tt.Layer(first, tt.LIF(half_life=self.half_life))
         last = nn.Linear(self.hidden, self.policy().outputs + 1)
         net = nn.Sequential(hidden, tt.Layer(last, tt.LI(half_life=self.readout_half_life, normalized=True)))
         rl.sparse_init(net)
         with torch.no_grad():
-            hidden.synapse.weight.mul_(self.gain)
+            first.weight.mul_(self.gain)
             last.weight.mul_(0.1)
         return net
 

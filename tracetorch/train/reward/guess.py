@@ -16,7 +16,6 @@ from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.images import MNIST
 
-
 if TYPE_CHECKING:
     Labelled = ClassificationTask
 else:
@@ -42,16 +41,15 @@ class Guessing(Labelled):
 
     def network(self) -> nn.Module:
         """Build the labelled task's network with one more output, the value."""
-        net = super().network()
-        last = net[-1] if isinstance(net, nn.Sequential) else None
-        if not isinstance(net, nn.Sequential) or not isinstance(last, tt.Layer):
-            raise TypeError("guessing needs a network that is an nn.Sequential with a tt.Layer at its end")
-        outputs, inputs = last.synapse.weight.shape
-        wider = nn.Linear(inputs, outputs + 1)
+        net = super().network()  # type: ignore[safe-super]
+        parts = list(net.children()) if isinstance(net, nn.Sequential) else []
+        last = parts[-1] if parts else None
+        if not isinstance(last, tt.Layer) or not isinstance(last.synapse, nn.Linear):
+            raise TypeError("guessing needs an nn.Sequential that ends with a tt.Layer under an nn.Linear")
+        wider = nn.Linear(last.synapse.in_features, last.synapse.out_features + 1)
         with torch.no_grad():
             wider.weight[-1].mul_(0.1)
-        net[-1] = tt.Layer(wider, last.neuron, rule=last.rule)
-        return net
+        return nn.Sequential(*parts[:-1], tt.Layer(wider, last.neuron, rule=last.rule))
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Guess once at the end; yield a loss whose gradient is that of the reward."""
@@ -133,9 +131,7 @@ class ClicksReward(Guessing, ClassificationTask):
         """Build two inputs, LIF neurons, leaky integrators for the two sides and the value."""
         hidden = tt.LIF(half_life=tt.Learnable(self.half_life, shape=(self.hidden,)))
         readout = tt.LI(half_life=tt.Learnable(self.readout_half_life))
-        return nn.Sequential(
-            tt.Layer(nn.Linear(2, self.hidden), hidden), tt.Layer(nn.Linear(self.hidden, 3), readout)
-        )
+        return nn.Sequential(tt.Layer(nn.Linear(2, self.hidden), hidden), tt.Layer(nn.Linear(self.hidden, 3), readout))
 
     def batch(self, iteration: int) -> Batch:
         """Draw the trials of `iteration`."""

@@ -3,4 +3,4 @@
 from tracetorch.train.tasks.base import Batch, Outcome, Problem, StreamTask, Task
 from tracetorch.train.tasks.registry import TASKS, make
 
-__all__ = ["TASKS", "Batch", "Outcome", "StreamTask", "Task", "make"]
+__all__ = ["TASKS", "Batch", "Outcome", "Problem", "StreamTask", "Task", "make"]
