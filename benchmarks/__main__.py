@@ -91,9 +91,7 @@ def rivals(word: str) -> list[Library]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure this library beside its rivals.")
     parser.add_argument("workloads", nargs="*", metavar="W", help="workloads such as W1; all if none is named")
-    parser.add_argument(
-        "--steps", type=int, nargs="+", metavar="T", help="these numbers of time steps, not the table's"
-    )
+    parser.add_argument("--steps", type=int, nargs="+", metavar="T", help="these time steps, not the table's")
     parser.add_argument("--losses", nargs="+", choices=("last", "every"), help="these losses, not the table's")
     parser.add_argument("--updates", nargs="+", choices=("each", "end"), help="these updates, not the table's")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")

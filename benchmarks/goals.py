@@ -63,6 +63,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("W1", (_DRTRL,), 50, "BrainTrace", ("D_RTRL, windows", "D_RTRL, lean, windows"), steps=1000),
     Goal("W2", ("trace", "ottt"), 2.5, "SpikingJelly", ("OTTT",), update="each"),
     Goal("W2", ("trace", "ottt"), 2, "snnTorch", ("cut",), update="each"),
+    Goal("W2", ("trace, tt.Stream", "ottt, tt.Stream"), 20, "snnTorch", ("cut",), update="each"),
     Goal("W2", ("trace, scanned", "ottt, scanned"), 1, "BrainTrace", ("pp_prop",)),
     Goal("W2", ("trace, scanned", "ottt, scanned"), 1, "BrainTrace", ("D_RTRL",)),
     Goal("W5", ("trace", "ottt", "eprop"), 2, "SpikingJelly", ("BPTT",)),

@@ -26,7 +26,7 @@ FLOORS = (
     {"forward"},
     {"layer"},
     {"state"},
-    {"scan", "rates"},
+    {"scan", "rates", "stream"},
     {"tracetorch"},
     {"encoding", "data", "plot", "rl", "testing"},
     {"train"},

@@ -30,6 +30,7 @@ from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
 from tracetorch.state import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
+from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "RunningRate",
     "Scan",
     "SoftReset",
+    "Stream",
     "SynapticLIF",
     "backends",
     "check_finite",

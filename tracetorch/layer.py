@@ -22,6 +22,8 @@ from tracetorch.traces.window import join
 
 DENSE = 0.25
 """Share of inputs that are not zero above which a dense product is faster than a walk by events."""
+NARROW = 256
+"""Number of units, over all rows, below which a step's time is no longer the units' but that of calling torch."""
 FEW = 16
 """Number of rows below which laying out the weights for a walk by events costs more than it saves."""
 _STEPWISE = Choice()
@@ -238,14 +240,15 @@ class Layer(nn.Module):
 
     def choose(self, xs: Tensor, memory: Memory) -> Choice:
         """Return how a window of inputs, `[T, B, *in]`, is walked."""
-        if self.backend == "reference" or (self.backend == "auto" and memory.s[0].numel() * xs.shape[0] < walk.SMALL):
+        work = xs.shape[0] * max(memory.s[0].numel(), NARROW)
+        if self.backend == "reference" or (self.backend == "auto" and work < walk.SMALL):
             return _STEPWISE
         if self._step is None or self._step[0] is not self.neuron:
             self._step = (self.neuron, None if self.recurrent is not None else self.neuron.scalar())
         step = self._step[1]
         if self.recurrent is not None and self.backend == "auto":
             return _STEPWISE
-        backend = walk.choose(self.backend, memory.s[0], memory.s[0].numel() * xs.shape[0], step=step)
+        backend = walk.choose(self.backend, memory.s[0], work, step=step)
         if backend == "reference":
             return _STEPWISE
         return Choice(backend, step, backend == "fused" and self._walks_events(xs))

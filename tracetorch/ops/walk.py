@@ -13,7 +13,7 @@ from tracetorch.ops.walked import Forward, Reverse
 
 Backend = Literal["reference", "fused", "triton"]
 
-SMALL = 2**15
+SMALL = 2**14
 """Unit-steps of a window below which a compiled kernel is not worth its start."""
 
 

@@ -1,7 +1,7 @@
 """Template of kernels that know no neuron; executed once per scalar type.
 
-To sum outer products over events, rows are taken in groups that stay in cache. The events of a group are sorted by input, so that one row of the gradient
-meets all its events at once, four at a time.
+To sum outer products over events, rows are taken in groups that stay in cache. The events of a group are sorted by
+input, so that one row of the gradient meets all its events at once, four at a time.
 """
 
 from typing import TYPE_CHECKING

@@ -44,12 +44,13 @@ def why_not() -> str:
 
 
 @cache
-def _digest(*files: Path) -> str:
+def digest_of(*files: Path) -> str:
     """Return a digest of sources, so that no compiled kernel outlives the text it was made of."""
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def _execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
+def execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
+    """Execute a template as a module of the given name, with names put in first."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"the kernel template {path} cannot be loaded")
@@ -60,7 +61,7 @@ def _execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
     return module
 
 
-def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
+def compiled_step(scalar: Step, name: str, kind: Any) -> Any:
     """Return a neuron's step, compiled for one scalar type."""
     import numba
     import numpy as np
@@ -81,7 +82,7 @@ def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
 
     given = {"where": where, "maximum": maximum, "absolute": absolute, "exp": exp}
     constants = {"ZERO": kind(0), "ONE": kind(1), **{k: kind(v) for k, v in scalar.numbers.items()}, **scalar.flags}
-    module = _execute(name, scalar.source, {})
+    module = execute(name, scalar.source, {})
     own = {k: jit(f) for k, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == name}
     module.__dict__.update({k: jit(f) for k, f in given.items()} | own | constants)
     module.__dict__.update({k: own[v] for k, v in scalar.names.items()})
@@ -123,11 +124,11 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
 
     path = Path(__file__).with_name("kernels.py")
     kind = np.float32 if dtype == torch.float32 else np.float64
-    text = f"{scalar.key}|{numba.__version__}|{_digest(path, scalar.source)}|{kind.__name__}|{units}"
+    text = f"{scalar.key}|{numba.__version__}|{digest_of(path, scalar.source)}|{kind.__name__}|{units}"
     name = f"tracetorch_{hashlib.sha256(text.encode()).hexdigest()[:16]}_{''.join(str(int(v)) for v in variant)}"
     names = {"S": scalar.states, "P": len(scalar.parameters), "U": units, "F": kind, "FAST": FAST}
     names |= {k.upper(): v for k, v in variant._asdict().items()}
-    module = _execute(name, path, {**names, "step": _compiled_step(scalar, f"{name}_step", kind)})
+    module = execute(name, path, {**names, "step": compiled_step(scalar, f"{name}_step", kind)})
     return _compiled(module, name, ("forward", "reverse"))
 
 
@@ -139,11 +140,9 @@ def event_kernels(dtype: torch.dtype) -> Any:
 
     path = Path(__file__).with_name("events.py")
     kind = np.float32 if dtype == torch.float32 else np.float64
-    text = f"{numba.__version__}|{_digest(path)}|{kind.__name__}"
+    text = f"{numba.__version__}|{digest_of(path)}|{kind.__name__}"
     name = f"tracetorch_events_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return _compiled(
-        _execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back", "carry_full")
-    )
+    return _compiled(execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back", "carry_full"))
 
 
 def _compiled(module: ModuleType, name: str, kernels: tuple[str, ...]) -> ModuleType:

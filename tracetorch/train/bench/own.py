@@ -90,7 +90,10 @@ class Case:
     def _chosen(self) -> Callable[[], None]:
         if self.options.get("rule") is None:
             return self.infer
-        if self.workload["kind"] == "stream" and not self.options.get("window"):
+        if self.options.get("fused"):
+            self.fused = tt.Stream(self.net, lr=self.workload["learning_rate"], loss="cross_entropy")
+            return self.one_call
+        if self.workload["kind"] == "stream" and not self.options.get("scanned"):
             return self.stream
         return self.whole
 
@@ -155,6 +158,12 @@ class Case:
                 self.optimizer()
         if not each:
             self.optimizer()
+
+    def one_call(self) -> None:
+        """Learn at every step in one compiled call: forward, loss, credit and update."""
+        self.fused.reset()
+        for x in self.x:
+            self.fused(x, self.y)
 
     def optimizer(self) -> None:
         """Take one step of the optimizer and clear the gradients."""

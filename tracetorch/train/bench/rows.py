@@ -130,7 +130,18 @@ def _own_rows() -> tuple[Row, ...]:
         for rule in ("trace", "ottt")
     ]
     rows += [
-        Row(_LIBRARY, f"{rule}, scanned", ("stream",), {"rule": rule, "window": True}, note="tt.scan by windows")
+        Row(
+            _LIBRARY,
+            f"{rule}, tt.Stream",
+            ("stream",),
+            {"rule": rule, "fused": True},
+            updates=("each",),
+            note="one call",
+        )
+        for rule in ("trace", "sltt", "ottt")
+    ]
+    rows += [
+        Row(_LIBRARY, f"{rule}, scanned", ("stream",), {"rule": rule, "scanned": True}, note="one tt.scan")
         for rule in _RULES
     ]
     rows += [Row(_LIBRARY, rule, ("memory",), {"rule": rule, "window": True}) for rule in ("trace", "ottt", "eprop")]
