@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-import tracetorch as tt
 from tracetorch.train.choice import read_choice
 from tracetorch.train.tasks import make
 
@@ -41,14 +40,15 @@ class Meter:
         self.now = {}
 
 
-def measure(task: str, rule: str, steps: int, options: dict[str, Any]) -> dict[str, float]:
+def measure(task: str, rule: str, steps: int, options: dict[str, Any], *, compiled: bool) -> dict[str, float]:
     """Return medians in microseconds: environment, forward, look-ahead, backward, own, and the learning step."""
     (env,) = (stream := make(task, options).stream(read_choice(rule).rule)).envs
     agent, meter = stream.agent, Meter()
-    tt.check_finite(agent.net, True)
-    agent.net.forward = meter.wrap("forward", agent.net.forward)
-    agent._ahead = meter.wrap("look-ahead", agent._ahead)
-    agent.trace.accumulate = meter.wrap("backward", agent.trace.accumulate)
+    if compiled:
+        agent.compile()
+    agent.body.forward = meter.wrap("forward", agent.body.forward)
+    agent.body.ahead = meter.wrap("look-ahead", agent.body.ahead)
+    agent.body.credit = meter.wrap("backward", agent.body.credit)
     act, learn, step = meter.wrap("act", agent.act), meter.wrap("learn", agent.learn), meter.wrap("env", env.step)
     for _ in range(steps):
         action = act(env.observation)
@@ -71,10 +71,11 @@ def main() -> None:
     parser.add_argument("--rules", default="eprop,trace,sltt")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--compiled", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for rule in arguments.rules.split(","):
-        row = measure(arguments.task, rule, arguments.steps, {"hidden": arguments.hidden})
+        row = measure(arguments.task, rule, arguments.steps, {"hidden": arguments.hidden}, compiled=arguments.compiled)
         print(f"{rule:12}" + "  ".join(f"{name} {value:.0f} us" for name, value in row.items()))
 
 

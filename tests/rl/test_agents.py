@@ -86,7 +86,7 @@ def test_looking_ahead_leaves_state_and_traces():
     for t in range(3):
         agent.act(xs[t])
         before = tt.get_state(net)
-        agent._ahead(torch.from_numpy(xs[t + 1 : t + 2]))
+        agent.body.ahead(torch.from_numpy(xs[t + 1 : t + 2]))
         after = tt.get_state(net)
         assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
         agent.learn(1.0, xs[t + 1], terminated=False, truncated=False)
@@ -102,7 +102,7 @@ def test_an_end_clears_trace_and_state_and_a_truncation_counts_what_comes(name):
         for t in range(2):
             agent.act(xs[t])
             end = t == 1
-            ahead = agent._ahead(torch.from_numpy(xs[t + 1 : t + 2]))
+            ahead = agent.body.ahead(torch.from_numpy(xs[t + 1 : t + 2]))
             agent.learn(1.0, xs[t + 1], terminated=end and terminated, truncated=end and truncated)
         errors[terminated, truncated] = agent.errors[0]
         assert not agent.trace.value.any()
@@ -119,7 +119,7 @@ def test_watkins_cuts_the_trace_where_it_explores():
     for t in range(8):
         before = agent.trace.value.clone()
         agent.act(xs[t])
-        greedy = int(agent._action[0]) == int(agent._output.argmax())
+        greedy = int(agent._action[0]) == int(agent._head.argmax())
         assert torch.equal(agent.trace.value, before if greedy else torch.zeros_like(before))
         explored |= not greedy and bool(before.any())
         agent.learn(0.0, xs[t + 1], terminated=False, truncated=False)
@@ -169,7 +169,7 @@ def test_rows_are_streams_by_themselves(name, rule):
             if agent._action[0] != actions[row]:  # the draws are another stream's: take the same action
                 agent._action = torch.tensor([actions[row]])
                 if name == "q":
-                    head = agent._output.detach()[0]
+                    head = agent._head[0]
                     agent.trace.value.mul_(float(head[actions[row]] == head.max()))
         before = together.trace.value.clone()
         together.learn_rows(rewards, nexts, done, [False] * rows)

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tracetorch.rl.body import AutogradBody, Body
+from tracetorch.rl.compiled import CompiledBody
 from tracetorch.rl.obgd import ObGD, Step
 from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.senses import Senses
-from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
 from tracetorch.rl.trace import ParameterTrace
 
 
@@ -39,6 +40,7 @@ class Agent(ABC):
     Attributes:
         steps: number of steps learned from.
         errors: the rows' last TD errors.
+        body: how the network is run; see `compile`.
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Agent(ABC):
         self.seed(0)
         self.steps = 0
         self.errors: list[float] = [0.0] * rows
-        self._ahead = LookAhead(net)
-        self._output: Tensor | None = None
+        self.body: Body = AutogradBody(net)
+        self._head: Tensor | None = None
         self._action: Tensor | None = None
 
     @abstractmethod
@@ -120,8 +122,8 @@ class Agent(ABC):
     def act_rows(self, observations: npt.ArrayLike) -> list[Any]:
         """Advance the network by the observations of all rows, `[R, ...]`, and return their actions."""
         x = self.senses.observe(observations)
-        self._output = self.net(x)
-        self._action = self.choose(self._output.detach())
+        self._head = self.body.forward(x)
+        self._action = self.choose(self._head)
         return self.to_env(self._action)
 
     def learn_rows(
@@ -132,22 +134,22 @@ class Agent(ABC):
         truncated: Sequence[bool],
     ) -> None:
         """Learn from what the rows' actions led to; arguments are those of `learn`, one for each row."""
-        if self._output is None or self._action is None:
+        head, action = self._head, self._action
+        if head is None or action is None:
             raise RuntimeError("learn came before act: an agent learns from an action's outcome, once")
         done = [a or b for a, b in zip(terminated, truncated, strict=True)]
         self.senses.check(rewards)
         x = self.senses.observe(observations)
         rewards = self.senses.reward(rewards, done)
-        head, action = self._output.detach(), self._action
-        nexts = [0.0] * len(done) if all(terminated) else self.targets(self._ahead(x))
+        nexts = [0.0] * len(done) if all(terminated) else self.targets(self.body.ahead(x))
         self.errors = [
             r + (0.0 if end else self.gamma * after) - before
             for r, end, after, before in zip(rewards, terminated, nexts, self.values(head, action), strict=True)
         ]
         self.trace.decay(self.gamma * self.lam)
-        self.trace.add(self._output, self.cotangent(head, action, self.errors))
+        self.body.credit(self.trace, self.cotangent(head, action, self.errors))
         self.step(self.trace, self.errors)
-        self._output = self._action = None
+        self._head = self._action = None
         self.steps += 1
         if any(done):
             self.forget(None if len(done) == 1 else torch.tensor(done))
@@ -159,7 +161,20 @@ class Agent(ABC):
             mask: `[R]`, true for the rows that begin anew; None for all.
         """
         self.trace.clear(mask)
-        reset(self.net, mask)
+        self.body.forget(mask)
+
+    def compile(self) -> None:
+        """Run the network by compiled kernels from now on, where it fits; see `CompiledBody`.
+
+        Equal to rounding. A first call compiles, which takes some seconds, once per kind of network and machine.
+
+        Raises:
+            ValueError: if network, rule or number of rows do not fit; the message says why.
+            RuntimeError: if the compiled kernels cannot run here.
+        """
+        state = self.body.state()
+        self.body = CompiledBody(self.net, self.trace)
+        self.body.load(state)
 
     def seed(self, seed: int) -> None:
         """Seed the draws of actions."""
@@ -175,11 +190,11 @@ class Agent(ABC):
         Raises:
             RuntimeError: if an action waits for its outcome.
         """
-        if self._output is not None:
+        if self._head is not None:
             raise RuntimeError("an action waits for its outcome: save the agent after learn, before the next act")
         return {
             "weights": dict(self.net.state_dict()),
-            "stream": snapshot(self.net),
+            "stream": self.body.state(),
             "trace": self.trace.state_dict(),
             "step": self.step.state_dict(),
             "senses": self.senses.state_dict(),
@@ -190,11 +205,10 @@ class Agent(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.net.load_state_dict(state["weights"])
-        reset(self.net)
-        restore(self.net, state["stream"])
+        self.body.load(state["stream"])
         self.trace.load_state_dict(state["trace"])
         self.step.load_state_dict(state["step"])
         self.senses.load_state_dict(state["senses"])
         self.generator.set_state(state["generator"])
         self.steps = state["steps"]
-        self._output = self._action = None
+        self._head = self._action = None

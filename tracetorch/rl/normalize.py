@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,7 +101,8 @@ class RewardScale:
     def __init__(self, gamma: float, rows: int = 1) -> None:
         self.gamma = gamma
         self.sums = [0.0] * rows
-        self.stats = RunningNorm(1)
+        self.epsilon = 1e-8
+        self.count, self.mean, self.squares = 0, 0.0, 0.0
 
     def __call__(self, rewards: Sequence[float], done: Sequence[bool]) -> list[float]:
         """Return the rows' rewards, scaled.
@@ -113,16 +115,20 @@ class RewardScale:
             The scaled rewards.
         """
         self.sums = [self.gamma * u + r for u, r in zip(self.sums, rewards, strict=True)]
-        self.stats.update(np.array(self.sums)[:, None])
-        deviation = float(np.asarray(self.stats._deviation)[0])
+        for u in self.sums:
+            self.count += 1
+            off = u - self.mean
+            self.mean += off / self.count
+            self.squares += off * (u - self.mean)
+        deviation = math.sqrt(self.squares / (self.count - 1) + self.epsilon) if self.count > 1 else 1.0
         self.sums = [0.0 if end else u for u, end in zip(self.sums, done, strict=True)]
         return [r / deviation for r in rewards]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums and statistics."""
-        return {"sums": list(self.sums), "stats": self.stats.state_dict()}
+        return {"sums": list(self.sums), "count": self.count, "mean": self.mean, "squares": self.squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.sums = list(state["sums"])
-        self.stats.load_state_dict(state["stats"])
+        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]

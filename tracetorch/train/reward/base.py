@@ -55,7 +55,7 @@ class RewardTask(Problem):
 
     metric: ClassVar[str] = "return"
     scored_on: ClassVar[str] = "last 100 episodes"
-    default_rule: ClassVar[str] = "eprop"
+    default_rule: ClassVar[str] = "drtrl"
     goal: ClassVar[float] = float("inf")
 
     steps: int = option(500_000, "steps of the environment")
@@ -63,6 +63,8 @@ class RewardTask(Problem):
     chunk: int = option(500, "steps of the environment in one iteration")
     rows: int = option(1, "environments side by side, each with its own traces; 1 is one stream")
     control: str = option("none", f"take something away, to see what it is worth: {', '.join(CONTROLS)}")
+
+    compiled: bool = option(True, "run the network by compiled kernels where they fit; equal to rounding")
 
     hidden: int = option(64, "hidden neurons")
     gamma: float = option(0.99, "discount per step")
@@ -154,6 +156,11 @@ class RewardTask(Problem):
             senses=self.senses(),
         )
         agent.seed(derived_seed(self.seed, "actions"))
+        if self.compiled and self.rows == 1:
+            try:
+                agent.compile()
+            except (ValueError, RuntimeError):  # it says what does not fit; autograd takes everything
+                return agent
         return agent
 
     def _gru(self, net: nn.Module) -> nn.Module:

@@ -24,8 +24,6 @@ class MemoryTask(RewardTask):
     head and the value are linear in them, without memory. So `drtrl` is exact.
     """
 
-    default_rule: ClassVar[str] = "drtrl"
-
     length: int = option(32, "steps between the cue and the question")
     hidden: int = option(8, "hidden units")
     tau_share: float = option(0.25, "first time constant, in units of the length")
