@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,7 +21,7 @@ from rich.text import Text
 from tracetorch.cli.common import number
 from tracetorch.train.events import Evaluated, Evaluating, Event, Progressed
 from tracetorch.train.memory import resident_mb
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.runner import Runner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +42,7 @@ class View(Protocol):
         """Show an event."""
 
 
-def make_view(trainer: Trainer, console: Console, *, quiet: bool = False) -> View:
+def make_view(trainer: Runner[Any], console: Console, *, quiet: bool = False) -> View:
     """Return the view that suits the console.
 
     Args:
@@ -88,7 +88,7 @@ class Speed:
 class LiveView:
     """Draw a bar, and below it speed, loss, metric and memory, renewed a few times a second."""
 
-    def __init__(self, trainer: Trainer, console: Console) -> None:
+    def __init__(self, trainer: Runner[Any], console: Console) -> None:
         """Prepare the drawing.
 
         Args:
@@ -155,7 +155,7 @@ class LiveView:
 class LineView:
     """Write one plain line per evaluation, for logs and pipes; nothing without a console."""
 
-    def __init__(self, trainer: Trainer, console: Console | None) -> None:
+    def __init__(self, trainer: Runner[Any], console: Console | None) -> None:
         """Prepare the writing.
 
         Args:
