@@ -84,12 +84,13 @@ class CompiledBody(Body):
         # Where a forward waits for its credit, the next states stand beside the present ones.
         self._copies = []
         for cell, (space, _) in zip(self._cells, self._scratch, strict=True):
-            at, states, held, scratch = cell.at, cell.part.scalar.states, cell.space.numpy(), space.numpy()
+            at, states = cell.at, cell.part.scalar.states
+            own, spare = cell.space.numpy(), space.numpy()
             for now, waiting in ((at.state, at.state_next), (at.counter, at.counter_next)):
                 size = states if now == at.state else 1
                 places = (slice(now, now + size), slice(waiting, waiting + size))
-                rows = [held[:, :, place] for place in places]
-                self._copies.append((rows[0], rows[1], scratch[:, :, places[0]]))
+                pair = [own[:, :, place] for place in places]
+                self._copies.append((pair[0], pair[1], spare[:, :, places[0]]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Advance by one step; see `Body.forward`."""

@@ -138,6 +138,10 @@ class FlatParameters:
             raise ValueError(f"the trace is {list(self.value.shape)}, the state {list(state['value'].shape)}")
         self.value.copy_(state["value"])
 
+    def add(self, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
+        """Add the gradient of `(output * cotangent).sum()` to the trace, row by row; see `accumulate`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which rows an output's gradient goes to")
+
 
 class ParameterTrace(FlatParameters):
     r"""Accumulate gradients over the parameters of one stream, fading.
