@@ -72,7 +72,7 @@ def test_the_network_is_the_one_that_weights_were_scaled_with(tmp_path):
 def test_windows_cover_a_sequence_longer_than_the_file(tmp_path):
     group = replace(QUICK["W3"], network=TINY, steps=(2500,), window=100).groups()[0]
     case = prepare(job(group, next(r for r in OWN.rows if r.fits(group)), tmp_path))
-    windows = case.windows()
+    windows = list(case.windows())
     assert [len(xs) for xs, _ in windows] == [100] * 25
     assert [final for _, final in windows] == [False] * 24 + [True]
 
