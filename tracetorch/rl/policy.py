@@ -89,7 +89,9 @@ class Categorical(Policy):
         """Draw an action for each row, `[B]` whole numbers."""
         if len(head) == 1 and head.is_cpu:
             left = float(torch.rand((), generator=generator, dtype=torch.float64))
-            for action, log in enumerate(self._plain(head)):
+            action = -1
+            for log in self._plain(head):
+                action += 1
                 left -= math.exp(log)
                 if left < 0.0:
                     break
