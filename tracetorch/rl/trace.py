@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-class FlatParameters:
+class FlatParameters(ABC):
     """Lay tensors of a network's parameters' shapes into flat rows.
 
     Args:
@@ -49,6 +50,10 @@ class FlatParameters:
         """Return views of a flat row `[P]` in the parameters' shapes."""
         parts = flat.split([p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
+
+    @abstractmethod
+    def add(self, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
+        """Add the gradient of `(output * cotangent).sum()`, each row's to its own; see `accumulate`."""
 
     def accumulate(self, row: int, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
         """Add the gradient of one backward pass to a row, in place.
