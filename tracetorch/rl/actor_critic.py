@@ -117,7 +117,7 @@ class ActorCritic(Agent):
         signs = [math.copysign(self.entropy, e) if e else 0.0 for e in errors]
         weight = signs[0] if len(signs) == 1 else head.new_tensor(signs)
         slope = self.policy.slope(head[:, :-1], action, weight)
-        return torch.cat([slope, slope.new_full((len(slope), 1), self.value_weight)], -1)
+        return nn.functional.pad(slope, (0, 1), value=self.value_weight)
 
     def to_env(self, action: Tensor) -> list[Any]:
         """Return the rows' actions as the environment takes them."""

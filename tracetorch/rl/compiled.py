@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,15 +83,16 @@ class CompiledBody(Body):
         ]
         self._addresses = [t.data_ptr() for t in self._weights]
         # Where a forward waits for its credit, the next states stand beside the present ones.
-        self._copies = []
+        self._copies: list[tuple[Any, Any, Any]] = []
         for cell, (space, _) in zip(self._cells, self._scratch, strict=True):
             at, states = cell.at, cell.part.scalar.states
-            own, spare = cell.space.numpy(), space.numpy()
+            held: Any = cell.space.numpy()
+            copied: Any = space.numpy()
             for now, waiting in ((at.state, at.state_next), (at.counter, at.counter_next)):
                 size = states if now == at.state else 1
                 places = (slice(now, now + size), slice(waiting, waiting + size))
-                pair = [own[:, :, place] for place in places]
-                self._copies.append((pair[0], pair[1], spare[:, :, places[0]]))
+                rows: list[Any] = [held[:, :, place] for place in places]
+                self._copies.append((rows[0], rows[1], copied[:, :, places[0]]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Advance by one step; see `Body.forward`."""

@@ -81,7 +81,7 @@ class ObGD(Step):
 
     def __call__(self, trace: FlatParameters, errors: Sequence[float]) -> None:
         """Move the trace's parameters, each row by its own bound; see the class for the formula."""
-        norms = [torch.linalg.vector_norm(trace.value[:, place], 1, 1).tolist() for _, place in trace.segments]
+        norms = [torch.linalg.vector_norm(part, 1, 1).tolist() for _, part in trace.segments]
         require_finite([norm for group in norms for norm in group])
         sizes = [self.sizes(row, error) for row, error in zip(zip(*norms, strict=True), errors, strict=True)]
         share = [error / len(errors) for error in errors]

@@ -77,8 +77,25 @@ class Categorical(Policy):
             raise ValueError(f"a choice is among 2 actions or more, got {actions}")
         self.outputs = actions
 
+    @staticmethod
+    def _plain(head: Tensor) -> list[float]:
+        """Return the log-probabilities of the one row of a head: so few numbers are dealt with faster outside torch."""
+        row: list[float] = head[0].tolist()
+        top = max(row)
+        shift = top + math.log(sum(math.exp(x - top) for x in row))
+        return [x - shift for x in row]
+
     def sample(self, head: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw an action for each row, `[B]` whole numbers."""
+        if len(head) == 1 and head.is_cpu:
+            left = float(torch.rand((), generator=generator, dtype=torch.float64))
+            action = -1
+            for log in self._plain(head):
+                action += 1
+                left -= math.exp(log)
+                if left < 0.0:
+                    break
+            return torch.tensor([action])
         edges = torch.softmax(head, -1).cumsum(-1)
         draw = torch.rand((len(head), 1), generator=generator, dtype=head.dtype, device=head.device)
         return (edges < draw).sum(-1).clamp_(max=self.outputs - 1)
@@ -98,11 +115,17 @@ class Categorical(Policy):
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
         """Return the slope of log-probability plus weighted entropy by the logits; see `Policy.slope`."""
+        if len(head) == 1 and head.is_cpu and not isinstance(entropy, Tensor):
+            plain = self._plain(head)
+            spread = sum(math.exp(log) * log for log in plain)
+            row = [math.exp(log) * (entropy * (spread - log) - 1.0) for log in plain]
+            row[int(action)] += 1.0
+            return torch.tensor([row], dtype=head.dtype)
         weight = entropy.unsqueeze(-1) if isinstance(entropy, Tensor) else entropy
         logs = torch.log_softmax(head, -1)
         p = logs.exp()
-        spread = (p * logs).sum(-1, keepdim=True)
-        result = p * (weight * (spread - logs) - 1.0)
+        mean = (p * logs).sum(-1, keepdim=True)
+        result = p * (weight * (mean - logs) - 1.0)
         return result.scatter_add_(-1, action.unsqueeze(-1), torch.ones_like(result[:, :1]))
 
     def to_env(self, action: Tensor) -> list[int]:

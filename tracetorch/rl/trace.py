@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-class FlatParameters:
+class FlatParameters(ABC):
     """Lay tensors of a network's parameters' shapes into flat rows.
 
     Args:
@@ -21,7 +22,7 @@ class FlatParameters:
     Attributes:
         parameters: the parameters that learn, in the order of the groups, P numbers in all.
         value: the flat rows, `[R, P]`.
-        segments: for each group its parameters, and the place of their numbers in a row.
+        segments: for each group its parameters, and the part of the rows that is theirs, `[R, P_group]`.
     """
 
     def __init__(self, groups: nn.Module | Sequence[nn.Module], rows: int = 1) -> None:
@@ -36,11 +37,12 @@ class FlatParameters:
         if len(kinds) > 1:
             raise ValueError(f"a trace is one flat tensor, but the parameters are of {sorted(map(str, kinds))}")
         self.value = self.parameters[0].new_zeros(rows, sum(p.numel() for p in self.parameters))
-        self.segments: list[tuple[list[Tensor], slice]] = []
+        self.segments: list[tuple[list[Tensor], Tensor]] = []
         start = 0
         for group in found:
             end = start + sum(p.numel() for p in group)
-            self.segments.append((list(group), slice(start, end)))
+            # Detached, they share memory and version with the parameters, and move without a switch of the grad mode.
+            self.segments.append(([p.detach() for p in group], self.value[:, start:end]))
             start = end
         self._views = [self.split(row) for row in self.value]
 
@@ -48,6 +50,10 @@ class FlatParameters:
         """Return views of a flat row `[P]` in the parameters' shapes."""
         parts = flat.split([p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
+
+    @abstractmethod
+    def add(self, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
+        """Add the gradient of `(output * cotangent).sum()`, each row's to its own; see `accumulate`."""
 
     def accumulate(self, row: int, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
         """Add the gradient of one backward pass to a row, in place.
@@ -105,16 +111,14 @@ class FlatParameters:
         views = self._views[0]
         if len(self.value) > 1:
             parts = [
-                self.value.new_tensor(scale) @ self.value[:, place]
-                for scale, (_, place) in zip(scales, self.segments, strict=True)
+                self.value.new_tensor(scale) @ part for scale, (_, part) in zip(scales, self.segments, strict=True)
             ]
             views = self.split(torch.cat(parts))
             scales = [[1.0]] * len(self.segments)
         start = 0
-        with torch.no_grad():
-            for (group, _), scale in zip(self.segments, scales, strict=True):
-                torch._foreach_add_(group, views[start : start + len(group)], alpha=scale[0])
-                start += len(group)
+        for (group, _), scale in zip(self.segments, scales, strict=True):
+            torch._foreach_add_(group, views[start : start + len(group)], alpha=scale[0])
+            start += len(group)
 
     def write_grad(self, flat: Tensor) -> None:
         """Make a flat row `[P]` the parameters' `.grad`, for an optimizer of torch."""
@@ -137,10 +141,6 @@ class FlatParameters:
         if state["value"].shape != self.value.shape:
             raise ValueError(f"the trace is {list(self.value.shape)}, the state {list(state['value'].shape)}")
         self.value.copy_(state["value"])
-
-    def add(self, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
-        """Add the gradient of `(output * cotangent).sum()` to the trace, row by row; see `accumulate`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which rows an output's gradient goes to")
 
 
 class ParameterTrace(FlatParameters):

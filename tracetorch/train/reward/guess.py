@@ -186,10 +186,12 @@ class DigitsReward(Guessing, Digits):
     summary: ClassVar[str] = "guess scikit-learn's digits; right or wrong is all that is said"
 
     coding: str = option("rate", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
-    batch_size: int = option(20, "images in a batch")
-    steps: int = option(5000, "number of training iterations")
-    eval_every: int = option(250, "iterations between two points of the learning curve")
-    entropy: float = option(0.01, ENTROPY)
+    batch_size: int = option(5, "images in a batch")
+    steps: int = option(20_000, "number of training iterations")
+    eval_every: int = option(2000, "iterations between two points of the learning curve")
+    lr: float = option(2e-3, "highest learning rate (Adam)")
+    warmup: float = option(0.002, "share of the run over which the learning rate rises; then it falls to 0")
+    entropy: float = option(0.02, ENTROPY)
     value_weight: float = option(0.5, VALUE)
 
 

@@ -86,7 +86,7 @@ class Problem(ABC):
     summary: ClassVar[str] = ""
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
-    scored_on: ClassVar[str] = "held-out data"
+    scored_on: ClassVar[str] = "all held-out data"
     is_stream: ClassVar[bool] = False
     default_rule: ClassVar[str] = "trace"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
