@@ -46,7 +46,8 @@ def name_of(file: Path) -> str:
 
 MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
-TEMPLATES = {"tracetorch.ops.fused.kernels", "tracetorch.ops.fused.events", "tracetorch.ops.triton.kernels"}
+_FUSED = {"cells", "events", "kernels"}
+TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.ops.triton.kernels"}
 
 
 def unit_of(module: str) -> str:

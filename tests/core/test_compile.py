@@ -119,9 +119,12 @@ def agree(kind: str, rule: str, out: str, backend: str, *, windows: int = 5) -> 
 OUTS = ["step", "all", "last"]
 
 
-@pytest.mark.parametrize("rule", ["trace", "eprop", "bptt"])
-def test_a_compiled_step_is_the_eager_one(rule) -> None:
-    agree("lif", rule, "step", "eager")
+@pytest.mark.parametrize(
+    ("kind", "rule", "backend"),
+    [("lif", "trace", "eager"), ("conv", "eprop", "aot_eager"), ("lif", "bptt", "aot_eager")],
+)
+def test_a_compiled_step_is_the_eager_one(kind, rule, backend) -> None:
+    agree(kind, rule, "step", backend)
 
 
 @pytest.mark.parametrize(("rule", "out"), [("trace", "last"), ("traced_bptt", "all")])

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
+
+
+class Step(Hashable, Protocol):
+    """Say what a neuron brings to the kernels: the file and name of its step, and what is put into it."""
+
+    step: str
+    states: int
+    parameters: tuple[str, ...]
+    numbers: Mapping[str, float]
+    flags: Mapping[str, bool]
+    names: Mapping[str, str]
+    source: Path
+
+    @property
+    def key(self) -> str:
+        """What tells this step from any other."""
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,8 @@ def _full(
         if row >= size:
             factor = _filter_start(decays[row - size], window)
             total.addcmul_(afferent.synapse.units(factor).unsqueeze(-1), held[row])
+    if torch.compiler.is_compiling():  # a graph keeps what its backward reads apart from what it is given
+        return fresh
     for target, total in zip(held, fresh, strict=True):
         target.copy_(total)
     return held
@@ -256,12 +258,13 @@ def _filtered(
         total = synapse.outer(_units(afferent, _drive(rows, row, window)), patches)
         if filtered:
             factor = synapse.units(_filter_start(decay, window)).unsqueeze(-1)
-            total = filtered[k].mul_(factor).add_(total)
+            past = filtered[k] * factor if torch.compiler.is_compiling() else filtered[k].mul_(factor)
+            total = past.add_(total)
         for state, trace in enumerate(held):
             start = _start(rows, state, row, window)
             if start is not None:
-                past = synapse.patches(trace).unsqueeze(0)
-                total = total.add_(synapse.outer(synapse.units(start).unsqueeze(0), past))
+                features = synapse.patches(trace).unsqueeze(0)
+                total = total.add_(synapse.outer(synapse.units(start).unsqueeze(0), features))
         out.append(total)
     return out
 

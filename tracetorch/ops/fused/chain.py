@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tracetorch.ops.fused.load import FAST, compiled_step, digest_of, execute
+from tracetorch.ops.fused.load import CELLS, FAST, cell, digest_of, execute
 
-_ROWS = ("normal", "events_of", "currents", "add", "add_two", "add_events", "carry_one", "carry_two")
+_ROWS = ("normal", "currents", "add", "add_two", "add_events", "carry_one", "carry_two")
 Run = Callable[..., tuple[int, float]]
 
 
@@ -90,7 +90,7 @@ def chain(links: Sequence[Link], dtype: torch.dtype) -> Run:
     numba: Any = import_module("numba")
     here = Path(__file__).parent
     template, loss = here / "online.py", here / "online_loss.py"
-    others = (here / "online_rows.py", here / "table.py", Path(__file__))
+    others = (CELLS, here / "online_rows.py", here / "table.py", Path(__file__))
     kind = np.float32 if dtype == torch.float32 else np.float64
     digest = digest_of(template, loss, *others, *(link.scalar.source for link in links))
     text = f"{digest}|{numba.__version__}|{kind.__name__}|{[(link.scalar.key, *link[1:]) for link in links]}"
@@ -101,9 +101,7 @@ def chain(links: Sequence[Link], dtype: torch.dtype) -> Run:
     for level in reversed(range(len(links))):
         link = links[level]
         names = {
-            "S": link.scalar.states,
-            "P": len(link.scalar.parameters),
-            "U": link.width,
+            **cell(link.scalar, f"{name}_{level}", kind, link.width),
             "PRE": link.storage == "pre",
             "FULL": link.storage == "full",
             "FACTOR": link.storage == "factor",
@@ -111,7 +109,6 @@ def chain(links: Sequence[Link], dtype: torch.dtype) -> Run:
             "SENDS": link.sends,
             "FEEDBACK": link.feedback,
             "LEVEL": level,
-            "step": compiled_step(link.scalar, f"{name}_step{level}", kind),
             "rest": rest,
         }
         module = execute(f"{name}_{level}", template, {**common, **names})

@@ -1,4 +1,4 @@
-"""Template of the fused CPU kernels: executed once per neuron and variant, with the names of `names` put in first.
+"""Template of the fused CPU kernels: executed once per neuron and variant, with `names` and `cells` put in first.
 
 Everything of one sample is walked in cache: the input's events, the membrane, the spikes, the traces. What belongs to
 U units lies in one row of `work`, at distances that the compiler knows, so that it can compute U units at once. The
@@ -11,67 +11,15 @@ import numpy as np
 from numba import njit, prange
 
 if TYPE_CHECKING:
-    from tracetorch.ops.fused.names import EVENTS, FAST, HISTORY, LINKED, RECORD, SENT, STATES, TRACED, F, P, S, U, step
+    from tracetorch.ops.fused.cells import backwards, dot, events_of, forwards, get, put, stepped
+    from tracetorch.ops.fused.names import EVENTS, FAST, HISTORY, LINKED, RECORD, SENT, STATES, TRACED, F, P, S, U
 
 CUR, COUNT, OUT, SUM, CHECK, STATE = 0, 1, 2, 3, 4, 7
 SIGNAL, LEVEL, COT, TOTAL, BELOW = 4, SUM, OUT, 5, 6
 SIGMA = LAM = STATE + S
 PARAM = SIGMA + S
 ROWS = PARAM + P
-
-
-@njit(**FAST)
-def rows(w, at, j):
-    """Return the states at one place of a row."""
-    if S == 1:
-        return (w[at + j],)
-    return (w[at + j], w[at + U + j])
-
-
-@njit(**FAST)
-def put(w, at, j, s):
-    """Store the states at one place of a row."""
-    w[at + j] = s[0]
-    if S == 2:
-        w[at + U + j] = s[1]
-
-
-@njit(**FAST)
-def params(w, at, j):
-    """Return the parameters at one place of a row."""
-    if P == 0:
-        return ()
-    if P == 1:
-        return (w[at + j],)
-    if P == 2:
-        return (w[at + j], w[at + U + j])
-    if P == 3:
-        return (w[at + j], w[at + U + j], w[at + 2 * U + j])
-    return (w[at + j], w[at + U + j], w[at + 2 * U + j], w[at + 3 * U + j])
-
-
-@njit(**FAST)
-def forwards(A, x, B):
-    """Return `A x + B`."""
-    if S == 1:
-        return (A[0][0] * x[0] + B[0],)
-    return (A[0][0] * x[0] + A[0][1] * x[1] + B[0], A[1][0] * x[0] + A[1][1] * x[1] + B[1])
-
-
-@njit(**FAST)
-def backwards(A, x, D, z):
-    """Return `A^T x + D z`."""
-    if S == 1:
-        return (A[0][0] * x[0] + D[0] * z,)
-    return (A[0][0] * x[0] + A[1][0] * x[1] + D[0] * z, A[0][1] * x[0] + A[1][1] * x[1] + D[1] * z)
-
-
-@njit(**FAST)
-def dot(a, b):
-    """Return the inner product."""
-    if S == 1:
-        return a[0] * b[0]
-    return a[0] * b[0] + a[1] * b[1]
+AT = (STATE * U, COUNT * U, CUR * U, PARAM * U)
 
 
 @njit(**FAST)
@@ -88,16 +36,6 @@ def give(w, at, row, n0):
     part = row[n0 : n0 + U]
     for j in range(part.shape[0]):
         part[j] = w[at + j]
-
-
-@njit(**FAST)
-def events_of(x, index):
-    """Write down where a row is not zero, without a branch, and return how often."""
-    count = 0
-    for k in range(x.shape[0]):
-        index[count] = k
-        count += x[k] != F(0)
-    return count
 
 
 @njit(**FAST)
@@ -158,19 +96,14 @@ def forward(x, wt, bias, s, c, p, z, before, c_before, drive, sigma, h, history,
                     for i in range(S):
                         give(w, (STATE + i) * U, before[i, t, b], n0)
                 for j in range(U):
-                    new, counter, out, A, B, D, psi = step(
-                        rows(w, STATE * U, j),
-                        w[COUNT * U + j],
-                        w[CUR * U + j],
-                        params(w, PARAM * U, j),
-                    )
+                    new, counter, out, A, B, D, psi = stepped(w, AT, j)
                     put(w, STATE * U, j, new)
                     w[COUNT * U + j] = counter
                     w[OUT * U + j] = out
                     if EVENTS:
                         w[CHECK * U + j] += w[CUR * U + j] * F(0)
                     if TRACED:
-                        held = rows(w, SIGMA * U, j)
+                        held = get(w, SIGMA * U, j)
                         gain = psi + dot(D, held)
                         put(w, SIGMA * U, j, forwards(A, held, B))
                         w[SUM * U + j] = q * w[SUM * U + j] + gain
@@ -209,9 +142,7 @@ def retrace(space, history, drive, s, c, b):
             for j in range(U):
                 kept[S * U + j] = w[COUNT * U + j]
             for j in range(U):
-                new, counter, out, A, B, D, psi = step(
-                    rows(w, STATE * U, j), w[COUNT * U + j], w[CUR * U + j], params(w, PARAM * U, j)
-                )
+                new, counter, out, A, B, D, psi = stepped(w, AT, j)
                 put(w, STATE * U, j, new)
                 w[COUNT * U + j] = counter
 
@@ -248,16 +179,11 @@ def reverse(s, c, drive, p, signal, first, lam, kappa, carried, q, history, filt
                     for i in range(S):
                         give(w, (LAM + i) * U, history[i, t, b], n0)
                 for j in range(U):
-                    new, counter, out, A, B, D, psi = step(
-                        rows(w, STATE * U, j),
-                        w[COUNT * U + j],
-                        w[CUR * U + j],
-                        params(w, PARAM * U, j),
-                    )
+                    new, counter, out, A, B, D, psi = stepped(w, AT, j)
                     level = w[LEVEL * U + j] + w[SIGNAL * U + j]
                     w[COT * U + j] = psi * level
                     if LINKED:
-                        held = rows(w, LAM * U, j)
+                        held = get(w, LAM * U, j)
                         w[COT * U + j] += dot(B, held)
                         put(w, LAM * U, j, backwards(A, held, D, level))
                     w[TOTAL * U + j] = level

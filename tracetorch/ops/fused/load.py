@@ -6,33 +6,19 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
+
+from tracetorch.ops.walked import Step
 
 FAST: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 WIDTHS = (16, 32, 64)
 """Numbers of units that a kernel may compute at once."""
-
-
-class Step(Hashable, Protocol):
-    """Say what a neuron brings: the file and name of its step, and what is put into it."""
-
-    step: str
-    states: int
-    parameters: tuple[str, ...]
-    numbers: Mapping[str, float]
-    flags: Mapping[str, bool]
-    names: Mapping[str, str]
-    source: Path
-
-    @property
-    def key(self) -> str:
-        """What tells this step from any other."""
 
 
 @cache
@@ -61,7 +47,29 @@ def execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
     return module
 
 
-def compiled_step(scalar: Step, name: str, kind: Any) -> Any:
+CELLS = Path(__file__).with_name("cells.py")
+"""The template that all others begin with."""
+
+
+def cell(scalar: Step, name: str, kind: Any, units: int) -> dict[str, Any]:
+    """Return what a template is to know of a neuron: its numbers, its compiled step, and the functions of `cells`.
+
+    Args:
+        scalar: the neuron's step on plain numbers.
+        name: beginning of the names of the modules that are made.
+        kind: scalar type of NumPy.
+        units: number of units that are computed at once.
+
+    Returns:
+        Names to put into a template.
+    """
+    names = {"S": scalar.states, "P": len(scalar.parameters), "U": units, "F": kind, "FAST": FAST}
+    names["step"] = _compiled_step(scalar, f"{name}_step", kind)
+    made = execute(f"{name}_cells", CELLS, names)
+    return names | {k: v for k, v in vars(made).items() if getattr(v, "__module__", "") == made.__name__}
+
+
+def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
     """Return a neuron's step, compiled for one scalar type."""
     import numba
     import numpy as np
@@ -124,11 +132,10 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
 
     path = Path(__file__).with_name("kernels.py")
     kind = np.float32 if dtype == torch.float32 else np.float64
-    text = f"{scalar.key}|{numba.__version__}|{digest_of(path, scalar.source)}|{kind.__name__}|{units}"
+    text = f"{scalar.key}|{numba.__version__}|{digest_of(path, CELLS, scalar.source)}|{kind.__name__}|{units}"
     name = f"tracetorch_{hashlib.sha256(text.encode()).hexdigest()[:16]}_{''.join(str(int(v)) for v in variant)}"
-    names = {"S": scalar.states, "P": len(scalar.parameters), "U": units, "F": kind, "FAST": FAST}
-    names |= {k.upper(): v for k, v in variant._asdict().items()}
-    module = execute(name, path, {**names, "step": compiled_step(scalar, f"{name}_step", kind)})
+    switches = {k.upper(): v for k, v in variant._asdict().items()}
+    module = execute(name, path, cell(scalar, name, kind, units) | switches)
     return _compiled(module, name, ("forward", "reverse"))
 
 

@@ -1,6 +1,6 @@
 """Template of online learning in one call: a layer's values, then all that follows it, then its credit and its update.
 
-Executed once per layer of a network, from the last to the first, with the names of `online_names` put in; `rest` is
+Executed once per layer of a network, from the last to the first, with `online_names` and `cells` put in; `rest` is
 the next layer, or the loss. Nothing that lasts is written before the loss has been found finite: a forward leaves the
 next states beside the present ones.
 """
@@ -31,6 +31,7 @@ from tracetorch.ops.fused.table import (
 )
 
 if TYPE_CHECKING:
+    from tracetorch.ops.fused.cells import dot, events_of, forwards, get, put, stepped
     from tracetorch.ops.fused.online_names import (
         FACTOR,
         FAST,
@@ -50,13 +51,11 @@ if TYPE_CHECKING:
         carry_one,
         carry_two,
         currents,
-        events_of,
         integers,
         njit,
         normal,
         reals,
         rest,
-        step,
     )
 
 AT = rows(S, P)
@@ -65,61 +64,16 @@ COUNT, COUNT_NEXT, H, H_NEXT, CHECK = AT.counter * U, AT.counter_next * U, AT.h 
 STATE, STATE_NEXT, SIGMA, SIGMA_NEXT = AT.state * U, AT.state_next * U, AT.sigma * U, AT.sigma_next * U
 BY_STATE, DRIVE, EB, TRANSITION, PARAM = AT.by_state * U, AT.drive * U, AT.bias * U, AT.transition * U, AT.parameter * U
 SIZE = AT.total * U
+UNIT = (STATE, COUNT, CUR, PARAM)
 A0, B0, DECAY0 = 1, 1 + S * S, 1 + S * S + S
 SPREAD = 32
-
-
-@njit(**FAST)
-def states_at(w, at, j):
-    """Return the states at one place of a block."""
-    if S == 1:
-        return (w[at + j],)
-    return (w[at + j], w[at + U + j])
-
-
-@njit(**FAST)
-def put(w, at, j, s):
-    """Store the states at one place of a block."""
-    w[at + j] = s[0]
-    if S == 2:
-        w[at + U + j] = s[1]
-
-
-@njit(**FAST)
-def params(w, j):
-    """Return a unit's parameters."""
-    if P == 0:
-        return ()
-    if P == 1:
-        return (w[PARAM + j],)
-    if P == 2:
-        return (w[PARAM + j], w[PARAM + U + j])
-    if P == 3:
-        return (w[PARAM + j], w[PARAM + U + j], w[PARAM + 2 * U + j])
-    return (w[PARAM + j], w[PARAM + U + j], w[PARAM + 2 * U + j], w[PARAM + 3 * U + j])
-
-
-@njit(**FAST)
-def carried(A, x, B):
-    """Return `A x + B`."""
-    if S == 1:
-        return (A[0][0] * x[0] + B[0],)
-    return (A[0][0] * x[0] + A[0][1] * x[1] + B[0], A[1][0] * x[0] + A[1][1] * x[1] + B[1])
-
-
-@njit(**FAST)
-def dot(a, b):
-    """Return the inner product of two states."""
-    if S == 1:
-        return a[0] * b[0]
-    return a[0] * b[0] + a[1] * b[1]
 
 
 @njit(**FAST)
 def neurons(w, q, h_weight):
     """Step the units of a block, leave what follows beside what is, and return whether all is finite."""
     for j in range(U):
-        new, counter, out, A, B, D, psi = step(states_at(w, STATE, j), w[COUNT + j], w[CUR + j], params(w, j))
+        new, counter, out, A, B, D, psi = stepped(w, UNIT, j)
         put(w, STATE_NEXT, j, new)
         w[COUNT_NEXT + j] = counter
         w[OUT + j] = out
@@ -136,9 +90,9 @@ def neurons(w, q, h_weight):
                 put(w, TRANSITION + i * S * U, j, A[i])
         w[SEND + j] = psi
         if GAIN or FACTOR:
-            held = states_at(w, SIGMA, j)
+            held = get(w, SIGMA, j)
             gain = psi + dot(D, held)
-            put(w, SIGMA_NEXT, j, carried(A, held, B))
+            put(w, SIGMA_NEXT, j, forwards(A, held, B))
             w[SEND + j] = gain
             if FACTOR:
                 h = q * w[H + j] + gain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracetorch.ops.fused.names import FAST, F, P, S, U, step
+from tracetorch.ops.fused.names import FAST, F, P, S, U
 
 PRE: bool = False
 """Whether a layer keeps one trace per input."""
@@ -48,11 +48,6 @@ def rest(table: Any, z: int, z_bar: int, target: int, mode: int, rate: float) ->
 
 def normal(x: Any) -> Any:
     """Return a number, or zero where it is all but that."""
-    raise NotImplementedError
-
-
-def events_of(x: Any, index: Any) -> Any:
-    """Write down where a row is not zero, and return how often."""
     raise NotImplementedError
 
 
@@ -107,11 +102,9 @@ __all__ = [
     "carry_one",
     "carry_two",
     "currents",
-    "events_of",
     "integers",
     "njit",
     "normal",
     "reals",
     "rest",
-    "step",
 ]

@@ -14,16 +14,6 @@ def normal(x):
     return x if abs(x) > TINY else F(0)
 
 
-@njit(**FAST)
-def events_of(x, index):
-    """Write down where a row is not zero, without a branch, and return how often."""
-    count = 0
-    for k in range(x.shape[0]):
-        index[count] = k
-        count += x[k] != F(0)
-    return count
-
-
 @njit(**SUMS)
 def product(a, b):
     """Return the inner product of two rows."""

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.ops.fused.load import Step, Variant, event_kernels, kernels, width
+from tracetorch.ops.fused.load import Variant, event_kernels, kernels, width
 from tracetorch.ops.fused.pool import pool
-from tracetorch.ops.walked import Asked, Forward, Reverse, Wants
+from tracetorch.ops.walked import Asked, Forward, Reverse, Step, Wants
 
 
 def _rows(params: Sequence[Tensor], unit: int, like: Tensor) -> Tensor:

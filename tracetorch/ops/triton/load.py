@@ -10,33 +10,16 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
+
+from tracetorch.ops.walked import Step
 
 GIVEN = ("where", "maximum", "absolute", "exp")
 """Functions of the template that a neuron's step calls."""
 UNSPECIALIZED = ("steps",)
 """Arguments whose values must not make Triton compile anew."""
-
-
-class Step(Protocol):
-    """Say what a neuron brings: the file and name of its step, and what is put into it."""
-
-    step: str
-    states: int
-    parameters: tuple[str, ...]
-    numbers: Mapping[str, float]
-    flags: Mapping[str, bool]
-    names: Mapping[str, str]
-    source: Path
-
-    @property
-    def key(self) -> str:
-        """What tells this step from any other."""
-
-    def __hash__(self) -> int:
-        """Return the key's hash."""
 
 
 class Variant(NamedTuple):

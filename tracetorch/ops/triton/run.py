@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.ops.triton.load import Step, Variant, interpreted, kernels
-from tracetorch.ops.walked import Asked, Forward, Reverse, Wants
+from tracetorch.ops.triton.load import Variant, interpreted, kernels
+from tracetorch.ops.walked import Asked, Forward, Reverse, Step, Wants
 
 FORWARD_AHEAD, REVERSE_AHEAD = 4, 2
 """Steps by which loads run ahead; a step back loads three to five arrays, a step forward one."""
