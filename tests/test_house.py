@@ -28,7 +28,7 @@ FLOORS = (
     {"state", "undo"},
     {"scan", "rates", "stream"},
     {"tracetorch"},
-    {"encoding", "data", "plot", "testing"},
+    {"encoding", "data", "plot", "rl", "testing"},
     {"train"},
     {"cli"},
     {"__main__"},

@@ -35,7 +35,7 @@ from tracetorch.synapses import LinearInWeights
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "encoding", "plot", "testing", "train")
+_ON_DEMAND = ("data", "encoding", "plot", "rl", "testing", "train")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -12,7 +12,8 @@ import torch
 import typer
 from rich.console import Console
 
-from tracetorch.train.tasks import TASKS, Task, make
+from tracetorch.rl.envs import EnvironmentDied
+from tracetorch.train.tasks import TASKS, Problem, make
 
 
 def out() -> Console:
@@ -50,7 +51,7 @@ def clear_errors(*, traceback: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, EnvironmentDied) as error:
         if traceback:
             raise
         raise fail(str(error) or type(error).__name__) from None
@@ -100,7 +101,7 @@ def make_task(
     data: str | None = None,
     seed: int | None = None,
     steps: int | None = None,
-) -> Task:
+) -> Problem:
     """Make a task from the words of a command.
 
     Args:

@@ -42,7 +42,7 @@ def evaluate(
         title = f"{trainer.task.name} · {trainer.choice.text} · iteration {trainer.iteration}"
         table = Table(title=title, title_justify="left")
         table.add_column("score")
-        table.add_column("held-out data", justify="right")
+        table.add_column(trainer.task.scored_on, justify="right")
         for name, value in scores.items():
             table.add_row(name, number(value), style="bold" if name == trainer.task.metric else "")
         out().print(table)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.runner import Runner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +24,7 @@ class Interrupt:
         number: The signal that came; None for none.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Runner[Any]) -> None:
         """Prepare; the signals are taken between ``__enter__`` and ``__exit__`` only.
 
         Args:

@@ -13,9 +13,9 @@ from rich.table import Table
 import tracetorch as tt
 from tracetorch.cli.common import answer, clear_errors, out
 from tracetorch.train.folder import versions
-from tracetorch.train.tasks import TASKS, Task
+from tracetorch.train.tasks import TASKS, Problem
 
-_EXTRAS = ("matplotlib", "numba", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
+_EXTRAS = ("gymnasium", "matplotlib", "numba", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
 
 
 def list_command(
@@ -75,7 +75,7 @@ def _neurons() -> list[dict[str, Any]]:
     return rows
 
 
-def _options(cls: type[Task]) -> list[dict[str, Any]]:
+def _options(cls: type[Problem]) -> list[dict[str, Any]]:
     return [
         {"option": f.name, "default": f.default, "what": f.metadata.get("help", "")} for f in dataclasses.fields(cls)
     ]

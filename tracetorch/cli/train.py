@@ -14,14 +14,15 @@ from tracetorch.cli.view import make_view
 from tracetorch.plot import require_matplotlib
 from tracetorch.train.drawing import run_figures, save_figures
 from tracetorch.train.folder import RunFolder, default_path
+from tracetorch.train.making import make_runner
 from tracetorch.train.recording import begin, recorded, reopen, scores_of
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.runner import Runner
 
 
 def train(  # noqa: PLR0913 - each argument is an option of the command
     task: Annotated[str | None, typer.Argument(help="What to learn: see 'tracetorch list'.")] = None,
     rule: Annotated[
-        str | None, typer.Option(help="How: trace (the default), ottt, eprop, traced_bptt:4, frozen, …")
+        str | None, typer.Option(help="How: trace, ottt, eprop, traced_bptt:4, frozen, …; the task's own if not given.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and noise; 0 if not given.")] = None,
@@ -31,6 +32,12 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            help="For tasks with rewards: take away lambda0, no-bound, reset-state, truncated; or gru instead."
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-RULE-SEED-TIME if not given.")] = None,
@@ -55,6 +62,7 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
                 "--rule": rule,
                 "--seed": seed,
                 "--set": set_,
+                "--control": control,
                 "--preset": preset,
                 "--run": run,
             }
@@ -67,14 +75,15 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
             if task is None:
                 raise ValueError("name a task ('tracetorch list' shows them), or resume a run with --resume RUN")
             set_threads(1 if threads is None else threads)
-            made = make_task(task, set_ or [], preset=preset, data=data, seed=seed, steps=steps)
-            trainer = Trainer(made, rule=rule or "trace", device=device or "cpu")
-            name = (trainer.task.name, trainer.choice.text, str(trainer.task.seed))
+            settings = [*(set_ or []), *([f"control={control}"] if control else [])]
+            made = make_task(task, settings, preset=preset, data=data, seed=seed, steps=steps)
+            trainer = make_runner(made, rule=rule, device=device or "cpu")
+            name = (trainer.task.name, *([control] if control else []), trainer.choice.text, str(trainer.task.seed))
             folder = begin(trainer, run if run is not None else default_path("runs", *name))
         _go(trainer, folder, figures=figures, json_answer=json_)
 
 
-def _go(trainer: Trainer, folder: RunFolder, *, figures: bool, json_answer: bool) -> None:
+def _go(trainer: Runner[Any], folder: RunFolder, *, figures: bool, json_answer: bool) -> None:
     """Train to the end or to an interruption; draw and answer."""
     console = err()
     if console.is_terminal or not json_answer:
@@ -116,7 +125,7 @@ def _go(trainer: Trainer, folder: RunFolder, *, figures: bool, json_answer: bool
         raise typer.Exit(128 + (interrupt.number or 2))
 
 
-def summarise(trainer: Trainer, folder: RunFolder, *, complete: bool, figures: list[Path]) -> dict[str, Any]:
+def summarise(trainer: Runner[Any], folder: RunFolder, *, complete: bool, figures: list[Path]) -> dict[str, Any]:
     """Return what the command answers.
 
     Args:
@@ -138,6 +147,7 @@ def summarise(trainer: Trainer, folder: RunFolder, *, complete: bool, figures: l
         "time_steps": trainer.time_steps,
         "seconds": trainer.seconds,
         "metric": trainer.task.metric,
+        "scored_on": trainer.task.scored_on,
         "scores": scores_of(folder.records()) if complete else {},
         "figures": [str(path) for path in figures],
     }
@@ -148,7 +158,7 @@ def show_summary(summary: dict[str, Any]) -> None:
     console = out()
     table = Table(title=f"{summary['task']} · {summary['rule']} · seed {summary['seed']}", title_justify="left")
     table.add_column("score")
-    table.add_column("held-out data", justify="right")
+    table.add_column(summary["scored_on"], justify="right")
     for name, value in summary["scores"].items():
         table.add_row(name, number(value), style="bold" if name == summary["metric"] else "")
     table.add_section()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,7 +21,7 @@ from rich.text import Text
 from tracetorch.cli.common import number
 from tracetorch.train.events import Evaluated, Evaluating, Event, Progressed
 from tracetorch.train.memory import resident_mb
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.runner import Runner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +42,7 @@ class View(Protocol):
         """Show an event."""
 
 
-def make_view(trainer: Trainer, console: Console, *, quiet: bool = False) -> View:
+def make_view(trainer: Runner[Any], console: Console, *, quiet: bool = False) -> View:
     """Return the view that suits the console.
 
     Args:
@@ -88,7 +88,7 @@ class Speed:
 class LiveView:
     """Draw a bar, and below it speed, loss, metric and memory, renewed a few times a second."""
 
-    def __init__(self, trainer: Trainer, console: Console) -> None:
+    def __init__(self, trainer: Runner[Any], console: Console) -> None:
         """Prepare the drawing.
 
         Args:
@@ -133,7 +133,7 @@ class LiveView:
             if time.monotonic() - self._drawn > 0.15:
                 self._draw(event.iteration)
         elif isinstance(event, Evaluating):
-            self._draw(event.iteration, "  evaluating" if event.quick else "  evaluating on all held-out data")
+            self._draw(event.iteration, "  evaluating" if event.quick else "  evaluating in full")
         elif isinstance(event, Evaluated):
             self._held_out = float(event.record.get(self._trainer.task.metric, float("nan")))
             self._draw(event.iteration)
@@ -155,7 +155,7 @@ class LiveView:
 class LineView:
     """Write one plain line per evaluation, for logs and pipes; nothing without a console."""
 
-    def __init__(self, trainer: Trainer, console: Console | None) -> None:
+    def __init__(self, trainer: Runner[Any], console: Console | None) -> None:
         """Prepare the writing.
 
         Args:
@@ -163,6 +163,7 @@ class LineView:
             console: Where to write; None for nowhere.
         """
         self._console = console
+        self._scored_on = trainer.task.scored_on
         self._losses: list[float] = []
 
     def __enter__(self) -> Self:
@@ -180,15 +181,17 @@ class LineView:
         if isinstance(event, Evaluated) and self._console is not None:
             loss = sum(self._losses) / len(self._losses) if self._losses else None
             self._losses = []
-            self._console.print(evaluation_line(event, loss), soft_wrap=True, markup=False)
+            line = evaluation_line(event, loss, self._scored_on)
+            self._console.print(line, soft_wrap=True, markup=False)
 
 
-def evaluation_line(event: Evaluated, loss: float | None) -> str:
+def evaluation_line(event: Evaluated, loss: float | None, scored_on: str = "all held-out data") -> str:
     """Return one line on an evaluation.
 
     Args:
         event: The evaluation.
         loss: The training loss of late; None for none.
+        scored_on: What scores are of.
 
     Returns:
         The line.
@@ -199,4 +202,4 @@ def evaluation_line(event: Evaluated, loss: float | None) -> str:
         parts.append(f"loss {loss:.4f}")
     parts += [f"{name} {number(value)}" for name, value in record.items() if name not in _PLAIN]
     parts.append(f"{record['seconds']:.1f} s")
-    return "  ".join(parts) + ("  (all held-out data)" if record["kind"] == "test" else "")
+    return "  ".join(parts) + (f"  ({scored_on})" if record["kind"] == "test" else "")

@@ -7,6 +7,7 @@ Every function returns a ``matplotlib.figure.Figure`` that belongs to no window 
 
 from tracetorch.plot.comparison import comparison
 from tracetorch.plot.curves import curves, learning_curve
+from tracetorch.plot.frames import frames
 from tracetorch.plot.half_lives import half_lives
 from tracetorch.plot.psychometric import psychometric
 from tracetorch.plot.raster import raster
@@ -17,6 +18,7 @@ __all__ = [
     "COLOURS",
     "comparison",
     "curves",
+    "frames",
     "half_lives",
     "learning_curve",
     "psychometric",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Task
+from tracetorch.train.tasks.base import AnyProblem
 
 _SIGNALS = {"symmetric": "Symmetric", "random": "Random"}
 
@@ -27,7 +27,7 @@ class Choice:
     rule: tt.Rule
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def apply(self, task: Task) -> Task:
+    def apply(self, task: AnyProblem) -> AnyProblem:
         """Return the task with the options set that the word stands for.
 
         Args:

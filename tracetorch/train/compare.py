@@ -17,7 +17,7 @@ from typing import Any
 from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import RunFolder, slug, versions
-from tracetorch.train.tasks import TASKS, Task
+from tracetorch.train.tasks import TASKS, Problem
 from tracetorch.train.worker import Job, read_job, write_job
 
 
@@ -45,7 +45,7 @@ class Compared:
 
 
 def compare(
-    task: Task,
+    task: Problem,
     rules: Sequence[str],
     *,
     folder: str | os.PathLike[str],

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tracetorch import plot
 from tracetorch.train.compare import Compared
+from tracetorch.train.reward.runner import RewardRunner
+from tracetorch.train.runner import Runner
 from tracetorch.train.tasks.base import derived_seed
-from tracetorch.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _PSYCHOMETRIC = {"clicks": ("click difference, (left - right) / all", "P(answers left)")}
 
 
-def run_figures(trainer: Trainer, records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+def run_figures(trainer: Runner[Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Draw what a run has learned: raster, traces, learning curve and what else the task offers.
 
     Args:
@@ -39,7 +40,7 @@ def run_figures(trainer: Trainer, records: Sequence[Mapping[str, Any]]) -> dict[
     task = trainer.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(task.seed, "figures"))
-        arrays = task.figures(trainer.net)
+        arrays = trainer.arrays()
     trainer.net.train()
     title = f"{task.name}, {trainer.choice.text}, seed {task.seed}"
     figures: dict[str, Figure] = {}
@@ -53,7 +54,9 @@ def run_figures(trainer: Trainer, records: Sequence[Mapping[str, Any]]) -> dict[
     curves = {_layer(name): values for name, values in arrays.items() if _is_curve(name, arrays)}
     if curves:
         figures["traces"] = plot.traces(curves, units=8, title=f"Over time: {title}")
-    if any(record["kind"] in ("train", "eval") for record in records):
+    if isinstance(trainer, RewardRunner):
+        figures |= _rewarded(trainer, records, arrays, title)
+    elif any(record["kind"] in ("train", "eval") for record in records):
         figures["learning_curve"] = plot.learning_curve(records, metric=task.metric, title=f"Learning: {title}")
     if "psychometric" in arrays:
         x_label, y_label = _PSYCHOMETRIC.get(task.name, ("stimulus", "P(answer)"))
@@ -67,6 +70,25 @@ def run_figures(trainer: Trainer, records: Sequence[Mapping[str, Any]]) -> dict[
         points = arrays["prequential"]
         series = {"running": (points[:, 0], points[:, 1])}
         figures["prequential"] = plot.curves({task.metric: series}, x_label="time step", title=f"Stream: {title}")
+    return figures
+
+
+def _rewarded(
+    trainer: RewardRunner, records: Sequence[Mapping[str, Any]], arrays: Mapping[str, Tensor], title: str
+) -> dict[str, Figure]:
+    """Draw returns over the steps of the environment, and frames of the agent."""
+    figures: dict[str, Figure] = {}
+    panels: dict[str, dict[str, Any]] = {}
+    names = {"train": "episodes of a stretch", "eval": "last 100 episodes"}
+    for kind, name in names.items():
+        chosen = [r for r in records if r["kind"] == kind and r.get("return") is not None]
+        if chosen:
+            points = ([r["time_step"] for r in chosen], [r["return"] for r in chosen])
+            panels.setdefault("return", {})[name] = points
+    if panels:
+        figures["learning_curve"] = plot.curves(panels, x_label="step of the environment", title=f"Learning: {title}")
+    if "frames" in arrays:
+        figures["frames"] = plot.frames(arrays["frames"], title=f"One episode: {title}")
     return figures
 
 

@@ -16,7 +16,7 @@ import torch
 
 import tracetorch as tt
 from tracetorch.train.checkpoint import encode, load_tree, save_tree, write_file
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.runner import Runner
 
 FORMAT = 1
 
@@ -126,7 +126,7 @@ class RunFolder:
         lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Runner[Any]) -> None:
         """Write the checkpoint and the weights, each whole or not at all.
 
         Args:
@@ -140,7 +140,7 @@ class RunFolder:
         save_tree(self.path / "state.safetensors", {**trainer.state_dict(), "log_bytes": size})
         write_file(self.path / "weights.safetensors", encode(trainer.net.state_dict()))
 
-    def load(self, trainer: Trainer) -> dict[str, Any]:
+    def load(self, trainer: Runner[Any]) -> dict[str, Any]:
         """Put a trainer into the state of the checkpoint; the folder is left as it is.
 
         Args:
@@ -175,7 +175,7 @@ class RunFolder:
             os.truncate(self.log, min(size, self.log.stat().st_size))
 
 
-def describe(trainer: Trainer) -> dict[str, Any]:
+def describe(trainer: Runner[Any]) -> dict[str, Any]:
     """Return everything needed to repeat a run, as JSON can hold it.
 
     Args:

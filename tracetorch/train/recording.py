@@ -15,12 +15,14 @@ import tracetorch as tt
 from tracetorch.train.choice import Choice
 from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
 from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.making import make_runner
+from tracetorch.train.reward.runner import RewardRunner
+from tracetorch.train.runner import Runner
 from tracetorch.train.tasks import TASKS
-from tracetorch.train.tasks.base import Task
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.tasks.base import Problem
 
 
-def begin(trainer: Trainer, path: str | os.PathLike[str]) -> RunFolder:
+def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:
     """Make the folder of a trainer's new run.
 
     Args:
@@ -39,13 +41,13 @@ def begin(trainer: Trainer, path: str | os.PathLike[str]) -> RunFolder:
 def reopen(
     path: str | os.PathLike[str],
     *,
-    task: Task | None = None,
+    task: Problem | None = None,
     rule: str | tt.Rule | Choice | None = None,
     steps: int | None = None,
     data: str | None = None,
     device: str | torch.device | None = None,
     resume: bool = False,
-) -> tuple[Trainer, RunFolder]:
+) -> tuple[Runner[Any], RunFolder]:
     """Make the trainer of a run from its folder, in the state of its checkpoint.
 
     Args:
@@ -76,7 +78,7 @@ def reopen(
             raise ValueError(f"task {task.name!r} reads no data file: leave the path out")
         changes["data"] = data
     task = replace(task, **changes)
-    trainer = Trainer(
+    trainer = make_runner(
         task,
         rule=config["rule"] if rule is None else rule,
         log_every=config["log_every"],
@@ -88,7 +90,7 @@ def reopen(
     return trainer, folder
 
 
-def _task_of(config: dict[str, Any]) -> Task:
+def _task_of(config: dict[str, Any]) -> Problem:
     """Make the task that a configuration names."""
     name = config["task"]
     if name not in TASKS:
@@ -100,7 +102,7 @@ def _task_of(config: dict[str, Any]) -> Task:
 
 
 def recorded(
-    trainer: Trainer, folder: RunFolder, *, save_seconds: float = 60.0, until: int | None = None
+    trainer: Runner[Any], folder: RunFolder, *, save_seconds: float = 60.0, until: int | None = None
 ) -> Iterator[Event]:
     """Train, write log and checkpoints into the folder, and tell what happens.
 
@@ -111,9 +113,11 @@ def recorded(
         until: Number of iterations after which to end; None for the task's ``steps``.
 
     Yields:
-        What `Trainer.events` yields, and a `Saved` for every checkpoint.
+        What `Runner.events` yields, and a `Saved` for every checkpoint.
     """
     saved = time.monotonic()
+    if isinstance(trainer, RewardRunner) and trainer.iteration == 0:
+        folder.save(trainer)  # an environment may fail in the first stretch
     for event in trainer.events(until):
         if isinstance(event, (Logged, Evaluated)):
             folder.append(event.record)
@@ -135,18 +139,18 @@ class Result:
         path: The run's folder; None where none was asked for.
     """
 
-    trainer: Trainer
+    trainer: Runner[Any]
     records: list[dict[str, Any]]
     scores: dict[str, float]
     path: Path | None
 
 
 def fit(
-    task: Task,
+    task: Problem,
     *,
-    rule: str | tt.Rule = "trace",
+    rule: str | tt.Rule | None = None,
     run: str | os.PathLike[str] | None = None,
-    on_event: Callable[[Trainer, Event], None] | None = None,
+    on_event: Callable[[Runner[Any], Event], None] | None = None,
     log_every: int = 10,
     device: str | torch.device = "cpu",
 ) -> Result:
@@ -154,7 +158,7 @@ def fit(
 
     Args:
         task: What to learn.
-        rule: How: a word as on the command line, or a rule.
+        rule: How: a word as on the command line, or a rule; None for the task's own.
         run: A folder for the run; None to write nothing.
         on_event: Is called with the trainer and each event; it may call ``trainer.stop()``.
         log_every: Iterations that one record of the log covers.
@@ -173,7 +177,7 @@ def fit(
         >>> next(iter(result.scores))
         'accuracy'
     """
-    trainer = Trainer(task, rule=rule, log_every=log_every, device=device)
+    trainer = make_runner(task, rule=rule, log_every=log_every, device=device)
     folder = None if run is None else begin(trainer, run)
     events = trainer.events() if folder is None else recorded(trainer, folder)
     records: list[dict[str, Any]] = []

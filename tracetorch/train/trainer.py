@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import tracetorch as tt
 from tracetorch.train.averages import Averages
-from tracetorch.train.choice import Choice, read_choice
-from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed
-from tracetorch.train.memory import resident_mb
-from tracetorch.train.tasks.base import Task, derived_seed
+from tracetorch.train.choice import Choice
+from tracetorch.train.runner import Runner
+from tracetorch.train.tasks.base import Task
 
 
-class Trainer:
+class Trainer(Runner[Task]):
     """Train a task's network with a learning rule, one iteration at a time.
 
     It prints nothing and writes nothing: `events` tells what happens, `state_dict` holds what a run is made of. The
@@ -25,15 +23,7 @@ class Trainer:
     stopped and resumed goes on bit for bit.
 
     Attributes:
-        task: The task, with the options that the rule's word stands for.
-        choice: The rule as it was asked for.
-        net: The network.
-        optimizer: Its optimizer.
-        iteration: Number of finished iterations.
-        time_steps: Time steps that the network has run in training.
-        seconds: Seconds spent in iterations, evaluation left out.
-        evaluating: Whether an evaluation is going on: it may be broken off without harm to the state.
-        consistent: Whether the state is that after `iteration` iterations; False inside an iteration.
+        optimizer: The network's optimizer; for the other attributes see `Runner`.
 
     Example:
         >>> from tracetorch.train.tasks import make
@@ -46,7 +36,7 @@ class Trainer:
         self,
         task: Task,
         *,
-        rule: str | tt.Rule | Choice = "trace",
+        rule: str | tt.Rule | Choice | None = None,
         log_every: int = 10,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -54,7 +44,7 @@ class Trainer:
 
         Args:
             task: What to learn.
-            rule: How: a word as `read_choice` takes it, or a rule.
+            rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
             log_every: Iterations that one record of the log covers.
             device: Where to train.
 
@@ -62,189 +52,48 @@ class Trainer:
             ValueError: `log_every` is not positive, the rule does not fit the task, or there is no such device.
             tracetorch.data.DataNotFoundError: The task's data is absent.
         """
-        if log_every < 1:
-            raise ValueError(f"log_every must be at least 1, got {log_every}")
-        if isinstance(rule, str):
-            rule = read_choice(rule)
-        self.choice = rule if isinstance(rule, Choice) else Choice(repr(rule), rule)
-        self.task = self.choice.apply(task)
-        self.device = _device(device)
-        self.log_every = log_every
-        self.task.prepare()
+        super().__init__(task, rule=rule, log_every=log_every, device=device)
         self.net = self.task.build()
         with self._seeded("feedback"):
             tt.set_rule(self.net, self.choice.rule)
         self.net.to(self.device)
         self.optimizer = self.task.optimizer(self.net)
-        self.iteration = 0
-        self.time_steps = 0
-        self.seconds = 0.0
-        self.evaluating = False
-        self.consistent = True
-        self._averages = Averages()
-        self._stop = False
-        self._logged_at = 0
-        self._evaluated_at = 0
-        self._tested_at = -1
 
-    def events(self, until: int | None = None) -> Iterator[Event]:
-        """Train, and tell what happens.
+    def _scores(self, *, quick: bool) -> dict[str, float]:
+        return dict(self.task.evaluate(self.net, quick=quick))
 
-        Args:
-            until: Number of iterations after which to end; None for the task's ``steps``.
+    def arrays(self) -> dict[str, Tensor]:
+        """Return the task's arrays to draw."""
+        return self.task.figures(self.net)
 
-        Yields:
-            A `Progressed` for every iteration, a `Logged` every `log_every`, `Evaluating` and `Evaluated` every
-            ``eval_every`` of the task and (with all held-out data) at the end, a `Finished` last.
-        """
-        last = self.task.iterations if until is None else until
-        while not self._stop:
-            # What is due is told by counters of the state, not by the place in this loop: a checkpoint taken between
-            # an iteration and its record or its evaluation makes up for them when the run is resumed.
-            if self.iteration % self.log_every == 0 and self._logged_at != self.iteration:
-                record = self._record("train", self._averages.take())
-                self._logged_at = self.iteration
-                yield Logged(self.iteration, record)
-            elif self.iteration % self.task.eval_every == 0 and self._evaluated_at != self.iteration:
-                yield Evaluating(self.iteration, quick=True)
-                record = self._record("eval", self.evaluate(quick=True))
-                self._evaluated_at = self.iteration
-                yield Evaluated(self.iteration, record)
-            elif self.iteration < last:
-                stats = self._iterate()
-                yield Progressed(self.iteration, self.time_steps, stats, self.seconds)
-            else:
-                break
-        if not self._stop and self._tested_at != self.iteration:
-            if self._logged_at != self.iteration:
-                # A rest shorter than log_every is told but kept: a longer run that goes on from here logs the same
-                # means as one that never paused.
-                yield Logged(self.iteration, {**self._record("train", self._averages.means()), "partial": True})
-            yield Evaluating(self.iteration, quick=False)
-            record = self._record("test", self.evaluate(quick=False))
-            self._tested_at = self.iteration
-            yield Evaluated(self.iteration, record)
-        complete = not self._stop
-        self._stop = False
-        yield Finished(self.iteration, complete=complete)
-
-    def stop(self) -> None:
-        """Ask the run to end after the iteration that is going on; may be called from a signal handler."""
-        self._stop = True
-
-    def evaluate(self, *, quick: bool = False) -> dict[str, float]:
-        """Score the network on held-out data.
-
-        Args:
-            quick: Use a fixed part of it.
-
-        Returns:
-            The scores by name, the task's metric first.
-        """
-        self.evaluating = True
-        try:
-            with self._seeded("evaluate"):
-                return dict(self.task.evaluate(self.net, quick=quick))
-        finally:
-            self.evaluating = False
-            self.net.train()
-
-    def _iterate(self) -> dict[str, float]:
-        """Run one iteration; return its numbers."""
-        began = time.perf_counter()
-        self.consistent = False
+    def _learn(self) -> tuple[dict[str, float], int]:
         numbers = Averages()
         learned = False
-        with self._seeded("iteration", self.iteration):
-            batch = self.task.batch(self.iteration).to(self.device)
-            self.task.schedule(self.optimizer, self.iteration)
-            self.optimizer.zero_grad()
-            for outcome in self.task.losses(self.net, batch):
-                if outcome.loss is not None:
-                    outcome.loss.backward()
-                    learned = True
-                numbers.add(outcome.stats)
-            if learned:
-                self.optimizer.step()
-        stats = numbers.take()
-        self._averages.add(stats)
-        self.iteration += 1
-        self.time_steps += batch.time_steps
-        self.consistent = True
-        self.seconds += time.perf_counter() - began
-        return stats
+        batch = self.task.batch(self.iteration).to(self.device)
+        self.task.schedule(self.optimizer, self.iteration)
+        self.optimizer.zero_grad()
+        for outcome in self.task.losses(self.net, batch):
+            if outcome.loss is not None:
+                outcome.loss.backward()
+                learned = True
+            numbers.add(outcome.stats)
+        if learned:
+            self.optimizer.step()
+        return numbers.take(), batch.time_steps
 
-    def _record(self, kind: str, numbers: Mapping[str, float]) -> dict[str, Any]:
-        """Return one line of the log."""
-        record: dict[str, Any] = {"kind": kind, "iteration": self.iteration, "time_step": self.time_steps}
-        return {**record, **numbers, "seconds": round(self.seconds, 4), "memory_mb": round(resident_mb(), 3)}
-
-    @contextmanager
-    def _seeded(self, *names: int | str) -> Iterator[None]:
-        """Seed torch's default generators for a while; the caller's random state is put back."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derived_seed(self.task.seed, *names))
-            yield
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything the run has become: weights, optimizer, stream, counters.
-
-        Returns:
-            A nested dict of tensors and plain values; the tensors are the run's own, not copies.
-
-        Raises:
-            RuntimeError: An iteration was broken off in its midst.
-        """
-        if not self.consistent:
-            raise RuntimeError(f"iteration {self.iteration} was broken off in its midst: there is no state to save")
+    def _state(self) -> dict[str, Any]:
         stream = tt.get_state(self.net) if self.task.is_stream and self.iteration else {}
         return {
             "weights": dict(self.net.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "stream": dict(stream),
             "task": self.task.state_dict(),
-            "averages": self._averages.state_dict(),
-            "iteration": self.iteration,
-            "time_steps": self.time_steps,
-            "seconds": self.seconds,
-            "logged_at": self._logged_at,
-            "evaluated_at": self._evaluated_at,
-            "tested_at": self._tested_at,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave, in a trainer made with the same task and rule.
-
-        Args:
-            state: The nested dict.
-
-        Raises:
-            KeyError: Something is missing in it.
-            RuntimeError: The weights are of another network.
-        """
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.net.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         tt.reset(self.net)
         if state["stream"]:
             tt.set_state(self.net, {name: value.to(self.device) for name, value in state["stream"].items()})
         self.task.load_state_dict(state["task"])
-        self._averages.load_state_dict(state["averages"])
-        self.iteration = state["iteration"]
-        self.time_steps = state["time_steps"]
-        self.seconds = state["seconds"]
-        self._logged_at = state["logged_at"]
-        self._evaluated_at = state["evaluated_at"]
-        self._tested_at = state["tested_at"]
-        self.consistent = True
-
-
-def _device(device: str | torch.device) -> torch.device:
-    """Return a device that is there."""
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"no device {device!r}: expected cpu, cuda or cuda:0, cuda:1, …") from error
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"no device {str(device)!r}: torch sees {torch.cuda.device_count()} CUDA devices")
-    return found

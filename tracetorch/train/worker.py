@@ -18,10 +18,10 @@ from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Evaluated, Evaluating, Logged
 from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.making import make_runner
 from tracetorch.train.memory import PeakMemory
 from tracetorch.train.recording import scores_of
-from tracetorch.train.tasks import TASKS, Task
-from tracetorch.train.trainer import Trainer
+from tracetorch.train.tasks import TASKS, Problem
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Job:
     options: Mapping[str, Any]
     threads: int = 1
 
-    def make_task(self) -> Task:
+    def make_task(self) -> Problem:
         """Make the task of this run.
 
         Returns:
@@ -64,7 +64,7 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(job.threads)
     task = job.make_task()
-    trainer = Trainer(task, rule=read_choice(job.rule))
+    trainer = make_runner(task, rule=read_choice(job.rule))
     run = RunFolder(folder)
     write_file(folder / "config.json", (json.dumps(describe(trainer), indent=2, default=repr) + "\n").encode())
     run.log.unlink(missing_ok=True)

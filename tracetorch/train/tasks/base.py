@@ -7,7 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -68,31 +68,17 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task(ABC):
-    """Describe something to learn: options (the dataclass fields), network, data, losses, scores, figures.
-
-    A task is a frozen value: ``dataclasses.replace(task, frozen=True)`` gives a variant. Nothing in it
-    changes while a run goes on, except in a `StreamTask`, whose answers so far are in `state_dict`. A
-    training iteration is
-
-        batch = task.batch(iteration)                 # a pure function of task.seed and the iteration's
-        number task.schedule(optimizer, iteration)           # likewise: sets the learning rates
-        optimizer.zero_grad() for outcome in task.losses(net, batch):       # one or more windows; resets the
-        net where a sequence begins
-            if outcome.loss is not None:
-                outcome.loss.backward()
-        optimizer.step()                              # skip it where no window had a loss
-
-    for every iteration below `iterations`, so a run resumes bit for bit from the iteration's number, the
-    weights, the optimizer's state, ``tt.get_state`` (streams) and `state_dict` (streams): no iterator and no
-    generator needs to be saved.
+class Problem(ABC):
+    """Describe something to learn: options (the dataclass fields) and network; how it is learned is a subclass's.
 
     Attributes:
         name: The word that names the task on the command line.
         summary: One line for a list of tasks.
-        metric: The score's name: the first key of what `evaluate` returns.
+        metric: The score's name: the first key of a run's scores.
         higher_is_better: Whether a larger score is better.
+        scored_on: What the scores are of.
         is_stream: Whether iterations follow each other in one pass without a reset.
+        default_rule: The word of the rule that is taken where none is named.
         presets: Named sets of options, for example ``{"hard": {"half_life": 10.0}}``.
     """
 
@@ -100,15 +86,14 @@ class Task(ABC):
     summary: ClassVar[str] = ""
     metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
+    scored_on: ClassVar[str] = "all held-out data"
     is_stream: ClassVar[bool] = False
+    default_rule: ClassVar[str] = "trace"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     seed: int = option(0, "seed of the weights, the data order and the coding noise")
     steps: int = option(1000, "number of training iterations")
     eval_every: int = option(100, "iterations between two points of the learning curve")
-    lr: float = option(1e-3, "learning rate of the synapses (Adam)")
-    neuron_lr: float = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
-    frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def prepare(self) -> None:  # noqa: B027 - nothing to load is the common case
         """Load the data, once; raise here, before anything is built, where it is absent.
@@ -127,13 +112,69 @@ class Task(ABC):
         return self.steps
 
     def build(self) -> nn.Module:
-        """Build the network with weights that depend on `seed` alone, frozen where the task says so.
+        """Build the network with weights that depend on `seed` alone.
 
         The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "weights"))
-            net = self.network()
+            return self.network()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a run adds to the task itself, for a checkpoint; empty for all but streams."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave.
+
+        Args:
+            state: The dictionary.
+
+        Raises:
+            ValueError: A task that keeps nothing is given something.
+        """
+        if state:
+            raise ValueError(f"task {self.name!r} keeps no state, got {sorted(state)}: is this another task's run?")
+
+    def options(self) -> dict[str, Any]:
+        """Return every option's value by name: what a run's configuration file holds."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+AnyProblem = TypeVar("AnyProblem", bound=Problem)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task(Problem):
+    """Describe something to learn: options (the dataclass fields), network, data, losses, scores, figures.
+
+    A task is a frozen value: ``dataclasses.replace(task, frozen=True)`` gives a variant. Nothing in it
+    changes while a run goes on, except in a `StreamTask`, whose answers so far are in `state_dict`. A
+    training iteration is
+
+        batch = task.batch(iteration)                 # a pure function of task.seed and the iteration's
+        number task.schedule(optimizer, iteration)           # likewise: sets the learning rates
+        optimizer.zero_grad() for outcome in task.losses(net, batch):       # one or more windows; resets the
+        net where a sequence begins
+            if outcome.loss is not None:
+                outcome.loss.backward()
+        optimizer.step()                              # skip it where no window had a loss
+
+    for every iteration below `iterations`, so a run resumes bit for bit from the iteration's number, the
+    weights, the optimizer's state, ``tt.get_state`` (streams) and `state_dict` (streams): no iterator and no
+    generator needs to be saved.
+    """
+
+    lr: float = option(1e-3, "learning rate of the synapses (Adam)")
+    neuron_lr: float = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
+    frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
+
+    def build(self) -> nn.Module:
+        """Build the network with weights that depend on `seed` alone, frozen where the task says so.
+
+        The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
+        """
+        net = super().build()
         if self.frozen:
             freeze_hidden(net)
         return net
@@ -195,26 +236,6 @@ class Task(ABC):
         - ``half_life.<layer>.before`` and ``.after``: ``[units]``, in steps, for layers that learn them;
         - ``prequential``: ``[points, 2]``: time step, running score (streams).
         """
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what a run adds to the task itself, for a checkpoint; empty for all but streams."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
-
-        Args:
-            state: The dictionary.
-
-        Raises:
-            ValueError: A task that keeps nothing is given something.
-        """
-        if state:
-            raise ValueError(f"task {self.name!r} keeps no state, got {sorted(state)}: is this another task's run?")
-
-    def options(self) -> dict[str, Any]:
-        """Return every option's value by name: what a run's configuration file holds."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,19 +8,25 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tracetorch.train.tasks.base import Task
+from tracetorch.train.reward.control import Acrobot, CartPole, Pendulum
+from tracetorch.train.reward.guess import ClicksReward, DigitsReward, MNISTReward
+from tracetorch.train.reward.remember import Chain, Maze
+from tracetorch.train.tasks.base import Problem
 from tracetorch.train.tasks.clicks import Clicks
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.ecg import ECG
 from tracetorch.train.tasks.images import MNIST, FashionMNIST
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Clicks, Digits, MNIST, FashionMNIST, ECG)}
+_SUPERVISED: tuple[type[Problem], ...] = (Clicks, Digits, MNIST, FashionMNIST, ECG)
+_REWARDED: tuple[type[Problem], ...] = (CartPole, Acrobot, Pendulum, Chain, Maze)
+_GUESSED: tuple[type[Problem], ...] = (ClicksReward, DigitsReward, MNISTReward)
+TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_SUPERVISED, *_REWARDED, *_GUESSED)}
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 
 
-def make(name: str, settings: Mapping[str, Any] | None = None, *, preset: str | None = None) -> Task:
+def make(name: str, settings: Mapping[str, Any] | None = None, *, preset: str | None = None) -> Problem:
     """Make a task by name, with some of its options set.
 
     Args:

@@ -1,0 +1,121 @@
+"""Steps along a trace, against a separate derivation in NumPy; normalisation and first weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tracetorch as tt
+
+
+def bounded(w: np.ndarray, z: np.ndarray, delta: float, alpha: float, kappa: float) -> np.ndarray:
+    """Elsayed et al. 2024: scale the step so that the overshoot's bound is at most one."""
+    overshoot = alpha * kappa * max(abs(delta), 1.0) * np.abs(z).sum()
+    return w + (min(alpha / overshoot, alpha) if overshoot > 0 else alpha) * delta * z
+
+
+@pytest.mark.parametrize("delta", [-3.0, -0.2, 0.0, 0.7, 40.0])
+@pytest.mark.parametrize("size", [1e-4, 1.0, 30.0])
+def test_the_bounded_step_is_that_of_the_paper(delta, size):
+    net = nn.Linear(3, 2).double()
+    trace = tt.rl.ParameterTrace(net)
+    trace.value.copy_(size * torch.randn(1, 8, dtype=torch.float64))
+    before = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy().copy()
+    tt.rl.ObGD(0.5, 2.0)(trace, [delta])
+    after = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
+    np.testing.assert_allclose(after, bounded(before, trace.value[0].numpy(), delta, 0.5, 2.0), rtol=1e-12)
+
+
+def test_groups_are_bounded_apart_and_rows_each_by_itself():
+    net = tt.rl.Beside(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)).double()
+    trace = tt.rl.RowTraces(list(net.nets), rows=3)
+    trace.value.copy_(torch.randn(3, 6, dtype=torch.float64) * 5)
+    parts = [p.detach().flatten().numpy().copy() for p in net.parameters()]
+    errors = [0.5, -2.0, 7.0]
+    tt.rl.ObGD(1.0, [3.0, 2.0])(trace, errors)
+    for part, place, kappa, p in zip(parts, (slice(0, 4), slice(4, 6)), (3.0, 2.0), net.parameters(), strict=True):
+        moves = [
+            bounded(part, z, d, 1.0, kappa) - part for z, d in zip(trace.value[:, place].numpy(), errors, strict=True)
+        ]
+        np.testing.assert_allclose(p.detach().flatten().numpy(), part + np.mean(moves, 0), rtol=1e-10)
+
+
+def test_other_steps():
+    def moved(step_of) -> torch.Tensor:
+        net = nn.Linear(2, 1, bias=False).double()
+        trace = tt.rl.ParameterTrace(net)
+        trace.value.copy_(torch.tensor([[1.0, -2.0]]))
+        before = net.weight.detach().clone()
+        step_of(net)(trace, [0.5])
+        assert net.weight.grad is None
+        return (net.weight.detach() - before)[0]
+
+    expected = torch.tensor([0.05, -0.1], dtype=torch.float64)
+    torch.testing.assert_close(moved(lambda net: tt.rl.FixedStep(0.1)), expected)
+    torch.testing.assert_close(
+        moved(lambda net: tt.rl.OptimizerStep(lambda p: torch.optim.SGD(p, lr=0.1), net)), expected
+    )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_trace_that_is_not_finite_moves_nothing(bad):
+    net = nn.Linear(2, 1)
+    trace = tt.rl.ParameterTrace(net)
+    trace.value[0, 1] = bad
+    before = net.weight.detach().clone()
+    for step in (tt.rl.ObGD(), tt.rl.FixedStep(0.1), tt.rl.OptimizerStep(lambda p: torch.optim.SGD(p, lr=0.1), net)):
+        with pytest.raises(FloatingPointError, match="trace has NaN or infinity"):
+            step(trace, [1.0])
+    assert torch.equal(net.weight, before)
+
+
+def test_a_trace_leaves_the_gradients_that_stand_there():
+    net = nn.Linear(2, 1)
+    net.weight.grad = torch.ones_like(net.weight)
+    tt.rl.ParameterTrace(net).add(net(torch.ones(1, 2)), torch.ones(1, 1))
+    assert net.weight.grad.tolist() == [[1.0, 1.0]] and net.bias.grad is None
+
+
+def test_groups_that_share_or_do_not_learn_are_refused():
+    layer = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="two groups"):
+        tt.rl.ParameterTrace([layer, layer])
+    with pytest.raises(ValueError, match="no parameter that learns"):
+        tt.rl.ParameterTrace(nn.ReLU())
+    with pytest.raises(ValueError, match="one flat tensor"):
+        tt.rl.ParameterTrace([layer, nn.Linear(2, 1).double()])
+
+
+def test_running_statistics_are_those_of_all_values():
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (50, 4))
+    norm = tt.rl.RunningNorm(4)
+    for part in np.split(rows, [1, 20, 21]):
+        norm.update(part)
+    np.testing.assert_allclose(norm.mean, rows.mean(0))
+    np.testing.assert_allclose(norm(rows), (rows - rows.mean(0)) / rows.std(0, ddof=1), rtol=1e-7)
+
+
+def test_rewards_are_scaled_by_the_deviation_of_their_discounted_sum():
+    rewards = np.random.default_rng(0).normal(0.0, 5.0, 40)
+    scale, sums, u = tt.rl.RewardScale(0.9), [], 0.0
+    for step, r in enumerate(rewards):
+        done = step % 7 == 6
+        u = 0.9 * u + r
+        sums.append(u)
+        deviation = 1.0 if len(sums) < 2 else np.std(sums, ddof=1)
+        assert scale([r], [done])[0] == pytest.approx(r / deviation, rel=1e-6)
+        u = 0.0 if done else u
+
+
+def test_sparse_weights_spare_small_fan_ins():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 5), nn.Linear(200, 3))
+    tt.rl.sparse_init(net, 0.9)
+    kept = [(m.weight != 0).sum(1).unique().tolist() for m in net]
+    assert kept == [[4], [8], [20]]
+    assert float(net[2].weight.detach().abs().max()) <= 200**-0.5
+    assert all(not m.bias.any() for m in net)
+    with pytest.raises(ValueError, match="sparsity"):
+        tt.rl.sparse_(torch.zeros(2, 2), 1.0)

@@ -1,0 +1,83 @@
+"""How an agent runs its network: values, credit into a trace, and a look ahead."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
+from tracetorch.rl.trace import FlatParameters
+
+
+class Body(ABC):
+    """Run a network for an agent: one forward and at most one credit a step."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Advance by one step, `[R, *in] -> [R, n]`, without a graph outside."""
+
+    @abstractmethod
+    def ahead(self, x: Tensor) -> Tensor:
+        """Return the output that the next input would give, `[R, n]`, and leave everything as it is."""
+
+    @abstractmethod
+    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+        """Add the gradient of the last output, met by a cotangent `[R, n]`, to a trace."""
+
+    @abstractmethod
+    def forget(self, mask: Tensor | None = None) -> None:
+        """Begin new episodes in some rows, `[R]`, or in all."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return what the network carries, between `credit` and the next `forward`."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+
+
+class AutogradBody(Body):
+    """Run any network through torch's autograd.
+
+    Args:
+        net: the network, on the device where it stays.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net = net
+        self._look = LookAhead(net)
+        self._output: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Advance by one step; see `Body.forward`."""
+        output: Tensor = self._net(x)
+        self._output = output
+        return output.detach()
+
+    def ahead(self, x: Tensor) -> Tensor:
+        """Return the output at the next input; see `Body.ahead`."""
+        return self._look(x)
+
+    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+        """Send a cotangent back, one pass for each row; see `Body.credit`."""
+        output, self._output = self._output, None
+        if output is None:
+            raise RuntimeError("there is no output to give credit for: call forward before credit, once")
+        trace.add(output, cotangent)
+
+    def forget(self, mask: Tensor | None = None) -> None:
+        """Begin new episodes; see `Body.forget`."""
+        reset(self._net, mask)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the network carries; see `Body.state`."""
+        return snapshot(self._net)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self._output = None
+        reset(self._net)
+        restore(self._net, state)

@@ -1,0 +1,144 @@
+"""One episode after the other in an environment, resumable in the midst of one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Environment(Protocol):
+    """Say what an environment must offer: the part of gymnasium's interface that is used here."""
+
+    def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, from a seed where one is given."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take an action; return observation, reward, whether it terminated and was truncated, and more."""
+
+
+class EnvironmentDied(RuntimeError):
+    """Say that an environment raised an error of its own; that error is the cause."""
+
+
+class _Alive:
+    """Turn whatever an environment raises into `EnvironmentDied`; what the user asks for goes through."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            raise EnvironmentDied(
+                f"the environment died while it {self._what}: {type(error).__name__}: {error}"
+            ) from error
+
+
+class Episodes:
+    """Run an environment episode after episode, each from a seed of its own.
+
+    Because an episode follows from its seed and actions, these are all that has to be saved of it: a restored run plays
+    them again. They are forgotten when the episode ends, so memory is bounded by its length.
+
+    Args:
+        env: the environment.
+        seed: of the seeds.
+        keep: components of the observation that are shown; None for all.
+
+    Attributes:
+        observation: what the environment shows now.
+        episode: number of the episode that is going on, from 0.
+
+    Example:
+        >>> from tracetorch.rl.envs import MemoryChain
+        >>> episodes = Episodes(MemoryChain(length=1), seed=3)
+        >>> episodes.step(0)[0], episodes.episode
+        (0.0, 0)
+        >>> _ = episodes.step(0)
+        >>> episodes.episode
+        1
+    """
+
+    def __init__(self, env: Environment, *, seed: int = 0, keep: Sequence[int] | None = None) -> None:
+        self.env, self.seed = env, seed
+        self._keep = None if keep is None else np.array(keep)
+        self.episode = 0
+        self._actions: list[Any] = []
+        self.observation = self._begin()
+
+    def _begin(self) -> Array:
+        digest = hashlib.sha256(f"{self.seed}/{self.episode}".encode()).digest()
+        with _Alive(f"was reset for episode {self.episode}"):
+            observation, _ = self.env.reset(seed=int.from_bytes(digest[:4], "little") >> 1)
+        self._actions = []
+        return self._shown(observation)
+
+    def _shown(self, observation: Any) -> Array:
+        values = np.asarray(observation)
+        return values if self._keep is None else values[self._keep]
+
+    def step(self, action: Any) -> tuple[float, Array, bool, bool]:
+        """Take an action; where the episode ends, `observation` is already the next one's first.
+
+        Args:
+            action: as the environment takes it.
+
+        Returns:
+            The reward, the observation that the action led to, whether the episode terminated and was truncated.
+
+        Raises:
+            EnvironmentDied: if the environment raised an error.
+        """
+        with _Alive(f"took step {len(self._actions)} of episode {self.episode}"):
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+        self._actions.append(action.tolist() if isinstance(action, np.ndarray) else action)
+        after = self._shown(observation)
+        if terminated or truncated:
+            self.episode += 1
+            self.observation = self._begin()
+        else:
+            self.observation = after
+        return float(reward), after, bool(terminated), bool(truncated)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the episode's number and its actions so far."""
+        return {"episode": self.episode, "actions": list(self._actions)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Play the episode of `state_dict` up to its last action."""
+        self.episode = state["episode"]
+        self.observation = self._begin()
+        for action in state["actions"]:
+            self.step(np.array(action, dtype=np.float32) if isinstance(action, list) else action)
+
+
+def gym(name: str, **options: Any) -> Environment:
+    """Make an environment of gymnasium by name.
+
+    Args:
+        name: its name, such as `CartPole-v1`.
+        **options: what `gymnasium.make` takes besides.
+
+    Returns:
+        The environment.
+
+    Raises:
+        ImportError: if gymnasium is not installed; the message names the extra.
+    """
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise ImportError(f"{name} needs gymnasium, which is not installed: pip install 'tracetorch[rl]'") from error
+    env: Environment = gymnasium.make(name, **options)
+    return env

@@ -1,0 +1,134 @@
+"""Running statistics that bring observations and rewards to unit scale, as a stream allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = npt.NDArray[np.float64]
+
+
+class RunningNorm:
+    r"""Shift and scale each component by its running mean and deviation.
+
+    .. math:: \mu_n = \mu_{n-1} + \frac{x_n - \mu_{n-1}}{n}, \quad
+        p_n = p_{n-1} + (x_n - \mu_{n-1})(x_n - \mu_n), \quad
+        \hat x_n = \frac{x_n - \mu_n}{\sqrt{p_n / (n - 1) + \epsilon}}
+
+    The variance is taken as 1 before there are two values.
+
+    Args:
+        size: number of components, n.
+        epsilon: what keeps the root from zero, in the unit of `x` squared.
+
+    Source: B. P. Welford, "Note on a method for calculating corrected sums of squares and products" (1962),
+    https://doi.org/10.1080/00401706.1962.10490022; for streaming agents M. Elsayed, G. Vasan, A. R. Mahmood,
+    "Streaming Deep Reinforcement Learning Finally Works" (2024), https://arxiv.org/abs/2410.14606.
+
+    Example:
+        >>> import numpy as np, tracetorch as tt
+        >>> norm = tt.rl.RunningNorm(1)
+        >>> for x in (1.0, 3.0):
+        ...     norm.update(np.array([[x]]))
+        >>> float(norm(np.array([[3.0]]))[0, 0].round(3))
+        0.707
+    """
+
+    def __init__(self, size: int, *, epsilon: float = 1e-8) -> None:
+        self.count = 0
+        self.epsilon = epsilon
+        self.mean: Array = np.zeros(size)
+        self.squares: Array = np.zeros(size)
+        self._deviation: Array | float = np.ones(size)
+
+    def update(self, rows: Array) -> None:
+        """Take in values, `[B, n]`, row by row."""
+        for x in rows:
+            self.count += 1
+            off = x - self.mean
+            self.mean += off / self.count
+            self.squares += off * (x - self.mean)
+        if self.count > 1:
+            self._deviation = np.sqrt(self.squares / (self.count - 1) + self.epsilon)
+
+    def __call__(self, rows: Array) -> Array:
+        """Return values `[B, n]` shifted and scaled, by the statistics as they are."""
+        result: Array = (rows - self.mean) / self._deviation
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the statistics."""
+        return {
+            "count": self.count,
+            "mean": torch.from_numpy(self.mean.copy()),
+            "squares": torch.from_numpy(self.squares.copy()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.count = state["count"]
+        self.mean = state["mean"].numpy().copy()
+        self.squares = state["squares"].numpy().copy()
+        self._deviation = np.ones(len(self.mean))
+        self.update(np.zeros((0, len(self.mean))))
+
+
+class RewardScale:
+    r"""Divide rewards by the running deviation of the discounted sum of past rewards; the sign and zero stay.
+
+    .. math:: u_t = \gamma\,u_{t-1} + r_t, \qquad \hat r_t = r_t / \sqrt{\operatorname{var}(u) + \epsilon}
+
+    The sum begins anew with each episode, the variance does not.
+
+    Args:
+        gamma: the discount, per step.
+        rows: number of streams, each with a sum of its own.
+
+    Source: as for `RunningNorm`.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> scale = tt.rl.RewardScale(0.9)
+        >>> [round(scale([r], [False])[0], 2) for r in (1.0, 1.0, 1.0)]
+        [1.0, 1.57, 1.17]
+    """
+
+    def __init__(self, gamma: float, rows: int = 1) -> None:
+        self.gamma = gamma
+        self.sums = [0.0] * rows
+        self.epsilon = 1e-8
+        self.count, self.mean, self.squares = 0, 0.0, 0.0
+
+    def __call__(self, rewards: Sequence[float], done: Sequence[bool]) -> list[float]:
+        """Return the rows' rewards, scaled.
+
+        Args:
+            rewards: one for each row.
+            done: whether the row's episode ends with it.
+
+        Returns:
+            The scaled rewards.
+        """
+        self.sums = [self.gamma * u + r for u, r in zip(self.sums, rewards, strict=True)]
+        for u in self.sums:
+            self.count += 1
+            off = u - self.mean
+            self.mean += off / self.count
+            self.squares += off * (u - self.mean)
+        deviation = math.sqrt(self.squares / (self.count - 1) + self.epsilon) if self.count > 1 else 1.0
+        self.sums = [0.0 if end else u for u, end in zip(self.sums, done, strict=True)]
+        return [r / deviation for r in rewards]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums and statistics."""
+        return {"sums": list(self.sums), "count": self.count, "mean": self.mean, "squares": self.squares}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.sums = list(state["sums"])
+        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]

@@ -1,0 +1,172 @@
+"""The policy gradient of whole episodes, accumulated online: REINFORCE whose memory is a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.rl.baselines import Baseline, NoBaseline
+from tracetorch.rl.per_row import RowTraces
+from tracetorch.rl.policy import Policy
+from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
+from tracetorch.rl.trace import ParameterTrace
+from tracetorch.state import layers
+from tracetorch.traces.credit import Graph
+
+
+class Reflect:
+    r"""Accumulate REINFORCE's gradient in one pass, without a record of the episode.
+
+    .. math:: z_k = \gamma z_{k-1} + \nabla \log\pi(a_k), \qquad
+        \sum_t \nabla \log\pi(a_t) \sum_{k \ge t} \gamma^{k-t} r_k = \sum_k r_k z_k
+
+    Three things must be known about it. The sum is REINFORCE's gradient while the weights stay as they are: call
+    `finish` at the end of an episode and step the optimizer there; after a step in its midst, z is stale, a sum of
+    gradients under older weights. :math:`\nabla` is the total derivative through the network's state: only rules that
+    are exact for the network give it (`eprop` for one layer under a leaky readout, `drtrl` for one layer, `bptt` for
+    all, with a memory that grows); the others give that of their own credit. And the formula leaves out the factor
+    :math:`\gamma^t` with which the gradient of the discounted return of an episode's start weighs step t, as nearly
+    everybody does.
+
+    Args:
+        net: the network, `[B, *in] -> [B, n]`, or `[B, n + 1]` where the baseline learns a value.
+        policy: what the head's n numbers mean.
+        gamma: the discount per step.
+        baseline: what a reward is compared with; nothing by default.
+        rows: number of rows of the batch, R, each with a trace of its own.
+        seed: of the draws of actions.
+
+    Attributes:
+        gradient: the sum so far, `[P]`, uphill.
+
+    Source: R. J. Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning"
+    (1992), https://doi.org/10.1007/BF00992696.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(
+        ...     tt.Layer(torch.nn.Linear(3, 8), tt.LIF(half_life=3)),
+        ...     tt.Layer(torch.nn.Linear(8, 2), tt.LI(half_life=3)),
+        ... )
+        >>> tt.set_rule(net, tt.rules.eprop())
+        >>> optimizer = torch.optim.Adam(net.parameters())
+        >>> reflect = tt.rl.Reflect(net, tt.rl.Categorical(2), gamma=0.9)
+        >>> for step in range(5):
+        ...     action = reflect.act(torch.ones(1, 3))
+        ...     reflect.reward([float(action[0] == 1)])
+        >>> reflect.finish()
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        policy: Policy,
+        *,
+        gamma: float = 1.0,
+        baseline: Baseline | None = None,
+        rows: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if not 0.0 <= gamma <= 1.0:
+            raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
+        self.net, self.policy, self.gamma = net, policy, gamma
+        self.baseline = NoBaseline() if baseline is None else baseline
+        self.trace = ParameterTrace(net) if rows == 1 else RowTraces(net, rows)
+        self.gradient = torch.zeros_like(self.trace.value[0])
+        self.generator = torch.Generator().manual_seed(seed)
+        self._whole = any(isinstance(layer.rule.weight, Graph) for layer in layers(net).values())
+        self._rewards: list[float] | None = None
+        self._values = [0.0] * rows
+        self._steps = 0
+
+    def act(self, x: Tensor, action: Tensor | None = None) -> Tensor:
+        r"""Advance the network, draw actions, and take :math:`\nabla\log\pi` into the trace.
+
+        Args:
+            x: the network's input, `[R, *in]`.
+            action: the actions, where they are given and not to be drawn.
+
+        Returns:
+            The actions.
+        """
+        output: Tensor = self.net(x)
+        head = output.detach()
+        size = self.policy.outputs
+        values = head[:, -1].tolist() if self.baseline.learns_value else self._values
+        self._settle(values)
+        self._values = values
+        if action is None:
+            action = self.policy.sample(head[:, :size], self.generator)
+        cotangent = self.policy.slope(head[:, :size], action)
+        if self.baseline.learns_value:
+            cotangent = torch.cat([cotangent, torch.ones_like(cotangent[:, :1])], -1)
+        self.trace.decay(self.gamma)
+        self.trace.add(output, cotangent, retain_graph=self._whole)
+        self._steps += 1
+        return action
+
+    def reward(self, rewards: Sequence[float]) -> None:
+        """Give the rows the rewards of their last actions.
+
+        Args:
+            rewards: one for each row.
+
+        Raises:
+            FloatingPointError: if a reward is not finite.
+        """
+        numbers = [float(r) for r in rewards]
+        if not bool(torch.isfinite(torch.tensor(numbers)).all()):
+            raise FloatingPointError(f"rewards must be finite, got {numbers}")
+        if self._rewards is not None:
+            raise RuntimeError("a second reward came for one action: add them up, and give one")
+        self._rewards = numbers
+
+    def _settle(self, nexts: Sequence[float]) -> None:
+        if self._rewards is None:
+            return
+        signals = self.baseline.signals(self._rewards, self._values, nexts)
+        self.gradient += self.trace.weighted(self.trace.value.new_tensor(signals))
+        self._rewards = None
+
+    def finish(self, last: Tensor | None = None) -> None:
+        """End the episodes: write minus the gradient, mean over rows, into the parameters' `.grad`, and begin anew.
+
+        Args:
+            last: the input after the last step where the episodes were truncated and not terminated, `[R, *in]`: its
+                value then counts, where the baseline learns one.
+        """
+        nexts = [0.0] * len(self.trace.value)
+        if last is not None and self.baseline.learns_value:
+            nexts = LookAhead(self.net)(last)[:, -1].tolist()
+        self._settle(nexts)
+        self.baseline.finish(self._steps)
+        self.trace.write_grad(self.gradient / -len(nexts))
+        self.gradient = torch.zeros_like(self.gradient)
+        self.trace.clear()
+        reset(self.net)
+        self._steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the weights and the optimizer's state; between a `reward` and the next `act`."""
+        return {
+            "stream": snapshot(self.net),
+            "trace": self.trace.state_dict(),
+            "baseline": self.baseline.state_dict(),
+            "gradient": self.gradient,
+            "generator": self.generator.get_state(),
+            "pending": [self._rewards, list(self._values), self._steps],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        reset(self.net)
+        restore(self.net, state["stream"])
+        self.trace.load_state_dict(state["trace"])
+        self.baseline.load_state_dict(state["baseline"])
+        self.gradient = state["gradient"].clone()
+        self.generator.set_state(state["generator"])
+        self._rewards, self._values, self._steps = state["pending"]

@@ -1,0 +1,43 @@
+"""Make the run that a task is: supervised or from reward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import tracetorch as tt
+from tracetorch.train.choice import Choice
+from tracetorch.train.reward.base import RewardTask
+from tracetorch.train.reward.runner import RewardRunner
+from tracetorch.train.runner import Runner
+from tracetorch.train.tasks.base import Problem, Task
+from tracetorch.train.trainer import Trainer
+
+
+def make_runner(
+    task: Problem,
+    *,
+    rule: str | tt.Rule | Choice | None = None,
+    log_every: int = 10,
+    device: str | torch.device = "cpu",
+) -> Runner[Any]:
+    """Make the run of a task.
+
+    Args:
+        task: What to learn.
+        rule: How: a word as on the command line, or a rule; None for the task's own.
+        log_every: Iterations that one record of the log covers.
+        device: Where to train.
+
+    Returns:
+        A `Trainer` for a task with losses, a `RewardRunner` for one with rewards.
+
+    Raises:
+        TypeError: The task is of neither kind.
+    """
+    if isinstance(task, RewardTask):
+        return RewardRunner(task, rule=rule, log_every=log_every, device=device)
+    if isinstance(task, Task):
+        return Trainer(task, rule=rule, log_every=log_every, device=device)
+    raise TypeError(f"a task is a Task or a RewardTask, got {type(task).__name__}")

@@ -1,0 +1,1 @@
+"""Tasks that are learned from reward, and what runs them."""

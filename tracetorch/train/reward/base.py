@@ -1,0 +1,197 @@
+"""What a task with rewards is: its environment, its agent, and the controls that tell what the traces are worth."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+from tracetorch import rl
+from tracetorch.rl.envs import Environment, Episodes
+from tracetorch.train.tasks.base import Problem, derived_seed, option
+from tracetorch.train.tasks.classification import one_of
+
+CONTROLS = ("none", "lambda0", "no-bound", "reset-state", "truncated", "gru")
+
+
+class Forgetful(nn.Module):
+    """Reset a network before each step: what is left of it without memory.
+
+    Args:
+        net: the network.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the first step after a reset."""
+        rl.reset(self.net)
+        out: Tensor = self.net(x)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RewardTask(Problem):
+    """Describe an environment to learn in from one stream, by an actor-critic with eligibility traces.
+
+    An iteration is a stretch of `chunk` steps of the environment; `steps` counts these. Scores are of the episodes
+    while they are learned from, each once.
+
+    The option `control` takes something away: ``lambda0`` the trace over parameters (lambda is 0), ``no-bound`` the
+    bound of the step (a fixed step of `fixed_lr`), ``reset-state`` the network's memory (reset at every step),
+    ``truncated`` the layers' traces (the rule ``sltt``); ``gru`` puts a GRU in the network's place, with
+    backpropagation truncated to what fits into the memory that the network's traces take.
+
+    Attributes:
+        goal: Mean return of 100 episodes that counts as solved.
+    """
+
+    metric: ClassVar[str] = "return"
+    scored_on: ClassVar[str] = "last 100 episodes"
+    default_rule: ClassVar[str] = "drtrl"
+    goal: ClassVar[float] = float("inf")
+
+    steps: int = option(500_000, "steps of the environment")
+    eval_every: int = option(20, "iterations between two points of the learning curve")
+    chunk: int = option(500, "steps of the environment in one iteration")
+    rows: int = option(1, "environments side by side, each with its own traces; 1 is one stream")
+    control: str = option("none", f"take something away, to see what it is worth: {', '.join(CONTROLS)}")
+
+    compiled: bool = option(True, "run the network by compiled kernels where they fit; equal to rounding")
+
+    hidden: int = option(64, "hidden neurons")
+    gamma: float = option(0.99, "discount per step")
+    lam: float = option(0.8, "decay of the eligibility trace over parameters, lambda")
+    entropy: float = option(0.01, "weight of the policy's entropy")
+    kappa: float = option(3.0, "strictness of the bounded step (ObGD)")
+    lr: float = option(1.0, "largest step size")
+    fixed_lr: float = option(1e-3, "step size of the control no-bound")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        one_of("control", self.control, CONTROLS)
+        if self.chunk < self.rows or self.rows < 1:
+            raise ValueError(f"rows is at least 1 and at most chunk ({self.chunk}), got {self.rows}")
+
+    @property
+    def iterations(self) -> int:
+        """Return how many stretches of `chunk` steps the run has, the last one perhaps shorter."""
+        return -(-self.steps // self.chunk)
+
+    @abstractmethod
+    def environment(self, *, render: bool = False) -> Environment:
+        """Make the environment.
+
+        Args:
+            render: Whether it is to give frames, where it can.
+
+        Returns:
+            The environment.
+        """
+
+    @property
+    def keep(self) -> Sequence[int] | None:
+        """The components of the observation that are shown; None for all."""
+        return None
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of components of what is shown."""
+
+    @abstractmethod
+    def policy(self) -> rl.Policy:
+        """Make the policy."""
+
+    def senses(self) -> rl.Senses:
+        """Make what stands between environment and network: observations and rewards at unit scale."""
+        return rl.Senses(
+            rows=self.rows, norm=rl.RunningNorm(self.size), rewards=rl.RewardScale(self.gamma, rows=self.rows)
+        )
+
+    def step(self, net: nn.Module) -> rl.Step:
+        """Make the step along the trace.
+
+        Args:
+            net: The network, with its rule.
+
+        Returns:
+            The step.
+        """
+        return rl.FixedStep(self.fixed_lr) if self.control == "no-bound" else rl.ObGD(self.lr, self.kappa)
+
+    def agent(self, rule: tt.Rule, device: torch.device | str = "cpu") -> rl.Agent:
+        """Make the agent, as the control has it.
+
+        Args:
+            rule: How the network's layers are credited.
+            device: Where.
+
+        Returns:
+            The agent.
+        """
+        net = self.build()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.seed, "feedback"))
+            tt.set_rule(net, tt.rules.sltt() if self.control == "truncated" else rule)
+            if self.control == "gru":
+                net = self._gru(net)
+        if self.control == "reset-state":
+            net = Forgetful(net)
+        net.to(device)
+        agent = rl.ActorCritic(
+            net,
+            self.policy(),
+            gamma=self.gamma,
+            lam=0.0 if self.control == "lambda0" else self.lam,
+            entropy=self.entropy,
+            step=self.step(net),
+            senses=self.senses(),
+        )
+        agent.seed(derived_seed(self.seed, "actions"))
+        if self.compiled and self.rows == 1:
+            try:
+                agent.compile()
+            except (ValueError, RuntimeError):  # it says what does not fit; autograd takes everything
+                return agent
+        return agent
+
+    def _gru(self, net: nn.Module) -> nn.Module:
+        """Return a GRU whose window takes no more memory than what the network carries, state and traces."""
+        x = torch.zeros(1, self.inputs)
+        outputs = [net(x) for _ in range(2)][-1].shape[-1]
+        numbers = sum(v.numel() for v in tt.get_state(net).values())
+        tt.reset(net)
+        window = rl.WindowedGRU.window_for(numbers, self.inputs, self.hidden)
+        gru = rl.WindowedGRU(self.inputs, self.hidden, outputs, window=window)
+        with torch.no_grad():
+            gru.readout.weight.mul_(0.1)
+        return gru
+
+    @property
+    def inputs(self) -> int:
+        """Number of the network's inputs: of what the senses make of an observation."""
+        return self.size
+
+    def stream(self, rule: tt.Rule, device: torch.device | str = "cpu") -> rl.Rows:
+        """Make the agent and its environments.
+
+        Args:
+            rule: How the network's layers are credited.
+            device: Where the network is.
+
+        Returns:
+            What steps them together.
+        """
+        envs = [
+            Episodes(self.environment(), seed=derived_seed(self.seed, "episodes", row) % 2**31, keep=self.keep)
+            for row in range(self.rows)
+        ]
+        return rl.Rows(self.agent(rule, device), envs)

@@ -1,0 +1,241 @@
+"""What every run is: iteration after iteration, told as events, resumable from its state."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic
+
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.train.averages import Averages
+from tracetorch.train.choice import Choice, read_choice
+from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed
+from tracetorch.train.memory import resident_mb
+from tracetorch.train.tasks.base import AnyProblem, derived_seed
+
+
+class Runner(ABC, Generic[AnyProblem]):
+    """Run a task with a learning rule, one iteration at a time; how an iteration learns is a subclass's to say.
+
+    It prints nothing and writes nothing: `events` tells what happens, `state_dict` holds what a run is made of.
+
+    Attributes:
+        task: The task, with the options that the rule's word stands for.
+        choice: The rule as it was asked for.
+        net: The network.
+        iteration: Number of finished iterations.
+        time_steps: Time steps that the network has run in training.
+        seconds: Seconds spent in iterations, evaluation left out.
+        evaluating: Whether an evaluation is going on: it may be broken off without harm to the state.
+        consistent: Whether the state is that after `iteration` iterations; False inside an iteration.
+    """
+
+    net: nn.Module
+
+    def __init__(
+        self,
+        task: AnyProblem,
+        *,
+        rule: str | tt.Rule | Choice | None = None,
+        log_every: int = 10,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Prepare the task's data; nothing is built.
+
+        Args:
+            task: What to learn.
+            rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
+            log_every: Iterations that one record of the log covers.
+            device: Where to train.
+
+        Raises:
+            ValueError: `log_every` is not positive, the rule does not fit the task, or there is no such device.
+            tracetorch.data.DataNotFoundError: The task's data is absent.
+        """
+        if log_every < 1:
+            raise ValueError(f"log_every must be at least 1, got {log_every}")
+        if rule is None:
+            rule = task.default_rule
+        if isinstance(rule, str):
+            rule = read_choice(rule)
+        self.choice = rule if isinstance(rule, Choice) else Choice(repr(rule), rule)
+        self.task: AnyProblem = self.choice.apply(task)
+        self.device = _device(device)
+        self.log_every = log_every
+        self.task.prepare()
+        self.iteration = 0
+        self.time_steps = 0
+        self.seconds = 0.0
+        self.evaluating = False
+        self.consistent = True
+        self._averages = Averages()
+        self._stop = False
+        self._logged_at = 0
+        self._evaluated_at = 0
+        self._tested_at = -1
+
+    def events(self, until: int | None = None) -> Iterator[Event]:
+        """Train, and tell what happens.
+
+        Args:
+            until: Number of iterations after which to end; None for the task's ``steps``.
+
+        Yields:
+            A `Progressed` for every iteration, a `Logged` every `log_every`, `Evaluating` and `Evaluated` every
+            ``eval_every`` of the task and (with all held-out data) at the end, a `Finished` last.
+        """
+        last = self.task.iterations if until is None else until
+        while not self._stop:
+            # What is due is told by counters of the state, not by the place in this loop: a checkpoint taken between
+            # an iteration and its record or its evaluation makes up for them when the run is resumed.
+            if self.iteration % self.log_every == 0 and self._logged_at != self.iteration:
+                record = self._record("train", self._averages.take())
+                self._logged_at = self.iteration
+                yield Logged(self.iteration, record)
+            elif self.iteration % self.task.eval_every == 0 and self._evaluated_at != self.iteration:
+                yield Evaluating(self.iteration, quick=True)
+                record = self._record("eval", self.evaluate(quick=True))
+                self._evaluated_at = self.iteration
+                yield Evaluated(self.iteration, record)
+            elif self.iteration < last:
+                stats = self._iterate()
+                yield Progressed(self.iteration, self.time_steps, stats, self.seconds)
+            else:
+                break
+        if not self._stop and self._tested_at != self.iteration:
+            if self._logged_at != self.iteration:
+                # A rest shorter than log_every is told but kept: a longer run that goes on from here logs the same
+                # means as one that never paused.
+                yield Logged(self.iteration, {**self._record("train", self._averages.means()), "partial": True})
+            yield Evaluating(self.iteration, quick=False)
+            record = self._record("test", self.evaluate(quick=False))
+            self._tested_at = self.iteration
+            yield Evaluated(self.iteration, record)
+        complete = not self._stop
+        self._stop = False
+        yield Finished(self.iteration, complete=complete)
+
+    def stop(self) -> None:
+        """Ask the run to end after the iteration that is going on; may be called from a signal handler."""
+        self._stop = True
+
+    def evaluate(self, *, quick: bool = False) -> dict[str, float]:
+        """Score the run.
+
+        Args:
+            quick: Use a fixed part of the held-out data, where there is any.
+
+        Returns:
+            The scores by name, the task's metric first.
+        """
+        self.evaluating = True
+        try:
+            with self._seeded("evaluate"):
+                return self._scores(quick=quick)
+        finally:
+            self.evaluating = False
+            self.net.train()
+
+    @abstractmethod
+    def _scores(self, *, quick: bool) -> dict[str, float]:
+        """Return the scores by name, the task's metric first."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """Return arrays to draw, by name; see `tracetorch.train.tasks.base.Task.figures`."""
+
+    @abstractmethod
+    def _learn(self) -> tuple[dict[str, float], int]:
+        """Run one iteration; return its numbers, and how many time steps it took."""
+
+    def _iterate(self) -> dict[str, float]:
+        """Run one iteration and count it; return its numbers."""
+        began = time.perf_counter()
+        self.consistent = False
+        with self._seeded("iteration", self.iteration):
+            stats, steps = self._learn()
+        self._averages.add(stats)
+        self.iteration += 1
+        self.time_steps += steps
+        self.consistent = True
+        self.seconds += time.perf_counter() - began
+        return stats
+
+    def _record(self, kind: str, numbers: Mapping[str, float]) -> dict[str, Any]:
+        """Return one line of the log."""
+        record: dict[str, Any] = {"kind": kind, "iteration": self.iteration, "time_step": self.time_steps}
+        return {**record, **numbers, "seconds": round(self.seconds, 4), "memory_mb": round(resident_mb(), 3)}
+
+    @contextmanager
+    def _seeded(self, *names: int | str) -> Iterator[None]:
+        """Seed torch's default generators for a while; the caller's random state is put back."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derived_seed(self.task.seed, *names))
+            yield
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the run has become, counters included.
+
+        Returns:
+            A nested dict of tensors and plain values; the tensors are the run's own, not copies.
+
+        Raises:
+            RuntimeError: An iteration was broken off in its midst.
+        """
+        if not self.consistent:
+            raise RuntimeError(f"iteration {self.iteration} was broken off in its midst: there is no state to save")
+        return {
+            **self._state(),
+            "averages": self._averages.state_dict(),
+            "iteration": self.iteration,
+            "time_steps": self.time_steps,
+            "seconds": self.seconds,
+            "logged_at": self._logged_at,
+            "evaluated_at": self._evaluated_at,
+            "tested_at": self._tested_at,
+        }
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]:
+        """Return what the run has become, counters left out."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave, in a run made with the same task and rule.
+
+        Args:
+            state: The nested dict.
+
+        Raises:
+            KeyError: Something is missing in it.
+            RuntimeError: The weights are of another network.
+        """
+        self._load(state)
+        self._averages.load_state_dict(state["averages"])
+        self.iteration = state["iteration"]
+        self.time_steps = state["time_steps"]
+        self.seconds = state["seconds"]
+        self._logged_at = state["logged_at"]
+        self._evaluated_at = state["evaluated_at"]
+        self._tested_at = state["tested_at"]
+        self.consistent = True
+
+    @abstractmethod
+    def _load(self, state: Mapping[str, Any]) -> None:
+        """Take back what `_state` gave."""
+
+
+def _device(device: str | torch.device) -> torch.device:
+    """Return a device that is there."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"no device {device!r}: expected cpu, cuda or cuda:0, cuda:1, …") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"no device {str(device)!r}: torch sees {torch.cuda.device_count()} CUDA devices")
+    return found
