@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -129,3 +131,26 @@ class RunningRate(_Rate):
             self._running[i] = running
             terms.append(self.strength * total / raw.shape[1])
         return torch.stack(terms).sum()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the running rates, `[B, *unit]` by the layer's number: with `tt.get_state` a stream resumes bit for bit.
+
+        Returns:
+            Copies of the tensors; a layer that has not run has none.
+        """
+        return {str(i): x.clone() for i, x in enumerate(self._running) if x is not None}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave.
+
+        Args:
+            state: the dictionary.
+
+        Raises:
+            ValueError: if it names a layer that is not there.
+        """
+        names = [str(i) for i in range(len(self._running))]
+        unknown = [name for name in state if name not in names]
+        if unknown:
+            raise ValueError(f"there are {len(names)} spiking layers, the state has rates of number {unknown}")
+        self._running = [state[name].clone() if name in state else None for name in names]

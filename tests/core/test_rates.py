@@ -116,3 +116,25 @@ def test_wrong_values_say_so() -> None:
         tt.FinalRate(make(), target=20)
     with pytest.raises(RuntimeError, match="no forward has run"):
         tt.FinalRate(make(), target=0.1)()
+
+
+def test_a_running_rate_resumes_bit_for_bit() -> None:
+    xs = torch.rand(8, 3, 5).double() * 2
+    whole, parts = [], []
+    for found, resumed in ((whole, False), (parts, True)):
+        torch.manual_seed(0)
+        model = make()
+        rate = tt.RunningRate(model, target=0.1, half_life=4.0)
+        for t, x in enumerate(xs):
+            if resumed and t == 5:
+                carried, rates = tt.get_state(model), rate.state_dict()
+                tt.reset(model)
+                tt.set_state(model, carried)
+                rate = tt.RunningRate(model, target=0.1, half_life=4.0)
+                rate.load_state_dict(rates)
+            model.zero_grad()
+            (model(x).sum() + rate()).backward()
+            found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+    with pytest.raises(ValueError, match=r"spiking layers.*\['7'\]"):
+        rate.load_state_dict({"7": xs})
