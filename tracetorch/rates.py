@@ -133,7 +133,7 @@ class RunningRate(_Rate):
         return torch.stack(terms).sum()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the running rates, `[B, *unit]` by the layer's number: with `tt.get_state` a stream resumes bit for bit.
+        """Return the running rates, `[B, *unit]` by the layer's number; with `tt.get_state` a stream then resumes.
 
         Returns:
             Copies of the tensors; a layer that has not run has none.

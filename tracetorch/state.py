@@ -115,7 +115,7 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         True
     """
     flat: dict[str, Tensor] = {}
-    for name, layer in link(net).items():
+    for name, layer in layers(net).items():
         if layer.memory is not None:
             flat |= {f"{name}/{key}": value for key, value in layer.memory.tensors().items()}
     return flat

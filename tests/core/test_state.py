@@ -168,3 +168,16 @@ def test_rules_by_name() -> None:
         tt.set_rule(model, {"0": "trace"})
     with pytest.raises(ValueError, match=r"no tt\.Layer"):
         tt.set_rule(nn.Linear(2, 2), tt.rules.trace())
+
+
+def test_reading_the_state_changes_nothing_in_a_network_that_was_never_reset() -> None:
+    xs, found = torch.rand(6, 3, 5, dtype=torch.float64), []
+    for reads in (False, True):
+        model = net()
+        for x in xs:
+            model.zero_grad()
+            model(x).square().sum().backward()
+            if reads:
+                tt.get_state(model)
+        found.append(grads(model))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
