@@ -6,20 +6,17 @@ Environment: `TRACETORCH_SHORT=1` shortens every example, `TRACETORCH_DATA` name
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import shutil
 import sys
 import warnings
 from pathlib import Path
 
-from sphinx.application import Sphinx
-from sphinx.pycode import ModuleAnalyzer
-
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
+sys.path[:0] = [str(ROOT), str(HERE / "_scripts")]
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+import site_setup  # noqa: E402 - found by the line above
 
 import tracetorch  # noqa: E402 - the clone beside this folder, whatever is installed
 
@@ -114,7 +111,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "abort_on_example_error": False,
     "capture_repr": (),  # what is worth showing is printed or drawn
-    "reset_modules": ("matplotlib", "seed_reset.seed"),
+    "reset_modules": ("matplotlib", "site_setup.seed"),
     "thumbnail_size": (480, 320),
     "write_computation_times": False,
 }
@@ -137,7 +134,8 @@ html_baseurl = os.environ.get("TRACETORCH_SITE", "")
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None  # two builds of one commit are equal
-html_theme_options = {
+html_context: dict[str, str] = {"default_mode": "auto"}
+html_theme_options: dict[str, object] = {
     "logo": {
         "text": "traceTorch",
         "image_light": "_static/logo.svg",
@@ -164,7 +162,7 @@ html_sidebars = {"index": [], "results": [], "speed": [], "symbols": [], "glossa
 _REPOSITORY = os.environ.get("GITHUB_REPOSITORY", "")
 if _REPOSITORY.count("/") == 1:
     _owner, _name = _REPOSITORY.split("/")
-    html_context = {"github_user": _owner, "github_repo": _name, "github_version": "main", "doc_path": "docs"}
+    html_context |= {"github_user": _owner, "github_repo": _name, "github_version": "main", "doc_path": "docs"}
     html_theme_options["use_edit_page_button"] = True
     html_theme_options["icon_links"] = [
         {"name": "Repository", "url": f"https://github.com/{_REPOSITORY}", "icon": "fa-brands fa-github"}
@@ -172,7 +170,7 @@ if _REPOSITORY.count("/") == 1:
 
 # -- mathematics without another host ----------------------------------------------------------------------------------
 
-mathjax_path = "mathjax/tex-svg.js"
+mathjax_path = site_setup.MATHJAX
 mathjax3_config = {"svg": {"fontCache": "local"}, "options": {"enableMenu": False}}
 
 # -- links -------------------------------------------------------------------------------------------------------------
@@ -184,31 +182,4 @@ linkcheck_ignore = [r"https://doi\.org/.*"]  # publishers turn away what is not 
 linkcheck_allow_unauthorized = True
 
 
-def _copy_mathjax(app: Sphinx) -> None:
-    """Put MathJax's one file beside the pages, so that no page asks another host for it."""
-    if app.builder.format != "html":
-        return
-    files = importlib.metadata.files("sphinx-mathjax-offline") or []
-    source = next(Path(str(f.locate())) for f in files if f.name == "tex-svg.js")
-    target = Path(app.outdir) / "_static" / mathjax_path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-
-
-def _describe_data(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Take what is written below a table where it is defined, in place of the docstring of its type."""
-    if what != "data":
-        return
-    own = name.rpartition(".")[2]
-    for module in [m for n, m in sys.modules.items() if n.startswith("tracetorch.") and vars(m).get(own) is obj]:
-        written = ModuleAnalyzer.for_module(module.__name__).find_attr_docs().get(("", own))
-        if written:
-            lines[:] = written
-            return
-    lines.clear()
-
-
-def setup(app: Sphinx) -> None:
-    """Connect what this file adds."""
-    app.connect("autodoc-process-docstring", _describe_data, priority=100)  # before it is read as Google's style
-    app.connect("builder-inited", _copy_mathjax)
+setup = site_setup.setup

@@ -38,8 +38,8 @@ def path(points: Sequence[tuple[float, float]]) -> str:
 
 def logo(spike: str, trace: str, *, background: str | None = None) -> str:
     """Return the logo: three spikes below, their trace above."""
-    spikes = [10.0, 21.0, 38.0]
-    points = [(x, 42.0 - 18.5 * y) for x, y in curve(spikes, 15.0, 5.0, 60.0, 0.5)]
+    spikes = [9.0, 23.0, 42.0]
+    points = [(x, 41.0 - 25.0 * y) for x, y in curve(spikes, 9.0, 4.0, 61.0, 0.5)]
     bars = "".join(f'<path d="M{s} 57V47"/>' for s in spikes)
     plate = "" if background is None else f'<rect width="64" height="64" rx="14" fill="{background}"/>'
     return (
@@ -83,7 +83,7 @@ def banner() -> str:
             f'<path d="{path(line)}" fill="none" stroke="{LIGHT_ORANGE}" stroke-width="2.5" stroke-linejoin="round"/>'
             f'<path d="{bars}" stroke="{LIGHT_BLUE}" stroke-width="3" stroke-linecap="round"/>'
         )
-    text = words("trace", 48, 152, 76, bold=False, fill=WHITE) + words("Torch", 266, 152, 76, bold=True, fill=WHITE)
+    text = words("trace", 48, 152, 76, bold=False, fill=WHITE) + words("Torch", 257, 152, 76, bold=True, fill=WHITE)
     line_1 = words("Learning through time without going back:", 50, 202, 20.5, bold=False, fill="#B9CBDC")
     line_2 = words("constant memory, a gradient at every step.", 50, 231, 20.5, bold=False, fill="#B9CBDC")
     label = "traceTorch. Learning through time without going back: constant memory, a gradient at every step."
