@@ -1,0 +1,62 @@
+"""The how-to and theory pages: their Python runs as printed, their links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(page for folder in ("howto", "theory") for page in (DOCS / folder).glob("*.md"))
+OPTIONAL = {"snntorch", "spikingjelly", "norse", "safetensors", "numba"}
+"""What a block may import that need not be installed: such a block is left out where it is not."""
+GALLERIES = {"introduction", "tutorials", "reference"}
+
+
+def blocks(text: str) -> list[tuple[int, str]]:
+    """The Python of a page, each block with the line that it begins at."""
+    found = re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return [(text[: m.start(1)].count("\n"), m.group(1)) for m in found]
+
+
+def absent(block: str) -> set[str]:
+    named = re.findall(r"^(?:import|from) (\w+)", block, flags=re.MULTILINE)
+    wanted = OPTIONAL & set(named) | ({"numba"} if "tt.Stream(" in block else set())
+    return {name for name in wanted if importlib.util.find_spec(name) is None}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_the_blocks_run_as_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for line, block in blocks(page.read_text(encoding="utf-8")):
+            if not absent(block):
+                exec(compile("\n" * line + block, str(page), "exec"), names)
+
+
+def test_there_are_pages() -> None:
+    assert {page.parent.name for page in PAGES} == {"howto", "theory"}
+    assert sum(len(blocks(page.read_text(encoding="utf-8"))) for page in PAGES) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    lost = []
+    for target in re.findall(r"\{doc\}`(?:[^`<]*<)?/?([^`>]+)>?`", text):
+        folder = DOCS if f"{{doc}}`/{target}" in text or f"</{target}>" in text else page.parent
+        if target.split("/")[0] not in GALLERIES and not (folder / f"{target}.md").is_file():
+            lost.append(target)
+    known = {"index", "symbols", "glossary", "bibliography", "changelog", "results", "speed"}
+    assert [t for t in lost if t not in known] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_a_page_is_read_in_five_minutes(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert len(prose.split()) < 1300
