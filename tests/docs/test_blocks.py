@@ -70,12 +70,6 @@ def test_every_claim_is_in_the_table_with_its_number_of_cases() -> None:
     assert f"{len(conformance.CASES):,} of them" in page
     counts = Counter((case.claim, case.negative) for case in conformance.CASES)
     named = set(re.findall(r"`([^`]+)`", page))
-    assert {claim for claim, _ in counts} - named == {
-        "a neuron is what rules take it to be",
-        "tbptt = autograd cut at windows",
-        "dense recurrence: traced_bptt = autograd inside its windows",
-        "trace and rate, dense recurrence, constant input = autograd with recurrent spikes detached",
-        "reset(mask) between forward and backward",
-    }
+    assert {claim for claim, _ in counts} <= named
     for claim, number in re.findall(r"`([^`]+)` \((\d+)\)", page):
         assert int(number) in (counts[claim, False], counts[claim, True]), claim
