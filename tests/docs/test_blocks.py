@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+
+from tracetorch.testing import conformance
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(page for folder in ("howto", "theory") for page in (DOCS / folder).glob("*.md"))
@@ -60,3 +63,13 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_a_page_is_read_in_five_minutes(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     assert len(prose.split()) < 1300
+
+
+def test_every_claim_is_in_the_table_with_its_number_of_cases() -> None:
+    page = (DOCS / "theory" / "exactness.md").read_text(encoding="utf-8")
+    assert f"{len(conformance.CASES):,} of them" in page
+    counts = Counter((case.claim, case.negative) for case in conformance.CASES)
+    named = set(re.findall(r"`([^`]+)`", page))
+    assert {claim for claim, _ in counts} <= named
+    for claim, number in re.findall(r"`([^`]+)` \((\d+)\)", page):
+        assert int(number) in (counts[claim, False], counts[claim, True]), claim
