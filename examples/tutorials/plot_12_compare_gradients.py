@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend, line_styles
+from tracetorch.plot.style import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit, require_alive
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -130,11 +130,13 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained
 for ax in (left, right):
     dress(ax)
     ax.axhline(0, color="#767676", linewidth=0.8)
-for (name, values), style in zip(cosines.items(), line_styles(len(cosines)), strict=True):
-    left.plot(range(4), values, label=name, **style)
+for index, (name, values) in enumerate(cosines.items()):
+    places = torch.arange(4) + (index - 2.5) * 0.13
+    left.bar(places, values, width=0.12, color=COLOURS[index], label=name)
 left.set_xticks(range(4), ["layer 1\nALIF", "layer 2\nLIF", "layer 3\nrecurrent", "readout"])
 label(left, y="cosine with BPTT")
-legend(left, loc="best")
+legend(left, loc="upper center", ncols=2)
+left.set_ylim(0, 1.35)
 for (name, values), colour in zip(by_window.items(), COLOURS, strict=False):
     right.plot(windows, values, "o-", color=colour, label=name)
 right.set_xscale("log")
