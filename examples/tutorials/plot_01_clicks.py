@@ -3,11 +3,12 @@ A first network in ten minutes: counting clicks
 ===============================================
 
 A stream of clicks comes from the left and from the right for five seconds. Four seconds of silence follow, then a cue
-asks: *on which side were there more?* To answer, a network has to count, and to hold what it has counted until the cue.
+asks: *on which side were there more?* To answer, a network has to count, and to hold what it has counted until the
+cue.
 
-We build a small spiking network for it, train it without backpropagation through time, and check with two controls that
-learning through time is what made it work. Rats do this task, and do it well: B. W. Brunton, M. M. Botvinick,
-C. D. Brody, `"Rats and humans can optimally accumulate evidence for decision-making"
+We build a small spiking network for it, train it without backpropagation through time, and check with two controls
+that learning through time is what made it work. Rats do this task, and do it well: B. W. Brunton, M. M. Botvinick, C.
+D. Brody, `"Rats and humans can optimally accumulate evidence for decision-making"
 <https://doi.org/10.1126/science.1233912>`_, 2013.
 """
 
@@ -30,8 +31,9 @@ if short:
 # %%
 # The data
 # --------
-# One time step is a twentieth of a second. Ten noisy channels listen to each side, and one more carries the cue, so the
-# network sees 21 zeros and ones per step. Time comes first in every array of the library: ``[time, batch, channels]``.
+# One time step is a twentieth of a second. Ten noisy channels listen to each side, and one more carries the cue, so
+# the network sees 21 zeros and ones per step. Time comes first in every array of the library: ``[time, batch,
+# channels]``.
 
 CLICKS, SILENCE, CUE = 100, 80, 20
 STEPS = CLICKS + SILENCE + CUE
@@ -57,9 +59,9 @@ def draw(size, generator):
 # A :class:`tracetorch.Layer` is a synapse followed by a neuron. The hidden layer has 64 leaky integrate-and-fire
 # neurons, the readout two leaky integrators, one for each answer.
 #
-# A neuron's memory is its *half-life*: the number of steps after which half of its membrane potential has leaked away.
-# All half-lives start at 10 steps, an eighth of the silence, so that almost nothing (a factor of 1/256) survives it.
-# ``tt.Learnable`` makes them parameters like any other: one per hidden neuron, one for the readout.
+# A neuron's memory is its *half-life*: the number of steps after which half of its membrane potential has leaked
+# away. All half-lives start at 10 steps, an eighth of the silence, so that almost nothing (a factor of 1/256)
+# survives it. ``tt.Learnable`` makes them parameters like any other: one per hidden neuron, one for the readout.
 
 
 def network():
@@ -75,12 +77,12 @@ def network():
 # Training
 # --------
 # ``tt.set_rule`` says how credit gets back in time; everything else is ordinary PyTorch. ``tt.scan(..., out="last")``
-# runs the whole trial and returns the last output: the answer. Under a trace rule no step of the trial is kept for the
-# backward pass. The traces that each layer carried along hold what is needed, and their size does not depend on the
-# length of the trial.
+# runs the whole trial and returns the last output: the answer. Under a trace rule no step of the trial is kept for
+# the backward pass. The traces that each layer carried along hold what is needed, and their size does not depend on
+# the length of the trial.
 #
-# The half-lives get a larger learning rate than the weights: they are learned on a logistic scale, where one unit is a
-# large step for a weight and a small one for a time constant.
+# The half-lives get a larger learning rate than the weights: they are learned on a logistic scale, where one unit is
+# a large step for a weight and a small one for a time constant.
 
 
 def train(rule, frozen=False):
@@ -117,8 +119,8 @@ def accuracy(net):
 
 
 # %%
-# Three runs: the default rule ``trace``; the rule ``sltt``, which credits the present step alone and so nothing before
-# the last step; and ``trace`` again with the hidden layer frozen, where only the readout learns.
+# Three runs: the default rule ``trace``; the rule ``sltt``, which credits the present step alone and so nothing
+# before the last step; and ``trace`` again with the hidden layer frozen, where only the readout learns.
 
 runs = {
     "trace": (tt.rules.trace(), False),
@@ -144,8 +146,8 @@ print(f"trace: {longer} of 64 hidden half-lives are longer than the silence now;
 
 # %%
 # A few neurons have grown half-lives longer than the silence under ``trace``, and the others stayed short: one neuron
-# that remembers is enough to carry a count. ``sltt`` gives a time constant no credit for the past, so its half-lives have
-# no reason to move that way, and in the frozen layer they cannot.
+# that remembers is enough to carry a count. ``sltt`` gives a time constant no credit for the past, so its half-lives
+# have no reason to move that way, and in the frozen layer they cannot.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
 for ax in (left, right):

@@ -3,12 +3,13 @@ Your own neuron: one that resonates
 ===================================
 
 A neuron is written once, as its step: element-wise, from the state and the current to the next state and the output.
-Every rule of the library then works on it, because the derivatives that the traces need are taken from the step itself.
+Every rule of the library then works on it, because the derivatives that the traces need are taken from the step
+itself.
 
 As an example we write the *resonate-and-fire* neuron (E. M. Izhikevich, `"Resonate-and-fire neurons"
 <https://doi.org/10.1016/S0893-6080(01)00078-8>`_, 2001). A leaky integrate-and-fire neuron answers to how much input
-comes; this one rings like a bell, and answers to input that comes at the right rhythm. The task is to tell four rhythms
-apart by ear, under noise.
+comes; this one rings like a bell, and answers to input that comes at the right rhythm. The task is to tell four
+rhythms apart by ear, under noise.
 """
 
 import math
@@ -33,15 +34,15 @@ if short:
 # %%
 # The step
 # --------
-# The state is a point ``(v, u)`` that turns by the angle :math:`\\omega` and shrinks by the factor :math:`\\beta` in each
-# step, and that the current pushes:
+# The state is a point ``(v, u)`` that turns by the angle :math:`\\omega` and shrinks by the factor :math:`\\beta` in
+# each step, and that the current pushes:
 #
 # .. math::
 #     v_t = \\beta\\,(\\cos\\omega\\; v_{t-1} - \\sin\\omega\\; u_{t-1}) + I_t, \qquad
 #     u_t = \\beta\\,(\\sin\\omega\\; v_{t-1} + \\cos\\omega\\; u_{t-1}), \qquad z_t = [v_t > \\theta]
 #
-# ``tt.Neuron`` gives ``beta`` (from a half-life), ``threshold`` and ``surrogate``. The angle is a parameter of our own,
-# one for each unit, so it is learned too: the traces of neuron parameters find it by themselves.
+# ``tt.Neuron`` gives ``beta`` (from a half-life), ``threshold`` and ``surrogate``. The angle is a parameter of our
+# own, one for each unit, so it is learned too: the traces of neuron parameters find it by themselves.
 
 
 class Resonator(tt.Neuron):
@@ -70,8 +71,8 @@ class Resonator(tt.Neuron):
 # %%
 # Check it
 # --------
-# ``check_neuron`` tests what every rule takes for granted: that the step is element-wise, deterministic, changes nothing
-# in place, and begins anew after a reset. It says what is wrong where something is.
+# ``check_neuron`` tests what every rule takes for granted: that the step is element-wise, deterministic, changes
+# nothing in place, and begins anew after a reset. It says what is wrong where something is.
 
 
 def make(units):
@@ -98,8 +99,8 @@ except NeuronError as error:
 
 # %%
 # The library's own table of what is exact and what is not can be made for any neuron. Each case runs a rule and
-# compares its gradient with backpropagation through time in double precision, where a claim says that they are equal to
-# within 1e-10 or that they are not.
+# compares its gradient with backpropagation through time in double precision, where a claim says that they are equal
+# to within 1e-10 or that they are not.
 
 cases = conformance.for_neuron(make, name="resonator")
 chosen = cases[:: len(cases) // 4] if short else cases
@@ -109,8 +110,8 @@ print(f"conformance: {len(chosen)} cases ran, {len(failures)} failed")
 # %%
 # The task
 # --------
-# One channel carries an oscillation with a period of 8, 12, 18 or 27 steps, a random phase, and noise of about the same
-# size as the signal. Its mean is zero: what matters is *when*, not *how much*.
+# One channel carries an oscillation with a period of 8, 12, 18 or 27 steps, a random phase, and noise of about the
+# same size as the signal. Its mean is zero: what matters is *when*, not *how much*.
 
 PERIODS, STEPS = torch.tensor([8.0, 12.0, 18.0, 27.0]), 100
 
@@ -126,11 +127,11 @@ def draw(size, generator):
 # %%
 # Train
 # -----
-# Four networks of the same size. The resonators' first periods lie between 13 and 17 steps, so that none fits the fastest
-# and the slowest rhythm: they have to be learned. The rule ``drtrl`` keeps a full eligibility, which is exact within a layer
-# for any neuron. The rule ``trace`` multiplies an *averaged* input and an averaged sensitivity; what it gives biases and
-# neuron parameters, the angles among them, is exact. The controls are resonators whose layer is frozen, and LIF neurons
-# that learn weights and half-lives.
+# Four networks of the same size. The resonators' first periods lie between 13 and 17 steps, so that none fits the
+# fastest and the slowest rhythm: they have to be learned. The rule ``drtrl`` keeps a full eligibility, which is exact
+# within a layer for any neuron. The rule ``trace`` multiplies an *averaged* input and an averaged sensitivity; what
+# it gives biases and neuron parameters, the angles among them, is exact. The controls are resonators whose layer is
+# frozen, and LIF neurons that learn weights and half-lives.
 
 
 def network(neuron):
@@ -211,7 +212,7 @@ plt.show()
 
 # %%
 # Without a compiled step of its own a neuron runs through ``torch.func``, which costs time: compare the seconds above
-# with those of the built-in LIF. That ``trace`` did as well as the exact rule was not to be expected from the formula, since
-# the average of an oscillation is close to nothing. But this layer has one input, so its 48 weights have little to learn,
-# and the angles get exact credit. Which neurons exist, and their formulas, is in the :doc:`reference </reference/index>`; what the
-# rules take from a step is in :doc:`/theory/common`.
+# with those of the built-in LIF. That ``trace`` did as well as the exact rule was not to be expected from the
+# formula, since the average of an oscillation is close to nothing. But this layer has one input, so its 48 weights
+# have little to learn, and the angles get exact credit. Which neurons exist, and their formulas, is in the
+# :doc:`reference </reference/index>`; what the rules take from a step is in :doc:`/theory/common`.
