@@ -107,6 +107,9 @@ legend(ax, loc="upper right")
 plt.show()
 
 # %%
+# (Of the same :math:`1/(1-\beta)`, the trace trembles less than the queue and comes a little later; a queue of
+# :math:`(1+\beta)/(1-\beta)` values, about twice as many, trembles alike.)
+#
 # There is no best time-scale, only one that fits the time over which what you want to know is true. For a neuron that
 # must bridge four seconds of silence, a half-life of half a second is too short, whatever the rule. Time constants can
 # be learned like weights: ``tt.LIF(half_life=tt.Learnable(10.0, shape=(64,)))``.

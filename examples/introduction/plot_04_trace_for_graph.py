@@ -38,7 +38,7 @@ torch.set_default_dtype(torch.float64)
 T, inputs, beta = 40, 6, 0.9
 surrogate = tt.surrogates.ATan()
 xs, target = (torch.rand(T, inputs) < 0.3).double(), (torch.rand(T) < 0.2).double()
-w = torch.rand(inputs, requires_grad=True)
+w = (0.4 * torch.rand(inputs)).requires_grad_()
 
 
 def membrane(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,23 +64,23 @@ print(f"the neuron fires {int(z.sum())} times in {T} steps")
 #
 # .. math:: \frac{dL}{dw} = \sum_{t} \sum_{k \le t} L_t\, \psi_t\, \beta^{\,t-k}\, x_k .
 #
-# Here are the pairs as a picture, for one of the inputs: in column :math:`k`, row :math:`t`, what the input at
-# :math:`k` adds through the spike at :math:`t`.
+# Here are the pairs as a picture, summed over the six inputs: in column :math:`k`, row :math:`t`, what the inputs at
+# :math:`k` add to the gradient through the spike at :math:`t`.
 when = torch.arange(T)
 lag = when[:, None] - when[None, :]
 pairs = torch.where(lag >= 0, (L * psi)[:, None] * beta ** lag.clamp(min=0), 0.0)
-triangle = pairs * xs[:, 0]
+triangle = pairs * xs.sum(1)
 
 figure, ax = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
 dress(ax)
 ax.grid(visible=False)
-top = float(triangle.abs().max())
+top = 0.3 * float(triangle.abs().max())  # stronger colours for the many small ones
 image = ax.imshow(triangle, cmap="PuOr", vmin=-top, vmax=top, interpolation="nearest")
 ax.annotate("", (38, 3), (38, 32), arrowprops={"arrowstyle": "<-", "color": "#0072B2", "lw": 2})
 ax.text(36.5, 8, "a trace takes row after row,\nas they happen", color="#0072B2", ha="right", fontsize=9)
 ax.annotate("", (18, 17.2), (37, 17.2), arrowprops={"arrowstyle": "->", "color": "#A04000", "lw": 2})
 ax.text(37, 16.2, "BPTT takes columns,\nfrom the last back", color="#A04000", ha="right", va="bottom", fontsize=9)
-bar = figure.colorbar(image, ax=ax, shrink=0.8)
+bar = figure.colorbar(image, ax=ax, shrink=0.8, extend="both")
 bar.set_label("contribution to the gradient", fontsize=9)
 label(ax, title="One gradient, a sum over pairs of times", x="when the input came, k", y="when it mattered, t")
 plt.show()
@@ -145,7 +145,7 @@ print(f"the same where all units share one decay: {n} numbers, {n} products")
 # %%
 # Two facts about spiking layers bring the price down. Units do not mix inside the neuron, so the Jacobian is diagonal:
 # :math:`n^2` numbers. And where the decay is shared and constant, the trace of a weight depends on its input only, so
-# all units share one trace per input: :math:`n` numbers, fewer than the layer has activations.
+# all units share one trace per input: :math:`n` numbers.
 #
 # In general: states and their blocks
 # -----------------------------------
