@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,18 @@ import torch
 from tracetorch.testing import conformance
 
 DOCS = Path(__file__).parents[2] / "docs"
+pytestmark = pytest.mark.skipif(not (DOCS / "howto").is_dir(), reason="the pages are not shipped with the package")
 PAGES = sorted(page for folder in ("howto", "theory") for page in (DOCS / folder).glob("*.md"))
 OPTIONAL = {"snntorch", "spikingjelly", "norse", "safetensors", "numba"}
 """What a block may import that need not be installed: such a block is left out where it is not."""
 GALLERIES = {"introduction", "tutorials", "reference"}
 
 
-def blocks(text: str) -> list[tuple[int, str]]:
-    """The Python of a page, each block with the line that it begins at."""
-    found = re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    return [(text[: m.start(1)].count("\n"), m.group(1)) for m in found]
+def blocks(text: str) -> list[tuple[int, str, str]]:
+    """The Python of a page: the line that a block begins at, the block, and the output that is shown under it."""
+    form = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?"
+    found = re.finditer(form, text, flags=re.DOTALL | re.MULTILINE)
+    return [(text[: m.start(1)].count("\n"), m.group(1), m.group(2) or "") for m in found]
 
 
 def absent(block: str) -> set[str]:
@@ -31,15 +34,35 @@ def absent(block: str) -> set[str]:
     return {name for name in wanted if importlib.util.find_spec(name) is None}
 
 
+def alike(got: str, shown: str) -> bool:
+    """The same words, and numbers that are as near as another machine's rounding and a flipped spike allow."""
+    pairs = list(zip_longest(*(re.findall(r"[-+]?\d[\d.]*(?:e[-+]\d+)?|[^\s\d]+", text) for text in (got, shown))))
+    for a, b in pairs:
+        try:
+            x, y = float(a), float(b)
+        except (TypeError, ValueError):
+            if a != b:
+                return False
+        else:
+            if abs(x - y) > max(0.1, 0.25 * abs(y)):
+                return False
+    return len(pairs) > 0
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
-def test_the_blocks_run_as_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_run_as_printed(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for line, block in blocks(page.read_text(encoding="utf-8")):
-            if not absent(block):
-                exec(compile("\n" * line + block, str(page), "exec"), names)
+        for line, block, shown in blocks(page.read_text(encoding="utf-8")):
+            if absent(block):
+                continue
+            exec(compile("\n" * line + block, str(page), "exec"), names)
+            got = capsys.readouterr().out
+            assert not shown or alike(got, shown), got
 
 
 def test_there_are_pages() -> None:
