@@ -116,9 +116,7 @@ for (name, trainer), colour in zip(trainers.items(), COLOURS, strict=False):
     if scores[name]["accuracy"] > 0.9:  # the kernel of a subject that guesses is noise
         weights = kernel(trainer)
         right.plot(torch.arange(0.25, 5.0, 0.5), weights, "o-", markersize=3, color=colour, label=name)
-        print(
-            f"{name:12} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}"
-        )
+        print(f"{name:12} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}")
 left.plot(difference, observer, color="#767676", linestyle=(0, (5, 2)), label="ideal observer")
 right.axhline(1, color="#767676", linestyle=(0, (5, 2)), label="all clicks alike")
 label(left, x="(left - right) / all clicks", y="share of the answer 'left'")
