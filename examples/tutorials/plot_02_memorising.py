@@ -24,10 +24,8 @@ from tracetorch.plot.style import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, sizes, tested = (3, (10, 20), 200) if short else (500, (10, 20, 40, 80), 2000)
-print(
-    "Expect: a frozen reservoir of 32 neurons knows 10 patterns and forgets as they become more; learned hidden layers"
-)
-print("hold clearly more. `sltt`, which credits the last step alone, does worse than the frozen one.")
+print("Expect: a frozen reservoir of 32 neurons recognises about 80 % of few patterns and half of 80; learned hidden")
+print("layers do clearly better. `sltt`, which credits the last step alone, does worse than the frozen one.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
