@@ -22,10 +22,11 @@ import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import DataNotFoundError, digits, mnist
 from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.testing import calibrate
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, tested = (3, 200) if short else (500, 2000)
-print("Expect: `trace` and `bptt` end close to each other; frozen hidden layers end clearly below.")
+print("Expect: `trace` and `bptt` end close to each other, near 96 %; frozen hidden layers end below.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -68,6 +69,9 @@ def network():
 # Training
 # --------
 # One sequence is one learning event: the loss is at the last step, where the mean is over all of them.
+#
+# The control with frozen hidden layers would be too easy to beat with torch's first weights, under which the second
+# layer hardly fires. ``calibrate`` scales them until each layer fires in about a quarter of the steps.
 
 
 def train(rule, frozen=False):
@@ -75,6 +79,7 @@ def train(rule, frozen=False):
     net = network()
     tt.set_rule(net, rule)
     if frozen:
+        calibrate(net, encode(data.x_train[:16], torch.Generator().manual_seed(0)))
         net[:2].requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=iterations, pct_start=0.1)

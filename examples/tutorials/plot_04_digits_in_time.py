@@ -120,12 +120,13 @@ for name, options in runs.items():
 # column is on. Had they only counted, nothing would change. They lose a good part of their answers, so much of what
 # they know is in the order, though not all.
 #
-# What a window buys
-# ------------------
+# What the rules make of it
+# -------------------------
 # ``sltt`` credits the last step alone, so here it learns from the bottom row, and moves the hidden layers in a
 # direction that is worse than leaving them as they were. The trace rules learn from all rows. Full backpropagation
 # through time remains ahead; it is the better choice for a short sequence through several layers, where its memory
-# does not matter.
+# does not matter. The window of four steps buys nothing in this one run; over five seeds of twice the length it came
+# to 87.6 ± 0.8 %, between ``trace`` with 86.9 ± 1.7 % and ``bptt`` with 90.4 ± 1.3 % (:doc:`results </results>`).
 #
 # In the figure, the left panel follows the readout's answer through the sequence: it was trained for the last step
 # alone.
@@ -146,5 +147,4 @@ legend(left, loc="upper left")
 plt.show()
 
 # %%
-# Twice as many iterations and five seeds are in the :doc:`results </results>`. Why the layers below the last are
-# approximate is the subject of :doc:`/introduction/plot_09_what_is_dropped`.
+# Why the layers below the last are approximate is the subject of :doc:`/introduction/plot_09_what_is_dropped`.

@@ -25,11 +25,11 @@ from tracetorch.train.tasks import make
 from tracetorch.train.trainer import Trainer
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
-iterations, trials = (3, 500) if short else (500, 4000)
+iterations, trials = (3, 500) if short else (600, 4000)
 print(
-    "Expect: with long fixed half-lives even a frozen hidden layer answers most trials, and `trace` does better on the"
+    "Expect: an ideal observer gets about 94 % right. With long fixed half-lives even a frozen hidden layer comes near,"
 )
-print("close ones. With short half-lives that must be learned, `trace` gets there and `sltt` stays at chance.")
+print("and `trace` nearer. With short half-lives that must be learned `trace` gets there, and `sltt` stays at chance.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -37,8 +37,11 @@ if short:
 # Four subjects
 # -------------
 # ``make`` builds a task by name; its options are those of ``tracetorch train clicks``. A trial lasts 200 steps: 100
-# with clicks, 80 of silence, 20 with the cue. In the plain task the half-lives are 200 steps from the start, so that
-# the network can remember whatever it learns. In the preset ``hard`` they begin at 10 steps and are learned.
+# with clicks, 80 of silence, 20 with the cue. We make it hard to hear: three channels a side, each of which fires in
+# a fifth of the steps by itself, and for a click only every other time. So even an ideal observer errs.
+#
+# In the plain task the half-lives are 200 steps from the start, so that the network can remember whatever it learns.
+# In the preset ``hard`` they begin at 10 steps and are learned.
 #
 # A ``Trainer`` runs the iterations and tells what happens as events; we only want it to finish.
 
@@ -48,9 +51,11 @@ subjects = {
     "hard, sltt": ("hard", "sltt"),
     "hard, trace": ("hard", "trace"),
 }
+experiment = {"channels": 3, "noise": 0.2, "signal": 0.5, "trials": trials}
 trainers, scores = {}, {}
 for name, (preset, rule) in subjects.items():
-    task = make("clicks", {"steps": iterations, "trials": trials, "eval_every": iterations}, preset=preset)
+    options = {"steps": iterations, "eval_every": iterations, **experiment}
+    task = make("clicks", options, preset=preset)
     trainers[name] = Trainer(task, rule=rule)
     start = time.perf_counter()
     for _ in trainers[name].events():
@@ -86,7 +91,7 @@ def kernel(trainer, bins=10):
     """Return the weights of evidence in each stretch of the clicks, ``[bins]``, scaled to a mean of 1."""
     evidence, answers = [], []
     for batch in trainer.task.held_out(quick=False):
-        left, right = batch.x[:100, :, :10].sum(-1), batch.x[:100, :, 10:20].sum(-1)
+        left, right = batch.x[:100, :, :3].sum(-1), batch.x[:100, :, 3:6].sum(-1)
         evidence.append((left - right).reshape(bins, -1, left.shape[1]).sum(1))
         answers.append(trainer.task.answers(trainer.net, batch) == 0)
     x, y = torch.cat(evidence, dim=1).T, torch.cat(answers).float()
@@ -113,12 +118,10 @@ for (name, trainer), colour in zip(trainers.items(), COLOURS, strict=False):
     low, high = wilson(network, count)
     left.plot(difference, network, "o-", markersize=3, color=colour, label=name)
     left.fill_between(difference, low, high, color=colour, alpha=0.15, linewidth=0)
-    if scores[name]["accuracy"] > 0.9:  # the kernel of a subject that guesses is noise
+    if scores[name]["accuracy"] > 0.8:  # the kernel of a subject that guesses is noise
         weights = kernel(trainer)
         right.plot(torch.arange(0.25, 5.0, 0.5), weights, "o-", markersize=3, color=colour, label=name)
-        print(
-            f"{name:12} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}"
-        )
+        print(f"{name:12} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}")
 left.plot(difference, observer, color="#767676", linestyle=(0, (5, 2)), label="ideal observer")
 right.axhline(1, color="#767676", linestyle=(0, (5, 2)), label="all clicks alike")
 label(left, x="(left - right) / all clicks", y="share of the answer 'left'")
