@@ -30,10 +30,11 @@ PUBLIC = (
 
 
 def seed(gallery_conf: dict[str, Any], filename: str | None) -> None:
-    """Seed what an example could draw from, so that its page does not depend on those built before it."""
+    """Set seeds and the default type as in a new process: a page does not depend on those built before it."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - the global generator is what is meant
     torch.manual_seed(0)
+    torch.set_default_dtype(torch.float32)  # some examples compute in double precision
 
 
 def copy_mathjax(app: Sphinx) -> None:
