@@ -184,7 +184,7 @@ for ax in axes:
     ax.grid(visible=False)
 axes[0].imshow(heard[:, 0].T, origin="lower", aspect="auto", cmap="cividis", extent=(0, 1.01, 0.5, 24.5))
 label(axes[0], title=f"'{names[int(y[0])]}'", x="time, s", y="mel band")
-for row, (name, score) in enumerate(scores.items()):
+for row, score in enumerate(scores.values()):
     axes[1].barh(row, score, color=COLOURS[row], height=0.6, label=f"{score:.1f} %")
 axes[1].axvline(10, color="#767676", linewidth=0.8, linestyle=(0, (4, 3)))
 axes[1].set_yticks(range(len(scores)), list(scores))
