@@ -153,17 +153,15 @@ dress(ax)
 for (life, size), colour, dash in zip(figure_data.items(), COLOURS, ("-", "--", ":"), strict=False):
     ax.semilogy(size / size[0], color=colour, linestyle=dash, label=f"half-life of the neurons: {life} steps")
 ax.set_ylim(1e-6, 3)
-label(
-    ax, title="How far back a gradient reaches", x="steps before the loss", y="size of the gradient\n(last step = 1)"
-)
+label(ax, title="How far back a gradient reaches", x="steps before the loss", y="size of the gradient\n(last step = 1)")
 legend(ax, loc="lower left")
 plt.show()
 
 # %%
-# After the first few steps, straight lines on a logarithmic axis: each step back multiplies the gradient by the same number, the neuron's *decay*.
-# The past matters through a fading sum, and a fading sum does not need a tape. It needs one number, multiplied by the
-# decay at each step, to which the new is added. That number is a trace, and the rest of this introduction is about how
-# far one gets with it.
+# After the first few steps, straight lines on a logarithmic axis: each step back multiplies the gradient by the same
+# number, the neuron's *decay*. The past matters through a fading sum, and a fading sum does not need a tape. It needs
+# one number, multiplied by the decay at each step, to which the new is added. That number is a trace, and the rest of
+# this introduction is about how far one gets with it.
 #
 # Summary
 # -------

@@ -69,8 +69,8 @@ plt.show()
 # %%
 # Which time-scale?
 # -----------------
-# A short trace follows quickly and trembles; a long one is calm and late. Below, the chance of a spike jumps from 5 % to
-# 25 % per step and back. We measure both faults: the tremble while the chance stands still, and how many steps the
+# A short trace follows quickly and trembles; a long one is calm and late. Below, the chance of a spike jumps from 5 %
+# to 25 % per step and back. We measure both faults: the tremble while the chance stands still, and how many steps the
 # average over many runs needs to get half-way after the jump. A queue with the same :math:`1/(1-\beta)` values stands
 # beside it.
 runs, steps = (100, 600) if short else (1000, 600)

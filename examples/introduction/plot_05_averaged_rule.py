@@ -34,9 +34,9 @@ T, B, INPUTS, UNITS, CLASSES = 60, 9, 20, 30, 3
 # .. math:: \frac{dL}{dW} = \big( V^\top \delta \odot \phi' \big) \otimes \bar x .
 #
 # Three factors: an error that came down, the slope of the unit, and its input. To use this on a spiking network one
-# needs two of them as averages over time. The input's is a trace, :math:`\bar x` (lesson 3). The slope's is the question
-# *how much more would this neuron have fired for a little more constant current?* and it can be answered as one goes,
-# with the recursion of lesson 4 for a current that is 1 at all times:
+# needs two of them as averages over time. The input's is a trace, :math:`\bar x` (lesson 3). The slope's is the
+# question *how much more would this neuron have fired for a little more constant current?* and it can be answered as
+# one goes, with the recursion of lesson 4 for a current that is 1 at all times:
 #
 # .. math:: g_t = D_t \sigma_{t-1} + \psi_t, \qquad \sigma_t = A_t \sigma_{t-1} + B_t,
 #
@@ -92,8 +92,8 @@ print(f"by hand against tt.rules.trace(): relative difference {agreement(by_hand
 #
 # Where it is exact
 # -----------------
-# When the input is constant, average and value are the same thing, and one loss at the end is all there is. Then nothing
-# is lost, in any number of steps:
+# When the input is constant, average and value are the same thing, and one loss at the end is all there is. Then
+# nothing is lost, in any number of steps:
 print(gradient_audit(net, constant, loss, tt.rules.trace(), out="last"))
 
 # %%
@@ -151,7 +151,9 @@ for rate in rates:
         audit = gradient_audit(net, xs, loss, tt.rules.trace(), out="last")
         row.append((audit.rows["0.synapse.weight"].cosine, audit.total.cosine))
     cosines.append(torch.tensor(row))
-    print(f"input spikes in {rate:5.0%} of steps: cosine of the hidden weights {cosines[-1][:, 0].mean():.3f}", end=", ")
+    print(
+        f"input spikes in {rate:5.0%} of steps: cosine of the hidden weights {cosines[-1][:, 0].mean():.3f}", end=", "
+    )
     print(f"of all parameters {cosines[-1][:, 1].mean():.3f}")
 
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")

@@ -92,9 +92,9 @@ plt.show()
 #
 # Learning across a gap
 # ---------------------
-# An error that is alike at all steps may do no harm. The cut is fatal where cause and effect lie on its two sides: then the
-# gradient is not small, it is zero. In the task below one of two groups of inputs fires for five steps, then noise alone
-# for a while, then the network is asked which it was. The loss comes once, at the end.
+# An error that is alike at all steps may do no harm. The cut is fatal where cause and effect lie on its two sides:
+# then the gradient is not small, it is zero. In the task below one of two groups of inputs fires for five steps, then
+# noise alone for a while, then the network is asked which it was. The loss comes once, at the end.
 gaps, iterations, steps = ((5, 60), 20, 5) if short else ((5, 15, 30, 60), 120, 5)
 
 

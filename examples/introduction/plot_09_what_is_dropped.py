@@ -28,11 +28,11 @@ T, B, INPUTS, UNITS, OUT = 60, 6, 16, 20, 3
 # %%
 # The missing term
 # ----------------
-# Two layers. A weight of the lower one acted at step :math:`k`; its neuron fired; the spike charged the *membrane of the
-# upper layer*, which kept it, and fired ten steps later. The eligibility of the lower weight ends where its own neuron
-# ends: it knows that the weight moved the spike at :math:`k`. That this spike lives on in the state of another layer is
-# known to no trace, because it would take one for each pair of a weight below and a unit above. So credit goes down
-# *at one instant*: the error of now meets the eligibility of now.
+# Two layers. A weight of the lower one acted at step :math:`k`; its neuron fired; the spike charged the *membrane of
+# the upper layer*, which kept it, and fired ten steps later. The eligibility of the lower weight ends where its own
+# neuron ends: it knows that the weight moved the spike at :math:`k`. That this spike lives on in the state of another
+# layer is known to no trace, because it would take one for each pair of a weight below and a unit above. So credit
+# goes down *at one instant*: the error of now meets the eligibility of now.
 #
 # .. math:: \frac{dL}{dW^{(1)}} = \sum_t \Big( \underbrace{W^{(2)\top} (L_t \odot \psi^{(2)}_t)}_{\text{kept: now}}
 #           + \underbrace{\text{what } z^{(1)}_k,\ k < t, \text{ left in } s^{(2)}_{t-1}}_{\text{dropped}} \Big)
@@ -59,7 +59,9 @@ for life in lives:
         found.append([rows[f"{i}.synapse.weight"].relative_error for i in (0, 1)] + [rows["0.synapse.weight"].cosine])
     lower, upper, cosine = torch.tensor(found).mean(0).tolist()
     errors.append(lower)
-    print(f"upper half-life {life:5.2f}: upper layer's error {upper:.0e}, lower layer's {lower:.1e}, cosine {cosine:.3f}")
+    print(
+        f"upper half-life {life:5.2f}: upper layer's error {upper:.0e}, lower layer's {lower:.1e}, cosine {cosine:.3f}"
+    )
 
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
@@ -83,8 +85,8 @@ plt.show()
 # Cosines by depth
 # ----------------
 # Four hidden layers and a leaky readout, all with half-lives of 10 steps; every layer made to fire in about a quarter
-# of the steps. Each rule works one step at a time, but ``traced_bptt()``, which has windows of 10. Left, the loss comes at
-# every step and wants slow waves; right, it comes once, at the end.
+# of the steps. Each rule works one step at a time, but ``traced_bptt()``, which has windows of 10. Left, the loss
+# comes at every step and wants slow waves; right, it comes once, at the end.
 rules = {
     "trace()": (tt.rules.trace(), 1),
     "eprop()": (tt.rules.eprop(), 1),
@@ -159,7 +161,10 @@ def trials(kind: str, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained")
-for ax, kind, title in ((axes[0], "rate", "The label is which group fires"), (axes[1], "order", "which fires first")):
+for ax, kind, title in (
+    (axes[0], "rate", "The label is which group fires"),
+    (axes[1], "order", "The label is which fires first"),
+):
     dress(ax)
     print(f"\n{title}: cosine to BPTT, readout first")
     for name, look in (("trace()", 0), ("eprop()", 1), ("traced_bptt(), 10 steps", 3)):
@@ -187,9 +192,9 @@ legend(axes[0], loc="lower left")
 plt.show()
 
 # %%
-# The left figure is like the ones before. In the right one every rule that is not BPTT has lost its way three or four
-# layers below the readout, and the means there are noise around zero or worse. A deep network whose label is in the order
-# of events needs ``bptt()``, or a window that covers what matters.
+# The left figure is like the ones before. In the right one all three rules lose their way as they go down, and four
+# layers below the readout the cosine is zero or less: for the default, clearly less. A deep network whose label is in
+# the order of events needs ``bptt()``, or a window that covers what matters.
 #
 # And does it matter?
 # -------------------
@@ -209,8 +214,9 @@ plt.show()
 # ``sltt()``           22.9 ± 1.4
 # ===================  ====================
 #
-# There, 3 to 7 points are what the dropped terms cost, and to learn nothing through time costs 17 and more. Measure your
-# own case: ``gradient_audit`` takes your network, your data and your loss, and prints the cosine of every parameter.
+# There, 3 to 7 points are what the dropped terms cost, and to learn nothing through time costs 17 and more. Measure
+# your own case: ``gradient_audit`` takes your network, your data and your loss, and prints the cosine of every
+# parameter.
 #
 # All in one table
 # ----------------
