@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 ENVIRONMENT_VARIABLE = "TRACETORCH_DATA"
+"""Name of the environment variable that says which folder holds the data files: ``TRACETORCH_DATA``."""
 
 
 class DataNotFoundError(FileNotFoundError):

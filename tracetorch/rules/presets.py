@@ -14,8 +14,8 @@ from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre
 def bptt() -> Rule:
     r"""Backpropagate through the whole sequence: the reference that every other rule is measured by.
 
-    .. math:: \frac{dL}{dW} = \sum_t \sum_{k \le t} \frac{\partial L_t}{\partial s_t} \frac{\partial s_t}{\partial s_k}
-        \frac{\partial s_k}{\partial W}
+    .. math:: \lambda_{t-1} = D_t L_t + A_t^\top \lambda_t, \qquad q_t = \psi_t L_t + B_t \cdot \lambda_t, \qquad
+        \frac{d\mathcal L}{dW} = \sum_t q_t \otimes x_t
 
     Exact always. Memory grows with time; one backward per sequence.
 

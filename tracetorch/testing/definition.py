@@ -108,7 +108,7 @@ def definition(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all") -
     ordinary modules between layers are differentiated at each step alone.
 
     Args:
-        net: `nn.Sequential`s, nested as you like, of layers and modules; rules are read from the layers.
+        net: an `nn.Sequential`, nested as you like, of layers and modules; rules are read from the layers.
         xs: inputs, `[T, B, *in]`.
         loss_fn: a sum over steps, as for `bptt`.
         out: `"last"` for a loss on the last output alone.

@@ -100,7 +100,7 @@ def open_graph(net: nn.Module, cuts: Cuts | None = None) -> tuple[nn.Module, lis
     """Copy a network's containers around oracle layers that share its parameters.
 
     Args:
-        net: a network of `tracetorch.Layer`s and any other modules.
+        net: a network of `tracetorch.Layer` and any other modules.
         cuts: where autograd is cut.
 
     Returns:
@@ -150,7 +150,7 @@ def bptt(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all", cuts: C
     .. math:: \frac{d}{d\theta} \sum_t \ell_t(y_t(\theta))
 
     Args:
-        net: a network of `tracetorch.Layer`s and any other modules; its state is not touched.
+        net: a network of `tracetorch.Layer` and any other modules; its state is not touched.
         xs: inputs, `[T, B, *in]`.
         loss_fn: a sum over steps, called as `loss_fn(ys, steps)` with `ys` of `[k, B, *out]` and the slice of
             steps they are.

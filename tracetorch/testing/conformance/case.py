@@ -55,7 +55,7 @@ class Case:
     """Name one claim about one combination of rule, neuron, synapse and network, and hold its check.
 
     Args:
-        claim: the claim, as in the table of `docs/theory`.
+        claim: the claim, as in the table of `docs/theory/exactness.md`.
         name: the combination.
         check: computes the findings; it builds everything it needs.
         negative: the claim is that something is *not* equal, or cannot be done.

@@ -29,8 +29,7 @@ def classification(batch: int = 1, iterations: int = 5, *, split: int | None = N
     feedback; Adam with the step 5e-3; float64. The reported loss is the first term.
 
     Source: G. Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons"
-        (2020),
-    https://doi.org/10.1038/s41467-020-17236-y; the losses are those that NEST's test-suite states for NEST,
+    (2020), https://doi.org/10.1038/s41467-020-17236-y; the losses are those that NEST's test-suite states for NEST,
     https://github.com/nest/nest-simulator.
 
     Args:

@@ -26,8 +26,7 @@ def regression(iterations: int = 5, *, split: int | None = None) -> Reproduced:
     reported loss is the first term.
 
     Source: G. Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons"
-        (2020),
-    https://doi.org/10.1038/s41467-020-17236-y; the losses are those that NEST's test-suite states for NEST
+    (2020), https://doi.org/10.1038/s41467-020-17236-y; the losses are those that NEST's test-suite states for NEST
     and for the authors' TensorFlow code, https://github.com/nest/nest-simulator.
 
     Args:

@@ -150,15 +150,15 @@ class Task(Problem):
 
     A task is a frozen value: ``dataclasses.replace(task, frozen=True)`` gives a variant. Nothing in it
     changes while a run goes on, except in a `StreamTask`, whose answers so far are in `state_dict`. A
-    training iteration is
+    training iteration is ::
 
-        batch = task.batch(iteration)                 # a pure function of task.seed and the iteration's
-        number task.schedule(optimizer, iteration)           # likewise: sets the learning rates
-        optimizer.zero_grad() for outcome in task.losses(net, batch):       # one or more windows; resets the
-        net where a sequence begins
+        batch = task.batch(iteration)  # a pure function of task.seed and the iteration's number
+        task.schedule(optimizer, iteration)  # likewise: sets the learning rates
+        optimizer.zero_grad()
+        for outcome in task.losses(net, batch):  # one or more windows; resets the net where a sequence begins
             if outcome.loss is not None:
                 outcome.loss.backward()
-        optimizer.step()                              # skip it where no window had a loss
+        optimizer.step()  # skip it where no window had a loss
 
     for every iteration below `iterations`, so a run resumes bit for bit from the iteration's number, the
     weights, the optimizer's state, ``tt.get_state`` (streams) and `state_dict` (streams): no iterator and no

@@ -21,6 +21,7 @@ _SUPERVISED: tuple[type[Problem], ...] = (Clicks, Digits, MNIST, FashionMNIST, E
 _REWARDED: tuple[type[Problem], ...] = (CartPole, Acrobot, Pendulum, Chain, Maze)
 _GUESSED: tuple[type[Problem], ...] = (ClicksReward, DigitsReward, MNISTReward)
 TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_SUPERVISED, *_REWARDED, *_GUESSED)}
+"""Tasks by name: the classes that `make` and ``tracetorch train`` know."""
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}

@@ -1,0 +1,101 @@
+"""What `docs/conf.py` connects to Sphinx: small corrections, each for one reason."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import inspect
+import random
+import shutil
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+
+MATHJAX = "mathjax/tex-svg.js"
+PUBLIC = (
+    "tracetorch",
+    *(f"tracetorch.{m}" for m in "rules signals testing plot data encoding rl train".split()),  # noqa: SIM905
+    "tracetorch.neurons",
+    "tracetorch.testing.conformance",
+    "tracetorch.rl.envs",
+    "tracetorch.train.reproduce",
+)
+
+
+def seed(gallery_conf: dict[str, Any], filename: str | None) -> None:
+    """Set seeds and the default type as in a new process: a page does not depend on those built before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the global generator is what is meant
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float32)  # some examples compute in double precision
+
+
+def copy_mathjax(app: Sphinx) -> None:
+    """Put MathJax's one file beside the pages, so that no page asks another host for it."""
+    if app.builder.format != "html":
+        return
+    files = importlib.metadata.files("sphinx-mathjax-offline") or []
+    source = next(Path(str(f.locate())) for f in files if f.name == Path(MATHJAX).name)
+    target = Path(app.outdir) / "_static" / MATHJAX
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def public_names() -> set[object]:
+    """Return every public class."""
+    modules = [importlib.import_module(name) for name in PUBLIC]
+    return {vars(m)[n] for m in modules for n in m.__all__ if inspect.isclass(vars(m).get(n))}
+
+
+def describe_data(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Take what is written below a table where it is defined, in place of the docstring of its type."""
+    if what != "data":
+        return
+    own = name.rpartition(".")[2]
+    for module in [m for n, m in sys.modules.items() if n.startswith("tracetorch.") and vars(m).get(own) is obj]:
+        written = ModuleAnalyzer.for_module(module.__name__).find_attr_docs().get(("", own))
+        if written:
+            lines[:] = written
+            return
+    lines.clear()
+
+
+def name_public_bases(app: Sphinx, name: str, obj: type, options: object, bases: list[type]) -> None:
+    """Name the nearest base that has a page here, or that is another library's."""
+    public = public_names()
+    near = (b for b in obj.__mro__[1:] if b in public or not b.__module__.startswith("tracetorch"))
+    bases[:] = [next(near, object)]
+
+
+def annotate_arguments(app: Sphinx) -> None:
+    """Let a class's arguments have the types that `__init__` takes, not those of the attributes of the same name."""
+    for cls in public_names():
+        assert inspect.isclass(cls)  # noqa: S101 - what public_names returns
+        if "__dataclass_fields__" in vars(cls) or (inspect.isabstract(cls) and "__init__" not in vars(cls)):
+            continue
+        with contextlib.suppress(NameError, AttributeError, TypeError):
+            hints = typing.get_type_hints(cls.__init__)
+            cls.__annotations__ = {**vars(cls).get("__annotations__", {}), **{n: loose(h) for n, h in hints.items()}}
+
+
+def loose(hint: Any) -> Any:
+    """Return what one keyword may be where a hint is for all of them."""
+    if getattr(typing.get_origin(hint), "__name__", "") != "Unpack" and "Unpack[" not in repr(hint):
+        return hint
+    (keywords,) = typing.get_args(hint)
+    return typing.Union[tuple(typing.get_type_hints(keywords).values())]  # noqa: UP007 - of a tuple
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above."""
+    app.connect("builder-inited", copy_mathjax)
+    app.connect("builder-inited", annotate_arguments)
+    app.connect("autodoc-process-bases", name_public_bases)
+    app.connect("autodoc-process-docstring", describe_data, priority=100)  # before it is read as Google's style

@@ -1,0 +1,200 @@
+"""
+2. What is a spiking neuron?
+============================
+
+A capacitor, a resistor, and a rule for when to fire. Louis Lapicque wrote that circuit down in 1907 (translated by
+N. Brunel and M. van Rossum, 2007, https://doi.org/10.1007/s00422-007-0189-6), and most spiking networks still run on
+it. This lesson goes from his equation to a layer, and ends beside an LSTM, which is nearer than one would think.
+
+**What to expect:** three checks that print differences near zero, and three figures. A few seconds.
+"""
+
+import math
+import os
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.plot.style import COLOURS, dress, label, legend
+
+short = bool(os.environ.get("TRACETORCH_SHORT"))
+torch.manual_seed(0)
+
+# %%
+# The circuit
+# -----------
+# The membrane of a cell holds charge, like a capacitor :math:`C`, and leaks, like a resistor :math:`R`. A current
+# :math:`I` that flows in either charges the one or escapes through the other:
+#
+# .. math:: C \frac{dV}{dt} = I - \frac{V}{R}
+#    \qquad\Longleftrightarrow\qquad \tau \frac{dV}{dt} = -V + R I, \qquad \tau = R C.
+#
+# With no current the voltage falls by half in every :math:`\tau \ln 2`: a bucket with a hole. Take 100 MΩ and 200 pF.
+R, C = 100e6, 200e-12
+tau = R * C
+print(f"time constant tau = {1e3 * tau:.0f} ms, half-life = {1e3 * tau * math.log(2):.1f} ms")
+
+# %%
+# In steps
+# --------
+# While the current is constant over a step of length :math:`\Delta`, the equation has an exact solution:
+#
+# .. math:: V_{t} = \beta V_{t-1} + (1 - \beta) R I_t, \qquad \beta = e^{-\Delta / \tau}.
+#
+# The number :math:`\beta` is all that is left of the circuit. Most code takes the coarser Euler step,
+# :math:`\beta \approx 1 - \Delta/\tau`; then the result depends on how finely one steps.
+current, duration = 0.2e-9, 0.1
+times = torch.linspace(0, duration, 200, dtype=torch.float64)
+solution = R * current * (1 - torch.exp(-times / tau))
+
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+dress(ax)
+ax.plot(1e3 * times, 1e3 * solution, color="#222222", label="the equation's solution")
+step = 0.015
+for name, beta, mark, colour in (
+    ("exact step", math.exp(-step / tau), "o", COLOURS[0]),
+    ("Euler step", 1 - step / tau, "s", COLOURS[1]),
+):
+    v, path = 0.0, [0.0]
+    for _ in range(6):
+        v = beta * v + (1 - beta) * R * current
+        path.append(v)
+    at = [step * i for i in range(7)]
+    worst = max(abs(p - R * current * (1 - math.exp(-t / tau))) for p, t in zip(path, at, strict=True))
+    print(f"{name} of 15 ms: off by {1e3 * worst:.2e} mV at most")
+    ax.plot([1e3 * t for t in at], [1e3 * p for p in path], mark, color=colour, label=f"{name} of 15 ms")
+label(ax, title="Charging a leaky membrane with 0.2 nA", x="time (ms)", y="voltage (mV)")
+legend(ax, loc="lower right")
+plt.show()
+
+# %%
+# The spike
+# ---------
+# When the voltage passes a threshold :math:`\theta`, the neuron fires: it sends a spike, a 1 among zeros, and its
+# voltage is set back. With a hard reset to zero the time between two spikes can be worked out on paper, and so the
+# firing rate (Lapicque's neuron, without a refractory time):
+#
+# .. math:: f(I) = \Big( \tau \ln \frac{R I}{R I - \theta} \Big)^{-1} \quad \text{for } R I > \theta.
+#
+# We compare it with ``tt.LIF``, in steps of 0.1 ms. ``normalized=True`` is the factor :math:`1 - \beta` from above,
+# and currents are in units of the threshold, as everywhere in this library.
+dt, steps = 1e-4, 3000 if short else 20000
+drives = torch.linspace(0.8, 3.0, 12, dtype=torch.float64)
+neuron = tt.LIF(tau=tau / dt, normalized=True, reset=tt.HardReset()).double()
+state, spikes = neuron.pack(neuron.zeros(drives)), torch.zeros_like(drives)
+with torch.no_grad():
+    for _ in range(steps):
+        state, z = neuron.step(state, drives)
+        spikes += z
+rates = spikes / (steps * dt)
+
+fine = torch.linspace(1.001, 3.0, 300, dtype=torch.float64)
+paper = 1 / (tau * torch.log(fine / (fine - 1)))
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+dress(ax)
+ax.plot(torch.cat([torch.tensor([0.8, 1.0]), fine]), torch.cat([torch.zeros(2), paper]), color="#222222", label="f(I)")
+ax.plot(drives, rates, "o", color=COLOURS[0], label="tt.LIF, spikes counted")
+label(ax, title="Firing rate of the circuit", x="current, R·I / threshold", y="rate (spikes per second)")
+legend(ax)
+plt.show()
+above = drives > 1
+on_paper = 1 / (tau * torch.log(drives[above] / (drives[above] - 1)))
+print(f"largest difference of counted and computed rates: {(rates[above] - on_paper).abs().max():.2f} spikes/s")
+
+# %%
+# Seen from far away this is an activation function: silent below a point, rising above it, not unlike a ReLU. Lesson 5
+# takes that view seriously.
+#
+# The layer
+# ---------
+# A layer is a *synapse*, an ordinary linear map, and then a row of neurons. The default neuron subtracts the threshold
+# when it fires (a soft reset: what is above the threshold is not lost), and its input is not scaled:
+#
+# .. math:: v_t = \beta\,(v_{t-1} - \theta z_{t-1}) + W x_t + b, \qquad z_t = [\, v_t > \theta \,].
+#
+# Time constants are said as ``half_life`` (steps), ``tau`` (steps) or ``beta``, whichever you think in. Here is the
+# whole layer, by hand and from the library:
+layer = tt.Layer(nn.Linear(20, 50), tt.LIF(half_life=10))
+xs = (torch.rand(100, 8, 20) < 0.3).float()  # time, batch, inputs
+
+v, z, by_hand = torch.zeros(8, 50), torch.zeros(8, 50), []
+beta = 0.5 ** (1 / 10)  # half is left after ten steps
+with torch.no_grad():
+    for x in xs:
+        v = beta * (v - z) + layer.synapse(x)
+        z = (v > 1).float()
+        by_hand.append(z)
+    tt.reset(layer)
+    zs = tt.scan(layer, xs)
+print(f"spikes that differ: {int((zs != torch.stack(by_hand)).sum())} of {int(zs.sum())}")
+
+# %%
+# Beside an LSTM
+# --------------
+# Write the two cells below each other:
+#
+# ====================  ==============================================  ===========================================
+# \                     LSTM                                            LIF
+# ====================  ==============================================  ===========================================
+# memory                :math:`c_t = f_t c_{t-1} + i_t\,g_t`            :math:`v_t = \beta v_{t-1} + W x_t`
+# forget gate           :math:`f_t = \sigma(\ldots)`, new every step    :math:`\beta`, one number (may be learned)
+# input gate            :math:`i_t = \sigma(\ldots)`                    1
+# output                :math:`h_t = o_t \tanh(c_t)`                    :math:`z_t = [v_t > \theta]`, one bit
+# after the output      nothing                                         reset: :math:`v \leftarrow v - \theta z`
+# mixing of units       all gates see :math:`h_{t-1}`                   none, unless you add recurrence
+# ====================  ==============================================  ===========================================
+#
+# So :math:`\beta` is a forget gate that stands still. To see that this is no figure of speech, hold the gates of an
+# ``nn.LSTMCell`` still, and compare its memory with a leaky integrator, ``tt.LI``:
+cell = nn.LSTMCell(20, 50).double()
+with torch.no_grad():
+    for p in cell.parameters():
+        p.zero_()
+    cell.bias_ih[:50] = 40.0  # input gate: sigmoid(40) is 1 to the last digit
+    cell.bias_ih[50:100] = math.log(beta / (1 - beta))  # forget gate: beta
+    cell.weight_ih[100:150] = torch.randn(50, 20, dtype=torch.float64)  # what is written into the memory
+    integrator = tt.LI(beta=torch.tensor(beta, dtype=torch.float64))
+    h = c = torch.zeros(8, 50, dtype=torch.float64)
+    state, far = integrator.pack(integrator.zeros(c)), 0.0
+    for x in xs.double():
+        h, c = cell(x, (h, c))
+        state, y = integrator.step(state, torch.tanh(x @ cell.weight_ih[100:150].T))
+        far = max(far, float((y - c).abs().max()))
+print(f"LSTM with its gates held still against tt.LI: largest difference {far:.1e}")
+
+# %%
+# That the forget gate stands still, and that units do not mix inside the neuron, is what makes cheap traces possible
+# (lessons 4 and 8). An LSTM has neither property, which is one reason why it is trained with BPTT.
+#
+# The derivative of a step
+# ------------------------
+# A spike is a step function of the voltage: its slope is zero, and infinite at the threshold. Gradients cannot get
+# through, so in the backward direction one puts a smooth stand-in in its place, the *surrogate derivative*
+# :math:`\psi` (E. Neftci, H. Mostafa, F. Zenke, 2019, https://arxiv.org/abs/1901.09948). The spikes themselves stay
+# what they are. All rules of this library and BPTT use the same stand-in, so comparisons between them are fair; that
+# the stand-in is not the true slope is an approximation which they share.
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+dress(ax)
+distance = torch.linspace(-1.5, 1.5, 301)
+for made, colour, dash in (
+    (tt.surrogates.ATan(), COLOURS[0], "-"),
+    (tt.surrogates.FastSigmoid(), COLOURS[1], "--"),
+    (tt.surrogates.Triangle(), COLOURS[2], ":"),
+):
+    name = type(made).__name__ + (" (default)" if colour == COLOURS[0] else "")
+    ax.plot(distance, made.derivative(distance), color=colour, linestyle=dash, label=name)
+ax.step(distance, (distance > 0).float(), color="#222222", linewidth=0.9, label="the spike itself")
+label(ax, title="Stand-ins for the slope of a spike", x="voltage minus threshold", y="derivative; spike")
+legend(ax)
+plt.show()
+
+# %%
+# Summary
+# -------
+# - A leaky membrane is one multiplication by :math:`\beta` and one addition per step, and that step is exact.
+# - :math:`\beta` is a forget gate that stands still; a spike is a one-bit output with a reset.
+# - The step's slope is replaced by a surrogate :math:`\psi` in all gradients, BPTT's as well.
+#
+# Next: :doc:`plot_03_trace`.

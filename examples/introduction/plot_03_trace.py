@@ -1,0 +1,169 @@
+"""
+3. What is a trace?
+===================
+
+A trace is a running sum that fades. You know it already: the momentum of SGD is one, Adam's two moments are, and so is
+batch normalisation's running mean. This lesson is about its one parameter, the time-scale, and about what happens at
+the beginning, when there is not yet a past to average over.
+
+**What to expect:** a few conversions, and three figures: what a trace remembers, the choice of its time-scale, and its
+first steps. A few seconds.
+"""
+
+import os
+from collections import deque
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.plot.style import COLOURS, dress, label, legend
+
+short = bool(os.environ.get("TRACETORCH_SHORT"))
+torch.manual_seed(0)
+LOOKS = ((COLOURS[0], "-"), (COLOURS[1], "--"), (COLOURS[2], ":"))
+
+# %%
+# Two ways to look back
+# ---------------------
+# To know how often something happened lately, one may keep the last :math:`n` values in a queue and average them. That
+# costs :math:`n` numbers. Or one keeps a single number and lets it fade:
+#
+# .. math:: \hat x_t = \beta\, \hat x_{t-1} + x_t = \sum_{k \le t} \beta^{\,t-k} x_k.
+#
+# The right-hand side is why this works: the whole past is in there, each step with its own weight, and yet only
+# :math:`\hat x_{t-1}` was kept. Footprints in wet sand, not a film. The weights sum to :math:`1/(1-\beta)`, so
+# :math:`(1-\beta)\,\hat x_t` is an average, written :math:`\bar x_t`.
+#
+# How long is the past? Three words for one number:
+for half in (1.0, 5.0, 20.0, 100.0):
+    beta = 0.5 ** torch.tensor(1 / half, dtype=torch.float64)
+    print(
+        f"half-life {half:5.0f} steps: beta = {beta:.4f}, tau = {tt.tau(beta):6.2f} steps, "
+        f"sum of weights 1/(1 - beta) = {1 / (1 - beta):6.2f}"
+    )
+
+# %%
+# After a half-life half is left; after :math:`\tau` (a factor 1.44 longer), :math:`1/e`. The library takes any of the
+# three: ``half_life=20``, ``tau=28.9`` or ``beta=0.9659``.
+steps = 200
+spikes = torch.zeros(steps)
+spikes[[20, 60, 66, 72, 78, 150]] = 1.0
+figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True, height_ratios=[1, 4], layout="constrained")
+for ax in axes:
+    dress(ax)
+axes[0].vlines(spikes.nonzero().flatten(), 0, 1, color="#222222", linewidth=1.5)
+axes[0].set_yticks([])
+for half, (colour, dash) in zip((5, 20, 100), LOOKS, strict=True):
+    x_hat, path = 0.0, []
+    for x in spikes:
+        x_hat = 0.5 ** (1 / half) * x_hat + x
+        path.append(x_hat)
+    axes[1].plot(path, color=colour, linestyle=dash, label=f"half-life {half}")
+label(axes[0], title="What a trace remembers of six spikes", y="spikes")
+label(axes[1], x="time step", y="trace")
+legend(axes[1], loc="upper left")
+plt.show()
+
+# %%
+# Which time-scale?
+# -----------------
+# A short trace follows quickly and trembles; a long one is calm and late. Below, the chance of a spike jumps from 5 %
+# to 25 % per step and back. We measure both faults: the tremble while the chance stands still, and how many steps the
+# average over many runs needs to get half-way after the jump. A queue with the same :math:`1/(1-\beta)` values stands
+# beside it.
+runs, steps = (100, 600) if short else (1000, 600)
+chance = torch.full((steps,), 0.05)
+chance[200:400] = 0.25
+xs = torch.bernoulli(chance[:, None].expand(steps, runs))
+results = {}
+for half in (5, 20, 100):
+    beta = 0.5 ** (1 / half)
+    mean, path, queue, windowed = torch.zeros(runs), [], deque(maxlen=round(1 / (1 - beta))), []
+    for x in xs:
+        mean = beta * mean + (1 - beta) * x
+        queue.append(x)
+        path.append(mean)
+        windowed.append(torch.stack(list(queue)).mean(0))
+    for name, values in (("trace", torch.stack(path)), ("queue", torch.stack(windowed))):
+        results[name, half] = values
+        average = values.mean(1)
+        half_way = (average[199] + average[399]) / 2
+        late = int((average[200:] > half_way).nonzero()[0]) + 1
+        kept = 1 if name == "trace" else queue.maxlen
+        print(
+            f"half-life {half:3d}, {name} of {kept:3d} number(s): tremble {values[350:400].std(1).mean():.3f}, "
+            f"half-way after {late:3d} steps"
+        )
+
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+dress(ax)
+ax.step(range(steps), chance, color="#222222", label="the chance of a spike")
+for half, (colour, dash) in zip((5, 20, 100), LOOKS, strict=True):
+    ax.plot(results["trace", half][:, 0], color=colour, linestyle=dash, linewidth=1.0, label=f"half-life {half}")
+label(ax, title="Quick and trembling, or calm and late", x="time step", y="running average")
+legend(ax, loc="upper right")
+plt.show()
+
+# %%
+# (Of the same :math:`1/(1-\beta)`, the trace trembles less than the queue and comes a little later; a queue of
+# :math:`(1+\beta)/(1-\beta)` values, about twice as many, trembles alike.)
+#
+# There is no best time-scale, only one that fits the time over which what you want to know is true. For a neuron that
+# must bridge four seconds of silence, a half-life of half a second is too short, whatever the rule. Time constants can
+# be learned like weights: ``tt.LIF(half_life=tt.Learnable(10.0, shape=(64,)))``.
+#
+# The first steps
+# ---------------
+# A fresh trace is zero, and a fading average that begins at zero is too small for a while: after :math:`n` steps the
+# weights it has used sum to :math:`1 - \beta^n` and not to 1. Divide by that, and it is an average from the first step
+# on. Adam does the same to its moments (D. Kingma, J. Ba, 2014, https://arxiv.org/abs/1412.6980):
+#
+# .. math:: \bar x_n = \frac{1 - \beta}{1 - \beta^{\,n}} \sum_{k \le n} \beta^{\,n-k} x_k.
+beta, steps = 0.5 ** (1 / 20), 100
+xs = torch.bernoulli(torch.full((steps, 2000), 0.3))
+plain, mean = [], torch.zeros(2000)
+for x in xs:
+    mean = beta * mean + (1 - beta) * x
+    plain.append(mean.mean())
+plain = torch.stack(plain)
+corrected = plain / (1 - beta ** torch.arange(1, steps + 1))
+for n in (1, 10, 100):
+    print(f"after {n:3d} steps, true mean 0.300: plain {plain[n - 1]:.3f}, corrected {corrected[n - 1]:.3f}")
+
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+dress(ax)
+ax.axhline(0.3, color="#222222", linewidth=0.9, label="true mean")
+ax.plot(plain, color=COLOURS[1], linestyle="--", label="average that starts at zero")
+ax.plot(corrected, color=COLOURS[0], label="divided by the weights used so far")
+ax.set_ylim(0, 0.36)
+label(ax, title="Bias correction: an average from the first step on", x="steps since the reset", y="mean of 2000 runs")
+legend(ax, loc="lower right")
+plt.show()
+
+# %%
+# In the library
+# --------------
+# Every layer carries its traces beside its state. They are plain tensors, one row for each sample of the batch; a reset
+# of some rows starts those rows anew, with a count of their own, and leaves the others alone:
+net = nn.Sequential(tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=20)), tt.Layer(nn.Linear(5, 2), tt.LI(half_life=20)))
+for _ in range(4):
+    net(torch.ones(2, 3)).sum().backward()
+tt.reset(net, torch.tensor([True, False]))  # row 0 begins a new sequence
+net(torch.ones(2, 3))
+for name, value in tt.get_state(net).items():
+    print(f"{name:16} {list(value.shape)!s:9} {value.tolist() if name.endswith('steps') else ''}")
+
+# %%
+# The names: ``s`` is the state, ``sigma`` the neuron's sensitivity to a constant current, ``sums`` the averages of
+# lesson 5, ``traces`` the eligibilities of lessons 6 to 8, ``steps`` the count for the bias correction. None of them
+# has a time dimension.
+#
+# Summary
+# -------
+# - A trace is one number that stands for all the past, weighted by :math:`\beta^{\,t-k}`.
+# - Its time-scale trades delay against tremble; ``half_life``, ``tau`` and ``beta`` say the same thing.
+# - Divided by :math:`1 - \beta^n` it is a true average from the first step.
+#
+# Next: :doc:`plot_04_trace_for_graph`.

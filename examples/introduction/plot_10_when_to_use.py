@@ -1,0 +1,228 @@
+"""
+10. When to use this, and when something else
+=============================================
+
+No rule here is better than BPTT at being BPTT. The reason to leave it is what you cannot do with it: learn on a stream,
+at each step, in memory that does not grow. This lesson lists what is gained and what is lost, each with its
+measurement, and ends with a table of what to take when. Sometimes that is another library.
+
+**What to expect:** a network that learns while it runs, timings of your own machine, and two figures. About 30 seconds.
+"""
+
+import os
+import time
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.plot.style import COLOURS, dress, label, legend
+
+short = bool(os.environ.get("TRACETORCH_SHORT"))
+
+# %%
+# Gained: a gradient at every step
+# --------------------------------
+# A stream without an end: two groups of inputs, of which one is busier for a while, then the other. The network says at
+# each step which. Half-way the meaning of the two is exchanged, without notice. One network learns at each step, with
+# ``eprop()``, which is exact here (one layer under a leaky readout). Two learn with BPTT inside windows of 10 and of
+# 100 steps, with one update for each. Everyone has the best of four learning rates, chosen after the fact.
+steps, B, INPUTS, rates = (200, 4, 20, (1e-3,)) if short else (1200, 4, 20, (3e-4, 1e-3, 3e-3, 1e-2))
+torch.manual_seed(0)
+busy = torch.randint(2, (steps // 40, B)).repeat_interleave(40, dim=0)
+chance = 0.1 + 0.15 * nn.functional.one_hot(busy, 2).repeat_interleave(INPUTS // 2, dim=2)
+stream, answers = torch.bernoulli(chance), (busy + (torch.arange(steps) >= steps // 2).long()[:, None]) % 2
+
+
+def mistakes(rule: tt.Rule, window: int, lr: float) -> torch.Tensor:
+    """Learn from the stream once; return the share of wrong answers, each given before learning from it."""
+    torch.manual_seed(1)
+    hidden = tt.Layer(nn.Linear(INPUTS, 64), tt.LIF(half_life=10))
+    net = nn.Sequential(hidden, tt.Layer(nn.Linear(64, 2), tt.LI(half_life=10, normalized=True)))
+    tt.set_rule(net, rule)
+    opt, wrong = torch.optim.Adam(net.parameters(), lr=lr), []
+    for xs, y in zip(stream.split(window), answers.split(window), strict=True):
+        out = 5 * (net(xs[0])[None] if window == 1 else tt.scan(net, xs))
+        nn.functional.cross_entropy(out.flatten(0, 1), y.flatten()).backward()
+        opt.step()
+        opt.zero_grad()
+        wrong.append((out.argmax(-1) != y).float().mean(1))
+    return torch.cat(wrong)
+
+
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+dress(ax)
+learners = {
+    "eprop(), each step": (tt.rules.eprop(), 1, rates),
+    "BPTT in windows of 10": (tt.rules.tbptt(), 10, [10 * lr for lr in rates]),
+    "BPTT in windows of 100": (tt.rules.tbptt(), 100, [10 * lr for lr in rates]),
+}
+for (name, (rule, window, tried)), colour, dash in zip(learners.items(), COLOURS, ("-", "--", ":"), strict=False):
+    best = min((mistakes(rule, window, lr) for lr in tried), key=lambda wrong: float(wrong.mean()))
+    recent = 100 * best.unfold(0, 80, 10).mean(1)
+    ax.plot([80 + 10 * i for i in range(len(recent))], recent, color=colour, linestyle=dash, label=name)
+    print(f"{name:24} wrong answers: {best[: steps // 2].mean():.0%} before the exchange, ", end="")
+    print(f"{best[steps // 2 :].mean():.0%} after it")
+ax.axvline(steps / 2, color="#222222", linewidth=0.8)
+ax.set_ylim(0, 100)
+label(
+    ax,
+    title="Learning while it runs; at the line the meanings are exchanged",
+    x="time step",
+    y="wrong answers (%),\nlast 80 steps",
+)
+legend(ax, loc="upper right")
+plt.show()
+
+# %%
+# Long windows come too seldom to follow. Short ones do as well as the online rule or a little better: *here* no more of
+# the past is needed than a few steps, and where that is so, truncated BPTT is a good choice. Lesson 7 has the task where
+# it is not: across a gap longer than its window it learned nothing. So what is gained is not a lower error but one
+# choice less. With traces there is no window to set, and no past that is too long for it.
+#
+# Gained: memory, and often time
+# ------------------------------
+# Memory was lesson 1. In ``docs/speed.md`` (``python -m benchmarks W3``), a stream of 1,000,000 steps peaks where one
+# of 1,000 does, at about 465 MB for the whole process. Time is less obvious: an online rule does more work per step
+# than a forward pass, but with one loss at the end it needs no way back. On your machine, one training iteration of a
+# 200-128-128-10 network, 100 steps, 32 samples, Adam:
+xs = torch.bernoulli(torch.full((20 if short else 100, 32, 200), 0.05))
+classes = torch.randint(10, (32,))
+timed = {}
+for name in ("trace", "ottt", "eprop", "traced_bptt", "bptt"):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(200, 128), tt.LIF(half_life=10)),
+        tt.Layer(nn.Linear(128, 128), tt.LIF(half_life=10)),
+        tt.Layer(nn.Linear(128, 10), tt.LI(half_life=10)),
+    )
+    tt.set_rule(net, getattr(tt.rules, name)())
+    opt = torch.optim.Adam(net.parameters())
+    for out in ("last", "all"):
+        took = []
+        for _ in range(3 if short else 5):
+            began = time.perf_counter()
+            tt.reset(net)
+            ys = tt.scan(net, xs, out=out)
+            ys = ys if out == "last" else ys.mean(0)
+            nn.functional.cross_entropy(ys, classes).backward()
+            opt.step()
+            opt.zero_grad()
+            took.append(time.perf_counter() - began)
+        timed[name, out] = 1e3 * sorted(took)[len(took) // 2]
+    print(f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms")
+
+figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+dress(ax)
+names = list(dict.fromkeys(name for name, _ in timed))
+for shift, out, colour, hatch in ((-0.19, "last", COLOURS[0], ""), (0.19, "all", COLOURS[4], "///")):
+    at = [i + shift for i in range(len(names))]
+    values = [timed[name, out] for name in names]
+    words = "loss on the last output" if out == "last" else "loss on every output"
+    ax.barh(at, values, 0.36, color=colour, hatch=hatch, edgecolor="white", label=words)
+ax.set_yticks(range(len(names)), [f"{name}()" for name in names])
+ax.invert_yaxis()
+ax.set_xlim(0, 1.5 * max(timed.values()))
+label(ax, title="One training iteration on this machine", x="milliseconds (median)")
+legend(ax, loc="lower right")
+plt.show()
+
+# %%
+# With a loss at every step nothing is gained over BPTT in time: there ``docs/speed.md`` has ``bptt()`` itself as the
+# fastest row of its dense network (W1, T = 100).
+#
+# Lost: exactness at depth, and where the order matters
+# -----------------------------------------------------
+# Lesson 9 has it by layer. In accuracy: on row-by-row digits 86.9 ± 1.7 % with ``trace()``, 90.4 ± 1.3 % with
+# ``bptt()`` (``docs/results.md``). On one ECG record as a stream, BPTT over the whole stretch between beats, 320 steps
+# on average, scores 96.4 % and ``trace()`` 95.0 % (one seed).
+#
+# Lost: memory of another kind
+# ----------------------------
+# Full eligibility costs a number per weight, state and sample. Lesson 8 measured 8 MB for one layer of 256 × 256 with a
+# decay per unit and 32 samples. For 4096 × 4096 it is:
+print(f"4096 × 4096, 32 samples: {32 * 4096 * 4096 * 4 / 1e9:.1f} GB of eligibility; trace() keeps", end=" ")
+print(f"{32 * (4096 + 4096) * 4 / 1e6:.1f} MB for its averages")
+
+# %%
+# Lost: the time of a single call
+# -------------------------------
+# A library that does bookkeeping at every step is slower, step by step, than a bare loop. Here is the same neuron by
+# hand, detached at every step, against ``net(x)`` and, where it can be compiled, ``tt.Stream``, one sample at a time:
+x, y, count = torch.bernoulli(torch.full((1, 200), 0.05)), torch.tensor([3]), 20 if short else 100
+first, second = nn.Linear(200, 128), nn.Linear(128, 10)
+opt = torch.optim.SGD([*first.parameters(), *second.parameters()], lr=1e-4)
+spike, v, u, z = tt.surrogates.ATan(), torch.zeros(1, 128), torch.zeros(1, 10), torch.zeros(1, 128)
+began = time.perf_counter()
+for _ in range(count):
+    v = 0.93 * (v.detach() - z.detach()) + first(x)
+    z = spike(v - 1)
+    u = 0.93 * u.detach() + second(z)
+    nn.functional.cross_entropy(u, y).backward()
+    opt.step()
+    opt.zero_grad()
+print(f"bare loop, no credit through time: {1e6 * (time.perf_counter() - began) / count:6.0f} µs a step")
+
+net = nn.Sequential(
+    tt.Layer(nn.Linear(200, 128), tt.LIF(half_life=10)), tt.Layer(nn.Linear(128, 10), tt.LI(half_life=10))
+)
+opt = torch.optim.SGD(net.parameters(), lr=1e-4)
+began = time.perf_counter()
+for _ in range(count):
+    nn.functional.cross_entropy(net(x), y).backward()
+    opt.step()
+    opt.zero_grad()
+print(f"net(x) with trace():               {1e6 * (time.perf_counter() - began) / count:6.0f} µs a step")
+try:
+    compiled = tt.Stream(net, lr=1e-4, loss="cross_entropy")
+    compiled(x, y)  # compiles at the first call
+    began = time.perf_counter()
+    for _ in range(count):
+        compiled(x, y)
+    print(f"tt.Stream, the same network:       {1e6 * (time.perf_counter() - began) / count:6.0f} µs a step")
+except RuntimeError as error:
+    print("tt.Stream cannot run here:", error)
+
+# %%
+# What to take when
+# -----------------
+# ==================================================  =========================================================
+# you have                                            take
+# ==================================================  =========================================================
+# short sequences, a few layers, memory to spare      BPTT: ``tt.rules.bptt()``, or any library you know
+# deep networks, and the order of events is the task  BPTT, or ``traced_bptt()`` with a window that covers it
+# dense recurrence that carries the memory            BPTT
+# a stream without an end, or updates at every step   ``trace()``; ``eprop()`` for one layer under a readout
+# sequences too long for BPTT's memory                ``trace()``, ``ottt()``; ``traced_bptt()`` in windows
+# time constants that must be learned from far back   ``trace()``, ``eprop()`` or ``drtrl()``; not ``sltt()``
+# one layer, gradients that must be exact             ``ottt()``, ``drtrl()``, ``eprop()``: see lesson 9's table
+# very wide layers                                    ``trace()`` or ``ottt()``; not full eligibility
+# reward in place of labels                           ``tracetorch.rl``, on the same traces
+# ==================================================  =========================================================
+#
+# And when to take another library:
+#
+# - **snnTorch** (https://github.com/snntorch/snntorch) has years of tutorials and a large community. To learn the field
+#   with BPTT, start there.
+# - **SpikingJelly** (https://github.com/fangwei123456/spikingjelly) has GPU kernels and loaders for neuromorphic
+#   datasets. This library's GPU kernels have not been timed on a GPU; if you train large convolutional networks on one,
+#   with short sequences, take SpikingJelly.
+# - **Norse** (https://github.com/norse/norse) has neurons as stateless functions, closest to the equations.
+# - **BrainTrace** (https://github.com/chaobrain/braintrace) has online rules in JAX, with neurons from a large
+#   brain-modelling stack.
+# - For a chip, you need an export, which this library does not have yet.
+#
+# In speed, on one CPU (``docs/speed.md``, ``python -m benchmarks W1``, 700-256-256-20, T = 100, batch 64): with one
+# loss at the end ``trace()`` takes 9.9 ms, BrainTrace's ``pp_prop`` 19.1, SpikingJelly's OTTT 51.0, and BPTT 34.2
+# here, 74.7 in SpikingJelly, 81.8 in snnTorch and 108 in Norse. With a call per step the others are ahead: 944 µs
+# here, 321 to 403 µs in these three with their graphs cut at every step (W2), unless ``tt.Stream`` fits (31 µs). Those
+# numbers hold for the machine that the page names; the command repeats them on yours.
+#
+# Summary
+# -------
+# - Online rules give a gradient at each step in constant memory, and with one loss at the end they are fast.
+# - They are exact for one layer, approximate below it, and lost where order must pass through many layers.
+# - BPTT is a fine thing. Use it where it fits.
+#
+# This was the last lesson. The tutorials put it to use: start with :doc:`/tutorials/plot_01_clicks`.

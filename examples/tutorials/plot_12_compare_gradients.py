@@ -1,0 +1,153 @@
+"""
+How good is the gradient on your own network?
+=============================================
+
+Backpropagation through time gives the whole gradient, and the rules that run online leave some of it out. How much
+depends on the network, the data and the loss, so the honest answer for *your* network is a measurement. It takes
+three lines: ``tracetorch.testing.gradient_audit`` runs a rule and BPTT on a copy of the network, in double precision,
+and compares them parameter by parameter.
+
+Replace the network, the inputs and the loss below by yours.
+"""
+
+import os
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.testing import calibrate, gradient_audit, require_alive
+
+short = bool(os.environ.get("TRACETORCH_SHORT"))
+STEPS, BATCH = (12, 2) if short else (60, 4)
+print(
+    "Expect: all but `sltt` are exact for the readout, and approximate for the layers below it, the recurrent one most."
+)
+print("A longer window comes closer to BPTT; traces of what lies before it help where it is short.")
+
+# %%
+# Your network
+# ------------
+# Three spiking layers of different kinds under a leaky readout: adaptive neurons, neurons with learned half-lives,
+# and neurons with dense recurrence. The targets are random, which is enough to compare gradients at the beginning of
+# training.
+
+torch.manual_seed(0)
+net = nn.Sequential(
+    tt.Layer(nn.Linear(20, 40), tt.ALIF(half_life=6, adaptation_half_life=30)),
+    tt.Layer(nn.Linear(40, 40), tt.LIF(half_life=tt.Learnable(8.0, shape=(40,)))),
+    tt.Layer(nn.Linear(40, 40), tt.LIF(half_life=8), recurrent=nn.Linear(40, 40, bias=False)),
+    tt.Layer(nn.Linear(40, 3), tt.LI(half_life=10)),
+)
+xs = (torch.rand(STEPS, BATCH, 20) < 0.3).float()
+targets = torch.randn(STEPS, BATCH, 3)
+
+
+def loss(outputs, steps):
+    """Return the squared error over some steps: the outputs are ``[k, B, 3]``, `steps` says which they are."""
+    return ((outputs - targets[steps]) ** 2).sum()
+
+
+# %%
+# Is it alive?
+# ------------
+# A layer that never fires has no gradient under any rule, and then every rule looks exact. ``calibrate`` scales the
+# weights until each spiking layer fires in about a quarter of the steps, and ``require_alive`` raises where one does
+# not.
+
+calibrate(net, xs)
+for name, share in require_alive(net, xs).items():
+    print(f"layer {name} fires in {share:.0%} of the steps")
+
+# %%
+# One audit
+# ---------
+# Printing an audit gives a table. The *relative error* is zero where the gradients are equal; the *cosine* says
+# whether they point the same way; the *norm ratio* compares their lengths.
+
+print(gradient_audit(net, xs, loss, tt.rules.drtrl()))
+
+# %%
+# All rules
+# ---------
+# ``ottt`` keeps one trace per input, which cannot represent adaptation or decays per neuron. It refuses such a
+# network rather than give a wrong gradient, and the message names what to take instead.
+
+try:
+    gradient_audit(net, xs, loss, tt.rules.ottt())
+except ValueError as error:
+    print(f"ottt: {error}")
+
+RULES = {
+    "sltt": tt.rules.sltt(),
+    "trace": tt.rules.trace(),
+    "ottt, approximate": tt.rules.ottt(approximate=True),
+    "eprop": tt.rules.eprop(),
+    "drtrl": tt.rules.drtrl(),
+    "drtrl, gain": tt.rules.drtrl(input="gain"),
+}
+WEIGHTS = [f"{layer}.synapse.weight" for layer in range(4)]
+cosines = {}
+print(f"\n{'cosine with BPTT':20} layer 1  layer 2  layer 3  readout   norm ratio of layer 1")
+for name, rule in RULES.items():
+    rows = gradient_audit(net, xs, loss, rule).rows
+    cosines[name] = [rows[weight].cosine for weight in WEIGHTS]
+    line = "  ".join(f"{cosine:+7.3f}" for cosine in cosines[name])
+    print(f"{name:20} {line}   {rows[WEIGHTS[0]].norm_ratio:.4f}")
+
+# %%
+# The readout is a single layer without anything above it, so all rules with an exact trace give it the exact
+# gradient. Each layer further down has one more memory above it that a rule of one instant does not see, and the
+# dense recurrence of the third layer is credited within a unit only.
+#
+# What is not seen is missing in length too. A pulse of current acts on a unit for as long as its memory lasts, and
+# ``psi`` counts the first step of that alone, so the gradient is shorter by about a time constant for every layer
+# above. ``gain`` and ``trace`` count a current that stays, and come closer. Adam does not mind the length of a
+# gradient; plain gradient descent does, and needs learning rates of its own for each layer.
+#
+# Windows
+# -------
+# ``tbptt`` backpropagates inside a window of k steps, and credits nothing before it. ``traced_bptt`` does the same
+# and lets traces stand for all that came before. Both become BPTT when the window is as long as the sequence, and
+# both then take BPTT's memory. So the question for a network is which window is long enough.
+
+windows = [k for k in (1, 2, 4, 8, 15, 30, 60) if k <= STEPS]
+by_window = {
+    name: [gradient_audit(net, xs, loss, rule, window=k).rows[WEIGHTS[0]].cosine for k in windows]
+    for name, rule in (("tbptt", tt.rules.tbptt()), ("traced_bptt", tt.rules.traced_bptt()))
+}
+print(f"\n{'first layer, window':20} " + "  ".join(f"{k:6d}" for k in windows))
+for name, values in by_window.items():
+    print(f"{name:20} " + "  ".join(f"{value:+6.3f}" for value in values))
+
+# %%
+# The two panels are the two tables. Read the left one from the right to the left: from the readout, down through the
+# layers.
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
+for ax in (left, right):
+    dress(ax)
+    ax.axhline(0, color="#767676", linewidth=0.8)
+for index, (name, values) in enumerate(cosines.items()):
+    places = torch.arange(4) + (index - 2.5) * 0.13
+    left.bar(places, values, width=0.12, color=COLOURS[index], label=name)
+left.set_xticks(range(4), ["layer 1\nALIF", "layer 2\nLIF", "layer 3\nrecurrent", "readout"])
+label(left, y="cosine with BPTT")
+legend(left, loc="upper center", ncols=2)
+left.set_ylim(0, 1.35)
+for (name, values), colour in zip(by_window.items(), COLOURS, strict=False):
+    right.plot(windows, values, "o-", color=colour, label=name)
+right.set_xscale("log")
+right.set_xticks(windows, [str(k) for k in windows])
+right.minorticks_off()
+label(right, x=f"window, steps of {STEPS}", y="cosine with BPTT, layer 1")
+legend(right, loc="best")
+plt.show()
+
+# %%
+# A cosine well above zero is usually enough to learn from, and a low one on the layer that your task needs is a
+# reason for ``traced_bptt`` with a window, or for ``bptt`` itself. An audit at the first weights is one sample; take
+# another one after some training. What each rule drops, and why, is in :doc:`/theory/exactness`; whether it matters
+# for accuracy is in :doc:`/results`.
