@@ -76,10 +76,10 @@ legend(ax, loc="upper right")
 plt.show()
 
 # %%
-# Long windows come too seldom to follow. Short ones do as well as the online rule or a little better: *here* no more of
-# the past is needed than a few steps, and where that is so, truncated BPTT is a good choice. Lesson 7 has the task where
-# it is not: across a gap longer than its window it learned nothing. So what is gained is not a lower error but one
-# choice less. With traces there is no window to set, and no past that is too long for it.
+# Long windows come too seldom to follow. Short ones do as well as the online rule or a little better: *here* no more
+# of the past is needed than a few steps, and where that is so, truncated BPTT is a good choice. Lesson 7 has the task
+# where it is not: across a gap longer than its window it learned nothing. So what is gained is not a lower error but
+# one choice less. With traces there is no window to set, and no past that is too long for it.
 #
 # Gained: memory, and often time
 # ------------------------------
