@@ -122,6 +122,7 @@ for ax, (title, net) in zip(axes, nets.items(), strict=True):
     ax.minorticks_off()
     label(ax, title=f"First of {title}" if title != "one layer" else "One layer", x="steps in a window")
 label(axes[0], y="relative error of dL/dW")
+figure.suptitle("Truncated BPTT with and without traces, by length of the window", x=0.01, ha="left", fontsize=11)
 legend(axes[0], loc="center left")
 plt.show()
 

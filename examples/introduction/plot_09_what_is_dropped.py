@@ -128,6 +128,7 @@ for ax, out, title in ((axes[0], "all", "A loss at every step"), (axes[1], "last
     ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
     label(ax, title=title, x="layer, counted from the readout")
 label(axes[0], y="cosine to BPTT (mean of the seeds)")
+figure.suptitle("Agreement with BPTT by depth, for a loss at every step and for one", x=0.01, ha="left", fontsize=11)
 legend(axes[0], loc="lower left")
 plt.show()
 
@@ -188,6 +189,7 @@ for ax, kind, title in (
     ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
     label(ax, title=title, x="layer, counted from the readout")
 label(axes[0], y="cosine to BPTT (mean of the seeds)")
+figure.suptitle("Agreement with BPTT by depth, for two kinds of label", x=0.01, ha="left", fontsize=11)
 legend(axes[0], loc="lower left")
 plt.show()
 
