@@ -23,8 +23,8 @@ from tracetorch.plot.style import COLOURS, dress, label, legend
 from tracetorch.testing import Cuts, agreement, bptt, calibrate, gradient_audit, rule_gradients, unit_blocks
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
-torch.set_default_dtype(torch.float64)
 torch.manual_seed(0)
+torch.set_default_dtype(torch.float64)
 
 # %%
 # Three factors

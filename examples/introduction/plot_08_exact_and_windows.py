@@ -20,8 +20,8 @@ import tracetorch as tt
 from tracetorch.plot.style import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 T, B, INPUTS, UNITS = 48, 3, 8, 10
 xs = torch.bernoulli(torch.full((T, B, INPUTS), 0.3)) * (0.5 + torch.rand(T, B, INPUTS))
 targets = torch.bernoulli(torch.full((T, B, UNITS), 0.2)).double()

@@ -65,14 +65,14 @@ for (name, (rule, window, tried)), colour, dash in zip(learners.items(), COLOURS
     print(f"{name:24} wrong answers: {best[: steps // 2].mean():.0%} before the exchange, ", end="")
     print(f"{best[steps // 2 :].mean():.0%} after it")
 ax.axvline(steps / 2, color="#222222", linewidth=0.8)
-ax.set_ylim(0, 100)
+ax.set_ylim(0, 112)
 label(
     ax,
     title="Learning while it runs; at the line the meanings are exchanged",
     x="time step",
     y="wrong answers (%),\nlast 80 steps",
 )
-legend(ax, loc="upper right")
+legend(ax, loc="upper center", ncols=3)
 plt.show()
 
 # %%
