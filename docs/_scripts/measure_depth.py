@@ -1,9 +1,9 @@
 """Measure how close each rule's gradient is to BPTT's, layer by layer, and draw it.
 
-`python docs/_scripts/measure_depth.py`: four hidden layers of 20 LIF neurons and a leaky readout, all with half-lives of
-10 steps, each made to fire in about a quarter of the steps; 60 steps of noise, a loss at every step or one at the end.
-The lesson "What is exact, and what is dropped" has the same networks with the code in sight. `--draw` draws the numbers
-that were measured before, which lie beside the figure.
+Run as `python docs/_scripts/measure_depth.py`: four hidden layers of 20 LIF neurons and a leaky readout, all with
+half-lives of 10 steps, each made to fire in about a quarter of the steps; 60 steps of noise, a loss at every step or
+one at the end. The lesson "What is exact, and what is dropped" has the same networks with the code in sight. `--draw` draws
+the numbers that were measured before, which lie beside the figure.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def measure() -> None:
 
 
 def draw() -> None:
-    """Draw means over the seeds, with the range of the seeds as a band."""
+    """Draw means over the seeds, with a bar from the least to the greatest."""
     import matplotlib
     import numpy as np
 
@@ -69,23 +69,25 @@ def draw() -> None:
     layers = range(HIDDEN + 1)
     titles = {"all": "A loss at every step", "last": "One loss at the end"}
     for ax, (out, rows) in zip(axes[0], told["cosines"].items(), strict=True):
-        for (name, seeds), colour, mark in zip(rows.items(), COLOURS, "os^Dv*P", strict=True):
+        for row, ((name, seeds), colour, mark) in enumerate(zip(rows.items(), COLOURS, "os^Dv*P", strict=True)):
             if name == "ottt":
                 continue  # decays are shared and resets are soft and detached here: it lies on drtrl
             values = np.array(seeds)
             window = told["windows"][name]
+            places = np.arange(HIDDEN + 1) + 0.07 * (row - 2.5)
+            mean = values.mean(0)
+            ax.vlines(places, values.min(0), values.max(0), color=colour, linewidth=1, alpha=0.6)
             ax.plot(
-                layers,
-                values.mean(0),
+                places,
+                mean,
                 color=colour,
                 marker=mark,
                 markersize=6,
                 label=name if window == 1 else f"{name}, windows of {window}",
             )
-            ax.fill_between(layers, values.min(0), values.max(0), color=colour, alpha=0.12, linewidth=0)
-            print(out, f"{name:12}", " ".join(f"{m:+.2f}" for m in values.mean(0)))
+            print(out, f"{name:12}", " ".join(f"{m:+.2f}" for m in mean))
         ax.set_xticks(layers, ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
-        ax.set_ylim(None, 1.04)
+        ax.set_ylim(-0.55, 1.04)
         label(ax, title=titles[out], x="layer, counted from the readout")
     label(axes[0, 0], y="cosine to BPTT")
     legend(axes[0, 0], loc="lower left")

@@ -1,8 +1,9 @@
-"""Measure what learning keeps in memory against the number of steps, and draw it: `python docs/_scripts/measure_memory.py`.
+"""Measure what learning keeps in memory against the number of steps, and draw it.
 
-Each point is a process of its own: a network of two spiking layers and a readout takes T single steps with a loss at
-each. The number is the greatest resident memory while it learns, less what was resident once the network had taken two
-steps. `--draw` draws the numbers that were measured before, which lie beside the figure.
+Run as `python docs/_scripts/measure_memory.py`. Each point is a process of its own: a network of two spiking layers and
+a readout takes T single steps with a loss at each. The number is the greatest resident memory while it learns, less
+what was resident once the network had taken two steps. `--draw` draws the numbers that were measured before, which lie
+beside the figure.
 """
 
 from __future__ import annotations

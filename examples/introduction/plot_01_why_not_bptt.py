@@ -23,8 +23,8 @@ import tracetorch as tt
 from tracetorch.plot.style import COLOURS, dress, label, legend
 from tracetorch.train.memory import PeakMemory
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 
 # %%
 # What autograd keeps

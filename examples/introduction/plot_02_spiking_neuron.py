@@ -19,8 +19,8 @@ from torch import nn
 import tracetorch as tt
 from tracetorch.plot.style import COLOURS, dress, label, legend
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 
 # %%
 # The circuit

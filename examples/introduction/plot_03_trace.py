@@ -20,8 +20,8 @@ from torch import nn
 import tracetorch as tt
 from tracetorch.plot.style import COLOURS, dress, label, legend
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 LOOKS = ((COLOURS[0], "-"), (COLOURS[1], "--"), (COLOURS[2], ":"))
 
 # %%

@@ -20,8 +20,8 @@ import tracetorch as tt
 from tracetorch.plot.style import dress, label
 from tracetorch.testing import agreement
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(1)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.set_default_dtype(torch.float64)
 
 # %%

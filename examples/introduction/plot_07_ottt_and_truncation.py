@@ -20,8 +20,8 @@ import tracetorch as tt
 from tracetorch.plot.style import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 
 # %%
 # One trace serves all units
@@ -83,7 +83,7 @@ ax.annotate("ottt(), one step at a time", (1.1, 0.01), (1.9, 0.15), arrowprops={
 ax.set_xticks(windows, [str(k) for k in windows])
 ax.minorticks_off()
 label(ax, title="A cut loses what came before it; a trace does not", x="steps in a window", y="relative error of dL/dW")
-legend(ax, loc="lower center")
+legend(ax, loc="upper right")
 plt.show()
 
 # %%

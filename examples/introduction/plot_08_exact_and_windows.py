@@ -20,8 +20,8 @@ import tracetorch as tt
 from tracetorch.plot.style import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit
 
-short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
+short = bool(os.environ.get("TRACETORCH_SHORT"))
 T, B, INPUTS, UNITS = 48, 3, 8, 10
 xs = torch.bernoulli(torch.full((T, B, INPUTS), 0.3)) * (0.5 + torch.rand(T, B, INPUTS))
 targets = torch.bernoulli(torch.full((T, B, UNITS), 0.2)).double()
@@ -122,6 +122,7 @@ for ax, (title, net) in zip(axes, nets.items(), strict=True):
     ax.minorticks_off()
     label(ax, title=f"First of {title}" if title != "one layer" else "One layer", x="steps in a window")
 label(axes[0], y="relative error of dL/dW")
+figure.suptitle("Truncated BPTT with and without traces, by length of the window", x=0.01, ha="left", fontsize=11)
 legend(axes[0], loc="center left")
 plt.show()
 

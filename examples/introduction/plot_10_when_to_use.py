@@ -65,21 +65,21 @@ for (name, (rule, window, tried)), colour, dash in zip(learners.items(), COLOURS
     print(f"{name:24} wrong answers: {best[: steps // 2].mean():.0%} before the exchange, ", end="")
     print(f"{best[steps // 2 :].mean():.0%} after it")
 ax.axvline(steps / 2, color="#222222", linewidth=0.8)
-ax.set_ylim(0, 100)
+ax.set_ylim(0, 112)
 label(
     ax,
     title="Learning while it runs; at the line the meanings are exchanged",
     x="time step",
     y="wrong answers (%),\nlast 80 steps",
 )
-legend(ax, loc="upper right")
+legend(ax, loc="upper center", ncols=3)
 plt.show()
 
 # %%
-# Long windows come too seldom to follow. Short ones do as well as the online rule or a little better: *here* no more of
-# the past is needed than a few steps, and where that is so, truncated BPTT is a good choice. Lesson 7 has the task where
-# it is not: across a gap longer than its window it learned nothing. So what is gained is not a lower error but one
-# choice less. With traces there is no window to set, and no past that is too long for it.
+# Long windows come too seldom to follow. Short ones do as well as the online rule or a little better: *here* no more
+# of the past is needed than a few steps, and where that is so, truncated BPTT is a good choice. Lesson 7 has the task
+# where it is not: across a gap longer than its window it learned nothing. So what is gained is not a lower error but
+# one choice less. With traces there is no window to set, and no past that is too long for it.
 #
 # Gained: memory, and often time
 # ------------------------------

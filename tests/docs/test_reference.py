@@ -1,0 +1,72 @@
+"""The reference: every public name is on a page, and every picture says in words what it shows."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+MODULES = ("", "rules", "signals", "surrogates", "testing", "plot", "data", "encoding", "rl", "train")
+BESIDE = ("testing.conformance", "rl.envs", "train.reproduce")
+
+
+def listed() -> dict[str, object]:
+    """The names that the reference's tables list, each with what it names."""
+    found = {}
+    for page in sorted((DOCS / "reference").glob("*.md")):
+        for module, body in re.findall(r"currentmodule:: (\S+)\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL):
+            for name in re.findall(r"^   (\w[\w.]*)$", body, flags=re.MULTILINE):
+                found[f"{module}.{name}"] = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    return found
+
+
+def public(module: str) -> dict[str, object]:
+    tracetorch = importlib.import_module("tracetorch")
+    home = (
+        tracetorch.surrogates if module == "surrogates" else importlib.import_module(f"tracetorch.{module}".rstrip("."))
+    )
+    own = [n for n, v in vars(home).items() if n[0] != "_" and getattr(v, "__module__", "") == home.__name__]
+    return {name: vars(home)[name] for name in getattr(home, "__all__", own)}
+
+
+@pytest.mark.parametrize("module", [*MODULES, *BESIDE])
+def test_every_public_name_is_on_a_page(module: str) -> None:
+    on_a_page = {id(value) for value in listed().values()}
+    modules = ("rules", "signals", "surrogates")  # a page each
+    lost = [n for n, v in public(module).items() if id(v) not in on_a_page and not (module == "" and n in modules)]
+    assert lost == [], "name them in docs/reference"
+
+
+def test_no_name_has_two_pages() -> None:
+    names = listed()
+    assert len({id(v) for v in names.values()}) == len(names) > 150
+
+
+def test_pages_differ_by_more_than_capitals() -> None:
+    """On some file systems two such pages are one file; `autosummary_filename_map` gives one another name."""
+    mapped = dict(re.findall(r'"(tracetorch\.[\w.]+)": "(tracetorch\.[\w.-]+)"', (DOCS / "conf.py").read_text("utf-8")))
+    files = [mapped.get(name, name).lower() for name in listed()]
+    assert len(set(files)) == len(files)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_every_picture_has_a_text(page: Path) -> None:
+    for kind, target, options in re.findall(
+        r"```\{(figure|image)\} (\S+)\n(.*?)```", page.read_text("utf-8"), re.DOTALL
+    ):
+        assert re.search(r"^:alt: .{20,}", options, flags=re.MULTILINE), f"{kind} {target} says nothing"
+        assert (page.parent / target).is_file()
+
+
+@pytest.mark.parametrize("drawing", sorted((DOCS / "_static").rglob("*.svg")), ids=lambda path: path.name)
+def test_drawings_are_whole_and_small(drawing: Path) -> None:
+    text = drawing.read_text("utf-8")
+    assert text.rstrip().endswith("</svg>")
+    assert len(text) < 300_000
+    assert "http://" not in re.sub(
+        r'xmlns(:\w+)?="[^"]*"|http://www\.w3\.org\S*|http://purl\.org\S*|http://creativecommons\.org\S*', "", text
+    )
