@@ -179,4 +179,6 @@ plt.show()
 # - e-prop filters it like the readout. It is exact for a layer that feeds a leaky readout, adaptive neurons included.
 # - It drops the paths through recurrent spikes, and, in deep networks, what lesson 9 shows.
 #
+# The mathematics in full: :doc:`/theory/eprop`.
+#
 # Next: :doc:`plot_07_ottt_and_truncation`, which keeps one number per input where that is enough.
