@@ -170,6 +170,7 @@ ax.set_ylim(0, 1.03)
 label(ax, title="trace() against BPTT on random spikes", x="share of steps with an input spike", y="cosine")
 legend(ax, loc="lower right")
 plt.show()
+torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
 # Such cosines still point downhill, and noise that is drawn anew for each sample averages out over a training run.

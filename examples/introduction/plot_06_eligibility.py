@@ -157,6 +157,7 @@ label(
 )
 legend(ax, loc="lower left")
 plt.show()
+torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
 # With recurrent weights of size zero the recurrent weights' gradient is exact: there is no way around yet. The

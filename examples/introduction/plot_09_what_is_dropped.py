@@ -192,6 +192,7 @@ label(axes[0], y="cosine to BPTT (mean of the seeds)")
 figure.suptitle("Agreement with BPTT by depth, for two kinds of label", x=0.01, ha="left", fontsize=11)
 legend(axes[0], loc="lower left")
 plt.show()
+torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
 # The left figure is like the ones before. In the right one all three rules lose their way as they go down. Four layers
