@@ -175,6 +175,7 @@ try:
     tt.testing.gradient_audit(layer, xs[:, None], loss, tt.rules.ottt(), window=1)
 except (TypeError, ValueError) as error:
     print("ottt() on the same neuron:", error)
+torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
 # ``tracetorch.testing.gradient_audit`` is the tool of all lessons that follow: it runs a copy of your network under a

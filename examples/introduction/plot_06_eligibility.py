@@ -157,6 +157,7 @@ label(
 )
 legend(ax, loc="lower left")
 plt.show()
+torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
 # With recurrent weights of size zero the recurrent weights' gradient is exact: there is no way around yet. The
@@ -178,5 +179,7 @@ plt.show()
 # - An eligibility is the exact derivative of a neuron's state by one weight: one number per weight, state and sample.
 # - e-prop filters it like the readout. It is exact for a layer that feeds a leaky readout, adaptive neurons included.
 # - It drops the paths through recurrent spikes, and, in deep networks, what lesson 9 shows.
+#
+# The mathematics in full: :doc:`/theory/eprop`.
 #
 # Next: :doc:`plot_07_ottt_and_truncation`, which keeps one number per input where that is enough.

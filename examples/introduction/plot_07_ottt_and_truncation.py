@@ -150,7 +150,7 @@ plt.show()
 
 # %%
 # The network is the same for all three, and so are its memories: the information is there at the end. What differs is
-# whether the gradient knows. One seed per point; ``docs/results.md`` has the same comparison with five seeds, where
+# whether the gradient knows. One seed per point; :doc:`/results` has the same comparison with five seeds, where
 # ``sltt`` stays at chance on the hard clicks task and ``trace`` reaches 99.21 %.
 #
 # Where one trace per input is not enough
@@ -171,5 +171,7 @@ print(f"\nwith approximate=True: cosine {row.cosine:.3f}, relative error {row.re
 # - Where the decay is shared and the reset is soft and detached, one trace per input gives a layer's exact gradient.
 # - Truncation errs at every cut, and gives nothing across a gap that is longer than the window.
 # - ``ottt()`` raises where it cannot be exact; the next lesson has the rule that can.
+#
+# The mathematics in full: :doc:`/theory/ottt`, :doc:`/theory/sltt` and :doc:`/theory/tbptt`.
 #
 # Next: :doc:`plot_08_exact_and_windows`.

@@ -140,4 +140,6 @@ plt.show()
 # - It costs one number per weight, state and sample; where one trace per input is exact, the library keeps that.
 # - ``traced_bptt()`` adds traces to a window. It removes truncation's error for one layer and lowers it for more.
 #
+# The mathematics in full: :doc:`/theory/drtrl` and :doc:`/theory/traced_bptt`.
+#
 # Next: :doc:`plot_09_what_is_dropped`.

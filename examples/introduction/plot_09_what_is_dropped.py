@@ -192,17 +192,18 @@ label(axes[0], y="cosine to BPTT (mean of the seeds)")
 figure.suptitle("Agreement with BPTT by depth, for two kinds of label", x=0.01, ha="left", fontsize=11)
 legend(axes[0], loc="lower left")
 plt.show()
+torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
 # The left figure is like the ones before. In the right one all three rules lose their way as they go down. Four layers
 # below the readout nothing useful is left: two cosines near zero, and the default's clearly below it. (Three seeds; the
-# lines above have their spread.) A deep network whose label is in the order of events needs ``bptt()``, or a window that
-# covers what matters.
+# lines above have their spread.) A deep network whose label is in the order of events needs ``bptt()``, or a window
+# that covers what matters.
 #
 # And does it matter?
 # -------------------
 # A cosine is not an accuracy. On scikit-learn's digits, given row by row, with two hidden layers and one loss at the
-# end (``tracetorch compare digits``, five seeds, the table in ``docs/results.md``):
+# end (``tracetorch compare digits``, five seeds, the table in :doc:`/results`):
 #
 # ====================  ===========
 # rule                  accuracy, %
@@ -237,5 +238,7 @@ plt.show()
 # ================  =============================================  ================================================
 #
 # Each line of it is a test, with its counter-example beside it, in ``tracetorch.testing.conformance``.
+#
+# The mathematics in full: :doc:`/theory/exactness`.
 #
 # Next: :doc:`plot_10_when_to_use`.

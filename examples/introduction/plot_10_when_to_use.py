@@ -83,7 +83,7 @@ plt.show()
 #
 # Gained: memory, and often time
 # ------------------------------
-# Memory was lesson 1. In ``docs/speed.md`` (``python -m benchmarks W3``), a stream of 1,000,000 steps peaks where one
+# Memory was lesson 1. In :doc:`/speed` (``python -m benchmarks W3``), a stream of 1,000,000 steps peaks where one
 # of 1,000 does, at about 465 MB for the whole process. Time is less obvious: an online rule does more work per step
 # than a forward pass, but with one loss at the end it needs no way back. On your machine, one training iteration of a
 # 200-128-128-10 network, 100 steps, 32 samples, Adam:
@@ -129,13 +129,13 @@ legend(ax, loc="lower right")
 plt.show()
 
 # %%
-# With a loss at every step nothing is gained over BPTT in time: there ``docs/speed.md`` has ``bptt()`` itself as the
+# With a loss at every step nothing is gained over BPTT in time: there :doc:`/speed` has ``bptt()`` itself as the
 # fastest row of its dense network (W1, T = 100).
 #
 # Lost: exactness at depth, and where the order matters
 # -----------------------------------------------------
 # Lesson 9 has it by layer. In accuracy: on row-by-row digits 86.9 ± 1.7 % with ``trace()``, 90.4 ± 1.3 % with
-# ``bptt()`` (``docs/results.md``). On one ECG record as a stream, BPTT over the whole stretch between beats, 320 steps
+# ``bptt()`` (:doc:`/results`). On one ECG record as a stream, BPTT over the whole stretch between beats, 320 steps
 # on average, scores 96.4 % and ``trace()`` 95.0 % (one seed).
 #
 # Lost: memory of another kind
@@ -201,7 +201,7 @@ except RuntimeError as error:
 # reward in place of labels                           ``tracetorch.rl``, on the same traces
 # ==================================================  =========================================================
 #
-# And when to take another library:
+# :doc:`/howto/choosing_a_rule` goes into it case by case. And when to take another library:
 #
 # - **snnTorch** (https://github.com/snntorch/snntorch) has years of tutorials and a large community. To learn the field
 #   with BPTT, start there.
@@ -213,7 +213,7 @@ except RuntimeError as error:
 #   brain-modelling stack.
 # - For a chip, you need an export, which this library does not have yet.
 #
-# In speed, on one CPU (``docs/speed.md``, ``python -m benchmarks W1``, 700-256-256-20, T = 100, batch 64): with one
+# In speed, on one CPU (:doc:`/speed`, ``python -m benchmarks W1``, 700-256-256-20, T = 100, batch 64): with one
 # loss at the end ``trace()`` takes 9.9 ms, BrainTrace's ``pp_prop`` 19.1, SpikingJelly's OTTT 51.0, and BPTT 34.2
 # here, 74.7 in SpikingJelly, 81.8 in snnTorch and 108 in Norse. With a call per step the others are ahead: 944 µs
 # here, 321 to 403 µs in these three with their graphs cut at every step (W2), unless ``tt.Stream`` fits (31 µs). Those
