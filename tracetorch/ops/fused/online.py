@@ -107,6 +107,7 @@ def neurons(w, q, h_weight):
 @njit(**FAST)
 def forward(cell, x, z, bias):
     """Form a layer's outputs and what follows for its units; return whether all is finite."""
+    fine = True
     batch, units, inputs = cell[BATCH], cell[UNITS], cell[INPUTS]
     chunks = (units + U - 1) // U
     weight = reals(cell[WEIGHT], (units, inputs))
@@ -122,12 +123,11 @@ def forward(cell, x, z, bias):
             currents(cur, weight[n0:n1], x[b], index[:count])
             for j in range(bias[n0:n1].shape[0]):
                 cur[j] += bias[n0 + j]
-            if not neurons(w, q, F(1) + q * small[0, b]):
-                return False
+            fine &= neurons(w, q, F(1) + q * small[0, b])
             part = z[b, n0:n1]
             for j in range(part.shape[0]):
                 part[j] = w[OUT + j]
-    return True
+    return fine
 
 
 @njit(**FAST)
@@ -244,7 +244,7 @@ def learn(cell, x, cot, x_bar, rate, bias):
     for b in range(batch):
         if not FACTOR:
             counts[b] = events_of(x[b], index[b])
-        if SENDS:
+        if SENDS and x_bar.shape[0] > 0:
             x_bar[b, :] = F(0)
     for r in range(chunks):
         g = chunks - 1 - r
@@ -252,7 +252,7 @@ def learn(cell, x, cot, x_bar, rate, bias):
         part = weight[n0:n1]
         for b in range(batch):
             credit(space[b, g], cot[b, n0:n1], rate)
-            if SENDS:
+            if SENDS and x_bar.shape[0] > 0:
                 send(x_bar[b], back[n0:n1] if FEEDBACK else part, space[b, g])
         for b in range(batch):
             w = space[b, g]
