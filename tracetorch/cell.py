@@ -134,9 +134,8 @@ class Cell:
 
     def block(self) -> Tensor:
         """Return all of a step in one block: units, traces unless there is one per weight, sums of weights, inputs."""
-        traces = [] if self.part.plan.storage == "full" else [self.trace]
-        pieces = [self.space, *traces, self.small, self.space.new_zeros(self.batch * self.inputs)]
-        return torch.cat([piece.reshape(-1) for piece in pieces])
+        inputs = self.space.new_zeros(self.batch * self.inputs)
+        return torch.cat([piece.reshape(-1) for piece in (*self._pieces(), inputs)])
 
     def take(self, block: Tensor) -> None:
         """Read back what `block` gave."""
@@ -146,6 +145,9 @@ class Cell:
         ):
             piece.copy_(block[at : at + piece.numel()].view(piece.shape))
             at += piece.numel()
+
+    def _pieces(self) -> list[Tensor]:
+        return [self.space, *([] if self.part.plan.storage == "full" else [self.trace]), self.small]
 
     def addresses(self) -> list[int]:
         """Return the layer's row of the table."""

@@ -16,7 +16,7 @@ from tracetorch.cell import Cell, Part, link_of, unfit
 from tracetorch.memory import Memory
 from tracetorch.ops.fused import why_not
 from tracetorch.ops.fused.chain import single as compiled
-from tracetorch.ops.fused.table import ADVANCE, CHECK, FORWARD, TRACE
+from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, TRACE
 from tracetorch.rules.resolve import resolve
 from tracetorch.traces.attach import MOVED_ON
 from tracetorch.traces.instant import require_finite
@@ -55,7 +55,9 @@ class Single:
         ]
         self.cell = Cell(part, batch)
         self.begin, self.give = compiled(link_of(part, first=False)._replace(feedback=True), self.dtype)
+        self.back_at = self.back.data_ptr()
         self.row: Any = torch.tensor(self.cell.addresses(), dtype=torch.int64).numpy()
+        self.row[BACK] = self.back_at
         self.block = self.cell.block()
         self.trace = self.cell.trace if part.plan.storage == "full" else None
         self.pending, self.moved, self.steps = False, 0, 0
@@ -88,7 +90,7 @@ class Single:
         """Step, and return the outputs and the block that credit is given by."""
         block, z, trace = self.block.clone(), x.new_empty(self.outputs), self.trace
         if self.pending and trace is not None:
-            trace = trace if self.moved else torch.zeros_like(trace)
+            trace = trace if self.moved else trace.clone()  # the first step may still wait for its backward
             self.row[TRACE] = trace.data_ptr()
         mode = FORWARD | (ADVANCE if self.pending else 0) | (0 if self.layer.finite is False else CHECK)
         x = x.contiguous()
@@ -130,19 +132,19 @@ class _Step(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
         single: Single = ctx.single
-        back = ctx.saved_tensors[0]
+        if ctx.saved_tensors[0].data_ptr() != single.back_at:
+            raise RuntimeError("the weights were given other memory between a step and its backward; step anew")
         if ctx.trace is not None:
             if ctx.trace is single.trace and ctx.moved != single.moved:
                 raise RuntimeError(MOVED_ON)
             single.row[TRACE] = ctx.trace.data_ptr()
         z_bar = z_bar.contiguous()
         x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[1] else None
-        weight_bar = torch.zeros_like(single.weight)
-        bias_bar = None if single.bias is None else torch.zeros_like(single.bias)
+        weight_bar = torch.empty_like(single.weight)
+        bias_bar = None if single.bias is None else torch.empty_like(single.bias)
         if not single.give(
             single.row,
             ctx.block.data_ptr(),
-            back.data_ptr(),
             z_bar.data_ptr(),
             0 if x_bar is None else x_bar.data_ptr(),
             weight_bar.data_ptr(),
@@ -164,11 +166,12 @@ def run_single(layer: Layer, x: Tensor) -> Tensor | None:
         The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
     """
     single = layer.single
-    if single is None or x.dtype is not single.dtype or not single.serves(x):
+    if single is None or not single.serves(x):
         single = _made(layer, x)
         if single is None:
             return None
         layer.single = single
+    if x.dtype is not single.dtype:
         x = x.to(single.dtype)
     found: Tensor = _Step.apply(single, x, single.weight, single.bias)
     return found

@@ -89,7 +89,7 @@ def _named(links: Sequence[Link], dtype: torch.dtype) -> tuple[str, Any]:
 
 
 def _layer(name: str, link: Link, level: int, common: Mapping[str, Any], rest: Any) -> ModuleType:
-    """Execute the template for one layer; `rest` is what follows it."""
+    """Execute the template for one layer; `rest` is what follows it, None where it gives credit to autograd."""
     switches = {
         "PRE": link.storage == "pre",
         "FULL": link.storage == "full",
@@ -97,6 +97,7 @@ def _layer(name: str, link: Link, level: int, common: Mapping[str, Any], rest: A
         "GAIN": link.gain,
         "SENDS": link.sends,
         "FEEDBACK": link.feedback,
+        "FRESH": rest is None,
         "LEVEL": level,
         "rest": rest,
     }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from tracetorch.ops.fused.table import (
     ADVANCE,
-    BACK,
     BATCH,
     CHECK,
     DECAYS,
@@ -70,8 +69,8 @@ def begin(cell, block, weight, bias, x_at, z_at, mode):
     return True
 
 
-def give(cell, block, back, z_bar_at, x_bar_at, weight_bar, bias_bar, mode):
-    """Give credit for a step: add to the gradients of weights and biases, and send it below through `back`.
+def give(cell, block, z_bar_at, x_bar_at, weight_bar, bias_bar, mode):
+    """Give credit for a step: write the gradients of weights and biases, and what is sent below.
 
     Returns whether the cotangents of the outputs are finite, where that is checked; if not, nothing was written.
     """
@@ -80,7 +79,7 @@ def give(cell, block, back, z_bar_at, x_bar_at, weight_bar, bias_bar, mode):
     if mode & CHECK and not finite(z_bar):
         return False
     held = reals(place(cell, block), (batch, inputs))
-    cell[WEIGHT], cell[BACK] = weight_bar, back
+    cell[WEIGHT] = weight_bar
     x_bar = reals(x_bar_at, (batch if x_bar_at != 0 else 0, inputs))
     learn(cell, held, z_bar, x_bar, F(-1), reals(bias_bar, (units if bias_bar != 0 else 0,)))
     return True
