@@ -129,18 +129,21 @@ class Layer(nn.Module):
     @property
     def memory(self) -> Memory | None:
         """What the layer carries from call to call; None after a reset."""
-        if self.single is not None:
-            self._memory, self.single = self.single.memory(), None
+        self._memory, self.single = self.peek(), None
         return self._memory
 
     @memory.setter
     def memory(self, value: Memory | None) -> None:
         self._memory, self.single = value, None
 
+    def peek(self) -> Memory | None:
+        """Return what the layer carries, to be read and not changed; None after a reset."""
+        return self._memory if self.single is None else self.single.memory()
+
     @property
     def state(self) -> Any:
         """The state as a named tuple of `[B, *unit]` tensors; None after a reset."""
-        memory = self.memory
+        memory = self.peek()
         return None if memory is None else self.neuron.pack(memory.s)
 
     @property

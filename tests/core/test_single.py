@@ -231,7 +231,6 @@ def test_bad_input_and_bad_cotangents_leave_everything_as_it_was() -> None:
     before = tt.get_state(net)
     net(inputs(3, 1)[0])
     tt.set_state(net, before)
-    assert served(net) == [False] * 3
     for x, match in (
         (torch.full((3, 9), float("nan")).double(), "NaN or infinity"),
         (torch.ones(4, 9).double(), "batch has 4 rows"),
