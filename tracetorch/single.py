@@ -55,9 +55,7 @@ class Single:
         ]
         self.cell = Cell(part, batch)
         self.begin, self.give = compiled(link_of(part, first=False)._replace(feedback=True), self.dtype)
-        self.back_at = self.back.data_ptr()
         self.row: Any = torch.tensor(self.cell.addresses(), dtype=torch.int64).numpy()
-        self.row[BACK] = self.back_at
         self.block = self.cell.block()
         self.trace = self.cell.trace if part.plan.storage == "full" else None
         self.pending, self.moved, self.steps = False, 0, 0
@@ -78,12 +76,14 @@ class Single:
             and not layer.counted
             and layer.backend != "reference"
             and synapse._parameters.get("weight") is self.weight
-            and synapse._parameters["bias"] is self.bias
+            and synapse._parameters.get("bias") is self.bias
             and self.weight.requires_grad
             and self.weight.data_ptr() == self.weight_at
             and (self.bias is None or (self.bias.requires_grad and self.bias.data_ptr() == self.bias_at))
-            and (self.back is self.weight or layer._parameters["feedback"] is self.back)
-            and all(table[name] is value and value._version == version for table, name, value, version in self.watched)
+            and (self.back is self.weight or layer.feedback is self.back)
+            and all(
+                table.get(name) is value and value._version == version for table, name, value, version in self.watched
+            )
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,19 +129,21 @@ class _Step(torch.autograd.Function):
         return z
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
         single: Single = ctx.single
-        if ctx.saved_tensors[0].data_ptr() != single.back_at:
-            raise RuntimeError("the weights were given other memory between a step and its backward; step anew")
+        back = ctx.saved_tensors[0]
+        if back.dtype is not single.dtype or not back.is_contiguous():
+            raise RuntimeError("the weights were given another form between a step and its backward; step anew")
+        single.row[BACK] = back.data_ptr()
         if ctx.trace is not None:
             if ctx.trace is single.trace and ctx.moved != single.moved:
                 raise RuntimeError(MOVED_ON)
             single.row[TRACE] = ctx.trace.data_ptr()
         z_bar = z_bar.contiguous()
         x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[1] else None
-        weight_bar = torch.empty_like(single.weight)
-        bias_bar = None if single.bias is None else torch.empty_like(single.bias)
+        weight_bar = torch.empty_like(back)
+        bias_bar = None if single.bias is None else z_bar.new_empty(single.outputs[1])
         if not single.give(
             single.row,
             ctx.block.data_ptr(),
@@ -202,6 +204,9 @@ def _made(layer: Layer, x: Tensor) -> Single | None:
             return None
         if memory.carry is not None or memory.count is not None:
             return None
+    fed = layer.feedback
+    if fed is not None and (fed.dtype is not synapse.weight.dtype or not fed.is_contiguous()):
+        return None
     return None if unfit(plan) else Single(Part("", layer, plan, scalar), len(x))
 
 

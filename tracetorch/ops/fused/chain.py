@@ -146,4 +146,4 @@ def single(link: Link, dtype: torch.dtype) -> tuple[Callable[..., bool], Callabl
     made = execute(f"{name}_single", Path(__file__).with_name("online_single.py"), own)
     for function in (made.begin, made.give):
         function.__qualname__ = f"{function.__name__}_{name}"
-    return tuple(numba.njit(cache=True, **FAST)(f) for f in (made.begin, made.give))  # type: ignore[return-value]
+    return tuple(numba.njit(cache=True, **FAST)(f) for f in (made.begin, made.give))
