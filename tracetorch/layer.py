@@ -17,6 +17,7 @@ from tracetorch.ops import walk
 from tracetorch.roll import Choice
 from tracetorch.rules import Rule
 from tracetorch.rules.resolve import resolve
+from tracetorch.single import Single, run_single
 from tracetorch.synapses import Synapse, synapse_of
 from tracetorch.traces.window import join
 
@@ -72,7 +73,8 @@ class Layer(nn.Module):
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
         self.synapses: list[Synapse] = [synapse_of(m) for m in (synapse, recurrent) if m is not None]
         self.register_parameter("feedback", None)
-        self.memory: Memory | None = None
+        self._memory: Memory | None = None
+        self.single: Single | None = None
         self.opened: Open | None = None
         self.spikes: tuple[Tensor, Tensor, Tensor | None] | None = None
         self.counted = False
@@ -125,9 +127,24 @@ class Layer(nn.Module):
         return self.synapses[1] if len(self.synapses) > 1 else None
 
     @property
+    def memory(self) -> Memory | None:
+        """What the layer carries from call to call; None after a reset."""
+        self._memory, self.single = self.peek(), None
+        return self._memory
+
+    @memory.setter
+    def memory(self, value: Memory | None) -> None:
+        self._memory, self.single = value, None
+
+    def peek(self) -> Memory | None:
+        """Return what the layer carries, to be read and not changed; None after a reset."""
+        return self._memory if self.single is None else self.single.memory()
+
+    @property
     def state(self) -> Any:
         """The state as a named tuple of `[B, *unit]` tensors; None after a reset."""
-        return None if self.memory is None else self.neuron.pack(self.memory.s)
+        memory = self.peek()
+        return None if memory is None else self.neuron.pack(memory.s)
 
     @property
     def learns(self) -> bool:
@@ -147,6 +164,8 @@ class Layer(nn.Module):
             ValueError: if the shape, the batch size or the device does not fit, or the input is not finite; the layer
                 is then as it was before.
         """
+        if not torch.compiler.is_compiling() and (found := run_single(self, x)) is not None:
+            return found
         x = self.accepted(x)
         return run(self, x.unsqueeze(0), event=x)[1]
 
@@ -248,15 +267,19 @@ class Layer(nn.Module):
         work = xs.shape[0] * max(memory.s[0].numel(), NARROW)
         if self.backend == "reference" or (self.backend == "auto" and work < walk.SMALL):
             return _STEPWISE
-        if self._step is None or self._step[0] is not self.neuron:
-            self._step = (self.neuron, None if self.recurrent is not None else self.neuron.scalar())
-        step = self._step[1]
+        step = self.scalar()
         if self.recurrent is not None and self.backend == "auto":
             return _STEPWISE
         backend = walk.choose(self.backend, memory.s[0], work, step=step)
         if backend == "reference":
             return _STEPWISE
         return Choice(backend, step, backend == "fused" and self._walks_events(xs))
+
+    def scalar(self) -> Scalar | None:
+        """Return the neuron's step on plain numbers; None where there is none, or outputs are fed back."""
+        if self._step is None or self._step[0] is not self.neuron:
+            self._step = (self.neuron, None if self.recurrent is not None else self.neuron.scalar())
+        return self._step[1]
 
     def _walks_events(self, xs: Tensor) -> bool:
         """Tell whether inputs, `[T, B, K]`, are worth walking by their events: as told, and else by their density."""
@@ -322,6 +345,9 @@ class Layer(nn.Module):
         if self.memory is not None:
             self.memory = self.memory.moved(fn)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_memory": self.memory, "single": None}
 
     def extra_repr(self) -> str:
         """Return what the representation shows."""

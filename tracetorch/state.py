@@ -116,8 +116,9 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
     """
     flat: dict[str, Tensor] = {}
     for name, layer in layers(net).items():
-        if layer.memory is not None:
-            flat |= {f"{name}/{key}": value for key, value in layer.memory.tensors().items()}
+        memory = layer.peek()
+        if memory is not None:
+            flat |= {f"{name}/{key}": value for key, value in memory.tensors().items()}
     return flat
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tracetorch.cell import Cell, link_of
 from tracetorch.ops.fused.chain import chain
 from tracetorch.ops.fused.table import (
     ADVANCE,
@@ -25,7 +26,6 @@ from tracetorch.ops.fused.table import (
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import FlatParameters
 from tracetorch.state import get_state, reset, set_state
-from tracetorch.stream.cell import Cell, link_of
 from tracetorch.stream.fit import parts
 
 

@@ -148,7 +148,7 @@ class LookAhead:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output at the next input, `[B, *in] -> [B, *out]`, without a graph."""
         for layer, borrower in self._layers:
-            borrower.memory = None if layer.memory is None else copy.copy(layer.memory)
+            borrower.memory = copy.copy(layer.peek())
         for module, other in self._others:
             other.carried = module.carried
         out: Tensor = self._twin(x)

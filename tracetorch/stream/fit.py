@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from tracetorch.cell import Part, unfit
 from tracetorch.layer import Layer
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused import why_not
 from tracetorch.rules.resolve import resolve
 from tracetorch.state import link
-from tracetorch.traces.plan import Plan
-
-
-@dataclass(frozen=True)
-class Part:
-    """Hold a layer of a network that a stream can run.
-
-    Args:
-        name: its module name.
-        layer: the layer.
-        plan: its rule, resolved.
-        scalar: its neuron's step on plain numbers.
-    """
-
-    name: str
-    layer: Layer
-    plan: Plan
-    scalar: Scalar
-
-    @property
-    def weight(self) -> Tensor:
-        """Weight, `[N, K]`."""
-        return self.layer.synapses[0].weights()[0]
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Bias, `[N]`, or None."""
-        return self.layer.synapses[0].bias()
 
 
 def parts(net: nn.Module) -> list[Part]:
@@ -102,7 +74,7 @@ def _part(name: str, layer: Layer) -> Part:
     if layer.counted:
         _refuse(name, "its spikes are counted for a rate term (tt.FinalRate, tt.RunningRate)")
     plan = resolve(layer.rule, layer.neuron, (units,), layer.follower) if memory is None else memory.plan
-    why = _unfit(plan)
+    why = unfit(plan)
     if why:
         _refuse(name, f"rule {layer.rule.name!r} {why}")
     return Part(name, layer, plan, scalar)
@@ -125,20 +97,3 @@ def _tensors(name: str, layer: Layer) -> Scalar:
     if scalar is None:
         _refuse(name, f"{type(layer.neuron).__name__} gives no step on plain numbers (Neuron.scalar)")
     return scalar
-
-
-def _unfit(plan: Plan) -> str:
-    """Return why a plan cannot be fused; empty where it can."""
-    if plan.storage == "graph":
-        return "keeps one graph over all steps; take a rule that learns at every step, such as tt.rules.trace()"
-    if plan.sequence:
-        return "reads averages of a whole sequence; take tt.rules.trace()"
-    if plan.storage == "factor":
-        return ""
-    if plan.filtered:
-        return "filters the eligibility with the readout's decay; take kappa=0 or tt.rules.drtrl()"
-    if plan.approximate:
-        return (
-            "has blocks of its own for the weights (approximate, or a reset with its gradient); take tt.rules.drtrl()"
-        )
-    return ""

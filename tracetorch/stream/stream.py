@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tracetorch.cell import Cell, link_of
 from tracetorch.ops.fused.chain import chain
 from tracetorch.ops.fused.table import (
     ADVANCE,
@@ -20,7 +21,6 @@ from tracetorch.ops.fused.table import (
     NO_CLASS,
     SQUARED,
 )
-from tracetorch.stream.cell import Cell, link_of
 from tracetorch.stream.fit import parts
 
 Loss = Literal["cross_entropy", "mse"]

@@ -239,6 +239,7 @@ def _by_events(held: list[Tensor], afferent: Afferent, window: Window, rows: _Ro
     start = _start(rows, 0, 0, window)
     factor = torch.zeros_like(window.record.s[0]) if start is None else start
     walk.carry_full(afferent.x, _drive(rows, 0, window), factor, trace.view(shape[0], shape[2], shape[4]))
+    torch.autograd.graph.increment_version(trace)
     return trace
 
 

@@ -1,12 +1,13 @@
-"""Compile a network's whole step of online learning: its layers, chained, and the loss."""
+"""Compile a step of online learning: a network's layers, chained, with the loss, or one layer alone."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -74,6 +75,36 @@ def _common(kind: Any, dtype: torch.dtype) -> dict[str, Any]:
     return names | {n: getattr(made, n) for n in _ROWS}
 
 
+def _named(links: Sequence[Link], dtype: torch.dtype) -> tuple[str, Any]:
+    """Return the beginning of the names of what is compiled for some layers, and their scalar type."""
+    import numpy as np
+
+    numba: Any = import_module("numba")
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    here = Path(__file__).parent
+    digest = digest_of(*sorted(here.glob("online*.py")), CELLS, here / "table.py", Path(__file__))
+    steps = digest_of(*(link.scalar.source for link in links))
+    text = f"{digest}|{steps}|{numba.__version__}|{kind.__name__}|{[(link.scalar.key, *link[1:]) for link in links]}"
+    return f"tracetorch_online_{hashlib.sha256(text.encode()).hexdigest()[:16]}", kind
+
+
+def _layer(name: str, link: Link, level: int, common: Mapping[str, Any], rest: Any) -> ModuleType:
+    """Execute the template for one layer; `rest` is what follows it, None where it gives credit to autograd."""
+    switches = {
+        "PRE": link.storage == "pre",
+        "FULL": link.storage == "full",
+        "FACTOR": link.storage == "factor",
+        "GAIN": link.gain,
+        "SENDS": link.sends,
+        "FEEDBACK": link.feedback,
+        "FRESH": rest is None,
+        "LEVEL": level,
+        "rest": rest,
+    }
+    names = {**common, **cell(link.scalar, f"{name}_{level}", common["F"], link.width), **switches}
+    return execute(f"{name}_{level}", Path(__file__).with_name("online.py"), names)
+
+
 @cache
 def chain(links: Sequence[Link], dtype: torch.dtype) -> Run:
     """Return the compiled step of a network.
@@ -85,33 +116,34 @@ def chain(links: Sequence[Link], dtype: torch.dtype) -> Run:
     Returns:
         The function; its arguments are those of `run` in `online`.
     """
-    import numpy as np
-
     numba: Any = import_module("numba")
-    here = Path(__file__).parent
-    template, loss = here / "online.py", here / "online_loss.py"
-    others = (CELLS, here / "online_rows.py", here / "table.py", Path(__file__))
-    kind = np.float32 if dtype == torch.float32 else np.float64
-    digest = digest_of(template, loss, *others, *(link.scalar.source for link in links))
-    text = f"{digest}|{numba.__version__}|{kind.__name__}|{[(link.scalar.key, *link[1:]) for link in links]}"
-    name = f"tracetorch_online_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    name, kind = _named(links, dtype)
     common = _common(kind, dtype)
-    last = execute(f"{name}_loss", loss, {**common, "LEVEL": len(links)})
+    last = execute(f"{name}_loss", Path(__file__).with_name("online_loss.py"), {**common, "LEVEL": len(links)})
     rest = numba.njit(inline="always", **FAST)(last.loss)
     for level in reversed(range(len(links))):
-        link = links[level]
-        names = {
-            **cell(link.scalar, f"{name}_{level}", kind, link.width),
-            "PRE": link.storage == "pre",
-            "FULL": link.storage == "full",
-            "FACTOR": link.storage == "factor",
-            "GAIN": link.gain,
-            "SENDS": link.sends,
-            "FEEDBACK": link.feedback,
-            "LEVEL": level,
-            "rest": rest,
-        }
-        module = execute(f"{name}_{level}", template, {**common, **names})
+        module: Any = _layer(name, links[level], level, common, rest)
         module.run.__qualname__ = f"run_{name}_{level}"
         rest = numba.njit(**({"cache": True} if level == 0 else {"inline": "always"}), **FAST)(module.run)
     return rest  # type: ignore[no-any-return]
+
+
+@cache
+def single(link: Link, dtype: torch.dtype) -> tuple[Callable[..., bool], Callable[..., bool]]:
+    """Return the compiled ways of one layer through a step, forwards and back.
+
+    Args:
+        link: what the layer does.
+        dtype: float32 or float64.
+
+    Returns:
+        The functions; their arguments are those of `begin` and `give` in `online_single`.
+    """
+    numba: Any = import_module("numba")
+    name, kind = _named((link,), dtype)
+    whole: Any = _layer(name, link, 0, _common(kind, dtype), None)
+    own = {k: v for k, v in vars(whole).items() if not k.startswith("__")}
+    made = execute(f"{name}_single", Path(__file__).with_name("online_single.py"), own)
+    for function in (made.begin, made.give):
+        function.__qualname__ = f"{function.__name__}_{name}"
+    return tuple(numba.njit(cache=True, **FAST)(f) for f in (made.begin, made.give))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         FACTOR,
         FAST,
         FEEDBACK,
+        FRESH,
         FULL,
         GAIN,
         LEVEL,
@@ -107,6 +108,7 @@ def neurons(w, q, h_weight):
 @njit(**FAST)
 def forward(cell, x, z, bias):
     """Form a layer's outputs and what follows for its units; return whether all is finite."""
+    fine = True
     batch, units, inputs = cell[BATCH], cell[UNITS], cell[INPUTS]
     chunks = (units + U - 1) // U
     weight = reals(cell[WEIGHT], (units, inputs))
@@ -122,12 +124,11 @@ def forward(cell, x, z, bias):
             currents(cur, weight[n0:n1], x[b], index[:count])
             for j in range(bias[n0:n1].shape[0]):
                 cur[j] += bias[n0 + j]
-            if not neurons(w, q, F(1) + q * small[0, b]):
-                return False
+            fine &= neurons(w, q, F(1) + q * small[0, b])
             part = z[b, n0:n1]
             for j in range(part.shape[0]):
                 part[j] = w[OUT + j]
-    return True
+    return fine
 
 
 @njit(**FAST)
@@ -148,7 +149,7 @@ def averages(means, cell, x):
 
 @njit(**FAST)
 def credit(w, cot, rate):
-    """Turn a block's slopes into credit times the learning rate, from the cotangents of its outputs."""
+    """Write what a block sends below, and what times its slopes is its credit, from the cotangents of its outputs."""
     for j in range(U):
         w[SIGNAL + j] = F(0)
     for j in range(cot.shape[0]):
@@ -156,13 +157,7 @@ def credit(w, cot, rate):
     for j in range(U):
         level = w[SIGNAL + j]
         w[SIGNAL + j] = w[SEND + j] * level
-        if FACTOR:
-            w[CUR + j] = -rate * w[SIGNAL + j]
-        else:
-            w[CUR + j] = -rate * (w[PSI + j] * level)
-        if PRE or FULL:
-            for i in range(S):
-                w[BY_STATE + i * U + j] = -rate * (w[BY_STATE + i * U + j] * level)
+        w[CUR + j] = -rate * (w[SIGNAL + j] if FACTOR else level)
 
 
 @njit(**FAST)
@@ -175,22 +170,27 @@ def send(x_bar, weight, w):
 
 @njit(**FAST)
 def move_by_averages(weight, w, means, buckets, b):
-    """Credit the weights of some units with the averages of their inputs, `[G, B, K]`."""
+    """Credit the weights of some units with the averages of the inputs of one sample, `[G, B, K]`."""
     for j in range(weight.shape[0]):
+        if FRESH and b == 0:
+            weight[j, :] = F(0)
         if w[CUR + j] != F(0):
             add(weight[j], w[CUR + j], means[buckets[j], b])
 
 
 @njit(**FAST)
-def move(weight, w, x, index, e, f):
+def move(weight, w, x, index, e, f, b):
     """Credit the weights of some units with the present input and with the traces of their states.
 
     There is one row of traces for all units, or one for each.
     """
     sparse = index.shape[0] * SPREAD < x.shape[0]
     for j in range(weight.shape[0]):
-        c, row, r = w[CUR + j], weight[j], j if FULL else 0
-        d = w[BY_STATE + j] if PRE or FULL else F(0)
+        level, row, r = w[CUR + j], weight[j], j if FULL else 0
+        c = level * w[PSI + j]
+        d = level * w[BY_STATE + j] if PRE or FULL else F(0)
+        if FRESH and b == 0:
+            row[:] = F(0)
         if c == F(0) and d == F(0):
             continue
         if sparse:
@@ -202,20 +202,20 @@ def move(weight, w, x, index, e, f):
         else:
             add(row, c, x)
         if S == 2 and (PRE or FULL):
-            add(row, w[BY_STATE + U + j], f[r])
+            add(row, level * w[BY_STATE + U + j], f[r])
 
 
 @njit(**FAST)
 def move_bias(bias, w, ones):
     """Credit the biases of some units; `ones` are the traces of an input that is always one."""
     for j in range(bias.shape[0]):
-        total = w[CUR + j]
+        total = F(1) if FACTOR else w[PSI + j]
         for i in range(S):
             if PRE:
                 total += w[BY_STATE + i * U + j] * ones[i]
             if FULL:
                 total += w[BY_STATE + i * U + j] * w[EB + i * U + j]
-        bias[j] += total
+        bias[j] += w[CUR + j] * total
 
 
 @njit(**FAST)
@@ -244,7 +244,7 @@ def learn(cell, x, cot, x_bar, rate, bias):
     for b in range(batch):
         if not FACTOR:
             counts[b] = events_of(x[b], index[b])
-        if SENDS:
+        if SENDS and x_bar.shape[0] > 0:
             x_bar[b, :] = F(0)
     for r in range(chunks):
         g = chunks - 1 - r
@@ -252,7 +252,7 @@ def learn(cell, x, cot, x_bar, rate, bias):
         part = weight[n0:n1]
         for b in range(batch):
             credit(space[b, g], cot[b, n0:n1], rate)
-            if SENDS:
+            if SENDS and x_bar.shape[0] > 0:
                 send(x_bar[b], back[n0:n1] if FEEDBACK else part, space[b, g])
         for b in range(batch):
             w = space[b, g]
@@ -260,7 +260,9 @@ def learn(cell, x, cot, x_bar, rate, bias):
                 move_by_averages(part, w, means, buckets[n0:n1], b)
             else:
                 e, f = traces_of(cell, 0, b, n0, n1), traces_of(cell, S - 1, b, n0, n1)
-                move(part, w, x[b], index[b, : counts[b]], e, f)
+                move(part, w, x[b], index[b, : counts[b]], e, f, b)
+            if FRESH and b == 0:
+                bias[n0:n1] = F(0)
             move_bias(bias[n0:n1], w, small[1 + groups :, b])
 
 

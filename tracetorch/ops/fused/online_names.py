@@ -18,6 +18,8 @@ SENDS: bool = False
 """Whether there is a layer below."""
 FEEDBACK: bool = False
 """Whether what is sent below goes through a matrix of its own."""
+FRESH: bool = False
+"""Whether credit is written to memory that holds nothing yet, in the place of being added to weights."""
 LEVEL: int = 0
 """Row of the layer in the table."""
 SUMS: dict[str, Any] = {}
@@ -85,6 +87,7 @@ __all__ = [
     "FACTOR",
     "FAST",
     "FEEDBACK",
+    "FRESH",
     "FULL",
     "GAIN",
     "LEVEL",

@@ -11,7 +11,7 @@ DENSE = 8
 @njit(**FAST)
 def normal(x):
     """Return a number, or zero where it is all but that."""
-    return x if abs(x) > TINY else F(0)
+    return F(0) if abs(x) <= TINY else x
 
 
 @njit(**SUMS)

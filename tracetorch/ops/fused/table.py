@@ -13,8 +13,9 @@ WEIGHT, BIAS, BACK, SPACE, FLAT, TRACE, SMALL, NUMBERS, BUCKETS, BATCH, UNITS, I
 """Columns: addresses of weight `[N, K]`, bias `[N]` (0 for none), feedback `[N, K]`, blocks, outputs and their
 cotangents `[2, B, N]`, traces, sums of weights, numbers and buckets `[N]`; then B, N, K and the number of decays."""
 
-FORWARD, LEARN, ADVANCE = 1, 2, 4
-"""Parts of a step, as bits: values, credit with the update, and carrying state and traces on."""
+FORWARD, LEARN, ADVANCE, CHECK = 1, 2, 4, 8
+"""Parts of a step, as bits: values, credit with the update, carrying state and traces on, and a look for what is not
+finite before all else where a layer runs alone."""
 
 GIVEN, CROSS_ENTROPY, SQUARED = 0, 1, 2
 """Losses: cotangents that are given, cross-entropy with class numbers, mean squared error."""

@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from tracetorch.memory import Memory
+from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused.chain import Link
 from tracetorch.ops.fused.load import width
 from tracetorch.ops.fused.table import COLUMNS, rows
 from tracetorch.rules.resolve import values
-from tracetorch.stream.fit import Part
 from tracetorch.traces.averages import Sums, begin
+from tracetorch.traces.plan import Plan
 from tracetorch.traces.window import BIAS, Traces
+
+if TYPE_CHECKING:
+    from tracetorch.layer import Layer
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold a layer that compiled kernels can run step by step.
+
+    Args:
+        name: its module name.
+        layer: the layer.
+        plan: its rule, resolved.
+        scalar: its neuron's step on plain numbers.
+    """
+
+    name: str
+    layer: Layer
+    plan: Plan
+    scalar: Scalar
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight, `[N, K]`."""
+        return self.layer.synapses[0].weights()[0]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Bias, `[N]`, or None."""
+        return self.layer.synapses[0].bias()
+
+
+def unfit(plan: Plan) -> str:
+    """Return why a plan cannot be run step by step by compiled kernels; empty where it can."""
+    if plan.storage == "graph":
+        return "keeps one graph over all steps; take a rule that learns at every step, such as tt.rules.trace()"
+    if plan.sequence:
+        return "reads averages of a whole sequence; take tt.rules.trace()"
+    if plan.storage == "factor":
+        return ""
+    if plan.filtered:
+        return "filters the eligibility with the readout's decay; take kappa=0 or tt.rules.drtrl()"
+    if plan.approximate:
+        return (
+            "has blocks of its own for the weights (approximate, or a reset with its gradient); take tt.rules.drtrl()"
+        )
+    return ""
 
 
 def link_of(part: Part, *, first: bool) -> Link:
@@ -55,16 +104,16 @@ class Cell:
         self.numbers = torch.cat(numbers).contiguous()
         self.buckets = self.bucket if self.bucket.numel() else torch.zeros(self.units, dtype=torch.int64)
         chunks = -(-self.units // self.U)
-        self.space = weight.new_zeros(batch, chunks, self.at.total, self.U)
-        self.flat = weight.new_zeros(2, batch, self.units)
-        self.small = weight.new_zeros(1 + self.groups + states, batch)
         shapes = {
             "none": (0,),
             "pre": (states, batch, self.inputs),
             "factor": (self.groups, batch, self.inputs),
             "full": (states, batch, self.units, self.inputs),
         }
+        self.flat = weight.new_zeros(2, batch, self.units)
         self.trace = weight.new_zeros(shapes[storage])
+        self.small = weight.new_zeros(1 + self.groups + states, batch)
+        self.space = weight.new_zeros(batch, chunks, self.at.total, self.U)
         self.space[:, :, self.at.parameter :] = 1
         for i, name in enumerate(part.scalar.parameters):
             value: Tensor = getattr(part.layer.neuron, name).detach().to(weight)
@@ -82,6 +131,23 @@ class Cell:
         whole = self.space[:, :, row].reshape(self.batch, chunks * self.U).clone()
         whole[:, : self.units] = value
         self.space[:, :, row] = whole.view(self.batch, chunks, self.U)
+
+    def block(self) -> Tensor:
+        """Return all of a step in one block: units, traces unless there is one per weight, sums of weights, inputs."""
+        inputs = self.space.new_zeros(self.batch * self.inputs)
+        return torch.cat([piece.reshape(-1) for piece in (*self._pieces(), inputs)])
+
+    def take(self, block: Tensor) -> None:
+        """Read back what `block` gave."""
+        at = 0
+        for piece in (
+            (self.space, self.small) if self.part.plan.storage == "full" else (self.space, self.trace, self.small)
+        ):
+            piece.copy_(block[at : at + piece.numel()].view(piece.shape))
+            at += piece.numel()
+
+    def _pieces(self) -> list[Tensor]:
+        return [self.space, *([] if self.part.plan.storage == "full" else [self.trace]), self.small]
 
     def addresses(self) -> list[int]:
         """Return the layer's row of the table."""

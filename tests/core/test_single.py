@@ -1,0 +1,287 @@
+"""A step by one compiled call each way equals the general step, in values, gradients and all that is carried."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import tracetorch as tt
+
+pytest.importorskip("numba")
+
+RULES = tt.rules
+SOFT = tt.SoftReset()
+
+
+def deep(rule: tt.Rule) -> nn.Sequential:
+    """One state and two, a width above one block, a bias that is not there, silent steps after a spike."""
+    adaptive = tt.ALIF(half_life=6, adaptation_half_life=9, adaptation=0.2, refractory=1)
+    return built(
+        [
+            tt.Layer(nn.Linear(9, 70), tt.LIF(half_life=4)),
+            tt.Layer(nn.Linear(70, 7, bias=False), adaptive),
+            tt.Layer(nn.Linear(7, 3), tt.LI(half_life=5)),
+        ],
+        rule,
+    )
+
+
+def shared(rule: tt.Rule) -> nn.Sequential:
+    """Neurons that one trace per input represents."""
+    return built(
+        [
+            tt.Layer(nn.Linear(9, 7), tt.SynapticLIF(half_life=4, synaptic_half_life=2)),
+            tt.Layer(nn.Linear(7, 7), tt.IF(threshold=2.0)),
+            tt.Layer(nn.Linear(7, 3), tt.LI(half_life=5, normalized=True)),
+        ],
+        rule,
+    )
+
+
+def spread(rule: tt.Rule) -> nn.Sequential:
+    """Decays per neuron, a hard reset that keeps its gradient, the mean as a readout."""
+    return built(
+        [
+            tt.Layer(nn.Linear(9, 7), tt.LIF(half_life=torch.linspace(2, 9, 7))),
+            tt.Layer(nn.Linear(7, 5), tt.LIF(half_life=4, reset=tt.HardReset(gradient=True, value=0.1))),
+            tt.Layer(nn.Linear(5, 3), tt.Mean()),
+        ],
+        rule,
+    )
+
+
+CASES = {
+    "trace": (deep, RULES.trace()),
+    "trace by buckets, random feedback": (spread, RULES.trace(buckets=3, signal=tt.signals.Random())),
+    "ottt": (shared, RULES.ottt()),
+    "sltt": (shared, RULES.sltt()),
+    "tbptt": (shared, RULES.tbptt()),
+    "eprop, filtered below the readout": (shared, RULES.eprop()),
+    "drtrl": (spread, RULES.drtrl()),
+    "drtrl by sensitivity": (deep, RULES.drtrl(input="gain")),
+    "traced_bptt": (spread, RULES.traced_bptt()),
+}
+
+
+def built(layers: list[tt.Layer], rule: tt.Rule) -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(*layers).double()
+    tt.set_rule(net, rule)
+    with torch.no_grad():
+        for layer in layers:
+            layer.synapse.weight.normal_(0.25, 0.6).mul_((9 / layer.synapse.weight.shape[1]) ** 0.5)
+            if layer.synapse.bias is not None:
+                layer.synapse.bias.normal_(0, 0.1)
+            if layer.feedback is not None:
+                layer.feedback.normal_(0, 0.5)
+    tt.set_backend(net, "fused")
+    tt.reset(net)
+    return net
+
+
+def pair(case: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """The same network, to be run by kernels and by torch."""
+    build, rule = CASES[case]
+    net, other = build(rule), build(rule)
+    tt.set_backend(other, "reference")
+    return net, other
+
+
+def inputs(batch: int, steps: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(steps, batch, 9, generator=generator, dtype=torch.float64)
+    events = (x < 0.4).double()
+    events[::5] = x[::5]  # some steps are dense
+    return events
+
+
+def learn(net: nn.Module, x: torch.Tensor, *, rate: float = 0.02) -> list[torch.Tensor]:
+    """One step with its update; the output and every gradient."""
+    x = x.clone().requires_grad_()
+    y = net(x)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    (y * weights + y.square()).sum(1).mean().backward()
+    found = [y.detach(), x.grad]
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.grad is not None:
+                found.append(p.grad)
+                p -= rate * p.grad
+                p.grad = None
+    return found
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    assert a.shape == b.shape and a.dtype == b.dtype
+    scale = float(b.detach().abs().max()) if b.numel() else 0.0
+    assert float((a - b).detach().abs().max() if a.numel() else 0.0) <= 1e-10 * max(scale, 1e-3)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        close(value, b[key])
+
+
+def served(net: nn.Module) -> list[bool]:
+    return [layer.single is not None for layer in tt.layers(net).values()]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+@pytest.mark.parametrize("case", CASES)
+def test_steps_learn_the_same(case, batch) -> None:
+    net, other = pair(case)
+    rates = [0.0] * len(net)
+    for x in inputs(batch, 30):
+        for found, wanted in zip(learn(net, x), learn(other, x), strict=True):
+            close(found, wanted)
+        assert served(net) == [True, not case.startswith("eprop"), True]
+        assert served(other) == [False] * 3
+        with torch.no_grad():
+            for i, layer in enumerate(other):
+                rates[i] += float(layer.state[0].ne(0).double().mean()) / 30
+    assert all(r > 0.1 for r in rates), rates
+    same(tt.get_state(net), tt.get_state(other))
+
+
+@pytest.mark.parametrize("case", ["trace", "drtrl", "ottt"])
+def test_all_else_may_stand_between(case) -> None:
+    net, other = pair(case)
+    mask = torch.tensor([True, False, True])
+    for t, x in enumerate(inputs(3, 40)):
+        for one in (net, other):
+            if t == 7:
+                tt.reset(one, mask)
+            if t == 12:
+                with torch.no_grad():
+                    one(x)
+            if t == 17:
+                tt.scan(one, x.expand(4, 3, 9)).sum().backward()
+                one.zero_grad()
+            if t == 22:
+                tt.set_state(one, tt.get_state(one))
+            if t == 27:
+                one[0].neuron.threshold.mul_(1.1)
+            if t == 30:
+                one[1].synapse.weight.requires_grad_(False)
+            if t == 33:
+                one[1].synapse.weight.requires_grad_(True)
+            if t == 36:
+                tt.reset(one)
+        for found, wanted in zip(learn(net, x), learn(other, x), strict=True):
+            close(found, wanted)
+        assert served(net) == [True, not 30 <= t < 33, True]
+    same(tt.get_state(net), tt.get_state(other))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_restored_stream_and_a_copy_go_on_bit_for_bit(case) -> None:
+    net, _ = pair(case)
+    xs = inputs(3, 12)
+    for x in xs[:6]:
+        learn(net, x)
+    twin = copy.deepcopy(net)
+    other = tt.testing.clone(net)
+    tt.set_state(other, tt.get_state(net))
+    for x in xs[6:]:
+        found = [learn(one, x) for one in (net, twin, other)]
+        assert all(torch.equal(a, b) for row in found[1:] for a, b in zip(found[0], row, strict=True))
+    assert all(served(one) == served(net) for one in (twin, other))
+
+
+@pytest.mark.parametrize("case", ["trace", "ottt"])
+def test_several_forwards_before_one_backward(case) -> None:
+    grads = []
+    for one in pair(case):
+        ys = [one(x) for x in inputs(3, 6)]
+        total = sum(y.square().sum() for y in ys)
+        total.backward(retain_graph=True)
+        one(inputs(3, 1)[0])
+        total.backward()
+        grads.append([p.grad for p in one.parameters()])
+    for a, b in zip(*grads, strict=True):
+        close(a, b)
+
+
+def test_a_full_trace_that_moved_on_is_noticed() -> None:
+    net, _ = pair("drtrl")
+    (net(inputs(3, 1)[0]).sum() + net(inputs(3, 1)[0]).sum()).backward()  # the first step has no trace yet
+    first = net(inputs(3, 1)[0])
+    net(inputs(3, 1)[0])
+    with pytest.raises(RuntimeError, match="traces moved on"):
+        first.sum().backward()
+
+
+def test_a_full_trace_that_is_looked_at_has_not_moved_on() -> None:
+    net, other = pair("drtrl")
+    for one, looks in ((net, True), (other, False)):
+        for x in inputs(3, 4):
+            y = one(x)
+            if looks:
+                tt.get_state(one)
+            y.sum().backward()
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        close(p.grad, q.grad)
+
+
+def test_bad_input_and_bad_cotangents_leave_everything_as_it_was() -> None:
+    net, _ = pair("drtrl")
+    learn(net, inputs(3, 1)[0])
+    before = tt.get_state(net)
+    net(inputs(3, 1)[0])
+    tt.set_state(net, before)
+    for x, match in (
+        (torch.full((3, 9), float("nan")).double(), "NaN or infinity"),
+        (torch.ones(4, 9).double(), "batch has 4 rows"),
+        (torch.ones(3, 8).double(), "takes inputs"),
+    ):
+        net[0](inputs(3, 1)[0])
+        tt.set_state(net, before)
+        with pytest.raises(ValueError, match=match):
+            net(x)
+        after = tt.get_state(net)
+        assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+    y = net(inputs(3, 1)[0])
+    with pytest.raises(FloatingPointError, match="NaN or infinity"):
+        (y.sum() * float("nan")).backward()
+    assert all(p.grad is None for p in net.parameters())
+    tt.check_finite(net, False)
+    net(torch.full((3, 9), float("nan")).double())
+    assert net[0].state.v.isnan().all()
+
+
+def test_weights_that_moved_before_backward_are_noticed() -> None:
+    net, _ = pair("trace")
+    y = net(inputs(3, 1)[0])
+    with torch.no_grad():
+        net[0].synapse.weight += 1
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        y.sum().backward()
+
+
+def test_inputs_of_other_kinds_and_forms_are_the_same() -> None:
+    net, other = pair("trace")
+    for x in inputs(3, 6) > 0.5:
+        for given in (x, x.int(), x.t().contiguous().t(), x.float()):
+            close(net(given), other(given))
+    assert served(net) == [True] * 3
+
+
+def test_single_precision_equals_to_its_rounding() -> None:
+    net, other = (one.float() for one in pair("trace"))
+    for x in inputs(3, 10).float():
+        for found, wanted in zip(learn(net, x), learn(other, x), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    assert served(net) == [True] * 3
+
+
+def test_auto_leaves_small_layers_and_large_batches_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "tracetorch.single"
+    for small, large, wanted in ((64, 10**6, False), (63, 10**6, True), (63, 189, True), (63, 188, False)):
+        monkeypatch.setattr(f"{module}.SMALL", small)
+        monkeypatch.setattr(f"{module}.LARGE", large)
+        net, _ = pair("sltt")
+        tt.set_backend(net, "auto")
+        net(inputs(3, 1)[0])
+        assert served(net)[0] == wanted

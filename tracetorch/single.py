@@ -1,0 +1,225 @@
+"""One step of a dense layer as one node of autograd: a compiled call forwards, a compiled call back.
+
+A call per time step is short of nothing but time: dozens of small operations cost more than their arithmetic. Here a
+step is one block of numbers that is copied and carried on, so that any number of steps may wait for their backward.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from tracetorch.cell import Cell, Part, link_of, unfit
+from tracetorch.memory import Memory
+from tracetorch.ops.fused import why_not
+from tracetorch.ops.fused.chain import single as compiled
+from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, TRACE
+from tracetorch.rules.resolve import resolve
+from tracetorch.traces.attach import MOVED_ON
+from tracetorch.traces.instant import require_finite
+
+if TYPE_CHECKING:
+    from tracetorch.layer import Layer
+
+SMALL = 2**12
+"""Number of weights of a layer below which compiling its kernels is not worth the seconds."""
+LARGE = 2**22
+"""Weights times rows above which torch's products are faster."""
+
+
+class Single:
+    """Run a layer step by step, in the place of its memory as long as nothing else is done with it.
+
+    Args:
+        part: the layer, which the kernels serve.
+        batch: B.
+    """
+
+    def __init__(self, part: Part, batch: int) -> None:
+        layer, weight = part.layer, part.weight
+        self.layer, self.synapse, self.neuron, self.readout = layer, layer.synapse, layer.neuron, layer._follower[1]
+        self.weight, self.bias, self.back = weight, part.bias, weight if layer.feedback is None else layer.feedback
+        self.weight_at, self.bias_at = weight.data_ptr(), 0 if part.bias is None else part.bias.data_ptr()
+        self.dtype, self.shape = weight.dtype, torch.Size((batch, weight.shape[1]))
+        self.outputs = (batch, weight.shape[0])
+        self.watched = [
+            (module._buffers, name, value, value._version)
+            for root in (self.neuron, self.readout)
+            if root is not None
+            for module in root.modules()
+            for name, value in module._buffers.items()
+            if value is not None
+        ]
+        self.cell = Cell(part, batch)
+        self.begin, self.give = compiled(link_of(part, first=False)._replace(feedback=True), self.dtype)
+        self.row: Any = torch.tensor(self.cell.addresses(), dtype=torch.int64).numpy()
+        self.block = self.cell.block()
+        self.trace = self.cell.trace if part.plan.storage == "full" else None
+        self.pending, self.moved, self.steps = False, 0, 0
+
+    def serves(self, x: Tensor) -> bool:
+        """Tell whether all is as it was when this was made, and an input fits."""
+        layer, synapse = self.layer, self.synapse
+        modules = layer._modules
+        return (
+            x.shape == self.shape
+            and x.is_cpu
+            and torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and modules["synapse"] is synapse
+            and modules["neuron"] is self.neuron
+            and layer._follower[1] is self.readout
+            and layer.opened is None
+            and not layer.counted
+            and layer.backend != "reference"
+            and synapse._parameters.get("weight") is self.weight
+            and synapse._parameters.get("bias") is self.bias
+            and self.weight.requires_grad
+            and self.weight.data_ptr() == self.weight_at
+            and (self.bias is None or (self.bias.requires_grad and self.bias.data_ptr() == self.bias_at))
+            and (self.back is self.weight or layer.feedback is self.back)
+            and all(
+                table.get(name) is value and value._version == version for table, name, value, version in self.watched
+            )
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Step, and return the outputs and the block that credit is given by."""
+        block, z, trace = self.block.clone(), x.new_empty(self.outputs), self.trace
+        if self.pending and trace is not None:
+            trace = trace if self.moved else trace.clone()  # the first step may still wait for its backward
+            self.row[TRACE] = trace.data_ptr()
+        mode = FORWARD | (ADVANCE if self.pending else 0) | (0 if self.layer.finite is False else CHECK)
+        x = x.contiguous()
+        if not self.begin(self.row, block.data_ptr(), self.weight_at, self.bias_at, x.data_ptr(), z.data_ptr(), mode):
+            self.layer.require_finite(x)
+        self.moved += self.pending
+        self.block, self.trace, self.pending = block, trace, True
+        self.steps += 1
+        return z, block
+
+    def memory(self) -> Memory:
+        """Return what the layer carries, as the layer has it."""
+        block, trace = self.block.clone(), self.trace if self.trace is None else self.trace.clone()
+        if self.pending:
+            if trace is not None:
+                self.row[TRACE] = trace.data_ptr()
+            self.begin(self.row, block.data_ptr(), 0, 0, 0, 0, ADVANCE)
+        self.cell.take(block)
+        if trace is not None:
+            self.cell.trace = trace
+        found = self.cell.memory()
+        found.steps += self.steps
+        return found
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, single: Single, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        z, ctx.block = single.forward(x)
+        ctx.single, ctx.trace, ctx.moved = single, single.trace, single.moved
+        ctx.check = single.layer.finite is not False
+        if ctx.needs_input_grad[1]:
+            ctx.save_for_backward(single.back, x)
+        else:
+            ctx.save_for_backward(single.back)
+        return z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
+        single: Single = ctx.single
+        back = ctx.saved_tensors[0]
+        if back.dtype is not single.dtype or not back.is_contiguous():
+            raise RuntimeError("the weights were given another form between a step and its backward; step anew")
+        single.row[BACK] = back.data_ptr()
+        if ctx.trace is not None:
+            if ctx.trace is single.trace and ctx.moved != single.moved:
+                raise RuntimeError(MOVED_ON)
+            single.row[TRACE] = ctx.trace.data_ptr()
+        z_bar = z_bar.contiguous()
+        x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[1] else None
+        weight_bar = torch.empty_like(back)
+        bias_bar = None if single.bias is None else z_bar.new_empty(single.outputs[1])
+        if not single.give(
+            single.row,
+            ctx.block.data_ptr(),
+            z_bar.data_ptr(),
+            0 if x_bar is None else x_bar.data_ptr(),
+            weight_bar.data_ptr(),
+            0 if bias_bar is None else bias_bar.data_ptr(),
+            CHECK if ctx.check else 0,
+        ):
+            require_finite(True, z_bar)
+        return None, x_bar, weight_bar, bias_bar
+
+
+def run_single(layer: Layer, x: Tensor) -> Tensor | None:
+    """Advance a layer by one time step with compiled kernels, where they serve it and pay.
+
+    Args:
+        layer: the layer.
+        x: input, `[B, K]`.
+
+    Returns:
+        The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
+    """
+    single = layer.single
+    if single is None or not single.serves(x):
+        single = _made(layer, x)
+        if single is None:
+            return None
+        layer.single = single
+    if x.dtype is not single.dtype:
+        x = x.to(single.dtype)
+    found: Tensor = _Step.apply(single, x, single.weight, single.bias)
+    return found
+
+
+def _made(layer: Layer, x: Tensor) -> Single | None:
+    """Return what runs a layer from where it is, or None where it cannot or need not."""
+    synapse, memory = layer.synapse, layer.memory
+    if type(synapse) is not nn.Linear or x.dim() != 2 or x.shape[1] != synapse.in_features or not len(x):
+        return None
+    size = synapse.in_features * synapse.out_features
+    if layer.backend != "fused" and (layer.backend != "auto" or size < SMALL or size * len(x) > LARGE or why_not()):
+        return None
+    if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.is_cpu:
+        return None
+    if layer.recurrent is not None or layer.opened is not None or layer.counted or not _plain(synapse):
+        return None
+    if any(root is not None and any(True for _ in root.parameters()) for root in (layer.neuron, layer._follower[1])):
+        return None
+    scalar = layer.scalar()
+    if scalar is None:
+        return None
+    if memory is None:
+        plan = resolve(layer.rule, layer.neuron, (synapse.out_features,), layer.follower)
+    else:
+        plan = memory.plan
+        if memory.batch != len(x) or memory.s[0].dtype is not synapse.weight.dtype or memory.s[0].dim() != 2:
+            return None
+        if memory.carry is not None or memory.count is not None:
+            return None
+    fed = layer.feedback
+    if fed is not None and (fed.dtype is not synapse.weight.dtype or not fed.is_contiguous()):
+        return None
+    return None if unfit(plan) else Single(Part("", layer, plan, scalar), len(x))
+
+
+def _plain(synapse: nn.Linear) -> bool:
+    """Tell whether weights and biases are parameters that learn, of a kind and in a form that kernels take."""
+    tensors = [synapse._parameters.get("weight")]
+    if synapse.bias is not None:
+        tensors.append(synapse._parameters.get("bias"))
+    return all(
+        type(t) is nn.Parameter
+        and t.requires_grad
+        and t.is_cpu
+        and t.is_contiguous()
+        and t.dtype in (torch.float32, torch.float64)
+        for t in tensors
+    )
