@@ -122,7 +122,9 @@ class Pendulum(ControlTask):
     components: ClassVar[int] = 3
     goal: ClassVar[float] = -200.0
 
-    gamma: float = option(0.95, "discount per step")
+    gamma: float = option(0.98, "discount per step")
+    kappa: float = option(1.5, "strictness of the bounded step (ObGD)")
+    readout_half_life: float = option(0.35, "half-life of the readout, steps")
 
     def policy(self) -> rl.Policy:
         """Draw a torque."""
