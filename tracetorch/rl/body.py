@@ -81,3 +81,40 @@ class AutogradBody(Body):
         self._output = None
         reset(self._net)
         restore(self._net, state)
+
+
+class Memoryless(Body):
+    """Reset a network before each step, and for each look ahead: what is left of it without memory.
+
+    Args:
+        body: what runs the network.
+        look: another of its kind, with the same parameters and a state of its own, for looking ahead.
+    """
+
+    def __init__(self, body: Body, look: Body) -> None:
+        self._body, self._look = body, look
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the first step after a reset; see `Body.forward`."""
+        self._body.forget()
+        return self._body.forward(x)
+
+    def ahead(self, x: Tensor) -> Tensor:
+        """Return the output that the next input would give after a reset; see `Body.ahead`."""
+        self._look.forget()
+        return self._look.ahead(x)
+
+    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+        """Add credit for the one step; see `Body.credit`."""
+        self._body.credit(trace, cotangent)
+
+    def forget(self, mask: Tensor | None = None) -> None:
+        """Do nothing: it is done before each step."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return nothing: nothing is carried."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Begin anew; there is nothing to take back."""
+        self._body.forget()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -50,8 +49,7 @@ class MemoryTask(RewardTask):
         """Step by Adam along the trace, or bounded."""
         if not self.adam or self.control == "no-bound":
             return super().step(net)
-        make: Callable[[Any], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, lr=self.adam)  # noqa: E731
-        return rl.OptimizerStep(make, net)
+        return rl.AdamStep(self.adam)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
