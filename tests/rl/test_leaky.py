@@ -88,9 +88,9 @@ def test_what_does_not_fit_is_left_to_others():
         agent(tt.rules.trace).compile()
     with pytest.raises(ValueError, match="one row"):
         agent(rows=2).compile()
+    one = agent()
+    one.compile()
     with pytest.raises(RuntimeError, match="forward before credit"):
-        one = agent()
-        one.compile()
         one.body.credit(one.trace, torch.zeros(1, 3, dtype=torch.float64))
 
 

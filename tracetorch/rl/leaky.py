@@ -24,9 +24,10 @@ def is_leaky(net: nn.Module) -> bool:
     if type(net) is not nn.Sequential or [type(m) for m in net] != [Layer, nn.Linear]:
         return False
     layer: Any = net[0]
-    learned = dict(layer.neuron.named_parameters()).get(BETA) if type_before_parametrizations(layer.neuron) is LI else None
-    plain = type(layer.synapse) is nn.Linear and layer.recurrent is None
-    return plain and learned is not None and learned.shape == (layer.synapse.out_features,)
+    if type_before_parametrizations(layer.neuron) is not LI or type(layer.synapse) is not nn.Linear:
+        return False
+    learned = dict(layer.neuron.named_parameters()).get(BETA)
+    return layer.recurrent is None and learned is not None and learned.shape == (layer.synapse.out_features,)
 
 
 class LeakyBody(Body):

@@ -142,10 +142,8 @@ class AdamStep(Step):
     def __call__(self, trace: FlatParameters, errors: Sequence[float]) -> None:
         """Take one step, along the mean over rows; see the class for the formula."""
         require_finite([float(trace.value.sum())])
-        if len(errors) == 1:
-            g = trace.value[0] * errors[0]
-        else:
-            g = trace.weighted(torch.tensor(errors)) / len(errors)
+        one = len(errors) == 1
+        g = trace.value[0] * errors[0] if one else trace.weighted(torch.tensor(errors)) / len(errors)
         if self._means is None:
             self._means = torch.zeros_like(g), torch.zeros_like(g)
         self.steps += 1
