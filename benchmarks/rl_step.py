@@ -41,7 +41,7 @@ class Meter:
 
 
 def measure(task: str, rule: str, steps: int, options: dict[str, Any]) -> tuple[str, dict[str, float]]:
-    """Return how the network is run, and medians in microseconds: environment, forward, look-ahead, backward, own, and the learning step."""
+    """Return how the network is run, and medians in microseconds: of environment, network, the rest, the whole step."""
     (env,) = (stream := make(task, options).stream(read_choice(rule).rule)).envs
     agent, meter = stream.agent, Meter()
     agent.body.forward = meter.wrap("forward", agent.body.forward)

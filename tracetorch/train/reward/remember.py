@@ -86,6 +86,7 @@ class Maze(MemoryTask):
     goal: ClassVar[float] = 0.9
 
     length: int = option(10, "steps from the start to the junction")
+    gamma: float = option(0.95, "discount per step")
 
     def environment(self, *, render: bool = False) -> Environment:
         """Make the maze."""
