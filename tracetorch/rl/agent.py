@@ -17,7 +17,6 @@ from tracetorch.rl.leaky import LeakyBody, is_leaky
 from tracetorch.rl.obgd import ObGD, Step
 from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.senses import Senses
-from tracetorch.rl.streams import twin
 from tracetorch.rl.trace import ParameterTrace
 
 
@@ -180,9 +179,7 @@ class Agent(ABC):
 
     def without_memory(self) -> None:
         """Reset the network before each step from now on: a control, that tells what its memory is worth."""
-        plain = isinstance(self.body, AutogradBody)
-        other = AutogradBody(twin(self.net)) if plain else type(self.body)(self.net, self.trace)  # type: ignore[call-arg]
-        self.body = Memoryless(self.body, other)
+        self.body = Memoryless(self.body)
 
     def seed(self, seed: int) -> None:
         """Seed the draws of actions."""

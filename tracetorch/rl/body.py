@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
+from tracetorch.rl.streams import LookAhead, reset, restore, snapshot, twin
 from tracetorch.rl.trace import FlatParameters
 
 
@@ -29,6 +29,10 @@ class Body(ABC):
     @abstractmethod
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes in some rows, `[R]`, or in all."""
+
+    @abstractmethod
+    def another(self) -> Body:
+        """Return a body of the same kind with the same parameters, and a state of its own, after a reset."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -72,6 +76,10 @@ class AutogradBody(Body):
         """Begin new episodes; see `Body.forget`."""
         reset(self._net, mask)
 
+    def another(self) -> AutogradBody:
+        """Return one on a twin of the network; see `Body.another`."""
+        return AutogradBody(twin(self._net))
+
     def state(self) -> dict[str, Tensor]:
         """Return what the network carries; see `Body.state`."""
         return snapshot(self._net)
@@ -88,11 +96,10 @@ class Memoryless(Body):
 
     Args:
         body: what runs the network.
-        look: another of its kind, with the same parameters and a state of its own, for looking ahead.
     """
 
-    def __init__(self, body: Body, look: Body) -> None:
-        self._body, self._look = body, look
+    def __init__(self, body: Body) -> None:
+        self._body, self._look = body, body.another()
 
     def forward(self, x: Tensor) -> Tensor:
         """Take the first step after a reset; see `Body.forward`."""
@@ -110,6 +117,10 @@ class Memoryless(Body):
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Do nothing: it is done before each step."""
+
+    def another(self) -> Memoryless:
+        """Return one on another body of the kind; see `Body.another`."""
+        return Memoryless(self._body.another())
 
     def state(self) -> dict[str, Tensor]:
         """Return nothing: nothing is carried."""

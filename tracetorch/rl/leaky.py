@@ -133,6 +133,10 @@ class LeakyBody(Body):
             self._empty()
             self._beta = None
 
+    def another(self) -> LeakyBody:
+        """Return one with a state of its own; see `Body.another`."""
+        return LeakyBody(self._net, self._trace)
+
     def state(self) -> dict[str, Tensor]:
         """Return what the network carries, as the layer would have it; see `Body.state`."""
         if not self._steps:
