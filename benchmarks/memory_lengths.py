@@ -1,8 +1,8 @@
 """How far back a cue is found: python -m benchmarks.memory_lengths --run FOLDER
 
 MemoryChain at several lengths, 8 hidden units whose time constants start at a quarter of the length, with exact traces
-(drtrl) and with one-step truncation (sltt); beside them a wide layer whose time constants start at four times the length.
-Writes results.json and lengths.png.
+(drtrl) and with one-step truncation (sltt); beside them a wide layer whose time constants start at four times the
+length. Writes results.json and lengths.png.
 """
 
 from __future__ import annotations
