@@ -1,8 +1,8 @@
 """How far back a cue is found: python -m benchmarks.memory_lengths --run FOLDER
 
 MemoryChain at several lengths, 8 hidden units whose time constants start at a quarter of the length, with exact traces
-(drtrl) and with one-step truncation (sltt); beside them the wide layer with time constants of four times the length,
-where the two should agree. Writes results.json and lengths.png.
+(drtrl) and with one-step truncation (sltt); beside them a wide layer whose time constants start at four times the
+length. Writes results.json and lengths.png.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--lengths", default="2,8,32,128")
-    parser.add_argument("--episodes", type=int, default=4000)
+    parser.add_argument("--episodes", type=int, default=2500)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -40,12 +40,10 @@ class Meter:
         self.now = {}
 
 
-def measure(task: str, rule: str, steps: int, options: dict[str, Any], *, compiled: bool) -> dict[str, float]:
-    """Return medians in microseconds: environment, forward, look-ahead, backward, own, and the learning step."""
+def measure(task: str, rule: str, steps: int, options: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """Return how the network is run, and medians in microseconds: of environment, network, the rest, the whole step."""
     (env,) = (stream := make(task, options).stream(read_choice(rule).rule)).envs
     agent, meter = stream.agent, Meter()
-    if compiled:
-        agent.compile()
     agent.body.forward = meter.wrap("forward", agent.body.forward)
     agent.body.ahead = meter.wrap("look-ahead", agent.body.ahead)
     agent.body.credit = meter.wrap("backward", agent.body.credit)
@@ -62,7 +60,7 @@ def measure(task: str, rule: str, steps: int, options: dict[str, Any], *, compil
     parts = ("forward", "look-ahead", "backward")
     found["own"] = 1e6 * statistics.median(s["act"] + s["learn"] - sum(s[p] for p in parts) for s in late)
     found["learning step"] = 1e6 * statistics.median(s["act"] + s["learn"] for s in late)
-    return found
+    return type(agent.body).__name__, found
 
 
 def main() -> None:
@@ -71,12 +69,13 @@ def main() -> None:
     parser.add_argument("--rules", default="eprop,trace,sltt")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--autograd", action="store_true", help="not by compiled kernels, where they would fit")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for rule in arguments.rules.split(","):
-        row = measure(arguments.task, rule, arguments.steps, {"hidden": arguments.hidden}, compiled=arguments.compiled)
-        print(f"{rule:12}" + "  ".join(f"{name} {value:.0f} us" for name, value in row.items()))
+        options = {"hidden": arguments.hidden, "compiled": not arguments.autograd}
+        body, row = measure(arguments.task, rule, arguments.steps, options)
+        print(f"{rule:12}{body:14}" + "  ".join(f"{name} {value:.0f} us" for name, value in row.items()))
 
 
 if __name__ == "__main__":

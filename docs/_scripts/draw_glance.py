@@ -73,7 +73,8 @@ def main() -> None:
             colour, mark = looks[rule]
             name = None if rule in seen else WORDS[rule]
             seen.add(rule)
-            accuracy.plot(value, place - 0.16 * (rule in ("bptt", "tbptt")), mark, color=colour, label=name, markersize=8)
+            height = place - 0.16 * (rule in ("bptt", "tbptt"))
+            accuracy.plot(value, height, mark, color=colour, label=name, markersize=8)
     accuracy.set_yticks(range(len(TASKS)), list(TASKS))
     accuracy.set_xlim(15, 102)
     accuracy.set_ylim(3.5, -0.5)

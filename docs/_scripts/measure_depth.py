@@ -2,8 +2,8 @@
 
 Run as `python docs/_scripts/measure_depth.py`: four hidden layers of 20 LIF neurons and a leaky readout, all with
 half-lives of 10 steps, each made to fire in about a quarter of the steps; 60 steps of noise, a loss at every step or
-one at the end. The lesson "What is exact, and what is dropped" has the same networks with the code in sight. `--draw` draws
-the numbers that were measured before, which lie beside the figure.
+one at the end. The lesson "What is exact, and what is dropped" has the same networks with the code in sight. `--draw`
+draws the numbers that were measured before, which lie beside the figure.
 """
 
 from __future__ import annotations

@@ -80,6 +80,17 @@ def test_it_takes_over_in_mid_episode_and_gives_back():
     torch.testing.assert_close(weights(back), weights(plain), rtol=1e-9, atol=1e-11)
 
 
+def test_without_memory_it_is_the_same_agent():
+    plain, compiled = agent(tt.rules.drtrl), agent(tt.rules.drtrl)
+    compiled.compile()
+    first = weights(plain)
+    for one in (plain, compiled):
+        one.without_memory()
+    torch.testing.assert_close(torch.tensor(live(compiled, range(40))), torch.tensor(live(plain, range(40))))
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-9, atol=1e-11)
+    assert float((weights(plain) - first).norm()) > 1e-2
+
+
 def test_it_goes_on_bit_for_bit():
     whole = agent(tt.rules.trace)
     whole.compile()

@@ -30,6 +30,12 @@ def test_summary_has_mean_and_standard_deviation() -> None:
     assert math.isnan(sltt["scores"]["accuracy"]["sd"])
 
 
+def test_a_goal_that_some_seeds_never_reach_leaves_a_summary() -> None:
+    runs = [Compared("trace", s, {"reached": math.nan}, 1.0, 300.0, 3.0, ([1], [0.5])) for s in range(3)]
+    reached = summarise(runs)[0]["scores"]["reached"]
+    assert math.isnan(reached["mean"]) and math.isnan(reached["sd"])
+
+
 def test_results_are_strict_json(tmp_path: Path) -> None:
     write_results(tmp_path / "results.json", "accuracy", RUNS)
     content = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)

@@ -14,7 +14,7 @@ from tracetorch.rl.factored import FactoredReflect
 from tracetorch.rl.gru import WindowedGRU
 from tracetorch.rl.init import sparse_, sparse_init
 from tracetorch.rl.normalize import RewardScale, RunningNorm
-from tracetorch.rl.obgd import FixedStep, ObGD, OptimizerStep, Step
+from tracetorch.rl.obgd import AdamStep, FixedStep, ObGD, OptimizerStep, Step
 from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.policy import Categorical, Gaussian, Policy
 from tracetorch.rl.q import Q
@@ -28,6 +28,7 @@ from tracetorch.rl.vector import Ended, Rows
 __all__ = [
     "ActionValues",
     "ActorCritic",
+    "AdamStep",
     "Agent",
     "Baseline",
     "Beside",

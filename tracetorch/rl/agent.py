@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tracetorch.rl.body import AutogradBody, Body
+from tracetorch.rl.body import AutogradBody, Body, Memoryless
 from tracetorch.rl.compiled import CompiledBody
+from tracetorch.rl.leaky import LeakyBody, is_leaky
 from tracetorch.rl.obgd import ObGD, Step
 from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.senses import Senses
@@ -164,17 +165,21 @@ class Agent(ABC):
         self.body.forget(mask)
 
     def compile(self) -> None:
-        """Run the network by compiled kernels from now on, where it fits; see `CompiledBody`.
+        """Run the network without autograd from now on, where it fits; see `CompiledBody` and `LeakyBody`.
 
-        Equal to rounding. A first call compiles, which takes some seconds, once per kind of network and machine.
+        Equal to rounding. A first call of compiled kernels takes some seconds, once per kind of network and machine.
 
         Raises:
             ValueError: if network, rule or number of rows do not fit; the message says why.
             RuntimeError: if the compiled kernels cannot run here.
         """
         state = self.body.state()
-        self.body = CompiledBody(self.net, self.trace)
+        self.body = (LeakyBody if is_leaky(self.net) else CompiledBody)(self.net, self.trace)
         self.body.load(state)
+
+    def without_memory(self) -> None:
+        """Reset the network before each step from now on: a control, that tells what its memory is worth."""
+        self.body = Memoryless(self.body)
 
     def seed(self, seed: int) -> None:
         """Seed the draws of actions."""

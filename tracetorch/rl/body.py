@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
+from tracetorch.rl.streams import LookAhead, reset, restore, snapshot, twin
 from tracetorch.rl.trace import FlatParameters
 
 
@@ -29,6 +29,10 @@ class Body(ABC):
     @abstractmethod
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes in some rows, `[R]`, or in all."""
+
+    @abstractmethod
+    def another(self) -> Body:
+        """Return a body of the same kind with the same parameters, and a state of its own, after a reset."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -72,6 +76,10 @@ class AutogradBody(Body):
         """Begin new episodes; see `Body.forget`."""
         reset(self._net, mask)
 
+    def another(self) -> AutogradBody:
+        """Return one on a twin of the network; see `Body.another`."""
+        return AutogradBody(twin(self._net))
+
     def state(self) -> dict[str, Tensor]:
         """Return what the network carries; see `Body.state`."""
         return snapshot(self._net)
@@ -81,3 +89,43 @@ class AutogradBody(Body):
         self._output = None
         reset(self._net)
         restore(self._net, state)
+
+
+class Memoryless(Body):
+    """Reset a network before each step, and for each look ahead: what is left of it without memory.
+
+    Args:
+        body: what runs the network.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body, self._look = body, body.another()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the first step after a reset; see `Body.forward`."""
+        self._body.forget()
+        return self._body.forward(x)
+
+    def ahead(self, x: Tensor) -> Tensor:
+        """Return the output that the next input would give after a reset; see `Body.ahead`."""
+        self._look.forget()
+        return self._look.ahead(x)
+
+    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+        """Add credit for the one step; see `Body.credit`."""
+        self._body.credit(trace, cotangent)
+
+    def forget(self, mask: Tensor | None = None) -> None:
+        """Do nothing: it is done before each step."""
+
+    def another(self) -> Memoryless:
+        """Return one on another body of the kind; see `Body.another`."""
+        return Memoryless(self._body.another())
+
+    def state(self) -> dict[str, Tensor]:
+        """Return nothing: nothing is carried."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Begin anew; there is nothing to take back."""
+        self._body.forget()

@@ -131,6 +131,10 @@ class CompiledBody(Body):
                 cell.reset(torch.ones(1, dtype=torch.bool))
             self._steps = 0
 
+    def another(self) -> CompiledBody:
+        """Return one with a state of its own; see `Body.another`."""
+        return CompiledBody(self._net, self._trace)
+
     def state(self) -> dict[str, Tensor]:
         """Return what the network carries, as the layers would have it; see `Body.state`."""
         for cell in self._cells:

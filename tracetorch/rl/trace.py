@@ -120,6 +120,11 @@ class FlatParameters(ABC):
             torch._foreach_add_(group, views[start : start + len(group)], alpha=scale[0])
             start += len(group)
 
+    def shift(self, flat: Tensor, scale: float) -> None:
+        """Add a flat row `[P]`, scaled, to the parameters."""
+        parameters = [p for group, _ in self.segments for p in group]
+        torch._foreach_add_(parameters, self.split(flat), alpha=scale)
+
     def write_grad(self, flat: Tensor) -> None:
         """Make a flat row `[P]` the parameters' `.grad`, for an optimizer of torch."""
         for p, view in zip(self.parameters, self.split(flat), strict=True):

@@ -151,7 +151,8 @@ def summarise(results: Sequence[Compared]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"rule": rule, "seeds": len(runs), "scores": {}}
         for name in names:
             values = [run.scores[name] for run in runs]
-            spread = statistics.stdev(values) if len(values) > 1 else math.nan
+            # statistics.stdev raises on NaN, which a score is that a seed does not have: a goal that it never reached.
+            spread = statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
             row["scores"][name] = {"mean": statistics.fmean(values), "sd": spread}
         for name in ("seconds", "peak_mb", "training_mb"):
             row[name] = statistics.fmean(getattr(run, name) for run in runs)

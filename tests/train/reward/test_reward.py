@@ -119,13 +119,15 @@ def test_controls(control):
     assert bool(weights(run).isfinite().all())
 
 
-def test_without_state_the_cue_is_gone():
-    agent = make("memorychain", {**SMALL, "control": "reset-state"}).agent(tt.rules.drtrl())
+@pytest.mark.parametrize("compiled", [True, False])
+def test_without_state_the_cue_is_gone(compiled):
+    agent = make("memorychain", {**SMALL, "control": "reset-state", "compiled": compiled}).agent(tt.rules.drtrl())
+    outputs = []
     for cue in (-1.0, 1.0):
-        agent.net(torch.tensor([[cue, 0.0, 0.0, 0.0]]))
-        outputs = agent.net(torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
-        first = outputs if cue < 0 else first  # noqa: F821 - set in the first round
-        assert torch.equal(outputs, first)
+        for x in ([cue, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]):
+            outputs.append(agent.body.forward(torch.tensor([x])))
+            agent.body.credit(agent.trace, torch.zeros(1, 3))
+    assert torch.equal(outputs[1], outputs[3]) and not torch.equal(outputs[0], outputs[2])
 
 
 def test_a_rules_word_may_not_set_what_the_task_lacks():

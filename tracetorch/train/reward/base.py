@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import tracetorch as tt
 from tracetorch import rl
@@ -17,24 +18,6 @@ from tracetorch.train.tasks.base import Problem, derived_seed, option
 from tracetorch.train.tasks.classification import one_of
 
 CONTROLS = ("none", "lambda0", "no-bound", "reset-state", "truncated", "gru")
-
-
-class Forgetful(nn.Module):
-    """Reset a network before each step: what is left of it without memory.
-
-    Args:
-        net: the network.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the first step after a reset."""
-        rl.reset(self.net)
-        out: Tensor = self.net(x)
-        return out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,8 +126,6 @@ class RewardTask(Problem):
             tt.set_rule(net, tt.rules.sltt() if self.control == "truncated" else rule)
             if self.control == "gru":
                 net = self._gru(net)
-        if self.control == "reset-state":
-            net = Forgetful(net)
         net.to(device)
         agent = rl.ActorCritic(
             net,
@@ -157,10 +138,10 @@ class RewardTask(Problem):
         )
         agent.seed(derived_seed(self.seed, "actions"))
         if self.compiled and self.rows == 1:
-            try:
+            with contextlib.suppress(ValueError, RuntimeError):  # it says what does not fit; autograd takes everything
                 agent.compile()
-            except (ValueError, RuntimeError):  # it says what does not fit; autograd takes everything
-                return agent
+        if self.control == "reset-state":
+            agent.without_memory()
         return agent
 
     def _gru(self, net: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ class ControlTask(RewardTask):
     environment_name: ClassVar[str]
     components: ClassVar[int]
 
-    half_life: float = option(0.5, "half-life of the hidden neurons, steps")
+    half_life: float = option(0.5, "half-life of the hidden neurons, steps; the shortest where they are spread")
+    longest: float = option(0.0, "longest half-life, where those of the hidden neurons are spread evenly in logarithm")
+    bias: float = option(0.0, "first biases of the hidden layer lie evenly within plus and minus this")
     readout_half_life: float = option(0.5, "half-life of the readout, steps")
     units: int = option(0, "units of a population code per component of the observation; 0 for currents")
     reach: float = option(2.0, "range of the population code, standard deviations of the observation to either side")
@@ -63,12 +66,14 @@ class ControlTask(RewardTask):
     def network(self) -> nn.Module:
         """Build LIF neurons under leaky integrators, sparse, with small first outputs."""
         first = nn.Linear(self.inputs, self.hidden)
-        hidden = tt.Layer(first, tt.LIF(half_life=self.half_life))
+        spread = torch.linspace(math.log(self.half_life), math.log(self.longest or self.half_life), self.hidden).exp()
+        hidden = tt.Layer(first, tt.LIF(half_life=spread if self.longest else self.half_life))
         last = nn.Linear(self.hidden, self.policy().outputs + 1)
         net = nn.Sequential(hidden, tt.Layer(last, tt.LI(half_life=self.readout_half_life, normalized=True)))
         rl.sparse_init(net)
         with torch.no_grad():
             first.weight.mul_(self.gain)
+            first.bias.uniform_(-self.bias, self.bias)
             last.weight.mul_(0.1)
         return net
 
@@ -82,7 +87,20 @@ class CartPole(ControlTask):
     environment_name: ClassVar[str] = "CartPole-v1"
     components: ClassVar[int] = 4
     goal: ClassVar[float] = 475.0
-    presets = {"masked": {"hide_velocities": True, "half_life": 2.0}}
+    # A velocity is the difference of a fast and a slow memory of a place, so half-lives must differ.
+    presets = {
+        "masked": {
+            "hide_velocities": True,
+            "half_life": 0.1,
+            "longest": 10.0,
+            "readout_half_life": 0.1,
+            "bias": 1.0,
+            "gain": 2.0,
+            "gamma": 0.98,
+            "lam": 0.9,
+            "kappa": 1.5,
+        }
+    }
 
     gamma: float = option(0.995, "discount per step")
     hide_velocities: bool = option(False, "show the cart's and the pole's place only")
@@ -122,7 +140,9 @@ class Pendulum(ControlTask):
     components: ClassVar[int] = 3
     goal: ClassVar[float] = -200.0
 
-    gamma: float = option(0.95, "discount per step")
+    gamma: float = option(0.98, "discount per step")
+    kappa: float = option(1.5, "strictness of the bounded step (ObGD)")
+    readout_half_life: float = option(0.35, "half-life of the readout, steps")
 
     def policy(self) -> rl.Policy:
         """Draw a torque."""

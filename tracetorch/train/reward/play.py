@@ -10,6 +10,7 @@ from torch import Tensor
 
 import tracetorch as tt
 from tracetorch import rl
+from tracetorch.rl.body import Memoryless
 from tracetorch.rl.envs import Episodes
 from tracetorch.train.tasks.base import derived_seed
 
@@ -44,6 +45,8 @@ def play(agent: rl.Agent, task: RewardTask) -> dict[str, Tensor]:
     ]
     for _ in range(LONGEST):
         x = agent.senses.observe(episodes.observation[None], learn=False)
+        if isinstance(agent.body, Memoryless):
+            rl.reset(net)
         output = net(x)
         kept["input"].append(x[0].flatten())
         kept["output"].append(output[0])

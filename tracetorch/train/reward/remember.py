@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -20,17 +19,17 @@ from tracetorch.train.tasks.base import option
 class MemoryTask(RewardTask):
     """Describe a task whose answer is a cue from its start, and a small layer whose time constants must grow for it.
 
-    Hidden units are leaky integrators with a time constant each, all starting at a share of the length; the policy's
-    head and the value are linear in them, without memory. So `drtrl` is exact.
+    Hidden units are leaky averages with a time constant each, all starting at a share of the length; the policy's head
+    and the value are linear in them, without memory. So `drtrl` is exact. Averages and not sums, so that a time
+    constant that grows does not raise the output's scale with it.
     """
 
     length: int = option(32, "steps between the cue and the question")
     hidden: int = option(8, "hidden units")
     tau_share: float = option(0.25, "first time constant, in units of the length")
-    lam: float = option(0.9, "decay of the eligibility trace over parameters, lambda")
     gamma: float = option(0.99, "discount per step")
-    steps: int = option(200_000, "steps of the environment")
-    adam: float = option(3e-3, "learning rate of Adam along the trace; 0 for the bounded step")
+    steps: int = option(100_000, "steps of the environment")
+    adam: float = option(5e-3, "learning rate of Adam along the trace; 0 for the bounded step")
 
     def senses(self) -> rl.Senses:
         """Take observations and rewards as they are: both are of unit scale."""
@@ -39,7 +38,7 @@ class MemoryTask(RewardTask):
     def network(self) -> nn.Module:
         """Build leaky integrators with learned time constants under a linear readout."""
         tau = tt.Learnable(max(0.5, self.tau_share * self.length), shape=(self.hidden,))
-        hidden = tt.Layer(nn.Linear(self.size, self.hidden), tt.LI(tau=tau))
+        hidden = tt.Layer(nn.Linear(self.size, self.hidden), tt.LI(tau=tau, normalized=True))
         last = nn.Linear(self.hidden, self.policy().outputs + 1)
         with torch.no_grad():
             last.weight.mul_(0.1)
@@ -50,8 +49,7 @@ class MemoryTask(RewardTask):
         """Step by Adam along the trace, or bounded."""
         if not self.adam or self.control == "no-bound":
             return super().step(net)
-        make: Callable[[Any], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, lr=self.adam)  # noqa: E731
-        return rl.OptimizerStep(make, net)
+        return rl.AdamStep(self.adam)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +86,7 @@ class Maze(MemoryTask):
     goal: ClassVar[float] = 0.9
 
     length: int = option(10, "steps from the start to the junction")
+    gamma: float = option(0.95, "discount per step")
 
     def environment(self, *, render: bool = False) -> Environment:
         """Make the maze."""
