@@ -176,8 +176,8 @@ for name, (rule, frozen) in runs.items():
 # %%
 # The figure
 # ----------
-# Here ``trace`` comes out below even the frozen layer: on an order of sounds, moving the hidden weights by averages
-# is worse than leaving them alone. The panels show what the ear hears of one word, the rules beside each other, and
+# Here ``trace`` comes out below even the frozen layer: in this one run, moving the hidden weights by averages was
+# worse than leaving them alone. The panels show what the ear hears of one word, the rules beside each other, and
 # which words ``eprop`` takes for which.
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
