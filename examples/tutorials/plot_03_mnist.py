@@ -131,6 +131,7 @@ for (name, values), colour in zip(losses.items(), COLOURS, strict=False):
     right.plot(range(1, 21), accuracies[name], "o-", markersize=3, color=colour, label=name)
 left.set_yscale("log")
 label(left, x="iteration", y="loss")
+right.set_xticks(range(2, 21, 3))
 label(right, x="steps of the image seen", y="test accuracy, %")
 legend(left, loc="best")
 legend(right, loc="lower right")

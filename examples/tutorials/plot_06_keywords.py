@@ -176,7 +176,9 @@ for name, (rule, frozen) in runs.items():
 # %%
 # The figure
 # ----------
-# What the ear hears of one word, the rules beside each other, and which words ``eprop`` takes for which.
+# Here ``trace`` comes out below even the frozen layer: in this one run, moving the hidden weights by averages was
+# worse than leaving them alone. The panels show what the ear hears of one word, the rules beside each other, and
+# which words ``eprop`` takes for which.
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
 for ax in axes:

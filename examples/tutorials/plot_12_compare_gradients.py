@@ -147,7 +147,6 @@ legend(right, loc="best")
 plt.show()
 
 # %%
-# A cosine well above zero is usually enough to learn from, and a low one on the layer that your task needs is a
-# reason for ``traced_bptt`` with a window, or for ``bptt`` itself. An audit at the first weights is one sample; take
-# another one after some training. What each rule drops, and why, is in :doc:`/theory/exactness`; whether it matters
-# for accuracy is in :doc:`/results`.
+# A low cosine on a layer that your task needs is a reason for ``traced_bptt`` with a window, or for ``bptt`` itself.
+# An audit at the first weights is one sample; take another one after some training. What each rule drops, and why, is
+# in :doc:`/theory/exactness`; whether it matters for accuracy is in :doc:`/results`.
