@@ -41,7 +41,6 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = [
-    "theory/README.md",
     "_build",
     "_scripts",
     "_templates",

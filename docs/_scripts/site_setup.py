@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import inspect
 import random
+import re
 import shutil
 import sys
 import typing
@@ -46,6 +47,20 @@ def copy_mathjax(app: Sphinx) -> None:
     target = Path(app.outdir) / "_static" / MATHJAX
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def name_controls(app: Sphinx, error: Exception | None) -> None:
+    """Name what theme and gallery leave without a name: the sidebar's toggles, and thumbnails."""
+    if error is not None or app.builder.format != "html":
+        return
+    toggle = '<summary><span class="toctree-toggle"'
+    thumbnail = r'<img alt="" (src="[^"]*_thumb\.png" />\s*<p><a [^>]*><span class="doc">([^<]*)</span>)'
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        named = text.replace(toggle, toggle.replace("<summary>", '<summary aria-label="Pages below this one">'))
+        named = re.sub(thumbnail, r'<img alt="Figure of the page: \2" \1', named)
+        if named != text:
+            page.write_text(named, encoding="utf-8")
 
 
 def public_names() -> set[object]:
@@ -97,5 +112,6 @@ def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("builder-inited", copy_mathjax)
     app.connect("builder-inited", annotate_arguments)
+    app.connect("build-finished", name_controls)
     app.connect("autodoc-process-bases", name_public_bases)
     app.connect("autodoc-process-docstring", describe_data, priority=100)  # before it is read as Google's style
