@@ -30,13 +30,18 @@ def test_module_runs() -> None:
     assert "train" in run("--help").stdout
 
 
+def hears() -> None:
+    """Let a process hear SIGINT, which a shell has its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_writes_a_checkpoint_that_goes_on_bit_for_bit(number: int, code: int, tmp_path: Path) -> None:
     path = tmp_path / "run"
     words = ["train", "digits", "--no-figures", "--steps", "600", *SMALL]
     process = subprocess.Popen(
-        [*COMMAND, *words, "--run", str(path)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [*COMMAND, *words, "--run", str(path)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=hears
     )
     log = path / "metrics.jsonl"
     deadline = time.monotonic() + 60
@@ -103,7 +108,7 @@ def test_compare_says_what_went_wrong_in_a_run(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_comparison_and_its_runs(tmp_path: Path) -> None:
     words = ["compare", "digits", "--rules", "trace", "--seeds", "1", "--steps", "1000000", *SMALL]
     command = [*COMMAND, *words, "--run", str(tmp_path / "runs")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=hears)
     log = tmp_path / "runs" / "trace-0" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not log.is_file():
