@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from core.chains import built
 from torch import nn
 
 import tracetorch as tt
@@ -64,26 +65,11 @@ CASES = {
 }
 
 
-def built(layers: list[tt.Layer], rule: tt.Rule) -> nn.Sequential:
-    torch.manual_seed(0)
-    net = nn.Sequential(*layers).double()
-    tt.set_rule(net, rule)
-    with torch.no_grad():
-        for layer in layers:
-            layer.synapse.weight.normal_(0.25, 0.6).mul_((9 / layer.synapse.weight.shape[1]) ** 0.5)
-            if layer.synapse.bias is not None:
-                layer.synapse.bias.normal_(0, 0.1)
-            if layer.feedback is not None:
-                layer.feedback.normal_(0, 0.5)
-    tt.set_backend(net, "fused")
-    tt.reset(net)
-    return net
-
-
 def pair(case: str) -> tuple[nn.Sequential, nn.Sequential]:
     """The same network, to be run by kernels and by torch."""
     build, rule = CASES[case]
     net, other = build(rule), build(rule)
+    tt.set_backend(net, "fused")
     tt.set_backend(other, "reference")
     return net, other
 

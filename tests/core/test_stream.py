@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from core.chains import built
 from torch import nn
 from torch.nn import functional
 
@@ -63,21 +64,6 @@ def full() -> nn.Sequential:
 
 CASES = {"deep": (deep, "mse"), "buckets": (buckets, "cross_entropy"), "synaptic": (synaptic, "cross_entropy")}
 CASES |= {"full": (full, "mse")}
-
-
-def built(layers: list[tt.Layer], rule: tt.Rule) -> nn.Sequential:
-    torch.manual_seed(0)
-    net = nn.Sequential(*layers).double()
-    tt.set_rule(net, rule)
-    with torch.no_grad():
-        for layer in layers:
-            layer.synapse.weight.normal_(0.25, 0.6).mul_((9 / layer.synapse.weight.shape[1]) ** 0.5)
-            if layer.synapse.bias is not None:
-                layer.synapse.bias.normal_(0, 0.1)
-            if layer.feedback is not None:
-                layer.feedback.normal_(0, 0.5)
-    tt.reset(net)
-    return net
 
 
 def stream_of(net: nn.Sequential, loss: str, batch: int, steps: int, seed: int = 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,3 +42,19 @@ def require_firing(net: nn.Module, xs: Tensor) -> None:
     """Every spiking layer fires in 5 to 60 % of the steps: a silent one would pass everything."""
     for name, rate in firing_rates(net, xs).items():
         assert 0.05 <= rate <= 0.6, (name, rate)
+
+
+def live(agent: tt.rl.ActorCritic, steps: range, scale: float = 2.0) -> list[float]:
+    """Let an agent live through some steps of one stream, with episodes that end in both ways; return its errors."""
+    xs = np.random.default_rng(0).normal(size=(steps.stop + 1, INPUTS)) * scale
+    errors = []
+    for t in steps:
+        agent.act(xs[t])
+        agent.learn(float(xs[t, 0]), xs[t + 1], terminated=t % 9 == 8, truncated=t % 13 == 12)
+        errors += agent.errors
+    return errors
+
+
+def weights(agent: tt.rl.ActorCritic) -> Tensor:
+    """All parameters in one row."""
+    return torch.cat([p.detach().flatten() for p in agent.net.parameters()])

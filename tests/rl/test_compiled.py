@@ -11,6 +11,7 @@ from torch import nn
 
 import tracetorch as tt
 from rl import nets
+from rl.nets import live, weights
 from tracetorch.ops.fused import why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"compiled kernels cannot run here: {why_not()}")
@@ -37,20 +38,6 @@ def agent(rule, hidden: str = "lif", depth: int = 1) -> tt.rl.ActorCritic:
     tt.set_rule(net, rule())
     senses = tt.rl.Senses(norm=tt.rl.RunningNorm(nets.INPUTS), dtype=torch.float64)
     return tt.rl.ActorCritic(net, tt.rl.Categorical(3), entropy=0.05, senses=senses)
-
-
-def live(agent: tt.rl.ActorCritic, steps: range) -> list[float]:
-    xs = np.random.default_rng(0).normal(size=(steps.stop + 1, nets.INPUTS)) * 2
-    errors = []
-    for t in steps:
-        agent.act(xs[t])
-        agent.learn(float(xs[t, 0]), xs[t + 1], terminated=t % 9 == 8, truncated=t % 13 == 12)
-        errors += agent.errors
-    return errors
-
-
-def weights(agent: tt.rl.ActorCritic) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in agent.net.parameters()])
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import torch
 from torch import nn
 
 import tracetorch as tt
+from rl import nets
+from rl.nets import INPUTS, weights
 from tracetorch.rl.body import AutogradBody
 from tracetorch.rl.leaky import LeakyBody, is_leaky
 
-INPUTS = 4
+live = partial(nets.live, scale=1.0)
 
 
 def agent(rule=tt.rules.drtrl, *, normalized: bool = True, rows: int = 1) -> tt.rl.ActorCritic:
@@ -23,20 +26,6 @@ def agent(rule=tt.rules.drtrl, *, normalized: bool = True, rows: int = 1) -> tt.
     tt.set_rule(net, rule())
     senses = tt.rl.Senses(rows=rows, dtype=torch.float64)
     return tt.rl.ActorCritic(net, tt.rl.Categorical(2), entropy=0.05, senses=senses, step=tt.rl.FixedStep(0.03))
-
-
-def live(one: tt.rl.ActorCritic, steps: range) -> list[float]:
-    xs = np.random.default_rng(0).normal(size=(60, INPUTS))
-    errors = []
-    for t in steps:
-        one.act(xs[t])
-        one.learn(float(xs[t, 0]), xs[t + 1], terminated=t % 9 == 8, truncated=t % 13 == 12)
-        errors += one.errors
-    return errors
-
-
-def weights(one: tt.rl.ActorCritic) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in one.net.parameters()])
 
 
 @pytest.mark.parametrize("rule", [tt.rules.drtrl, tt.rules.sltt])
