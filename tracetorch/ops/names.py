@@ -8,6 +8,8 @@ S: int = 1
 """Number of state variables."""
 P: int = 2
 """Number of parameters per unit."""
+COUNTED: bool = True
+"""Whether the neuron has a counter."""
 TRACED: bool = True
 """Whether the forward carries sensitivities."""
 HISTORY: bool = True

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from numba import njit
 
+from tracetorch.ops.fused.raw import load, store
+
 if TYPE_CHECKING:
     from tracetorch.ops.fused.names import FAST, F, P, S, U, step
 
@@ -15,16 +17,16 @@ if TYPE_CHECKING:
 def get(w, at, j):
     """Return the states at one place of a row."""
     if S == 1:
-        return (w[at + j],)
-    return (w[at + j], w[at + U + j])
+        return (load(w, at + j),)
+    return (load(w, at + j), load(w, at + U + j))
 
 
 @njit(**FAST)
 def put(w, at, j, s):
     """Store the states at one place of a row."""
-    w[at + j] = s[0]
+    store(w, at + j, s[0])
     if S == 2:
-        w[at + U + j] = s[1]
+        store(w, at + U + j, s[1])
 
 
 @njit(**FAST)
@@ -33,18 +35,18 @@ def params(w, at, j):
     if P == 0:
         return ()
     if P == 1:
-        return (w[at + j],)
+        return (load(w, at + j),)
     if P == 2:
-        return (w[at + j], w[at + U + j])
+        return (load(w, at + j), load(w, at + U + j))
     if P == 3:
-        return (w[at + j], w[at + U + j], w[at + 2 * U + j])
-    return (w[at + j], w[at + U + j], w[at + 2 * U + j], w[at + 3 * U + j])
+        return (load(w, at + j), load(w, at + U + j), load(w, at + 2 * U + j))
+    return (load(w, at + j), load(w, at + U + j), load(w, at + 2 * U + j), load(w, at + 3 * U + j))
 
 
 @njit(**FAST)
 def stepped(w, at, j):
     """Return one unit's step; `at` tells where its states, counter, current and parameters are."""
-    return step(get(w, at[0], j), w[at[1] + j], w[at[2] + j], params(w, at[3], j))
+    return step(get(w, at[0], j), load(w, at[1] + j), load(w, at[2] + j), params(w, at[3], j))
 
 
 @njit(**FAST)
@@ -69,13 +71,3 @@ def dot(a, b):
     if S == 1:
         return a[0] * b[0]
     return a[0] * b[0] + a[1] * b[1]
-
-
-@njit(**FAST)
-def events_of(x, index):
-    """Write down where a row is not zero, without a branch, and return how often."""
-    count = 0
-    for k in range(x.shape[0]):
-        index[count] = k
-        count += x[k] != F(0)
-    return count

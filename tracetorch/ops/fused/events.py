@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, prange
 
+from tracetorch.ops.fused.raw import LANES, found, load, store
+
 if TYPE_CHECKING:
     from tracetorch.ops.fused.names import FAST, F
 
@@ -16,30 +18,64 @@ GROUP, BLOCK, U = 128, 16, 64
 
 
 @njit(**FAST)
-def sort(x, low, high, starts, order):
-    """Sort the events of rows `low..high` by input: `order[starts[k] : starts[k + 1]]` are the rows of input k."""
-    inputs = x.shape[1]
-    where = np.empty((high - low) * inputs + 1, np.int32)
-    ends = np.empty(high - low, np.int64)
-    starts[:] = 0
+def sort(x, at, rows, jump, where, ends, starts, order):
+    """Sort the events of rows, the first at a place and each `jump` after the last, by input.
+
+    `order[starts[k] : starts[k + 1]]` are the rows of input k.
+    """
+    inputs = starts.shape[0] - 1
     count = 0
-    for r in range(low, high):
-        for k in range(inputs):
-            where[count] = k
-            count += x[r, k] != F(0)
-        ends[r - low] = count
+    for r in range(rows):
+        count = found(x, at + r * jump, inputs, where, count, jump)
+        store(ends, r, count)
+    starts[:] = 0
     for e in range(count):
-        starts[where[e] + 1] += 1
+        k = np.intp(load(where, e)) + 1
+        store(starts, k, load(starts, k) + 1)
     for k in range(inputs):
-        starts[k + 1] += starts[k]
-    at = starts.copy()
+        store(starts, k + 1, load(starts, k + 1) + load(starts, k))
     e = 0
-    for r in range(high - low):
-        while e < ends[r]:
-            k = where[e]
-            order[at[k]] = low + r
-            at[k] += 1
+    for r in range(rows):
+        while e < load(ends, r):
+            k = np.intp(load(where, e))
+            to = load(starts, k)
+            store(order, to, r)
+            store(starts, k, to + 1)
             e += 1
+    for i in range(inputs):
+        k = inputs - i
+        store(starts, k, load(starts, k - 1))
+    starts[0] = 0
+
+
+@njit(**FAST)
+def lists(rows, inputs):
+    """Return the work space of `sort`."""
+    size = rows * inputs
+    where, order = np.empty(size + LANES, np.uint32), np.empty(size, np.uint32)
+    return where, np.empty(rows, np.intp), np.empty(inputs + 1, np.intp), order
+
+
+@njit(**FAST)
+def add_rows(out, to, x, at, jump, q, q_at, q_jump, width, order, e, end):
+    """Add to a row of `out` the rows of `q` that have an event, four at a time, times their values in `x`."""
+    while e + 4 <= end:
+        r0, r1 = np.intp(load(order, e)), np.intp(load(order, e + 1))
+        r2, r3 = np.intp(load(order, e + 2)), np.intp(load(order, e + 3))
+        x0, x1 = load(x, at + r0 * jump), load(x, at + r1 * jump)
+        x2, x3 = load(x, at + r2 * jump), load(x, at + r3 * jump)
+        q0, q1, q2, q3 = q_at + r0 * q_jump, q_at + r1 * q_jump, q_at + r2 * q_jump, q_at + r3 * q_jump
+        for n in range(width):
+            one = x0 * load(q, q0 + n) + x1 * load(q, q1 + n)
+            two = x2 * load(q, q2 + n) + x3 * load(q, q3 + n)
+            store(out, to + n, load(out, to + n) + (one + two))
+        e += 4
+    while e < end:
+        r = np.intp(load(order, e))
+        value, place = load(x, at + r * jump), q_at + r * q_jump
+        for n in range(width):
+            store(out, to + n, load(out, to + n) + value * load(q, place + n))
+        e += 1
 
 
 def weight_grad(x, q, out):
@@ -48,24 +84,14 @@ def weight_grad(x, q, out):
     parts, units = out.shape[0], q.shape[1]
     groups = (total + GROUP - 1) // GROUP
     for part in prange(parts):
-        starts = np.empty(inputs + 1, np.int64)
-        order = np.empty(GROUP * inputs, np.int32)
+        where, ends, starts, order = lists(GROUP, inputs)
         for g in range(part * groups // parts, (part + 1) * groups // parts):
-            sort(x, g * GROUP, min(total, (g + 1) * GROUP), starts, order)
+            low = g * GROUP
+            sort(x, low * inputs, min(GROUP, total - low), inputs, where, ends, starts, order)
             for k in range(inputs):
-                e, end = starts[k], starts[k + 1]
-                while e + 4 <= end:
-                    r0, r1, r2, r3 = order[e], order[e + 1], order[e + 2], order[e + 3]
-                    x0, x1, x2, x3 = x[r0, k], x[r1, k], x[r2, k], x[r3, k]
-                    for n in range(units):
-                        out[part, k, n] += (x0 * q[r0, n] + x1 * q[r1, n]) + (x2 * q[r2, n] + x3 * q[r3, n])
-                    e += 4
-                while e < end:
-                    r0 = order[e]
-                    x0 = x[r0, k]
-                    for n in range(units):
-                        out[part, k, n] += x0 * q[r0, n]
-                    e += 1
+                e, end = load(starts, k), load(starts, k + 1)
+                to, at = (part * inputs + k) * units, low * inputs + k
+                add_rows(out, to, x, at, inputs, q, low * units, units, units, order, e, end)
 
 
 def filter_back(signal, decay, out, leaving):
@@ -74,13 +100,23 @@ def filter_back(signal, decay, out, leaving):
     for b in prange(batch):
         carried = np.zeros(units, F)
         for r in range(steps):
-            t = steps - 1 - r
-            now, given = out[t, b], signal[t, b]
+            at = ((steps - 1 - r) * batch + b) * units
             for n in range(units):
-                carried[n] += given[n]
-                now[n] = carried[n]
-                carried[n] *= decay[n]
-        leaving[b, :] = carried
+                now = load(carried, n) + load(signal, at + n)
+                store(out, at + n, now)
+                store(carried, n, now * load(decay, n))
+        for n in range(units):
+            store(leaving, b * units + n, load(carried, n))
+
+
+@njit(**FAST)
+def carry_block(total, width, inputs, start, s_at, trace, t_at):
+    """Make eligibilities of some units times `start` plus what a window adds, `[K, U]`, a few inputs at a time."""
+    for low in range(0, inputs, BLOCK):
+        for j in range(width):
+            factor, row = load(start, s_at + j), t_at + j * inputs
+            for k in range(low, min(low + BLOCK, inputs)):
+                store(trace, row + k, factor * load(trace, row + k) + load(total, k * U + j))
 
 
 def carry_full(x, q, start, trace):
@@ -88,23 +124,15 @@ def carry_full(x, q, start, trace):
     steps, batch, inputs = x.shape
     units = q.shape[2]
     for b in prange(batch):
-        starts = np.empty(inputs + 1, np.int64)
-        order = np.empty(steps * inputs, np.int32)
-        sort(x[:, b], 0, steps, starts, order)
-        total = np.empty((inputs, U), F)
+        where, ends, starts, order = lists(steps, inputs)
+        sort(x, b * inputs, steps, batch * inputs, where, ends, starts, order)
+        total = np.empty(inputs * U, F)
         for n0 in range(0, units, U):
-            width = min(U, units - n0)
+            width, at = min(U, units - n0), b * units + n0
             total[:] = F(0)
             for k in range(inputs):
-                row = total[k]
-                for e in range(starts[k], starts[k + 1]):
-                    t = order[e]
-                    value, qt = x[t, b, k], q[t, b, n0 : n0 + width]
-                    for j in range(width):
-                        row[j] += value * qt[j]
-            for low in range(0, inputs, BLOCK):
-                high = min(low + BLOCK, inputs)
-                for j in range(width):
-                    factor, row = start[b, n0 + j], trace[b, n0 + j]
-                    for k in range(low, high):
-                        row[k] = factor * row[k] + total[k, j]
+                e, end = load(starts, k), load(starts, k + 1)
+                add_rows(
+                    total, k * U, x, b * inputs + k, batch * inputs, q, at, batch * units, width, order, e, end
+                )
+            carry_block(total, width, inputs, start, at, trace, at * inputs)

@@ -1,8 +1,9 @@
 """Template of the fused CPU kernels: executed once per neuron and variant, with `names` and `cells` put in first.
 
 Everything of one sample is walked in cache: the input's events, the membrane, the spikes, the traces. What belongs to
-U units lies in one row of `work`, at distances that the compiler knows, so that it can compute U units at once. The
-functions without a decorator are compiled by the loader, under a name of their own for each neuron and variant.
+U units lies in one row of a work space, and a block of units has ROWS of them. Large arrays are read and written at
+places that are counted out here, never by slices; see `raw`. The functions without a decorator are compiled by the
+loader, under a name of their own for each neuron and variant.
 """
 
 from typing import TYPE_CHECKING
@@ -10,192 +11,241 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, prange
 
+from tracetorch.ops.fused.raw import LANES, found, load, store
+
 if TYPE_CHECKING:
-    from tracetorch.ops.fused.cells import backwards, dot, events_of, forwards, get, put, stepped
-    from tracetorch.ops.fused.names import EVENTS, FAST, HISTORY, LINKED, RECORD, SENT, STATES, TRACED, F, P, S, U
+    from tracetorch.ops.fused.cells import backwards, dot, forwards, get, params, put
+    from tracetorch.ops.fused.names import COUNTED, EVENTS, FAST, HISTORY, LINKED, RECORD, SENT, STATES, TRACED
+    from tracetorch.ops.fused.names import F, P, S, U, step
 
-CUR, COUNT, OUT, SUM, CHECK, STATE = 0, 1, 2, 3, 4, 7
-SIGNAL, LEVEL, COT, TOTAL, BELOW = 4, SUM, OUT, 5, 6
-SIGMA = LAM = STATE + S
-PARAM = SIGMA + S
-ROWS = PARAM + P
-AT = (STATE * U, COUNT * U, CUR * U, PARAM * U)
-
-
-@njit(**FAST)
-def take(w, at, row, n0):
-    """Copy a stretch of a row of units into the work space."""
-    part = row[n0 : n0 + U]
-    for j in range(part.shape[0]):
-        w[at + j] = part[j]
+CUR, COUNT, SUM, CHECK, STATE = 0, U, 2 * U, 3 * U, 6 * U
+SIGNAL, LEVEL, TOTAL, BELOW = 3 * U, SUM, 4 * U, 5 * U
+SIGMA = LAM = STATE + S * U
+PARAM = SIGMA + S * U
+ROWS = PARAM + P * U
+KEPT = (S + COUNTED) * U
 
 
 @njit(**FAST)
-def give(w, at, row, n0):
-    """Copy from the work space into a stretch of a row of units."""
-    part = row[n0 : n0 + U]
-    for j in range(part.shape[0]):
-        part[j] = w[at + j]
+def take(w, at, array, place, size):
+    """Copy from a place of an array into a row of the work space."""
+    for j in range(size):
+        store(w, at + j, load(array, place + j))
 
 
 @njit(**FAST)
-def add_events(cur, x, index, count, wt):
+def give(w, at, array, place, size):
+    """Copy from a row of the work space to a place of an array."""
+    for j in range(size):
+        store(array, place + j, load(w, at + j))
+
+
+@njit(**FAST)
+def take_states(w, at, array, place, size, apart):
+    """Copy rows of states, which lie `apart` in the array."""
+    for i in range(S):
+        take(w, at + i * U, array, place + i * apart, size)
+
+
+@njit(**FAST)
+def give_states(w, at, array, place, size, apart):
+    """Copy rows of states to where they lie `apart`."""
+    for i in range(S):
+        give(w, at + i * U, array, place + i * apart, size)
+
+
+@njit(**FAST)
+def take_params(w, at, p, n0, size, units):
+    """Copy a block's parameters, `[P, N]`."""
+    for i in range(P):
+        take(w, at + i * U, p, i * units + n0, size)
+
+
+@njit(**FAST)
+def add_events(w, at, x, row, index, count, wt, block):
     """Add the weights of a step's events to U currents, four events at a time."""
     e = 0
     while e + 4 <= count:
-        k0, k1, k2, k3 = index[e], index[e + 1], index[e + 2], index[e + 3]
-        x0, x1, x2, x3 = x[k0], x[k1], x[k2], x[k3]
+        k0, k1 = np.intp(load(index, e)), np.intp(load(index, e + 1))
+        k2, k3 = np.intp(load(index, e + 2)), np.intp(load(index, e + 3))
+        x0, x1, x2, x3 = load(x, row + k0), load(x, row + k1), load(x, row + k2), load(x, row + k3)
+        a0, a1, a2, a3 = block + k0 * U, block + k1 * U, block + k2 * U, block + k3 * U
         for j in range(U):
-            cur[j] += (x0 * wt[k0, j] + x1 * wt[k1, j]) + (x2 * wt[k2, j] + x3 * wt[k3, j])
+            one = x0 * load(wt, a0 + j) + x1 * load(wt, a1 + j)
+            two = x2 * load(wt, a2 + j) + x3 * load(wt, a3 + j)
+            store(w, at + j, load(w, at + j) + (one + two))
         e += 4
     while e < count:
-        k0 = index[e]
-        x0 = x[k0]
+        k = np.intp(load(index, e))
+        value, a = load(x, row + k), block + k * U
         for j in range(U):
-            cur[j] += x0 * wt[k0, j]
+            store(w, at + j, load(w, at + j) + value * load(wt, a + j))
         e += 1
+
+
+@njit(**FAST)
+def add_sums(sums, weights, b, t, x, row, index, count):
+    """Add a step's events to the weighted sums of the inputs, `[R, B, K]`."""
+    rows, batch, inputs = sums.shape
+    steps = weights.shape[1]
+    for i in range(rows):
+        weight, at = load(weights, i * steps + t), (i * batch + b) * inputs
+        for e in range(count):
+            k = np.intp(load(index, e))
+            store(sums, at + k, load(sums, at + k) + weight * load(x, row + k))
+
+
+@njit(**FAST)
+def advance(w, v, x, z, place, size, q):
+    """Step a block of units; currents are in the work space where they come from events, else in `x`."""
+    for j in range(size):
+        counter = load(w, v + COUNT + j) if COUNTED else F(0)
+        current = load(w, v + CUR + j) if EVENTS else load(x, place + j)
+        new, counter, out, A, B, D, psi = step(get(w, v + STATE, j), counter, current, params(w, v + PARAM, j))
+        put(w, v + STATE, j, new)
+        if COUNTED:
+            store(w, v + COUNT + j, counter)
+        store(z, place + j, out)
+        if EVENTS:
+            store(w, v + CHECK + j, load(w, v + CHECK + j) + current * F(0))
+        if TRACED:
+            held = get(w, v + SIGMA, j)
+            gain = psi + dot(D, held)
+            put(w, v + SIGMA, j, forwards(A, held, B))
+            store(w, v + SUM + j, q * load(w, v + SUM + j) + gain)
 
 
 def forward(x, wt, bias, s, c, p, z, before, c_before, drive, sigma, h, history, sums, weights, q, faults):
     """Step every sample through a window; see `tracetorch.ops.fused.run_forward` for the shapes."""
     steps, batch, units = z.shape
-    chunks = (units + U - 1) // U
+    inputs = x.shape[2]
+    chunks, apart, all_steps = (units + U - 1) // U, batch * units, steps * batch * units
     for b in prange(batch):
-        space = np.zeros((chunks, ROWS * U), F)
-        index = np.empty(x.shape[2] + 1, np.uint32)
+        w = np.zeros(chunks * ROWS, F)
+        index = np.empty(inputs + LANES, np.uint32)
         for g in range(chunks):
-            w, n0 = space[g], g * U
-            take(w, COUNT * U, c[b], n0)
-            for i in range(S):
-                take(w, (STATE + i) * U, s[i, b], n0)
-            for i in range(P):
-                take(w, (PARAM + i) * U, p[i], n0)
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
+            take(w, v + COUNT, c, place, size)
+            take_states(w, v + STATE, s, place, size, apart)
+            take_params(w, v + PARAM, p, n0, size, units)
             if TRACED:
-                take(w, SUM * U, h[b], n0)
-                for i in range(S):
-                    take(w, (SIGMA + i) * U, sigma[i, b], n0)
+                take(w, v + SUM, h, place, size)
+                take_states(w, v + SIGMA, sigma, place, size, apart)
         for t in range(steps):
-            xt = x[t, b]
-            count = 0
+            row, count = (t * batch + b) * inputs, 0
             if EVENTS:
-                count = events_of(xt, index)
-                for i in range(sums.shape[0]):
-                    for e in range(count):
-                        sums[i, b, index[e]] += weights[i, t] * xt[index[e]]
+                count = found(x, row, inputs, index, 0, batch * inputs)
+                add_sums(sums, weights, b, t, x, row, index, count)
             for g in range(chunks):
-                w, n0 = space[g], g * U
+                v, n0 = g * ROWS, g * U
+                size, place = min(U, units - n0), (t * batch + b) * units + n0
                 if EVENTS:
-                    take(w, CUR * U, bias, n0)
-                    add_events(w[CUR * U : CUR * U + U], xt, index, count, wt[g])
-                else:
-                    take(w, CUR * U, xt, n0)
+                    take(w, v + CUR, bias, n0, size)
+                    add_events(w, v + CUR, x, row, index, count, wt, g * inputs * U)
                 if RECORD:
-                    give(w, CUR * U, drive[t, b], n0)
+                    give(w, v + CUR, drive, place, size)
                 if STATES:
-                    give(w, COUNT * U, c_before[t, b], n0)
-                    for i in range(S):
-                        give(w, (STATE + i) * U, before[i, t, b], n0)
-                for j in range(U):
-                    new, counter, out, A, B, D, psi = stepped(w, AT, j)
-                    put(w, STATE * U, j, new)
-                    w[COUNT * U + j] = counter
-                    w[OUT * U + j] = out
-                    if EVENTS:
-                        w[CHECK * U + j] += w[CUR * U + j] * F(0)
-                    if TRACED:
-                        held = get(w, SIGMA * U, j)
-                        gain = psi + dot(D, held)
-                        put(w, SIGMA * U, j, forwards(A, held, B))
-                        w[SUM * U + j] = q * w[SUM * U + j] + gain
-                give(w, OUT * U, z[t, b], n0)
+                    give_states(w, v + STATE, before, place, size, all_steps)
+                    if COUNTED:
+                        give(w, v + COUNT, c_before, place, size)
+                advance(w, v, x, z, place, size, q)
                 if HISTORY:
-                    give(w, SUM * U, history[t, b], n0)
+                    give(w, v + SUM, history, place, size)
         for g in range(chunks):
-            w, n0 = space[g], g * U
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
             if EVENTS:
-                for j in range(U):
-                    faults[b] += w[CHECK * U + j] != F(0)
-            give(w, COUNT * U, c[b], n0)
-            for i in range(S):
-                give(w, (STATE + i) * U, s[i, b], n0)
+                for j in range(size):
+                    faults[b] += load(w, v + CHECK + j) != F(0)
+            give(w, v + COUNT, c, place, size)
+            give_states(w, v + STATE, s, place, size, apart)
             if TRACED:
-                give(w, SUM * U, h[b], n0)
-                for i in range(S):
-                    give(w, (SIGMA + i) * U, sigma[i, b], n0)
+                give(w, v + SUM, h, place, size)
+                give_states(w, v + SIGMA, sigma, place, size, apart)
 
 
 @njit(**FAST)
-def retrace(space, history, drive, s, c, b):
-    """Step one sample through a window again and keep the states before each step."""
-    steps, chunks = history.shape[0], history.shape[1]
-    for g in range(chunks):
-        w, n0 = space[g], g * U
-        take(w, COUNT * U, c[b], n0)
-        for i in range(S):
-            take(w, (STATE + i) * U, s[i, b], n0)
+def again(before, at, j, current, p):
+    """Return a unit's step from the states and the counter that were kept at a place."""
+    counter = load(before, at + S * U + j) if COUNTED else F(0)
+    return step(get(before, at, j), counter, current, p)
+
+
+@njit(**FAST)
+def retrace(w, before, drive, b):
+    """Step one sample through a window again and keep the states before each step, `[T + 1, chunks, KEPT]`."""
+    steps, batch, units = drive.shape
+    chunks = (units + U - 1) // U
     for t in range(steps):
         for g in range(chunks):
-            w, n0, kept = space[g], g * U, history[t, g]
-            take(w, CUR * U, drive[t, b], n0)
-            for j in range(S * U):
-                kept[j] = w[STATE * U + j]
-            for j in range(U):
-                kept[S * U + j] = w[COUNT * U + j]
-            for j in range(U):
-                new, counter, out, A, B, D, psi = stepped(w, AT, j)
-                put(w, STATE * U, j, new)
-                w[COUNT * U + j] = counter
+            v, n0, at = g * ROWS, g * U, (t * chunks + g) * KEPT
+            place, after = (t * batch + b) * units + n0, at + chunks * KEPT
+            for j in range(min(U, units - n0)):
+                p = params(w, v + PARAM, j)
+                new, counter, out, A, B, D, psi = again(before, at, j, load(drive, place + j), p)
+                put(before, after, j, new)
+                if COUNTED:
+                    store(before, after + S * U + j, counter)
+
+
+@njit(**FAST)
+def credit(w, v, before, at, drive, q, place, size, kappa):
+    """Carry a block's cotangents over one step, back in time."""
+    for j in range(size):
+        new, counter, out, A, B, D, psi = again(before, at, j, load(drive, place + j), params(w, v + PARAM, j))
+        signal = load(w, v + SIGNAL + j)
+        level = load(w, v + LEVEL + j) + signal
+        cotangent = psi * level
+        if LINKED:
+            held = get(w, v + LAM, j)
+            cotangent += dot(B, held)
+            put(w, v + LAM, j, backwards(A, held, D, level))
+        if HISTORY:
+            store(w, v + TOTAL + j, level)
+        if SENT:
+            store(w, v + BELOW + j, psi * signal)
+        store(w, v + LEVEL + j, kappa * level)
+        store(q, place + j, cotangent)
 
 
 def reverse(s, c, drive, p, signal, first, lam, kappa, carried, q, history, filtered, below):
     """Carry cotangents back through a window; see `tracetorch.ops.fused.run_reverse` for the shapes."""
     steps, batch, units = drive.shape
-    chunks = (units + U - 1) // U
+    chunks, apart, all_steps = (units + U - 1) // U, batch * units, steps * batch * units
     for b in prange(batch):
-        space = np.zeros((chunks, ROWS * U), F)
-        before = np.empty((steps, chunks, (S + 1) * U), F)
+        w = np.zeros(chunks * ROWS, F)
+        before = np.empty((steps + 1) * chunks * KEPT, F)
         for g in range(chunks):
-            w, n0 = space[g], g * U
-            take(w, LEVEL * U, carried[b], n0)
-            for i in range(S):
-                take(w, (LAM + i) * U, lam[i, b], n0)
-            for i in range(P):
-                take(w, (PARAM + i) * U, p[i], n0)
-        retrace(space, before, drive, s, c, b)
+            v, n0, at = g * ROWS, g * U, g * KEPT
+            size, place = min(U, units - n0), b * units + n0
+            take(w, v + LEVEL, carried, place, size)
+            take_states(w, v + LAM, lam, place, size, apart)
+            take_params(w, v + PARAM, p, n0, size, units)
+            take_states(before, at, s, place, size, apart)
+            if COUNTED:
+                take(before, at + S * U, c, place, size)
+        retrace(w, before, drive, b)
         for r in range(steps):
             t = steps - 1 - r
             for g in range(chunks):
-                w, n0, held_before = space[g], g * U, before[t, g]
-                take(w, CUR * U, drive[t, b], n0)
-                for j in range(U):
-                    w[SIGNAL * U + j] = F(0)
+                v, n0 = g * ROWS, g * U
+                size, place = min(U, units - n0), (t * batch + b) * units + n0
+                given = ((t - first) * batch + b) * units + n0
                 if t >= first:
-                    take(w, SIGNAL * U, signal[t - first, b], n0)
-                for j in range(S * U):
-                    w[STATE * U + j] = held_before[j]
-                for j in range(U):
-                    w[COUNT * U + j] = held_before[S * U + j]
+                    take(w, v + SIGNAL, signal, given, size)
+                elif t == first - 1:
+                    for j in range(size):
+                        store(w, v + SIGNAL + j, F(0))
                 if HISTORY:
-                    for i in range(S):
-                        give(w, (LAM + i) * U, history[i, t, b], n0)
-                for j in range(U):
-                    new, counter, out, A, B, D, psi = stepped(w, AT, j)
-                    level = w[LEVEL * U + j] + w[SIGNAL * U + j]
-                    w[COT * U + j] = psi * level
-                    if LINKED:
-                        held = get(w, LAM * U, j)
-                        w[COT * U + j] += dot(B, held)
-                        put(w, LAM * U, j, backwards(A, held, D, level))
-                    w[TOTAL * U + j] = level
-                    w[BELOW * U + j] = psi * w[SIGNAL * U + j]
-                    w[LEVEL * U + j] = kappa * level
-                give(w, COT * U, q[t, b], n0)
+                    give_states(w, v + LAM, history, place, size, all_steps)
+                credit(w, v, before, (t * chunks + g) * KEPT, drive, q, place, size, kappa)
                 if HISTORY:
-                    give(w, TOTAL * U, filtered[t, b], n0)
+                    give(w, v + TOTAL, filtered, place, size)
                 if SENT and t >= first:
-                    give(w, BELOW * U, below[t - first, b], n0)
+                    give(w, v + BELOW, below, given, size)
         for g in range(chunks):
-            w, n0 = space[g], g * U
-            give(w, LEVEL * U, carried[b], n0)
-            for i in range(S):
-                give(w, (LAM + i) * U, lam[i, b], n0)
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
+            give(w, v + LEVEL, carried, place, size)
+            give_states(w, v + LAM, lam, place, size, apart)

@@ -18,7 +18,9 @@ from tracetorch.ops.walked import Step
 
 FAST: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 WIDTHS = (16, 32, 64)
-"""Numbers of units that a kernel may compute at once."""
+"""Numbers of units that a kernel of single steps may compute at once."""
+BLOCKS = (16, 32, 64, 128, 256)
+"""Numbers of units that a kernel of windows may compute at once."""
 
 
 @cache
@@ -49,6 +51,8 @@ def execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
 
 CELLS = Path(__file__).with_name("cells.py")
 """The template that all others begin with."""
+RAW = Path(__file__).with_name("raw.py")
+"""What templates build upon without a copy of their own."""
 
 
 def cell(scalar: Step, name: str, kind: Any, units: int) -> dict[str, Any]:
@@ -101,6 +105,7 @@ class Variant(NamedTuple):
     """Say what a kernel does beside its job; the switches are described in `names`."""
 
     events: bool = False
+    counted: bool = False
     record: bool = False
     states: bool = False
     traced: bool = False
@@ -110,8 +115,15 @@ class Variant(NamedTuple):
 
 
 def width(units: int) -> int:
-    """Return how many units a kernel computes at once in a layer of so many."""
+    """Return how many units a kernel of single steps computes at once in a layer of so many."""
     return next((w for w in WIDTHS if units <= w), WIDTHS[-1])
+
+
+def block(units: int) -> int:
+    """Return how many units a kernel of windows computes at once: of the larger blocks, that which pads least."""
+    if units <= BLOCKS[-1]:
+        return next(w for w in BLOCKS if units <= w)
+    return min((w for w in BLOCKS if w >= WIDTHS[-1]), key=lambda w: (-units % w, -w))
 
 
 @cache
@@ -132,7 +144,7 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
 
     path = Path(__file__).with_name("kernels.py")
     kind = np.float32 if dtype == torch.float32 else np.float64
-    text = f"{scalar.key}|{numba.__version__}|{digest_of(path, CELLS, scalar.source)}|{kind.__name__}|{units}"
+    text = f"{scalar.key}|{numba.__version__}|{digest_of(path, CELLS, RAW, scalar.source)}|{kind.__name__}|{units}"
     name = f"tracetorch_{hashlib.sha256(text.encode()).hexdigest()[:16]}_{''.join(str(int(v)) for v in variant)}"
     switches = {k.upper(): v for k, v in variant._asdict().items()}
     module = execute(name, path, cell(scalar, name, kind, units) | switches)
@@ -147,7 +159,7 @@ def event_kernels(dtype: torch.dtype) -> Any:
 
     path = Path(__file__).with_name("events.py")
     kind = np.float32 if dtype == torch.float32 else np.float64
-    text = f"{numba.__version__}|{digest_of(path)}|{kind.__name__}"
+    text = f"{numba.__version__}|{digest_of(path, RAW)}|{kind.__name__}"
     name = f"tracetorch_events_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return _compiled(execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back", "carry_full"))
 

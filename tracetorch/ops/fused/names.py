@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tracetorch.ops.names import HISTORY, LINKED, SENT, TRACED, P, S, step
+from tracetorch.ops.names import COUNTED, HISTORY, LINKED, SENT, TRACED, P, S, step
 
 F: Any = np.float32
 """Scalar type."""
@@ -21,4 +21,19 @@ STATES: bool = True
 FAST: dict[str, Any] = {}
 """Options of the compiler."""
 
-__all__ = ["EVENTS", "FAST", "HISTORY", "LINKED", "RECORD", "SENT", "STATES", "TRACED", "F", "P", "S", "U", "step"]
+__all__ = [
+    "COUNTED",
+    "EVENTS",
+    "FAST",
+    "HISTORY",
+    "LINKED",
+    "RECORD",
+    "SENT",
+    "STATES",
+    "TRACED",
+    "F",
+    "P",
+    "S",
+    "U",
+    "step",
+]

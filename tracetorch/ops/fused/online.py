@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tracetorch.ops.fused.raw import LANES, found
 from tracetorch.ops.fused.table import (
     ADVANCE,
     BACK,
@@ -31,7 +32,7 @@ from tracetorch.ops.fused.table import (
 )
 
 if TYPE_CHECKING:
-    from tracetorch.ops.fused.cells import dot, events_of, forwards, get, put, stepped
+    from tracetorch.ops.fused.cells import dot, forwards, get, put, stepped
     from tracetorch.ops.fused.online_names import (
         FACTOR,
         FAST,
@@ -115,9 +116,9 @@ def forward(cell, x, z, bias):
     space = reals(cell[SPACE], (batch, chunks, SIZE))
     small = reals(cell[SMALL], (1 + cell[DECAYS] + S, batch))
     q = reals(cell[NUMBERS], (1,))[0]
-    index = np.empty(inputs, np.uint32)
+    index = np.empty(inputs + LANES, np.uint32)
     for b in range(batch):
-        count = events_of(x[b], index)
+        count = found(x, b * inputs, inputs, index, 0, inputs)
         for g in range(chunks):
             w, n0, n1 = space[b, g], g * U, min(units, g * U + U)
             cur = w[CUR : CUR + U]
@@ -238,12 +239,12 @@ def learn(cell, x, cot, x_bar, rate, bias):
     small = reals(cell[SMALL], (1 + groups + S, batch))
     means = np.empty((groups if FACTOR else 0, batch, inputs), F)
     buckets = integers(cell[BUCKETS], (units,))
-    index, counts = np.empty((batch, 1 if FACTOR else inputs), np.uint32), np.zeros(batch, np.int64)
+    index, counts = np.empty((batch, LANES + (0 if FACTOR else inputs)), np.uint32), np.zeros(batch, np.int64)
     if FACTOR:
         averages(means, cell, x)
     for b in range(batch):
         if not FACTOR:
-            counts[b] = events_of(x[b], index[b])
+            counts[b] = found(x, b * inputs, inputs, index[b], 0, inputs)
         if SENDS and x_bar.shape[0] > 0:
             x_bar[b, :] = F(0)
     for r in range(chunks):

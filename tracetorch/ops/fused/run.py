@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.ops.fused.load import Variant, event_kernels, kernels, width
+from tracetorch.ops.fused.load import Variant, block, event_kernels, kernels
 from tracetorch.ops.fused.pool import pool
 from tracetorch.ops.walked import Asked, Forward, Reverse, Step, Wants
 
@@ -56,15 +56,16 @@ def run_forward(
     a = Asked(**wanted)
     steps, batch = x.shape[:2]
     units = x.shape[2] if synapse is None else synapse[0].shape[0]
-    variant = Variant(synapse is not None, a.record and synapse is not None, a.states, a.traced is not None, a.history)
-    module = kernels(scalar, x.dtype, width(units), variant)
+    counted, events = len(s) > scalar.states, synapse is not None
+    variant = Variant(events, counted, a.record and events, a.states, a.traced is not None, a.history)
+    module = kernels(scalar, x.dtype, block(units), variant)
     now = torch.stack(list(s[: scalar.states]))
-    counter = s[scalar.states].clone() if len(s) > scalar.states else x.new_zeros(batch, units)
+    counter = s[scalar.states].clone() if counted else x.new_zeros(batch, units)
     empty, flat = x.new_empty(0, 0, 0, 0), x.new_empty(0, 0, 0)
     new = pool().empty
     z = new((steps + a.room, batch, units), x.dtype)
     before = new((scalar.states, steps, batch, units), x.dtype) if a.states else empty
-    c_before = new((steps, batch, units), x.dtype) if a.states and len(s) > scalar.states else flat
+    c_before = new((steps, batch, units), x.dtype) if a.states and counted else flat
     drive = new((steps, batch, units), x.dtype) if a.record and synapse is not None else flat
     wt, bias = flat, x.new_empty(0)
     if synapse is not None:
@@ -92,8 +93,8 @@ def run_forward(
     arrays += (sigma, h, kept, totals, weights)
     _threads()
     module.forward(*(a.numpy() for a in arrays), module.F(q), faults.numpy())
-    last = (*now.unbind(0), *([counter] if len(s) > scalar.states else []))
-    passed = (*before.unbind(0), *([c_before] if len(s) > scalar.states else [])) if a.states else ()
+    last = (*now.unbind(0), *([counter] if counted else []))
+    passed = (*before.unbind(0), *([c_before] if counted else [])) if a.states else ()
     if a.record and synapse is None:
         drive = x
     return Forward(z, last, passed, drive, sigma, h, kept, totals, not bool(faults.any()))
@@ -112,8 +113,10 @@ def run_reverse(
     """Carry cotangents back through a window in one kernel; see `tracetorch.ops.walk.reverse`."""
     w = Wants(**wanted)
     steps, batch, units = drive.shape
-    module = kernels(scalar, drive.dtype, width(units), Variant(history=w.history, linked=w.linked, sent=w.sent))
-    counter = s[scalar.states] if len(s) > scalar.states else drive.new_zeros(batch, units)
+    counted = len(s) > scalar.states
+    variant = Variant(counted=counted, history=w.history, linked=w.linked, sent=w.sent)
+    module = kernels(scalar, drive.dtype, block(units), variant)
+    counter = s[scalar.states] if counted else drive.new_zeros(batch, units)
     lam, leaving = carry[0].clone(), carry[1].clone()
     new, shape = pool().empty, tuple(drive.shape)
     q, flat = new(shape, drive.dtype), drive.new_empty(0, 0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracetorch.ops.names import HISTORY, LINKED, SENT, TRACED, P, S, step
+from tracetorch.ops.names import COUNTED, HISTORY, LINKED, SENT, TRACED, P, S, step
 
 tl: Any = None
 """The language."""
@@ -14,8 +14,6 @@ BLOCK: int = 128
 """Number of units that a program walks; rows of the batch lie one after the other."""
 AHEAD: int = 4
 """Number of steps by which loads run ahead."""
-COUNTED: bool = True
-"""Whether the neuron has a counter."""
 RECORD: bool = True
 """Whether the forward keeps the states before each step."""
 LAST: bool = False
