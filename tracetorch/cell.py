@@ -16,7 +16,7 @@ from tracetorch.ops.fused.table import COLUMNS, rows
 from tracetorch.rules.resolve import values
 from tracetorch.traces.averages import Sums, begin
 from tracetorch.traces.plan import Plan
-from tracetorch.traces.window import BIAS, Traces
+from tracetorch.traces.window import BIAS, Traces, as_scalar
 
 if TYPE_CHECKING:
     from tracetorch.layer import Layer
@@ -92,7 +92,7 @@ class Cell:
         self.steps = weight.new_zeros(batch)
         memory, unit = part.layer.memory, (self.units,)
         given = values(part.plan, part.layer.rule, part.layer.neuron, unit, readout=part.layer.readout, like=weight)
-        numbers = [torch.as_tensor(given.filter).to(weight).reshape(1)]
+        numbers = [as_scalar(given.filter, weight).reshape(1)]
         square = weight.new_zeros(states, states)
         numbers += [square.flatten() if given.transition is None else given.transition.flatten()]
         numbers += [square[0] if given.drive is None else given.drive]
