@@ -14,7 +14,7 @@ import torch
 
 from tracetorch.ops.fused.load import CELLS, FAST, cell, digest_of, execute
 
-_ROWS = ("normal", "currents", "add", "add_two", "add_events", "carry_one", "carry_two")
+_ROWS = ("normal", "currents", "add", "add_two", "add_events", "decay", "carry_one", "carry_two")
 Run = Callable[..., tuple[int, float]]
 
 
@@ -24,6 +24,7 @@ class Link(NamedTuple):
     scalar: Any
     width: int
     storage: str
+    filtered: bool
     gain: bool
     sends: bool
     feedback: bool
@@ -93,6 +94,7 @@ def _layer(name: str, link: Link, level: int, common: Mapping[str, Any], rest: A
     switches = {
         "PRE": link.storage == "pre",
         "FULL": link.storage == "full",
+        "FILTERED": link.filtered,
         "FACTOR": link.storage == "factor",
         "GAIN": link.gain,
         "SENDS": link.sends,
