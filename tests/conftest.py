@@ -18,6 +18,6 @@ def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Let the kernels serve what they would leave to torch, in all tests but those of the choice itself."""
     if request.config.getoption("--fused"):
         monkeypatch.setattr("tracetorch.ops.walk.SMALL", 0)
-        monkeypatch.setattr("tracetorch.single.SMALL", 0)
+        monkeypatch.setattr("tracetorch.single.LEAST", 0)
         monkeypatch.setattr("tracetorch.layer.FEW", 0)
         monkeypatch.setattr("tracetorch.layer.DENSE", 2.0)

@@ -16,7 +16,7 @@ from tracetorch.ops.fused.table import COLUMNS, rows
 from tracetorch.rules.resolve import values
 from tracetorch.traces.averages import Sums, begin
 from tracetorch.traces.plan import Plan
-from tracetorch.traces.window import BIAS, Traces
+from tracetorch.traces.window import BIAS, Traces, as_scalar
 
 if TYPE_CHECKING:
     from tracetorch.layer import Layer
@@ -48,6 +48,11 @@ class Part:
         """Bias, `[N]`, or None."""
         return self.layer.synapses[0].bias()
 
+    @property
+    def filtered(self) -> bool:
+        """Whether eligibilities are filtered, one per weight; the factor rule filters sensitivities, one per unit."""
+        return self.plan.filtered and self.plan.storage != "factor"
+
 
 def unfit(plan: Plan) -> str:
     """Return why a plan cannot be run step by step by compiled kernels; empty where it can."""
@@ -57,8 +62,6 @@ def unfit(plan: Plan) -> str:
         return "reads averages of a whole sequence; take tt.rules.trace()"
     if plan.storage == "factor":
         return ""
-    if plan.filtered:
-        return "filters the eligibility with the readout's decay; take kappa=0 or tt.rules.drtrl()"
     if plan.approximate:
         return (
             "has blocks of its own for the weights (approximate, or a reset with its gradient); take tt.rules.drtrl()"
@@ -70,8 +73,8 @@ def link_of(part: Part, *, first: bool) -> Link:
     """Return what the compiler needs to know of a layer."""
     layer, plan = part.layer, part.plan
     gain = plan.input == "gain" or plan.storage == "factor"
-    width_of = width(part.weight.shape[0])
-    return Link(part.scalar, width_of, plan.storage, gain, not first, layer.feedback is not None and not first)
+    feedback = layer.feedback is not None and not first
+    return Link(part.scalar, width(part.weight.shape[0]), plan.storage, part.filtered, gain, not first, feedback)
 
 
 class Cell:
@@ -92,7 +95,7 @@ class Cell:
         self.steps = weight.new_zeros(batch)
         memory, unit = part.layer.memory, (self.units,)
         given = values(part.plan, part.layer.rule, part.layer.neuron, unit, readout=part.layer.readout, like=weight)
-        numbers = [torch.as_tensor(given.filter).to(weight).reshape(1)]
+        numbers = [as_scalar(given.filter, weight).reshape(1)]
         square = weight.new_zeros(states, states)
         numbers += [square.flatten() if given.transition is None else given.transition.flatten()]
         numbers += [square[0] if given.drive is None else given.drive]
@@ -104,14 +107,10 @@ class Cell:
         self.numbers = torch.cat(numbers).contiguous()
         self.buckets = self.bucket if self.bucket.numel() else torch.zeros(self.units, dtype=torch.int64)
         chunks = -(-self.units // self.U)
-        shapes = {
-            "none": (0,),
-            "pre": (states, batch, self.inputs),
-            "factor": (self.groups, batch, self.inputs),
-            "full": (states, batch, self.units, self.inputs),
-        }
+        each = (states if storage == "full" else 0) + int(part.filtered)
         self.flat = weight.new_zeros(2, batch, self.units)
-        self.trace = weight.new_zeros(shapes[storage])
+        self.trace = weight.new_zeros({"pre": states, "factor": self.groups}.get(storage, 0), batch, self.inputs)
+        self.large = weight.new_zeros(each, batch, self.units, self.inputs)
         self.small = weight.new_zeros(1 + self.groups + states, batch)
         self.space = weight.new_zeros(batch, chunks, self.at.total, self.U)
         self.space[:, :, self.at.parameter :] = 1
@@ -133,27 +132,22 @@ class Cell:
         self.space[:, :, row] = whole.view(self.batch, chunks, self.U)
 
     def block(self) -> Tensor:
-        """Return all of a step in one block: units, traces unless there is one per weight, sums of weights, inputs."""
+        """Return all of a step in one block: units, traces per input, sums of weights, inputs."""
         inputs = self.space.new_zeros(self.batch * self.inputs)
-        return torch.cat([piece.reshape(-1) for piece in (*self._pieces(), inputs)])
+        return torch.cat([piece.reshape(-1) for piece in (self.space, self.trace, self.small, inputs)])
 
     def take(self, block: Tensor) -> None:
         """Read back what `block` gave."""
         at = 0
-        for piece in (
-            (self.space, self.small) if self.part.plan.storage == "full" else (self.space, self.trace, self.small)
-        ):
+        for piece in (self.space, self.trace, self.small):
             piece.copy_(block[at : at + piece.numel()].view(piece.shape))
             at += piece.numel()
-
-    def _pieces(self) -> list[Tensor]:
-        return [self.space, *([] if self.part.plan.storage == "full" else [self.trace]), self.small]
 
     def addresses(self) -> list[int]:
         """Return the layer's row of the table."""
         part = self.part
         bias, back = part.bias, part.layer.feedback
-        tensors = (self.space, self.flat, self.trace, self.small, self.numbers, self.buckets)
+        tensors = (self.space, self.flat, self.trace, self.large, self.small, self.numbers, self.buckets)
         row = [part.weight.data_ptr(), 0 if bias is None else bias.data_ptr(), 0 if back is None else back.data_ptr()]
         row += [t.data_ptr() for t in tensors]
         row += [self.batch, self.units, self.inputs, self.groups]
@@ -161,12 +155,11 @@ class Cell:
 
     def reset(self, mask: Tensor) -> None:
         """Begin some rows of the batch anew, `[B]`."""
-        plan = self.part.plan
         self.space[mask, :, self.at.counter : self.at.parameter] = 0
         self.small[:, mask] = 0
         self.steps[mask] = 0
-        if plan.storage != "none":
-            self.trace[:, mask] = 0
+        self.trace[:, mask] = 0
+        self.large[:, mask] = 0
 
     def load(self, memory: Memory) -> None:
         """Take over what a layer carries."""
@@ -190,10 +183,15 @@ class Cell:
             self.reset(memory.keep == 0)
 
     def _load_traces(self, traces: Traces) -> None:
-        if traces.weight and traces.weight[0]:
-            self.trace.copy_(torch.stack(traces.weight[0]).view(self.trace.shape))
+        size, full = self.part.scalar.states, self.part.plan.storage == "full"
+        rows = [*(traces.weight[0] if traces.weight else []), *(traces.filtered[0] if traces.filtered else [])]
+        if rows:
+            for place, row in zip([*self.trace, *self.large], rows, strict=True):
+                place.copy_(row.view(place.shape))
         for i, x in enumerate(traces.neuron.get(f"{BIAS}0", ())):
-            if self.part.plan.storage == "full":
+            if i == size:
+                self.set(self.at.filtered, x)
+            elif full:
                 self.set(self.at.bias + i, x)
             else:
                 self.small[1 + self.groups + i] = x[:, 0]
@@ -215,12 +213,13 @@ class Cell:
 
     def _traces(self) -> Traces:
         size, full = self.part.scalar.states, self.part.plan.storage == "full"
-        shape = (self.batch, 1, self.units, 1, self.inputs) if full else (self.batch, self.inputs)
-        weight = [x.clone().view(shape) for x in self.trace]
+        large = [x.clone().view(self.batch, 1, self.units, 1, self.inputs) for x in self.large]
+        weight = [x.clone() for x in self.trace] + (large[:size] if full else [])
         neuron: dict[str, list[Tensor]] = {}
-        if self.part.bias is not None and full:
-            neuron[f"{BIAS}0"] = [self.get(self.at.bias + i) for i in range(size)]
-        elif self.part.bias is not None:
-            ones = self.small[1 + self.groups :]
-            neuron[f"{BIAS}0"] = [x.unsqueeze(1).repeat(1, self.units) for x in ones]
-        return Traces(weight=[weight], filtered=[[]], neuron=neuron)
+        if self.part.bias is not None:
+            if full:
+                row = [self.get(self.at.bias + i) for i in range(size)]
+            else:
+                row = [x.unsqueeze(1).repeat(1, self.units) for x in self.small[1 + self.groups :]]
+            neuron[f"{BIAS}0"] = row + [self.get(self.at.filtered)] * self.part.filtered
+        return Traces(weight=[weight], filtered=[large[size if full else 0 :]], neuron=neuron)

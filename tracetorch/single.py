@@ -16,7 +16,7 @@ from tracetorch.cell import Cell, Part, link_of, unfit
 from tracetorch.memory import Memory
 from tracetorch.ops.fused import why_not
 from tracetorch.ops.fused.chain import single as compiled
-from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, TRACE
+from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, LARGE
 from tracetorch.rules.resolve import resolve
 from tracetorch.traces.attach import MOVED_ON
 from tracetorch.traces.instant import require_finite
@@ -24,9 +24,9 @@ from tracetorch.traces.instant import require_finite
 if TYPE_CHECKING:
     from tracetorch.layer import Layer
 
-SMALL = 2**12
+LEAST = 2**12
 """Number of weights of a layer below which compiling its kernels is not worth the seconds."""
-LARGE = 2**22
+MOST = 2**22
 """Weights times rows above which torch's products are faster."""
 
 
@@ -57,7 +57,7 @@ class Single:
         self.begin, self.give = compiled(link_of(part, first=False)._replace(feedback=True), self.dtype)
         self.row: Any = torch.tensor(self.cell.addresses(), dtype=torch.int64).numpy()
         self.block = self.cell.block()
-        self.trace = self.cell.trace if part.plan.storage == "full" else None
+        self.large = self.cell.large if self.cell.large.numel() else None
         self.pending, self.moved, self.steps = False, 0, 0
 
     def serves(self, x: Tensor) -> bool:
@@ -88,29 +88,29 @@ class Single:
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Step, and return the outputs and the block that credit is given by."""
-        block, z, trace = self.block.clone(), x.new_empty(self.outputs), self.trace
-        if self.pending and trace is not None:
-            trace = trace if self.moved else trace.clone()  # the first step may still wait for its backward
-            self.row[TRACE] = trace.data_ptr()
+        block, z, large = self.block.clone(), x.new_empty(self.outputs), self.large
+        if self.pending and large is not None:
+            large = large if self.moved else large.clone()  # the first step may still wait for its backward
+            self.row[LARGE] = large.data_ptr()
         mode = FORWARD | (ADVANCE if self.pending else 0) | (0 if self.layer.finite is False else CHECK)
         x = x.contiguous()
         if not self.begin(self.row, block.data_ptr(), self.weight_at, self.bias_at, x.data_ptr(), z.data_ptr(), mode):
             self.layer.require_finite(x)
         self.moved += self.pending
-        self.block, self.trace, self.pending = block, trace, True
+        self.block, self.large, self.pending = block, large, True
         self.steps += 1
         return z, block
 
     def memory(self) -> Memory:
         """Return what the layer carries, as the layer has it."""
-        block, trace = self.block.clone(), self.trace if self.trace is None else self.trace.clone()
+        block, large = self.block.clone(), self.large if self.large is None else self.large.clone()
         if self.pending:
-            if trace is not None:
-                self.row[TRACE] = trace.data_ptr()
+            if large is not None:
+                self.row[LARGE] = large.data_ptr()
             self.begin(self.row, block.data_ptr(), 0, 0, 0, 0, ADVANCE)
         self.cell.take(block)
-        if trace is not None:
-            self.cell.trace = trace
+        if large is not None:
+            self.cell.large = large
         found = self.cell.memory()
         found.steps += self.steps
         return found
@@ -120,7 +120,7 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, single: Single, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         z, ctx.block = single.forward(x)
-        ctx.single, ctx.trace, ctx.moved = single, single.trace, single.moved
+        ctx.single, ctx.large, ctx.moved = single, single.large, single.moved
         ctx.check = single.layer.finite is not False
         if ctx.needs_input_grad[1]:
             ctx.save_for_backward(single.back, x)
@@ -136,10 +136,10 @@ class _Step(torch.autograd.Function):
         if back.dtype is not single.dtype or not back.is_contiguous():
             raise RuntimeError("the weights were given another form between a step and its backward; step anew")
         single.row[BACK] = back.data_ptr()
-        if ctx.trace is not None:
-            if ctx.trace is single.trace and ctx.moved != single.moved:
+        if ctx.large is not None:
+            if ctx.large is single.large and ctx.moved != single.moved:
                 raise RuntimeError(MOVED_ON)
-            single.row[TRACE] = ctx.trace.data_ptr()
+            single.row[LARGE] = ctx.large.data_ptr()
         z_bar = z_bar.contiguous()
         x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[1] else None
         weight_bar = torch.empty_like(back)
@@ -185,7 +185,7 @@ def _made(layer: Layer, x: Tensor) -> Single | None:
     if type(synapse) is not nn.Linear or x.dim() != 2 or x.shape[1] != synapse.in_features or not len(x):
         return None
     size = synapse.in_features * synapse.out_features
-    if layer.backend != "fused" and (layer.backend != "auto" or size < SMALL or size * len(x) > LARGE or why_not()):
+    if layer.backend != "fused" and (layer.backend != "auto" or size < LEAST or size * len(x) > MOST or why_not()):
         return None
     if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.is_cpu:
         return None

@@ -62,8 +62,32 @@ def full() -> nn.Sequential:
     )
 
 
+def filtered() -> nn.Sequential:
+    """Eligibilities filtered as the readout will, where one trace per input stands for those of the states."""
+    return built(
+        [
+            tt.Layer(nn.Linear(9, 70), tt.SynapticLIF(half_life=4, synaptic_half_life=2)),
+            tt.Layer(nn.Linear(70, 3), tt.LI(half_life=5)),
+        ],
+        RULES.eprop(),
+    )
+
+
+def filtered_full() -> nn.Sequential:
+    """The same where each weight has traces of its own, above a layer without a filter."""
+    return built(
+        [
+            tt.Layer(nn.Linear(9, 7), tt.LIF(half_life=4)),
+            tt.Layer(nn.Linear(7, 7), tt.ALIF(half_life=4, adaptation_half_life=6, adaptation=0.3)),
+            tt.Layer(nn.Linear(7, 3), tt.Mean()),
+        ],
+        RULES.eprop(),
+    )
+
+
 CASES = {"deep": (deep, "mse"), "buckets": (buckets, "cross_entropy"), "synaptic": (synaptic, "cross_entropy")}
-CASES |= {"full": (full, "mse")}
+CASES |= {"full": (full, "mse"), "filtered": (filtered, "cross_entropy")}
+CASES |= {"filtered, full": (filtered_full, "mse")}
 
 
 def stream_of(net: nn.Sequential, loss: str, batch: int, steps: int, seed: int = 1):
@@ -136,7 +160,7 @@ def test_a_stream_equals_the_eager_loop_from_any_point_to_any_point(case, batch)
     same(net, other)
 
 
-@pytest.mark.parametrize("case", ["deep", "full"])
+@pytest.mark.parametrize("case", ["deep", "full", "filtered", "filtered, full"])
 def test_rows_begin_anew(case) -> None:
     build, loss = CASES[case]
     net, other = build(), build()
@@ -221,8 +245,8 @@ def test_single_precision_equals_to_its_rounding() -> None:
 
 
 def snapshot(stream: tt.Stream) -> list[torch.Tensor]:
-    cells = [t.clone() for c in stream._cells for t in (c.get(c.at.state), c.get(c.at.h), c.trace, c.small, c.steps)]
-    return [*(p.detach().clone() for p in stream.net.parameters()), *cells]
+    carried = [(c.get(c.at.state), c.get(c.at.h), c.trace, c.large, c.small, c.steps) for c in stream._cells]
+    return [*(p.detach().clone() for p in stream.net.parameters()), *(t.clone() for row in carried for t in row)]
 
 
 BAD = [
@@ -307,12 +331,6 @@ def shared() -> nn.Module:
     return nn.Sequential(one, one.tied())
 
 
-def filtered() -> nn.Module:
-    net = nn.Sequential(layer(), layer(neuron=tt.LI(half_life=4)))
-    tt.set_rule(net, RULES.eprop())
-    return net
-
-
 REFUSED = {
     "a layer alone": (layer, "nn.Sequential of tt.Layer, got Layer"),
     "a module between": (lambda: nn.Sequential(layer(), nn.ReLU()), "layer '1': it is a ReLU"),
@@ -322,7 +340,6 @@ REFUSED = {
     "learned": (lambda: nn.Sequential(layer(neuron=tt.LIF(half_life=tt.Learnable(5.0)))), "neuron learns.*beta"),
     "bptt": (lambda: nn.Sequential(layer(rule=RULES.bptt())), "'bptt' keeps one graph"),
     "rate": (lambda: nn.Sequential(layer(rule=RULES.rate())), "'rate' reads averages of a whole sequence"),
-    "kappa": (filtered, "'eprop' filters the eligibility"),
     "approximate": (
         lambda: nn.Sequential(
             layer(neuron=tt.LIF(half_life=4, reset=tt.HardReset()), rule=RULES.ottt(approximate=True))

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"compiled kernels canno
 RULES = {
     "drtrl": tt.rules.drtrl,
     "drtrl by gain": lambda: tt.rules.drtrl(input="gain"),
+    "eprop": tt.rules.eprop,
     "trace": tt.rules.trace,
     "ottt": tt.rules.ottt,
     "sltt": tt.rules.sltt,
@@ -109,8 +110,8 @@ def test_looking_ahead_changes_nothing_and_is_what_comes():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="filters the eligibility"):
-        agent(tt.rules.eprop).compile()
+    with pytest.raises(ValueError, match="has blocks of its own"):
+        agent(lambda: tt.rules.ottt(approximate=True), "alif").compile()
     rows = tt.rl.Q(nets.make(nets.lif), senses=tt.rl.Senses(rows=2, dtype=torch.float64))
     tt.set_rule(rows.net, tt.rules.drtrl())
     with pytest.raises(ValueError, match="one row"):

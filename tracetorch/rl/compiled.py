@@ -22,6 +22,7 @@ from tracetorch.ops.fused.table import (
     LOSS_NOT_FINITE,
     SPACE,
     WEIGHT,
+    end_row,
 )
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import FlatParameters
@@ -77,7 +78,7 @@ class CompiledBody(Body):
             credit.append(learn)
             look.append(scratch)
         outputs = self._parts[-1].weight.shape[0]
-        end = [GIVEN, 0, 0, 0, 0, 0, 0, 0, 0, 1, outputs, 0, 0]
+        end = end_row(GIVEN, 1, outputs)
         self._tables = [
             torch.tensor([*rows, end], dtype=torch.int64).view(-1, COLUMNS).numpy() for rows in (forward, credit, look)
         ]

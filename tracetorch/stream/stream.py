@@ -20,6 +20,7 @@ from tracetorch.ops.fused.table import (
     LOSS_NOT_FINITE,
     NO_CLASS,
     SQUARED,
+    end_row,
 )
 from tracetorch.stream.fit import parts
 
@@ -40,7 +41,7 @@ class Stream:
 
     It runs an `nn.Sequential` of `tt.Layer(nn.Linear, neuron)` on a CPU, in float32 or float64, with neurons that
     have a compiled step and learn nothing themselves, under the rules that give credit at every step: `trace`, `sltt`,
-    `tbptt`, `ottt`, `drtrl`, `traced_bptt`, and `eprop` where it has no filter. All else is refused.
+    `tbptt`, `ottt`, `drtrl`, `eprop` and `traced_bptt`. All else is refused.
 
     Args:
         net: the network.
@@ -213,7 +214,7 @@ class Stream:
         self._count = 0
         self._addresses = [t.data_ptr() for t in self._tensors]
         rows = [c.addresses() for c in self._cells]
-        end = [self._kind, 0, 0, 0, 0, 0, 0, 0, 0, batch, self._outputs, 0, 0]
+        end = end_row(self._kind, batch, self._outputs)
         self._table = torch.tensor([*rows, end], dtype=torch.int64).view(-1, COLUMNS).numpy()
         self._y = self._cells[-1].flat[0]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tracetorch.ops.fused.load import CELLS, FAST, cell, digest_of, execute
+from tracetorch.ops.fused.load import CELLS, FAST, RAW, cell, digest_of, execute
 
-_ROWS = ("normal", "currents", "add", "add_two", "add_events", "carry_one", "carry_two")
+_ROWS = ("normal", "currents", "add", "add_two", "add_events", "decay", "carry_one", "carry_two")
 Run = Callable[..., tuple[int, float]]
 
 
@@ -24,6 +24,7 @@ class Link(NamedTuple):
     scalar: Any
     width: int
     storage: str
+    filtered: bool
     gain: bool
     sends: bool
     feedback: bool
@@ -82,7 +83,7 @@ def _named(links: Sequence[Link], dtype: torch.dtype) -> tuple[str, Any]:
     numba: Any = import_module("numba")
     kind = np.float32 if dtype == torch.float32 else np.float64
     here = Path(__file__).parent
-    digest = digest_of(*sorted(here.glob("online*.py")), CELLS, here / "table.py", Path(__file__))
+    digest = digest_of(*sorted(here.glob("online*.py")), CELLS, RAW, here / "table.py", Path(__file__))
     steps = digest_of(*(link.scalar.source for link in links))
     text = f"{digest}|{steps}|{numba.__version__}|{kind.__name__}|{[(link.scalar.key, *link[1:]) for link in links]}"
     return f"tracetorch_online_{hashlib.sha256(text.encode()).hexdigest()[:16]}", kind
@@ -93,6 +94,7 @@ def _layer(name: str, link: Link, level: int, common: Mapping[str, Any], rest: A
     switches = {
         "PRE": link.storage == "pre",
         "FULL": link.storage == "full",
+        "FILTERED": link.filtered,
         "FACTOR": link.storage == "factor",
         "GAIN": link.gain,
         "SENDS": link.sends,

@@ -20,6 +20,7 @@ from tracetorch.ops.fused.table import (
     FLAT,
     FORWARD,
     INPUTS,
+    LARGE,
     LEARN,
     NOT_FINITE,
     NUMBERS,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         FACTOR,
         FAST,
         FEEDBACK,
+        FILTERED,
         FRESH,
         FULL,
         GAIN,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         carry_one,
         carry_two,
         currents,
+        decay,
         integers,
         njit,
         normal,
@@ -64,7 +67,8 @@ AT = rows(S, P)
 CUR, OUT, PSI, SIGNAL, SEND = AT.current * U, AT.output * U, AT.psi * U, AT.signal * U, AT.send * U
 COUNT, COUNT_NEXT, H, H_NEXT, CHECK = AT.counter * U, AT.counter_next * U, AT.h * U, AT.h_next * U, AT.check * U
 STATE, STATE_NEXT, SIGMA, SIGMA_NEXT = AT.state * U, AT.state_next * U, AT.sigma * U, AT.sigma_next * U
-BY_STATE, DRIVE, EB, TRANSITION, PARAM = AT.by_state * U, AT.drive * U, AT.bias * U, AT.transition * U, AT.parameter * U
+BY_STATE, DRIVE, TRANSITION, PARAM = AT.by_state * U, AT.drive * U, AT.transition * U, AT.parameter * U
+EB, FILTERED_BIAS = AT.bias * U, AT.filtered * U
 SIZE = AT.total * U
 UNIT = (STATE, COUNT, CUR, PARAM)
 A0, B0, DECAY0 = 1, 1 + S * S, 1 + S * S + S
@@ -180,52 +184,72 @@ def move_by_averages(weight, w, means, buckets, b):
 
 
 @njit(**FAST)
-def move(weight, w, x, index, e, f, b):
-    """Credit the weights of some units with the present input and with the traces of their states.
-
-    There is one row of traces for all units, or one for each.
-    """
-    sparse = index.shape[0] * SPREAD < x.shape[0]
-    for j in range(weight.shape[0]):
-        level, row, r = w[CUR + j], weight[j], j if FULL else 0
-        c = level * w[PSI + j]
-        d = level * w[BY_STATE + j] if PRE or FULL else F(0)
-        if FRESH and b == 0:
-            row[:] = F(0)
-        if c == F(0) and d == F(0):
-            continue
-        if sparse:
-            add_events(row, c, x, index)
-            if PRE or FULL:
-                add(row, d, e[r])
-        elif PRE or FULL:
-            add_two(row, c, x, d, e[r])
-        else:
-            add(row, c, x)
-        if S == 2 and (PRE or FULL):
-            add(row, level * w[BY_STATE + U + j], f[r])
+def add_eligibility(row, level, w, j, x, index, traces):
+    """Add a multiple of a unit's eligibilities: what its weights do to its output, by the input and by its states."""
+    e, f, _ = traces
+    c, r = level * w[PSI + j], j if FULL else 0
+    d = level * w[BY_STATE + j] if PRE or FULL else F(0)
+    if c == F(0) and d == F(0):
+        return
+    if index.shape[0] * SPREAD < x.shape[0]:
+        add_events(row, c, x, index)
+        if PRE or FULL:
+            add(row, d, e[r])
+    elif PRE or FULL:
+        add_two(row, c, x, d, e[r])
+    else:
+        add(row, c, x)
+    if S == 2 and (PRE or FULL):
+        add(row, level * w[BY_STATE + U + j], f[r])
 
 
 @njit(**FAST)
-def move_bias(bias, w, ones):
-    """Credit the biases of some units; `ones` are the traces of an input that is always one."""
+def of_bias(w, j, ones):
+    """Return what a unit's bias does to its output; `ones` are the traces of an input that is always one."""
+    total = w[PSI + j]
+    for i in range(S):
+        if PRE:
+            total += w[BY_STATE + i * U + j] * ones[i]
+        if FULL:
+            total += w[BY_STATE + i * U + j] * w[EB + i * U + j]
+    return total
+
+
+@njit(**FAST)
+def move(weight, w, x, index, traces, q, b):
+    """Credit the weights of some units with their eligibilities, and with what the filter holds of those before."""
+    for j in range(weight.shape[0]):
+        level, row = w[CUR + j], weight[j]
+        if FRESH and b == 0:
+            row[:] = F(0)
+        add_eligibility(row, level, w, j, x, index, traces)
+        if FILTERED and level != F(0):
+            add(row, level * q, traces[2][j])
+
+
+@njit(**FAST)
+def move_bias(bias, w, ones, q):
+    """Credit the biases of some units as `move` does their weights."""
     for j in range(bias.shape[0]):
-        total = F(1) if FACTOR else w[PSI + j]
-        for i in range(S):
-            if PRE:
-                total += w[BY_STATE + i * U + j] * ones[i]
-            if FULL:
-                total += w[BY_STATE + i * U + j] * w[EB + i * U + j]
+        total = F(1) if FACTOR else of_bias(w, j, ones)
+        if FILTERED:
+            total += q * w[FILTERED_BIAS + j]
         bias[j] += w[CUR + j] * total
 
 
 @njit(**FAST)
-def traces_of(cell, i, b, n0, n1):
-    """Return the traces of one state of a sample: a row for some units each, or one row for all."""
+def traces_of(cell, b, n0, n1):
+    """Return a sample's traces of the first state and of the last, and the filter's of the eligibilities before.
+
+    There is one row for each of some units, or for the states one row for all.
+    """
     batch, units, inputs = cell[BATCH], cell[UNITS], cell[INPUTS]
+    each = reals(cell[LARGE], ((S if FULL else 0) + (1 if FILTERED else 0), batch, units, inputs))
+    past = each[S if FULL else 0, b, n0:n1] if FILTERED else each[0, b, :0]
     if FULL:
-        return reals(cell[TRACE], (S, batch, units, inputs))[i, b, n0:n1]
-    return reals(cell[TRACE], (S if PRE else 0, batch, 1, inputs))[i, b]
+        return each[0, b, n0:n1], each[S - 1, b, n0:n1], past
+    shared = reals(cell[TRACE], (S if PRE else 0, batch, 1, inputs))
+    return shared[0, b], shared[S - 1, b], past
 
 
 @njit(**FAST)
@@ -238,7 +262,7 @@ def learn(cell, x, cot, x_bar, rate, bias):
     space = reals(cell[SPACE], (batch, chunks, SIZE))
     small = reals(cell[SMALL], (1 + groups + S, batch))
     means = np.empty((groups if FACTOR else 0, batch, inputs), F)
-    buckets = integers(cell[BUCKETS], (units,))
+    buckets, q = integers(cell[BUCKETS], (units,)), reals(cell[NUMBERS], (1,))[0]
     index, counts = np.empty((batch, LANES + (0 if FACTOR else inputs)), np.uint32), np.zeros(batch, np.int64)
     if FACTOR:
         averages(means, cell, x)
@@ -260,11 +284,10 @@ def learn(cell, x, cot, x_bar, rate, bias):
             if FACTOR:
                 move_by_averages(part, w, means, buckets[n0:n1], b)
             else:
-                e, f = traces_of(cell, 0, b, n0, n1), traces_of(cell, S - 1, b, n0, n1)
-                move(part, w, x[b], index[b, : counts[b]], e, f, b)
+                move(part, w, x[b], index[b, : counts[b]], traces_of(cell, b, n0, n1), q, b)
             if FRESH and b == 0:
                 bias[n0:n1] = F(0)
-            move_bias(bias[n0:n1], w, small[1 + groups :, b])
+            move_bias(bias[n0:n1], w, small[1 + groups :, b], q)
 
 
 @njit(**FAST)
@@ -310,19 +333,34 @@ def carry_full(w, j, e, f, x):
 
 
 @njit(**FAST)
+def carry_filtered(w, x, index, traces, ones, q):
+    """Carry on what the filter holds of the eligibilities of some units."""
+    past = traces[2]
+    for j in range(past.shape[0]):
+        decay(past[j], q)
+        add_eligibility(past[j], F(1), w, j, x, index, traces)
+        w[FILTERED_BIAS + j] = normal(q * w[FILTERED_BIAS + j] + of_bias(w, j, ones))
+
+
+@njit(**FAST)
 def advance(cell, x):
-    """Make what follows what is, and carry traces on."""
-    batch, units, inputs = cell[BATCH], cell[UNITS], cell[INPUTS]
+    """Make what follows what is, and carry traces on: those behind the filter first, which read the others."""
+    batch, units, inputs, groups = cell[BATCH], cell[UNITS], cell[INPUTS], cell[DECAYS]
     chunks = (units + U - 1) // U
     space = reals(cell[SPACE], (batch, chunks, SIZE))
-    carry_traces(cell, x)
+    small = reals(cell[SMALL], (1 + groups + S, batch))
+    q = reals(cell[NUMBERS], (1,))[0]
+    index = np.empty(inputs if FILTERED else 0, np.uint32)
     for b in range(batch):
+        count = events_of(x[b], index) if FILTERED else 0
         for g in range(chunks):
-            w = space[b, g]
+            w, n0, n1 = space[b, g], g * U, min(units, g * U + U)
+            traces = traces_of(cell, b, n0, n1)
+            if FILTERED:
+                carry_filtered(w, x[b], index[:count], traces, small[1 + groups :, b], q)
             if FULL:
-                traces = reals(cell[TRACE], (S, batch, units, inputs))
-                for j in range(min(U, units - g * U)):
-                    carry_full(w, j, traces[0, b, g * U + j], traces[S - 1, b, g * U + j], x[b])
+                for j in range(n1 - n0):
+                    carry_full(w, j, traces[0][j], traces[1][j], x[b])
             for j in range(U):
                 w[COUNT + j] = w[COUNT_NEXT + j]
                 for i in range(S):
@@ -331,6 +369,7 @@ def advance(cell, x):
                         w[SIGMA + i * U + j] = normal(w[SIGMA_NEXT + i * U + j])
                 if FACTOR:
                     w[H + j] = normal(w[H_NEXT + j])
+    carry_traces(cell, x)
 
 
 def run(table, x_at, x_bar_at, target, mode, rate):

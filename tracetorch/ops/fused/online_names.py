@@ -10,6 +10,8 @@ PRE: bool = False
 """Whether a layer keeps one trace per input."""
 FULL: bool = False
 """Whether it keeps one trace per weight."""
+FILTERED: bool = False
+"""Whether what its weights did to its outputs is filtered besides, with one trace per weight."""
 FACTOR: bool = False
 """Whether it averages inputs and sensitivities apart."""
 GAIN: bool = False
@@ -73,6 +75,11 @@ def add_events(row: Any, c: Any, x: Any, index: Any) -> None:
     raise NotImplementedError
 
 
+def decay(row: Any, a: Any) -> None:
+    """Let a row decay."""
+    raise NotImplementedError
+
+
 def carry_one(e: Any, a: Any, c: Any, x: Any) -> None:
     """Carry a trace of one state on."""
     raise NotImplementedError
@@ -87,6 +94,7 @@ __all__ = [
     "FACTOR",
     "FAST",
     "FEEDBACK",
+    "FILTERED",
     "FRESH",
     "FULL",
     "GAIN",
@@ -105,6 +113,7 @@ __all__ = [
     "carry_one",
     "carry_two",
     "currents",
+    "decay",
     "integers",
     "njit",
     "normal",

@@ -81,6 +81,13 @@ def add_events(row, c, x, index):
 
 
 @njit(**FAST)
+def decay(row, a):
+    """Let a row decay."""
+    for k in range(row.shape[0]):
+        row[k] = normal(a * row[k])
+
+
+@njit(**FAST)
 def carry_one(e, a, c, x):
     """Carry a trace of one state on."""
     for k in range(e.shape[0]):

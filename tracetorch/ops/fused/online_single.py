@@ -1,7 +1,8 @@
 """Template of one layer's step between two nodes of autograd; executed with the functions of `online` put in.
 
-What a layer carries and what its credit needs lies in one block, piece by piece: units, traces (one per weight apart),
-sums of weights, inputs. A step works on a copy of the block before it, so that each step's backward finds its own.
+What a layer carries and what its credit needs lies in one block, piece by piece: units, traces per input, sums of
+weights, inputs. A step works on a copy of the block before it, so that each step's backward finds its own. Traces per
+weight lie apart and are carried on in place.
 """
 
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from tracetorch.ops.fused.table import (
 
 if TYPE_CHECKING:
     from tracetorch.ops.fused.online import SIZE, advance, forward, learn
-    from tracetorch.ops.fused.online_names import FACTOR, FAST, FULL, PRE, F, S, U, njit, reals
+    from tracetorch.ops.fused.online_names import FACTOR, FAST, PRE, F, S, U, njit, reals
 
 BYTES = F(0).itemsize
 
@@ -33,9 +34,8 @@ def place(cell, block):
     batch, units, inputs = cell[BATCH], cell[UNITS], cell[INPUTS]
     cell[SPACE] = block
     at = block + batch * ((units + U - 1) // U) * SIZE * BYTES
-    if not FULL:
-        cell[TRACE] = at
-        at += (cell[DECAYS] if FACTOR else S if PRE else 0) * batch * inputs * BYTES
+    cell[TRACE] = at
+    at += (cell[DECAYS] if FACTOR else S if PRE else 0) * batch * inputs * BYTES
     cell[SMALL] = at
     return at + (1 + cell[DECAYS] + S) * batch * BYTES
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-COLUMNS = 13
-WEIGHT, BIAS, BACK, SPACE, FLAT, TRACE, SMALL, NUMBERS, BUCKETS, BATCH, UNITS, INPUTS, DECAYS = range(COLUMNS)
+COLUMNS = 14
+WEIGHT, BIAS, BACK, SPACE, FLAT, TRACE, LARGE, SMALL, NUMBERS, BUCKETS, BATCH, UNITS, INPUTS, DECAYS = range(COLUMNS)
 """Columns: addresses of weight `[N, K]`, bias `[N]` (0 for none), feedback `[N, K]`, blocks, outputs and their
-cotangents `[2, B, N]`, traces, sums of weights, numbers and buckets `[N]`; then B, N, K and the number of decays."""
+cotangents `[2, B, N]`, traces per input, traces per weight (those of the states, then the filter's), sums of weights,
+numbers and buckets `[N]`; then B, N, K and the number of decays."""
 
 FORWARD, LEARN, ADVANCE, CHECK = 1, 2, 4, 8
 """Parts of a step, as bits: values, credit with the update, carrying state and traces on, and a look for what is not
@@ -38,6 +39,7 @@ class Rows(NamedTuple):
         h: decayed sum of sensitivities.
         h_next: the same after the step.
         check: zero where all is finite.
+        filtered: eligibility of biases behind the output filter.
         state: states.
         state_next: states after the step.
         sigma: sensitivities of the states.
@@ -60,6 +62,7 @@ class Rows(NamedTuple):
     h: int
     h_next: int
     check: int
+    filtered: int
     state: int
     state_next: int
     sigma: int
@@ -74,6 +77,13 @@ class Rows(NamedTuple):
 
 def rows(states: int, parameters: int) -> Rows:
     """Return the rows of a block for a neuron of so many states and parameters."""
-    each = [10 + i * states for i in range(8)]
+    each = [11 + i * states for i in range(8)]
     parameter = each[7] + states * states
-    return Rows._make([*range(10), *each, parameter, parameter + parameters])
+    return Rows._make([*range(11), *each, parameter, parameter + parameters])
+
+
+def end_row(loss: int, batch: int, outputs: int) -> list[int]:
+    """Return the table's last row: which loss there is, and the sizes of what it is of."""
+    row = [0] * COLUMNS
+    row[WEIGHT], row[BATCH], row[UNITS] = loss, batch, outputs
+    return row
