@@ -46,7 +46,7 @@ def name_of(file: Path) -> str:
 
 MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
-_FUSED = {"cells", "events", "kernels"}
+_FUSED = {"cells", "events", "kernels", "raw"}
 TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.ops.triton.kernels"}
 
 

@@ -10,7 +10,7 @@ from numba import njit
 from tracetorch.ops.fused.raw import load, store
 
 if TYPE_CHECKING:
-    from tracetorch.ops.fused.names import FAST, F, P, S, U, step
+    from tracetorch.ops.fused.names import FAST, P, S, U, step
 
 
 @njit(**FAST)

@@ -132,7 +132,5 @@ def carry_full(x, q, start, trace):
             total[:] = F(0)
             for k in range(inputs):
                 e, end = load(starts, k), load(starts, k + 1)
-                add_rows(
-                    total, k * U, x, b * inputs + k, batch * inputs, q, at, batch * units, width, order, e, end
-                )
+                add_rows(total, k * U, x, b * inputs + k, batch * inputs, q, at, batch * units, width, order, e, end)
             carry_block(total, width, inputs, start, at, trace, at * inputs)

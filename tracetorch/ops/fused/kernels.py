@@ -15,8 +15,22 @@ from tracetorch.ops.fused.raw import LANES, found, load, store
 
 if TYPE_CHECKING:
     from tracetorch.ops.fused.cells import backwards, dot, forwards, get, params, put
-    from tracetorch.ops.fused.names import COUNTED, EVENTS, FAST, HISTORY, LINKED, RECORD, SENT, STATES, TRACED
-    from tracetorch.ops.fused.names import F, P, S, U, step
+    from tracetorch.ops.fused.names import (
+        COUNTED,
+        EVENTS,
+        FAST,
+        HISTORY,
+        LINKED,
+        RECORD,
+        SENT,
+        STATES,
+        TRACED,
+        F,
+        P,
+        S,
+        U,
+        step,
+    )
 
 CUR, COUNT, SUM, CHECK, STATE = 0, U, 2 * U, 3 * U, 6 * U
 SIGNAL, LEVEL, TOTAL, BELOW = 3 * U, SUM, 4 * U, 5 * U

@@ -350,9 +350,9 @@ def advance(cell, x):
     space = reals(cell[SPACE], (batch, chunks, SIZE))
     small = reals(cell[SMALL], (1 + groups + S, batch))
     q = reals(cell[NUMBERS], (1,))[0]
-    index = np.empty(inputs if FILTERED else 0, np.uint32)
+    index = np.empty(LANES + (inputs if FILTERED else 0), np.uint32)
     for b in range(batch):
-        count = events_of(x[b], index) if FILTERED else 0
+        count = found(x, b * inputs, inputs, index, 0, inputs) if FILTERED else 0
         for g in range(chunks):
             w, n0, n1 = space[b, g], g * U, min(units, g * U + U)
             traces = traces_of(cell, b, n0, n1)

@@ -62,7 +62,7 @@ def ahead(typing: Any, array: Any, at: Any) -> Any:
 
 @intrinsic
 def _pick(typing: Any, x: Any, at: Any, index: Any, count: Any, k: Any) -> Any:
-    """Write from `index[count]` on which of the lanes from `x[at]` on are not zero, the first called `k`; count them."""
+    """Write from `index[count]` on which lanes from `x[at]` on are not zero, the first called `k`; count them."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(signature.args[0].dtype)
