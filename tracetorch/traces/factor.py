@@ -43,12 +43,11 @@ class _Factor(torch.autograd.Function):
         x, way_back = ctx.saved_tensors
         events = z_bar.unsqueeze(0) if call.last else z_bar
         h = averages.h[-1:] if window.plan.sequence else averages.h
-        x_bar = None
-        if ctx.needs_input_grad[3]:
-            x_bar = send_below(call, scaled(h, events, window), x, way_back)
+        signal = scaled(h, events, window)
+        x_bar = send_below(call, signal, x, way_back) if ctx.needs_input_grad[3] else None
         if window.plan.sequence:
             events = events.sum(0, keepdim=True)
-        signal = h * events
+            signal = h * events
         one = signal.shape[0] == 1
         grads = _last(window, averages, signal[0]) if one else _every(window, averages, signal)
         start = _neuron(call, averages, signal, events, carry_bar, grads, ctx.likes)
