@@ -75,7 +75,7 @@ def draw() -> None:
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    from tracetorch.plot.style import COLOURS, label, new_figure
+    from tracetorch.plot import COLOURS, label, new_figure
 
     told = json.loads(NUMBERS.read_text())
     figure, axes = new_figure(1, 1, size=(7.2, 3.8))

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
-from tracetorch.train.memory import PeakMemory
+from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.train import PeakMemory
 
 torch.manual_seed(0)
 short = bool(os.environ.get("TRACETORCH_SHORT"))

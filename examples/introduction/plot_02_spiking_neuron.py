@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 
 torch.manual_seed(0)
 short = bool(os.environ.get("TRACETORCH_SHORT"))

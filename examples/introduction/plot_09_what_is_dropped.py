@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))

@@ -22,7 +22,7 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import digits
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 500

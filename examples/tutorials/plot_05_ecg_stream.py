@@ -24,8 +24,8 @@ from torch import nn
 
 import tracetorch as tt
 from tracetorch.data import DataNotFoundError, mitbih
-from tracetorch.plot.style import COLOURS, dress, label, legend
-from tracetorch.train.memory import resident_mb
+from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.train import resident_mb
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 RATE = 360  # samples a second

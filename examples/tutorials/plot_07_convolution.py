@@ -23,7 +23,7 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import DataNotFoundError, digits, mnist
-from tracetorch.plot.style import dress, label
+from tracetorch.plot import dress, label
 from tracetorch.testing import gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))

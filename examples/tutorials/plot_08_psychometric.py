@@ -19,10 +19,8 @@ import matplotlib.pyplot as plt
 import torch
 
 import tracetorch as tt
-from tracetorch.plot.psychometric import wilson
-from tracetorch.plot.style import COLOURS, dress, label, legend
-from tracetorch.train.tasks import make
-from tracetorch.train.trainer import Trainer
+from tracetorch.plot import COLOURS, dress, label, legend, wilson
+from tracetorch.train import Trainer, make
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, trials = (3, 500) if short else (600, 4000)

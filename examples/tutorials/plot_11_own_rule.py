@@ -30,9 +30,9 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import digits
-from tracetorch.plot.style import COLOURS, dress, label
+from tracetorch.plot import COLOURS, dress, label
+from tracetorch.rules import Full, Pre
 from tracetorch.testing import gradient_audit
-from tracetorch.traces.credit import Full, Pre
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, seeds = (5, 1) if short else (600, 2)
