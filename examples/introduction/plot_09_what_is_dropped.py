@@ -140,7 +140,7 @@ plt.show()
 # - From there on the instantaneous rules fade, layer by layer, and more where the loss comes once.
 # - ``trace()`` fades least here, though it is no exact rule for even one layer. What it sends down is the *averaged*
 #   sensitivity, with all of the past in it, where the others send the slope of this instant.
-# - Windows help with their length, and a trace on top of them helps a little more.
+# - Windows help with their length, and traces of what came before them help a little more.
 #
 # When the order is the label
 # ---------------------------
@@ -196,8 +196,9 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 
 # %%
 # The left figure is like the ones before. In the right one all three rules lose their way as they go down. Four layers
-# below the readout nothing useful is left: two cosines near zero, and the default's clearly below it. (Three seeds; the
-# lines above have their spread.) A deep network whose label is in the order of events needs ``bptt()``, or a window
+# below the readout nothing useful is left: two cosines near zero, and the default's clearly below it, so that it would
+# move this layer the wrong way. (Three seeds; the lines above have their spread.) Averages hardly tell what came first,
+# and this label is nothing else. A deep network whose label is in the order of events needs ``bptt()``, or a window
 # that covers what matters.
 #
 # And does it matter?

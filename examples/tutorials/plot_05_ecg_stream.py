@@ -2,8 +2,8 @@
 A stream that does not end: an electrocardiogram
 ================================================
 
-A heart that is monitored does not come in batches and sequences. Here 10 minutes of one patient's electrocardiogram,
-216,000 samples, pass through a network *once*, without a reset. A quarter of a second after each beat the network
+A heart that is monitored does not come in batches and sequences. Here half an hour of one patient's electrocardiogram,
+648,000 samples, passes through a network *once*, without a reset. A quarter of a second after each beat the network
 says whether it was a normal beat or a premature one of the ventricles (PVC). Then the label comes, and it learns from
 that one beat. It never sees it again.
 
