@@ -201,7 +201,9 @@ legend(axes[1], loc="lower right")
 plt.show()
 
 # %%
-# The whole half hour, beside truncated backpropagation with two windows, is in the :doc:`results </results>`: with a
-# window as long as the stretch between two beats, truncation is ahead of the trace there, and with a window of 20
-# samples behind it. For a stream that has to be learned from at every step, one sample at a time, ``tt.Stream`` runs
-# forward, loss, credit and update in one compiled call; :doc:`/howto/resets_and_streams` shows it.
+# The same stream under truncated backpropagation with two windows is in the :doc:`results </results>`: with a window
+# as long as the stretch between two beats, truncation is ahead of the trace there, and with a window of 20 samples
+# behind it.
+#
+# Here a label comes once in 320 samples. Where one comes with every sample, ``tt.Stream`` runs forward, loss, credit
+# and update in one compiled call: :doc:`/howto/resets_and_streams` shows it.

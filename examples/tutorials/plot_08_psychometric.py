@@ -139,6 +139,6 @@ print(
 )
 
 # %%
-# Twice as many iterations and five seeds, beside ``eprop`` and ``ottt``, are in the :doc:`results </results>`. In
-# ``tracetorch.train.tasks`` the clicks' rates, their noise and the silence are options, so that other experiments are
-# one dictionary away.
+# A quieter version of the task with more iterations and five seeds, beside ``eprop`` and ``ottt``, is in the
+# :doc:`results </results>`. The clicks' rates, their noise and the silence are options of
+# :func:`tracetorch.train.make`, so that other experiments are one dictionary away.
