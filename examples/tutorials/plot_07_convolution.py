@@ -28,7 +28,7 @@ from tracetorch.testing import gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, tested = (2, 100) if short else (250, 2000)
-print("Expect: learned filters do clearly better than frozen ones under the same readout, after a third of an epoch.")
+print("Expect: learned filters do clearly better than frozen ones under the same readout, after a quarter of an epoch.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 

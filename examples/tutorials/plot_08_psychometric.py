@@ -129,6 +129,9 @@ legend(right, loc="lower right")
 plt.show()
 
 # %%
+# The leaky subject that has to stay so counts the first second far less than the last. The one that may learn its
+# half-lives does not: it has stopped forgetting.
+#
 # What it learned to remember
 # ---------------------------
 # For the subject that may learn its memory, the half-lives tell how.
