@@ -165,7 +165,8 @@ for name, rule in {"trace": tt.rules.trace(), "sltt": tt.rules.sltt()}.items():
 # The figure
 # ----------
 # Above, the last eight seconds with the network's answers. Below left, the running balanced accuracy: the mean of the
-# two classes' scores, each averaged over its last 40 beats or so. Below right, the memory of the whole process.
+# two classes' scores, each averaged over its last 40 beats or so. Below right, by how much the whole process has grown
+# since the first beat.
 
 figure = plt.figure(figsize=(9, 4.6), layout="constrained")
 grid = figure.add_gridspec(2, 2)
@@ -193,10 +194,10 @@ for (name, given), colour in zip(answers.items(), COLOURS, strict=False):
         share[truth] += 0.05 * (float(truth == answer) - share[truth])
         points.append(50 * sum(share))
     axes[1].plot(answers_at / RATE, points, color=colour, label=name)
-    axes[2].plot(memories[name][:, 0] / RATE, memories[name][:, 1], color=colour, label=name)
+    axes[2].plot(memories[name][:, 0] / RATE, memories[name][:, 1] - memories[name][0, 1], color=colour, label=name)
 label(axes[1], x="time, s", y="running balanced accuracy, %")
-label(axes[2], x="time, s", y="resident memory, MB")
-axes[2].set_ylim(0, None)
+label(axes[2], x="time, s", y="growth of memory, MB")
+axes[2].set_ylim(-2, max(20, axes[2].get_ylim()[1]))
 legend(axes[1], loc="lower right")
 plt.show()
 
