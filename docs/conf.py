@@ -128,6 +128,7 @@ html_title = "traceTorch"
 html_short_title = "traceTorch"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["scroll.js"]
 html_favicon = "_static/favicon.svg"
 html_baseurl = os.environ.get("TRACETORCH_SITE", "")
 html_copy_source = False
