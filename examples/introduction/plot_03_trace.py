@@ -106,7 +106,7 @@ legend(ax, loc="upper right")
 plt.show()
 
 # %%
-# A trace has come half-way after one half-life, as its name says. Beside a queue of :math:`1/(1-\beta)` values it
+# A trace has come half-way after about one half-life, as its name says. Beside a queue of :math:`1/(1-\beta)` values it
 # trembles less and comes later; a queue of :math:`(1+\beta)/(1-\beta)` values, about twice as many, trembles alike and
 # comes later than the trace. So the single number is no worse a memory than the queue, only a far smaller one.
 #

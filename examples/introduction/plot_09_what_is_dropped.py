@@ -36,7 +36,9 @@ T, B, INPUTS, UNITS, OUT = 30 if short else 60, 6, 16, 20, 3
 #
 # .. math:: \frac{dL}{dW^{(1)}} = \sum_t \Big( \underbrace{W^{(2)\top} (L_t \odot \psi^{(2)}_t)}_{\text{kept: now}}
 #           + \underbrace{\text{what } z^{(1)}_k,\ k < t, \text{ left in } s^{(2)}_{t-1}}_{\text{dropped}} \Big)
-#           \text{ times the lower layer's traces.}
+#           \, e^{(1)}_t
+#
+# with :math:`e^{(1)}_t` the eligibility of the lower layer, as in lesson 6.
 #
 # Its size depends on how long the upper layer remembers. With no memory there, nothing is lost. We shorten the upper
 # layer's half-life and watch the lower layer's gradient, under ``drtrl()``:

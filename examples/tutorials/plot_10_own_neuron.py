@@ -38,8 +38,8 @@ if short:
 # each step, and that the current pushes:
 #
 # .. math::
-#     v_t = \beta\,(\cos\omega\; v_{t-1} - \sin\omega\; u_{t-1}) + I_t, \qquad
-#     u_t = \beta\,(\sin\omega\; v_{t-1} + \cos\omega\; u_{t-1}), \qquad z_t = [v_t > \theta]
+#     v_t &= \beta\,(\cos\omega\; v_{t-1} - \sin\omega\; u_{t-1}) + I_t, \qquad z_t = [v_t > \theta] \\
+#     u_t &= \beta\,(\sin\omega\; v_{t-1} + \cos\omega\; u_{t-1})
 #
 # ``tt.Neuron`` gives ``beta`` (from a half-life), ``threshold`` and ``surrogate``. The angle is a parameter of our
 # own, one for each unit, so it is learned too: the traces of neuron parameters find it by themselves.
