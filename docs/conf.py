@@ -128,6 +128,7 @@ html_title = "traceTorch"
 html_short_title = "traceTorch"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["scroll.js"]
 html_favicon = "_static/favicon.svg"
 html_baseurl = os.environ.get("TRACETORCH_SITE", "")
 html_copy_source = False
@@ -174,10 +175,17 @@ mathjax3_config = {"svg": {"fontCache": "local"}, "options": {"enableMenu": Fals
 
 # -- links -------------------------------------------------------------------------------------------------------------
 
+# `sphinx-build -b linkcheck -D plot_gallery=0` asks other hosts; links within the site are tests/docs's.
 linkcheck_timeout = 20
 linkcheck_retries = 2
 linkcheck_workers = 4
+linkcheck_rate_limit_timeout = 60.0
+linkcheck_report_timeouts_as_broken = False  # a slow host is not a lost page
 linkcheck_ignore = [r"https://doi\.org/.*"]  # publishers turn away what is not a browser
+if _REPOSITORY:  # a page to edit is there once the commit is
+    linkcheck_ignore.append(rf"https://github\.com/{_REPOSITORY}/edit/.*")
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]  # made by a script in the browser
+linkcheck_exclude_documents = [r".*/generated/.*"]  # hundreds of links to the same few pages
 linkcheck_allow_unauthorized = True
 
 

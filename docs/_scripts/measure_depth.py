@@ -62,7 +62,7 @@ def draw() -> None:
     import numpy as np
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    from tracetorch.plot.style import COLOURS, label, legend, new_figure
+    from tracetorch.plot import COLOURS, label, legend, new_figure
 
     told = json.loads(NUMBERS.read_text())
     figure, axes = new_figure(1, 2, size=(8.4, 4.0), sharey=True)

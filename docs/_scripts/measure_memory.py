@@ -75,7 +75,7 @@ def draw() -> None:
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    from tracetorch.plot.style import COLOURS, label, new_figure
+    from tracetorch.plot import COLOURS, label, new_figure
 
     told = json.loads(NUMBERS.read_text())
     figure, axes = new_figure(1, 1, size=(7.2, 3.8))
@@ -90,10 +90,10 @@ def draw() -> None:
         colour, mark = looks[name]
         ax.plot(told["steps"], values, color=colour, marker=mark, linewidth=2)
         x, y = told["steps"][-1], values[-1]
-        place = {"bptt": (-10, -2), "drtrl": (0, 7), "trace": (0, 7)}[name]
+        place = {"bptt": (-10, -2), "drtrl": (0, 7), "trace": (0, -14)}[name]
         ax.annotate(words[name], (x, y), place, textcoords="offset points", ha="right", fontsize=9, color=colour)
     sizes = "-".join(map(str, told["sizes"]))
-    ax.set_ylim(bottom=-15)
+    ax.set_ylim(bottom=-60)
     label(
         ax,
         title=f"Memory that learning takes, {sizes}, batch {told['batch']}, float32",

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import inspect
+import pkgutil
 import random
 import re
 import shutil
@@ -19,6 +20,7 @@ import torch
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
+ROOT = Path(__file__).parents[2]
 MATHJAX = "mathjax/tex-svg.js"
 PUBLIC = (
     "tracetorch",
@@ -108,10 +110,38 @@ def loose(hint: Any) -> Any:
     return typing.Union[tuple(typing.get_type_hints(keywords).values())]  # noqa: UP007 - of a tuple
 
 
+def written_by_hand(pagename: str) -> str | None:
+    """Return the file in the repository that a generated page is made of; None for a page that is its own source."""
+    folder, _, page = pagename.rpartition("/")
+    if folder in ("introduction", "tutorials"):
+        return f"examples/{folder}/{'GALLERY_HEADER.rst' if page == 'index' else page + '.py'}"
+    if folder != "reference/generated":
+        return None
+    try:
+        file = inspect.getsourcefile(pkgutil.resolve_name(page.partition("-")[0]))
+        return Path(str(file)).relative_to(ROOT).as_posix()
+    except (TypeError, ValueError):  # a value, which does not know where it was written
+        return "docs/reference/index.md"
+
+
+def lead_edits_to_sources(app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Let the link to edit a page lead to what a person wrote, where the page itself is generated."""
+    find, source = context.get("get_edit_provider_and_url"), written_by_hand(pagename)
+    if find is None or source is None:
+        return
+
+    def found() -> tuple[str, str]:
+        provider, url = find()
+        return provider, url.replace(f"/docs/{pagename}{context['page_source_suffix']}", f"/{source}")
+
+    context["get_edit_provider_and_url"] = found
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("builder-inited", copy_mathjax)
     app.connect("builder-inited", annotate_arguments)
     app.connect("build-finished", name_controls)
+    app.connect("html-page-context", lead_edits_to_sources, priority=900)  # after the theme has made its link
     app.connect("autodoc-process-bases", name_public_bases)
     app.connect("autodoc-process-docstring", describe_data, priority=100)  # before it is read as Google's style

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 
 torch.manual_seed(0)
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -70,9 +70,9 @@ plt.show()
 # Which time-scale?
 # -----------------
 # A short trace follows quickly and trembles; a long one is calm and late. Below, the chance of a spike jumps from 5 %
-# to 25 % per step and back. We measure both faults: the tremble while the chance stands still, and how many steps the
-# average over many runs needs to get half-way after the jump. A queue with the same :math:`1/(1-\beta)` values stands
-# beside it.
+# to 25 % per step and back. We measure both faults: the tremble (the standard deviation over many runs) while the
+# chance stands still, and how many steps after the jump the mean of the runs has come half-way, to 15 %. A queue of
+# :math:`1/(1-\beta)` values stands beside it.
 runs, steps = (100, 600) if short else (1000, 600)
 chance = torch.full((steps,), 0.05)
 chance[200:400] = 0.25
@@ -89,8 +89,7 @@ for half in (5, 20, 100):
     for name, values in (("trace", torch.stack(path)), ("queue", torch.stack(windowed))):
         results[name, half] = values
         average = values.mean(1)
-        half_way = (average[199] + average[399]) / 2
-        late = int((average[200:] > half_way).nonzero()[0]) + 1
+        late = int((average[200:400] > 0.15).nonzero()[0]) + 1
         kept = 1 if name == "trace" else queue.maxlen
         print(
             f"half-life {half:3d}, {name} of {kept:3d} number(s): tremble {values[350:400].std(1).mean():.3f}, "
@@ -107,8 +106,9 @@ legend(ax, loc="upper right")
 plt.show()
 
 # %%
-# (Of the same :math:`1/(1-\beta)`, the trace trembles less than the queue and comes a little later; a queue of
-# :math:`(1+\beta)/(1-\beta)` values, about twice as many, trembles alike.)
+# A trace has come half-way after about one half-life, as its name says. Beside a queue of :math:`1/(1-\beta)` values it
+# trembles less and comes later; a queue of :math:`(1+\beta)/(1-\beta)` values, about twice as many, trembles alike and
+# comes later than the trace. So the single number is no worse a memory than the queue, only a far smaller one.
 #
 # There is no best time-scale, only one that fits the time over which what you want to know is true. For a neuron that
 # must bridge four seconds of silence, a half-life of half a second is too short, whatever the rule. Time constants can

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import dress, label
+from tracetorch.plot import dress, label
 from tracetorch.testing import agreement
 
 torch.manual_seed(1)

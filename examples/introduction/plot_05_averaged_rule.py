@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import agreement, calibrate, gradient_audit, rule_gradients, unit_blocks
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -134,7 +134,7 @@ plt.show()
 
 # %%
 # Fast swings are averaged by the membrane itself (its half-life here is 10 steps), so little is lost. Slow, deep ones
-# are what this rule is worst at.
+# cost most.
 #
 # Spikes as input
 # ---------------
@@ -174,9 +174,10 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 
 # %%
 # Such cosines still point downhill, and noise that is drawn anew for each sample averages out over a training run.
-# How much that matters is a question of the task, and only a task can answer it: in :doc:`/results`, with the
+# (They need not: lesson 9 has a deep network and a task about order in which the cosine of this rule is negative.)
+# How much that matters is a question of the task, and only a task can answer it. In :doc:`/results`, with the
 # commands to repeat them, ``trace`` reaches 98.81 ± 0.07 % on MNIST beside 98.74 ± 0.09 % with BPTT, and 86.9 ± 1.7 %
-# beside 90.4 ± 1.3 % where the *order* of rows carries the label.
+# beside 90.4 ± 1.3 % where the *order* of a digit's rows carries the label.
 #
 # ``rate()`` is the same with uniform averages over one whole sequence (the training on spike rates of Q. Meng et al.,
 # 2022, https://arxiv.org/abs/2205.00459, is of this kind).

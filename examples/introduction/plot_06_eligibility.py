@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import Cuts, agreement, bptt, calibrate, gradient_audit, rule_gradients, unit_blocks
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -33,8 +33,9 @@ torch.set_default_dtype(torch.float64)
 # for what. It keeps a mark, which fades; when news arrives of whether the outcome was good, the marked synapses change:
 #
 # .. math:: \Delta w_{ji} \;\propto\; \underbrace{L_j}_{\text{learning signal}} \times
-#           \underbrace{e_{ji}}_{\text{eligibility}}, \qquad
-#           e_{ji} = \text{presynaptic trace, times how near neuron } j \text{ was to firing.}
+#           \underbrace{e_{ji}}_{\text{eligibility}}
+#
+# where :math:`e_{ji}` is the presynaptic trace, times how near neuron :math:`j` was to firing.
 #
 # Reinforcement learning has the same object in TD(λ), where a reward meets the trace of states that led to it. Here
 # the mark is not a metaphor but the recursion of lesson 4, :math:`E_t = A_t E_{t-1} + B_t x_t` and

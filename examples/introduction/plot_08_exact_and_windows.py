@@ -6,7 +6,7 @@ Real-time recurrent learning (RTRL) is exact and unaffordable; lesson 4 counted 
 not mix it costs one number per weight, and stays exact whatever the neuron does. That is ``drtrl()``. The second half
 of the lesson joins both worlds: BPTT inside a window, traces for all that came before it.
 
-**What to expect:** a list of neurons with errors of about 1e-15 and a control that is far off; then a figure of what a
+**What to expect:** a list of neurons with errors below 1e-15 and a control that is far off; then a figure of what a
 trace adds to a window, for one layer and for two. About 30 seconds.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit
 
 torch.manual_seed(0)

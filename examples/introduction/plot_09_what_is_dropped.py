@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -36,7 +36,9 @@ T, B, INPUTS, UNITS, OUT = 30 if short else 60, 6, 16, 20, 3
 #
 # .. math:: \frac{dL}{dW^{(1)}} = \sum_t \Big( \underbrace{W^{(2)\top} (L_t \odot \psi^{(2)}_t)}_{\text{kept: now}}
 #           + \underbrace{\text{what } z^{(1)}_k,\ k < t, \text{ left in } s^{(2)}_{t-1}}_{\text{dropped}} \Big)
-#           \text{ times the lower layer's traces.}
+#           \, e^{(1)}_t
+#
+# with :math:`e^{(1)}_t` the eligibility of the lower layer, as in lesson 6.
 #
 # Its size depends on how long the upper layer remembers. With no memory there, nothing is lost. We shorten the upper
 # layer's half-life and watch the lower layer's gradient, under ``drtrl()``:
@@ -140,7 +142,7 @@ plt.show()
 # - From there on the instantaneous rules fade, layer by layer, and more where the loss comes once.
 # - ``trace()`` fades least here, though it is no exact rule for even one layer. What it sends down is the *averaged*
 #   sensitivity, with all of the past in it, where the others send the slope of this instant.
-# - Windows help with their length, and a trace on top of them helps a little more.
+# - Windows help with their length, and traces of what came before them help a little more.
 #
 # When the order is the label
 # ---------------------------
@@ -196,8 +198,9 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 
 # %%
 # The left figure is like the ones before. In the right one all three rules lose their way as they go down. Four layers
-# below the readout nothing useful is left: two cosines near zero, and the default's clearly below it. (Three seeds; the
-# lines above have their spread.) A deep network whose label is in the order of events needs ``bptt()``, or a window
+# below the readout nothing useful is left: two cosines near zero, and the default's clearly below it, so that it would
+# move this layer the wrong way. (Three seeds; the lines above have their spread.) Averages hardly tell what came first,
+# and this label is nothing else. A deep network whose label is in the order of events needs ``bptt()``, or a window
 # that covers what matters.
 #
 # And does it matter?

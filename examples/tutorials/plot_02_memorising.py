@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, sizes, tested = (3, (10, 20), 200) if short else (500, (10, 20, 40, 80), 2000)

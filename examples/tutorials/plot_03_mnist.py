@@ -21,7 +21,7 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import DataNotFoundError, digits, mnist
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))

@@ -22,7 +22,7 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import digits
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 500
@@ -118,7 +118,8 @@ for name, options in runs.items():
 # %%
 # The last column shows the trained networks the same rows in another order, which leaves alone how often each pixel
 # column is on. Had they only counted, nothing would change. They lose a good part of their answers, so much of what
-# they know is in the order, though not all.
+# they know is in the order, though not all. The one exception is ``sltt``: it is no better in the right order than in
+# another, since it never learned from more than one row.
 #
 # What the rules make of it
 # -------------------------

@@ -27,7 +27,7 @@ from torch import nn
 
 import tracetorch as tt
 from tracetorch.data import DataNotFoundError, find_file, load_arrays
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 1000

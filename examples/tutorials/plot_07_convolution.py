@@ -23,12 +23,12 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import DataNotFoundError, digits, mnist
-from tracetorch.plot.style import dress, label
+from tracetorch.plot import dress, label
 from tracetorch.testing import gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, tested = (2, 100) if short else (250, 2000)
-print("Expect: learned filters do clearly better than frozen ones under the same readout, after a third of an epoch.")
+print("Expect: learned filters do clearly better than frozen ones under the same readout, after a quarter of an epoch.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 

@@ -19,10 +19,8 @@ import matplotlib.pyplot as plt
 import torch
 
 import tracetorch as tt
-from tracetorch.plot.psychometric import wilson
-from tracetorch.plot.style import COLOURS, dress, label, legend
-from tracetorch.train.tasks import make
-from tracetorch.train.trainer import Trainer
+from tracetorch.plot import COLOURS, dress, label, legend, wilson
+from tracetorch.train import Trainer, make
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, trials = (3, 500) if short else (600, 4000)
@@ -131,6 +129,9 @@ legend(right, loc="lower right")
 plt.show()
 
 # %%
+# The leaky subject that has to stay so counts the first second far less than the last. The one that may learn its
+# half-lives does not: it has stopped forgetting.
+#
 # What it learned to remember
 # ---------------------------
 # For the subject that may learn its memory, the half-lives tell how.
@@ -141,6 +142,6 @@ print(
 )
 
 # %%
-# Twice as many iterations and five seeds, beside ``eprop`` and ``ottt``, are in the :doc:`results </results>`. In
-# ``tracetorch.train.tasks`` the clicks' rates, their noise and the silence are options, so that other experiments are
-# one dictionary away.
+# A quieter version of the task with more iterations and five seeds, beside ``eprop`` and ``ottt``, is in the
+# :doc:`results </results>`. The clicks' rates, their noise and the silence are options of
+# :func:`tracetorch.train.make`, so that other experiments are one dictionary away.

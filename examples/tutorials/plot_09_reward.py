@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.rl.envs import Episodes, MemoryChain, gym
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -101,8 +101,10 @@ except ImportError as error:
     print(f"CartPole is left out: {error}")
 
 # %%
-# CartPole needs no memory in the network: what the agent sees is the whole state. The trace that counts here is the
-# one over parameters, which remembers the actions.
+# CartPole needs no memory in the network: what the agent sees is the whole state. The trace that is at work here is the
+# one over parameters, which remembers the actions. It is no condition for learning: in some runs the control is there
+# sooner. What it buys is that the pole stays up: over ten seeds of 500,000 steps all agents with it ended at 481 or
+# more; without it only six of ten ended above 450 (:doc:`/results`).
 #
 # Remember a cue
 # --------------

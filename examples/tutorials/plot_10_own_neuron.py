@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import NeuronError, check_neuron, conformance
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -34,12 +34,12 @@ if short:
 # %%
 # The step
 # --------
-# The state is a point ``(v, u)`` that turns by the angle :math:`\\omega` and shrinks by the factor :math:`\\beta` in
+# The state is a point ``(v, u)`` that turns by the angle :math:`\omega` and shrinks by the factor :math:`\beta` in
 # each step, and that the current pushes:
 #
 # .. math::
-#     v_t = \\beta\\,(\\cos\\omega\\; v_{t-1} - \\sin\\omega\\; u_{t-1}) + I_t, \qquad
-#     u_t = \\beta\\,(\\sin\\omega\\; v_{t-1} + \\cos\\omega\\; u_{t-1}), \qquad z_t = [v_t > \\theta]
+#     v_t &= \beta\,(\cos\omega\; v_{t-1} - \sin\omega\; u_{t-1}) + I_t, \qquad z_t = [v_t > \theta] \\
+#     u_t &= \beta\,(\sin\omega\; v_{t-1} + \cos\omega\; u_{t-1})
 #
 # ``tt.Neuron`` gives ``beta`` (from a half-life), ``threshold`` and ``surrogate``. The angle is a parameter of our
 # own, one for each unit, so it is learned too: the traces of neuron parameters find it by themselves.

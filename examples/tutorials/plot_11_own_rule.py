@@ -30,9 +30,9 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import digits
-from tracetorch.plot.style import COLOURS, dress, label
+from tracetorch.plot import COLOURS, dress, label
+from tracetorch.rules import Full, Pre
 from tracetorch.testing import gradient_audit
-from tracetorch.traces.credit import Full, Pre
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, seeds = (5, 1) if short else (600, 2)
@@ -70,7 +70,8 @@ class FirstSigns(tt.signals.Signal):
 # Two rules of our own
 # --------------------
 # The first keeps one trace per input, as ``ottt`` does, but sends down the *gain*: how a unit's output answers to a
-# current that stays, and not to one of this step alone. The second does the same through the signs.
+# current that stays, and not to one of this step alone. The second does the same through the signs. (Its ``Full()``
+# keeps one trace per input too where that is exact, as it is here.)
 
 slow = tt.Rule(name="slow gain", weight=Pre(detach_reset=True), input="gain", window="step")
 signs = tt.Rule(name="slow gain, first signs", weight=Full(), input="gain", window="step", signal=FirstSigns())
@@ -163,6 +164,10 @@ for name, rule in rules.items():
     print(f"{name:30} cosine with BPTT, first layer to readout: " + "  ".join(f"{c:+.2f}" for c in cosines[name]))
 
 # %%
+# The gain has the cosines of ``ottt`` here, and only other lengths: with one decay for all units, and one loss, it is
+# the surrogate times a number that depends on the step alone. With a loss at every step, or decays per unit, the two
+# part ways.
+#
 # Train
 # -----
 # ``train`` runs each rule on the same seeds, the same batches and with the same learning rate.

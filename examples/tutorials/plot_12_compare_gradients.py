@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot.style import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend
 from tracetorch.testing import calibrate, gradient_audit, require_alive
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -100,7 +100,8 @@ for name, rule in RULES.items():
 # %%
 # The readout is a single layer without anything above it, so all rules with an exact trace give it the exact
 # gradient. Each layer further down has one more memory above it that a rule of one instant does not see, and the
-# dense recurrence of the third layer is credited within a unit only.
+# dense recurrence of the third layer is credited within a unit only. ``eprop`` differs from ``drtrl`` in the third
+# layer alone, whose eligibility it filters as the readout will, and here more in length than in direction.
 #
 # What is not seen is missing in length too. A pulse of current acts on a unit for as long as its memory lasts, and
 # ``psi`` counts the first step of that alone, so the gradient is shorter by about a time constant for every layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import re
@@ -70,3 +71,19 @@ def test_drawings_are_whole_and_small(drawing: Path) -> None:
     assert "http://" not in re.sub(
         r'xmlns(:\w+)?="[^"]*"|http://www\.w3\.org\S*|http://purl\.org\S*|http://creativecommons\.org\S*', "", text
     )
+
+
+@pytest.mark.parametrize("example", sorted((DOCS.parent / "examples").rglob("plot_*.py")), ids=lambda path: path.stem)
+def test_examples_import_public_names_only(example: Path) -> None:
+    """A reader copies the imports of an example: they must be such as the reference promises to keep."""
+    promised = {f"tracetorch.{name}".rstrip("."): public(name) for name in (*MODULES, *BESIDE)}
+    private = []
+    for statement in ast.walk(ast.parse(example.read_text("utf-8"))):
+        if isinstance(statement, ast.ImportFrom) and str(statement.module).split(".")[0] == "tracetorch":
+            names = [alias.name for alias in statement.names]
+            known = promised.get(str(statement.module), {})
+            inside = [n for n in names if n not in known and f"{statement.module}.{n}" not in promised]
+            private += [f"from {statement.module} import {name}" for name in inside]
+        if isinstance(statement, ast.Import):
+            private += [a.name for a in statement.names if a.name.startswith("tracetorch.") and a.name not in promised]
+    assert private == []

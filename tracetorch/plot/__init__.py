@@ -9,21 +9,26 @@ from tracetorch.plot.comparison import comparison
 from tracetorch.plot.curves import curves, learning_curve
 from tracetorch.plot.frames import frames
 from tracetorch.plot.half_lives import half_lives
-from tracetorch.plot.psychometric import psychometric
+from tracetorch.plot.psychometric import psychometric, wilson
 from tracetorch.plot.raster import raster
-from tracetorch.plot.style import COLOURS, require_matplotlib, save
+from tracetorch.plot.style import COLOURS, dress, label, legend, new_figure, require_matplotlib, save
 from tracetorch.plot.traces import traces
 
 __all__ = [
     "COLOURS",
     "comparison",
     "curves",
+    "dress",
     "frames",
     "half_lives",
+    "label",
     "learning_curve",
+    "legend",
+    "new_figure",
     "psychometric",
     "raster",
     "require_matplotlib",
     "save",
     "traces",
+    "wilson",
 ]

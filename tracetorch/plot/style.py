@@ -58,6 +58,11 @@ def new_figure(rows: int, columns: int = 1, *, size: tuple[float, float], **grid
 
     Returns:
         The figure and its axes, ``[rows, columns]``.
+
+    Example:
+        >>> figure, axes = new_figure(1, 2, size=(7, 3))
+        >>> axes.shape
+        (1, 2)
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -70,7 +75,18 @@ def new_figure(rows: int, columns: int = 1, *, size: tuple[float, float], **grid
 
 
 def dress(ax: Axes) -> None:
-    """Give `ax` thin axes, no box, quiet grid lines and the colour cycle."""
+    """Give axes the library's look: thin lines, no box, a quiet grid and the colour cycle.
+
+    Args:
+        ax: The axes, of any matplotlib figure.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure().subplots()
+        >>> dress(ax)
+        >>> ax.spines["top"].get_visible()
+        False
+    """
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -83,7 +99,20 @@ def dress(ax: Axes) -> None:
 
 
 def label(ax: Axes, *, title: str | None = None, x: str | None = None, y: str | None = None) -> None:
-    """Write a title (left) and axis labels in the library's sizes; None leaves a text as it is."""
+    """Write a title (left) and axis labels in the library's sizes; None leaves a text as it is.
+
+    Args:
+        ax: The axes.
+        title: What stands above them.
+        x: What the horizontal axis shows, with its unit.
+        y: What the vertical axis shows, with its unit.
+
+    Example:
+        >>> _, axes = new_figure(1, size=(4, 3))
+        >>> label(axes[0, 0], x="time step")
+        >>> axes[0, 0].get_xlabel()
+        'time step'
+    """
     if title is not None:
         ax.set_title(title, loc="left", fontsize=10, color="#222222")
     if x is not None:
@@ -93,7 +122,18 @@ def label(ax: Axes, *, title: str | None = None, x: str | None = None, y: str | 
 
 
 def legend(ax: Axes, **where: Any) -> None:
-    """Add a small frameless legend where `ax` has labelled series."""
+    """Add a small frameless legend where `ax` has labelled series.
+
+    Args:
+        ax: The axes.
+        **where: What ``Axes.legend`` takes besides, for example ``loc="upper left"``.
+
+    Example:
+        >>> _, axes = new_figure(1, size=(4, 3))
+        >>> legend(axes[0, 0])  # nothing is labelled: no legend
+        >>> axes[0, 0].get_legend() is None
+        True
+    """
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         ax.legend(handles, labels, frameon=False, fontsize=8, **where)

@@ -1,4 +1,4 @@
-"""Rules: frozen, validated points on the axes, and their named presets."""
+"""Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of."""
 
 from tracetorch.rules.presets import (
     FACTS,
@@ -15,12 +15,19 @@ from tracetorch.rules.presets import (
     traced_bptt,
 )
 from tracetorch.rules.rule import Rule
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre, WeightCredit
 
 __all__ = [
     "FACTS",
     "PRESETS",
+    "Factor",
     "Facts",
+    "Full",
+    "Graph",
+    "NoTrace",
+    "Pre",
     "Rule",
+    "WeightCredit",
     "bptt",
     "drtrl",
     "eprop",

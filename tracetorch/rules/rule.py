@@ -18,7 +18,7 @@ class Rule:
 
     Args:
         name: what messages and tables call it.
-        weight: credit of the weights, one of the types in `tracetorch.traces`.
+        weight: credit of the weights: `NoTrace`, `Pre`, `Full`, `Factor` or `Graph`, all in `tracetorch.rules`.
         input: what is sent to the layer below, times the learning signal: `window` (autograd inside the window), `psi`
             (the surrogate alone), `gain` (the sensitivity to a constant current) or `trace` (its average).
         window: `step`, `call` (one call or scan), `sequence` (one scan of a whole sequence) or `all`.

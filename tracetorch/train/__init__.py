@@ -9,6 +9,7 @@ from tracetorch.train.compare import Compared, compare, summarise
 from tracetorch.train.drawing import comparison_figure, run_figures, save_figures
 from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed, Saved
 from tracetorch.train.folder import RunFolder
+from tracetorch.train.memory import PeakMemory, peak_mb, resident_mb
 from tracetorch.train.recording import Result, begin, fit, recorded, reopen
 from tracetorch.train.tasks import TASKS, Batch, Outcome, StreamTask, Task, make
 from tracetorch.train.trainer import Trainer
@@ -24,6 +25,7 @@ __all__ = [
     "Finished",
     "Logged",
     "Outcome",
+    "PeakMemory",
     "Progressed",
     "Result",
     "RunFolder",
@@ -36,9 +38,11 @@ __all__ = [
     "comparison_figure",
     "fit",
     "make",
+    "peak_mb",
     "read_choice",
     "recorded",
     "reopen",
+    "resident_mb",
     "run_figures",
     "save_figures",
     "summarise",
