@@ -184,11 +184,11 @@ class Cell:
 
     def _load_traces(self, traces: Traces) -> None:
         size, full = self.part.scalar.states, self.part.plan.storage == "full"
-        rows = [*(traces.weight[0] if traces.weight else []), *(traces.filtered[0] if traces.filtered else [])]
-        if rows:
-            for place, row in zip([*self.trace, *self.large], rows, strict=True):
-                place.copy_(row.view(place.shape))
-        for i, x in enumerate(traces.neuron.get(f"{BIAS}0", ())):
+        filters = int(self.part.filtered)  # behind it there may be the trace of a rate term that has been closed
+        rows = [x for table in (traces.weight, traces.filtered) if table for x in table[0]]
+        for place, row in zip([*self.trace, *self.large], rows, strict=False):
+            place.copy_(row.view(place.shape))
+        for i, x in enumerate(traces.neuron.get(f"{BIAS}0", [])[: size + filters]):
             if i == size:
                 self.set(self.at.filtered, x)
             elif full:

@@ -66,8 +66,8 @@ def filtered() -> nn.Sequential:
     """Eligibilities filtered as the readout will, where one trace per input stands for those of the states."""
     return built(
         [
-            tt.Layer(nn.Linear(9, 70), tt.SynapticLIF(half_life=4, synaptic_half_life=2)),
-            tt.Layer(nn.Linear(70, 3), tt.LI(half_life=5)),
+            tt.Layer(nn.Linear(9, 7), tt.SynapticLIF(half_life=4, synaptic_half_life=2)),
+            tt.Layer(nn.Linear(7, 3), tt.LI(half_life=5, normalized=True)),
         ],
         RULES.eprop(),
     )
@@ -196,6 +196,23 @@ def test_a_reset_that_no_step_has_met_survives_sync() -> None:
     for x, target in stream_of(net, "mse", 2, 3):
         close(eager(net, "mse", x, target)[0], eager(other, "mse", x, target)[0])
     same(net, other)
+
+
+@pytest.mark.parametrize("case", ["filtered", "full"])
+def test_a_closed_rate_term_leaves_nothing_in_a_stream(case) -> None:
+    build, loss = CASES[case]
+    nets = build(), build()
+    term = tt.FinalRate(nets[0], 0.1)
+    steps = list(stream_of(nets[0], loss, 2, 12))
+    for x, target in steps[:6]:
+        for one in nets:
+            eager(one, loss, x, target)
+    term.close()
+    stream = tt.Stream(nets[0], lr=LR, loss=loss)
+    for x, target in steps[6:]:
+        close(stream(x, target), eager(nets[1], loss, x, target)[0])
+    for p, q in zip(*(one.parameters() for one in nets), strict=True):
+        close(p, q)
 
 
 @pytest.mark.parametrize("case", ["synaptic", "full"])
