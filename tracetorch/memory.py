@@ -67,6 +67,15 @@ class Memory:
         )
         return copy if self.pending is None else advance(copy, self.pending)
 
+    def stop_counting(self) -> None:
+        """Drop the spike count and its traces, which stand behind all others."""
+        self.flush()
+        self.count = None
+        if self.traces is not None:
+            filters, size = int(self.plan.filtered), len(self.names)
+            self.traces.filtered = [row[:filters] for row in self.traces.filtered]
+            self.traces.neuron = {k: row[: size + filters] for k, row in self.traces.neuron.items()}
+
     def forget(self) -> None:
         """Drop everything that is carried for credit; the state stays."""
         self.traces = self.pending = self.sigma = self.sums = self.carry = None

@@ -26,6 +26,8 @@ class _Rate:
     def close(self) -> None:
         """Let the layers stop counting."""
         for layer in self.layers:
+            if layer.counted and layer.memory is not None:
+                layer.memory.stop_counting()
             layer.counted, layer.spikes = False, None
 
 

@@ -109,6 +109,28 @@ def test_a_reset_row_counts_anew() -> None:
     assert rate().isfinite() and alone().isfinite()
 
 
+@pytest.mark.parametrize("rule", ["trace", "eprop", "drtrl", "ottt", "traced_bptt"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_term_that_is_closed_in_the_middle_leaves_the_network_as_if_there_had_been_none(
+    rule: str, steps: int
+) -> None:
+    xs = torch.rand(8, 3, 5).double() * 2
+    found = []
+    for counts in (True, False):
+        model = make()
+        tt.set_rule(model, tt.rules.PRESETS[rule]())
+        term = tt.FinalRate(model, target=0.1) if counts else None
+        tt.scan(model, xs[:4])
+        if term is not None:
+            term.close()
+        for part in xs[4:].split(steps):
+            tt.scan(model, part).square().sum().backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
 def test_wrong_values_say_so() -> None:
     with pytest.raises(ValueError, match="no spiking layer"):
         tt.FinalRate(nn.Sequential(tt.Layer(nn.Linear(2, 2), tt.LI(half_life=3))), target=0.1)
