@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tracetorch.ops.pool import into_pool
 from tracetorch.synapses.base import Synapse
 
 
@@ -48,7 +49,8 @@ class LinearSynapse(Synapse):
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return `q W`, `[N, ..., in]`."""
-        return q @ (self.module.weight if weight is None else weight)
+        weight = self.module.weight if weight is None else weight
+        return into_pool(torch.matmul, (*q.shape[:-1], weight.shape[-1]), q, weight)
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the features as `[N, 1, L, in]`."""

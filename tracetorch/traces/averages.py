@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.ops import decayed_sums
+from tracetorch.ops.pool import into_pool
 from tracetorch.traces.window import Afferent, Window
 
 
@@ -175,8 +176,10 @@ def average(
         for i, a in enumerate(window.afferents)
     )
     means = tuple(x / x_weights[-1].reshape(*x_weights.shape[1:], *[1] * (x.dim() - 2)) for x in ends)
+    with torch.no_grad():
+        h_means = into_pool(torch.div, h.shape, h, h_weights.reshape(*h_weights.shape, *[1] * len(window.unit)))
     averages = Averages(
-        h / h_weights.reshape(*h_weights.shape, *[1] * len(window.unit)),
+        h_means,
         h_weights,
         means,
         x_weights,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.ops import walk
+from tracetorch.ops.pool import into_pool
 from tracetorch.traces.averages import Averages
 from tracetorch.traces.back import Back, go_back
 from tracetorch.traces.backward import combine, sum_to
@@ -78,7 +79,8 @@ def _last(window: Window, averages: Averages, signal: Tensor) -> list[Tensor | N
 def _every(window: Window, averages: Averages, signal: Tensor) -> list[Tensor | None]:
     """Return the weights' gradients where every step is an event, from the signals `[T, B, *unit]`."""
     decay = averages.by_unit(averages.decays.to(signal).unsqueeze(1))
-    weighed = signal / averages.by_unit(averages.x_weight)
+    weights = averages.by_unit(averages.x_weight)
+    weighed = into_pool(torch.div, signal.shape, signal, weights)
     filtered, leaving = walk.filter_back(window.record.backend, weighed, decay)
     grads: list[Tensor | None] = []
     for i, afferent in enumerate(window.afferents):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tracetorch.ops.pool import into_pool
 from tracetorch.traces.back import Back, go_back
 from tracetorch.traces.backward import combine, sum_to
 from tracetorch.traces.window import BIAS, Window
@@ -124,7 +125,8 @@ def scaled(gain: Tensor, z_bar: Tensor, window: Window) -> Tensor:
     """Return the cotangents of the outputs, of all steps or the last, times a gain that may vary in time."""
     if gain.dim() == window.rank and gain.shape[0] > z_bar.shape[0]:
         gain = gain[-z_bar.shape[0] :]
-    return (gain * z_bar).expand(z_bar.shape)
+    shape = torch.broadcast_shapes(gain.shape, z_bar.shape)
+    return into_pool(torch.mul, shape, gain, z_bar).expand(z_bar.shape)
 
 
 def send_below(call: Call, signal: Tensor, x: Tensor, way_back: Tensor) -> Tensor:

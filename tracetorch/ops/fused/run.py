@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.ops.fused.load import Variant, block, event_kernels, kernels
-from tracetorch.ops.fused.pool import pool
+from tracetorch.ops.pool import pool
 from tracetorch.ops.walked import Asked, Forward, Reverse, Step, Wants
 
 

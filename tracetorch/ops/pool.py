@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -70,3 +71,26 @@ _KINDS = {torch.float32: np.float32, torch.float64: np.float64}
 def pool() -> Pool:
     """Return the pool that the kernels of this process share, as they share the machine's memory."""
     return Pool()
+
+
+def into_pool(function: Callable[..., Tensor], shape: Sequence[int], *operands: Tensor) -> Tensor:
+    """Return what a function of torch gives, in memory of the pool where nothing speaks against it.
+
+    Args:
+        function: a function that takes `out`.
+        shape: shape of what it gives.
+        *operands: what it is given.
+
+    Returns:
+        What it gave; by itself where a graph is recorded or compiled, on other devices, and for mixed types.
+
+    Example:
+        >>> import torch
+        >>> into_pool(torch.mul, (2,), torch.tensor([1.0, 2.0]), torch.tensor(3.0))
+        tensor([3., 6.])
+    """
+    first = operands[0]
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if plain or any(x.dtype != first.dtype or x.device.type != "cpu" for x in operands):
+        return function(*operands)
+    return function(*operands, out=pool().empty(tuple(shape), first.dtype))
