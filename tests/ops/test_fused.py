@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -207,3 +208,25 @@ def test_full_eligibility_by_events_learns_the_same(monkeypatch: pytest.MonkeyPa
     want, found = learn(net, "drtrl", "reference", "all"), learn(net, "drtrl", "fused", "all", sparse=True)
     for key, value in want.items():
         compare(found[key], value, key, 1e-10)
+
+
+FOUND = """
+import numpy as np
+from tracetorch.ops.fused.raw import LANES, PICKS, found
+for dtype in (np.float32, np.float64):
+    for size in (1, 15, 16, 17, 33, 257):
+        x = np.where(np.random.default_rng(size).random((3, size)) < 0.3, 2.5, 0).astype(dtype)
+        x[1, size // 2] = np.nan
+        index = np.zeros(2 + size + LANES, np.uint32)
+        count = found(x, size, size, index, 2, size)
+        assert (index[2:count] == np.flatnonzero(x[1] != 0)).all(), (dtype, size, index[:count])
+print(PICKS)
+"""
+
+
+@pytest.mark.parametrize("cpu", ["host", "generic"])
+def test_events_are_found_on_every_processor(cpu: str):
+    environment = os.environ if cpu == "host" else os.environ | {"NUMBA_CPU_NAME": cpu}
+    done = subprocess.run([sys.executable, "-c", FOUND], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert cpu == "host" or done.stdout.strip() == "False"

@@ -10,14 +10,23 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
+_INT = ir.IntType(32)
 LANES = 16
 """Values that `found` looks at together, and room that a list of events needs beyond their number."""
-PICKS = "avx512f" in {name for name, has in binding.get_host_cpu_features().items() if has}
+
+
+def _features() -> str:
+    """Return what the processor that is compiled for can do, as Numba is told by its environment, and else this one."""
+    if config.CPU_FEATURES is not None or config.CPU_NAME not in (None, "host"):
+        return str(config.CPU_FEATURES or "")
+    return str(binding.get_host_cpu_features().flatten()) if config.ENABLE_AVX else ""
+
+
+PICKS = "+avx512f" in _features().split(",")
 """Whether the processor can draw together the chosen lanes of a vector."""
-_INT = ir.IntType(32)
 
 
 def _place(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
