@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, prange
 
-from tracetorch.ops.fused.raw import LANES, found, load, store
+from tracetorch.ops.fused.raw import LANES, add_rows, found, load, store
 
 if TYPE_CHECKING:
     from tracetorch.ops.fused.names import FAST, F
@@ -54,28 +54,6 @@ def lists(rows, inputs):
     size = rows * inputs
     where, order = np.empty(size + LANES, np.uint32), np.empty(size, np.uint32)
     return where, np.empty(rows, np.intp), np.empty(inputs + 1, np.intp), order
-
-
-@njit(**FAST)
-def add_rows(out, to, x, at, jump, q, q_at, q_jump, width, order, e, end):
-    """Add to a row of `out` the rows of `q` that have an event, four at a time, times their values in `x`."""
-    while e + 4 <= end:
-        r0, r1 = np.intp(load(order, e)), np.intp(load(order, e + 1))
-        r2, r3 = np.intp(load(order, e + 2)), np.intp(load(order, e + 3))
-        x0, x1 = load(x, at + r0 * jump), load(x, at + r1 * jump)
-        x2, x3 = load(x, at + r2 * jump), load(x, at + r3 * jump)
-        q0, q1, q2, q3 = q_at + r0 * q_jump, q_at + r1 * q_jump, q_at + r2 * q_jump, q_at + r3 * q_jump
-        for n in range(width):
-            one = x0 * load(q, q0 + n) + x1 * load(q, q1 + n)
-            two = x2 * load(q, q2 + n) + x3 * load(q, q3 + n)
-            store(out, to + n, load(out, to + n) + (one + two))
-        e += 4
-    while e < end:
-        r = np.intp(load(order, e))
-        value, place = load(x, at + r * jump), q_at + r * q_jump
-        for n in range(width):
-            store(out, to + n, load(out, to + n) + value * load(q, place + n))
-        e += 1
 
 
 def weight_grad(x, q, out):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit, prange
 
-from tracetorch.ops.fused.raw import LANES, found, load, store
+from tracetorch.ops.fused.raw import LANES, add_rows, found, load, store
 
 if TYPE_CHECKING:
     from tracetorch.ops.fused.cells import backwards, dot, forwards, get, params, put
@@ -76,28 +76,6 @@ def take_params(w, at, p, n0, size, units):
 
 
 @njit(**FAST)
-def add_events(w, at, x, row, index, count, wt, block):
-    """Add the weights of a step's events to U currents, four events at a time."""
-    e = 0
-    while e + 4 <= count:
-        k0, k1 = np.intp(load(index, e)), np.intp(load(index, e + 1))
-        k2, k3 = np.intp(load(index, e + 2)), np.intp(load(index, e + 3))
-        x0, x1, x2, x3 = load(x, row + k0), load(x, row + k1), load(x, row + k2), load(x, row + k3)
-        a0, a1, a2, a3 = block + k0 * U, block + k1 * U, block + k2 * U, block + k3 * U
-        for j in range(U):
-            one = x0 * load(wt, a0 + j) + x1 * load(wt, a1 + j)
-            two = x2 * load(wt, a2 + j) + x3 * load(wt, a3 + j)
-            store(w, at + j, load(w, at + j) + (one + two))
-        e += 4
-    while e < count:
-        k = np.intp(load(index, e))
-        value, a = load(x, row + k), block + k * U
-        for j in range(U):
-            store(w, at + j, load(w, at + j) + value * load(wt, a + j))
-        e += 1
-
-
-@njit(**FAST)
 def add_sums(sums, weights, b, t, x, row, index, count):
     """Add a step's events to the weighted sums of the inputs, `[R, B, K]`."""
     rows, batch, inputs = sums.shape
@@ -156,7 +134,7 @@ def forward(x, wt, bias, s, c, p, z, before, c_before, drive, sigma, h, history,
                 size, place = min(U, units - n0), (t * batch + b) * units + n0
                 if EVENTS:
                     take(w, v + CUR, bias, n0, size)
-                    add_events(w, v + CUR, x, row, index, count, wt, g * inputs * U)
+                    add_rows(w, v + CUR, x, row, 1, wt, g * inputs * U, U, U, index, 0, count)
                 if RECORD:
                     give(w, v + CUR, drive, place, size)
                 if STATES:

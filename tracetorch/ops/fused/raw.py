@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
+
+from tracetorch.ops.fused.load import FAST
 
 _INT = ir.IntType(32)
 LANES = 16
@@ -114,3 +117,28 @@ def found(x, at, size, index, count, jump):
         count += load(x, at + k) != 0
         k += 1
     return count
+
+
+@njit(**FAST)
+def add_rows(out, to, x, at, jump, rows, first, apart, width, order, e, end):
+    """Add to `width` values of `out` the rows that `order[e:end]` names, each times its value, four at a time.
+
+    The value of a row lies in `x` at `at + row * jump`, the row itself in `rows` at `first + row * apart`.
+    """
+    while e + 4 <= end:
+        r0, r1 = np.intp(load(order, e)), np.intp(load(order, e + 1))
+        r2, r3 = np.intp(load(order, e + 2)), np.intp(load(order, e + 3))
+        x0, x1 = load(x, at + r0 * jump), load(x, at + r1 * jump)
+        x2, x3 = load(x, at + r2 * jump), load(x, at + r3 * jump)
+        a0, a1, a2, a3 = first + r0 * apart, first + r1 * apart, first + r2 * apart, first + r3 * apart
+        for n in range(width):
+            one = x0 * load(rows, a0 + n) + x1 * load(rows, a1 + n)
+            two = x2 * load(rows, a2 + n) + x3 * load(rows, a3 + n)
+            store(out, to + n, load(out, to + n) + (one + two))
+        e += 4
+    while e < end:
+        r = np.intp(load(order, e))
+        value, a = load(x, at + r * jump), first + r * apart
+        for n in range(width):
+            store(out, to + n, load(out, to + n) + value * load(rows, a + n))
+        e += 1
