@@ -27,6 +27,8 @@ NARROW = 256
 """Number of units, over all rows, below which a step's time is no longer the units' but that of calling torch."""
 FEW = 16
 """Number of rows below which laying out the weights for a walk by events costs more than it saves."""
+SAMPLE = 2**14
+"""Inputs of a window that are looked at for their density, about as many: few enough for one thread."""
 _STEPWISE = Choice()
 
 
@@ -291,7 +293,8 @@ class Layer(nn.Module):
             return True
         if xs.shape[0] * xs.shape[1] < FEW:
             return False
-        some = xs[:: max(1, xs.shape[0] // 4)]
+        rows = xs.reshape(-1, xs.shape[2])
+        some = rows[:: (rows.numel() // SAMPLE) | 1]
         return int(torch.count_nonzero(some)) <= DENSE * some.numel()
 
     def remember(self, like: Tensor, *, learns: bool) -> Memory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tracetorch.ops.pool import into_pool
+from tracetorch.ops.products import outer_sum, product
 from tracetorch.synapses.base import Synapse
 
 
@@ -32,7 +32,8 @@ class LinearSynapse(Synapse):
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, ..., out]`."""
-        return nn.functional.linear(x, self.module.weight, self.module.bias)
+        flat = product(x.reshape(-1, x.shape[-1]), self.module.weight, self.module.bias)
+        return flat.view(*x.shape[:-1], -1)
 
     def like(self, x: Tensor) -> Tensor:
         """Return a tensor of the form of the currents, `[N, ..., out]`."""
@@ -45,12 +46,12 @@ class LinearSynapse(Synapse):
 
     def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
         """Return the weight's gradient, `[out, in]`."""
-        return (q.reshape(-1, q.shape[-1]).t() @ features.reshape(-1, features.shape[-1]),)
+        return (outer_sum(q.reshape(-1, q.shape[-1]), features.reshape(-1, features.shape[-1])),)
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return `q W`, `[N, ..., in]`."""
         weight = self.module.weight if weight is None else weight
-        return into_pool(torch.matmul, (*q.shape[:-1], weight.shape[-1]), q, weight)
+        return product(q.reshape(-1, q.shape[-1]), weight.t()).view(*q.shape[:-1], -1)
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the features as `[N, 1, L, in]`."""

@@ -56,20 +56,50 @@ def lists(rows, inputs):
     return where, np.empty(rows, np.intp), np.empty(inputs + 1, np.intp), order
 
 
-def weight_grad(x, q, out):
-    """Add `x^T q` to the parts of `out`, `[parts, K, N]`, in time that grows with the events of `x`."""
+@njit(**FAST)
+def turn(parts, grad, low, high):
+    """Sum parts `[P, K, N]` for the inputs from `low` to `high`, and write them as columns of `grad`, `[N, K]`."""
+    units, inputs = grad.shape
+    apart = inputs * units
+    for n in range(units):
+        for k in range(low, high):
+            total, at = F(0), k * units + n
+            for part in range(parts.shape[0]):
+                total += load(parts, part * apart + at)
+            store(grad, n * inputs + k, total)
+
+
+def weight_grad(x, q, parts, grad):
+    """Write `q^T x`, `[N, K]`, in time that grows with the events of `x`; `parts` is room, `[P, K, N]`."""
     total, inputs = x.shape
-    parts, units = out.shape[0], q.shape[1]
-    groups = (total + GROUP - 1) // GROUP
-    for part in prange(parts):
+    units = q.shape[1]
+    groups, shares = (total + GROUP - 1) // GROUP, parts.shape[0]
+    for part in prange(shares):
         where, ends, starts, order = lists(GROUP, inputs)
-        for g in range(part * groups // parts, (part + 1) * groups // parts):
+        for i in range(part * inputs * units, (part + 1) * inputs * units):
+            store(parts, i, F(0))
+        for g in range(part * groups // shares, (part + 1) * groups // shares):
             low = g * GROUP
             sort(x, low * inputs, min(GROUP, total - low), inputs, where, ends, starts, order)
             for k in range(inputs):
                 e, end = load(starts, k), load(starts, k + 1)
                 to, at = (part * inputs + k) * units, low * inputs + k
-                add_rows(out, to, x, at, inputs, q, low * units, units, units, order, e, end)
+                add_rows(parts, to, x, at, inputs, q, low * units, units, units, order, e, end)
+    for block in prange((inputs + BLOCK - 1) // BLOCK):
+        turn(parts, grad, block * BLOCK, min((block + 1) * BLOCK, inputs))
+
+
+def lay_out(weight, out):
+    """Lay a weight `[N, K]` out as `[chunks, K, width]`: the rows of some units that an event of an input adds."""
+    units, inputs = weight.shape
+    chunks, width = out.shape[0], out.shape[2]
+    blocks = (inputs + BLOCK - 1) // BLOCK
+    for block in prange(chunks * blocks):
+        g, low = block // blocks, block % blocks * BLOCK
+        for j in range(width):
+            n = g * width + j
+            for k in range(low, min(low + BLOCK, inputs)):
+                store(out, (g * inputs + k) * width + j, load(weight, n * inputs + k) if n < units else F(0))
 
 
 def filter_back(signal, decay, out, leaving):

@@ -151,6 +151,9 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
     return _compiled(module, name, ("forward", "reverse"))
 
 
+EVENT_KERNELS = ("lay_out", "weight_grad", "filter_back", "carry_full")
+
+
 @cache
 def event_kernels(dtype: torch.dtype) -> Any:
     """Return the compiled kernels that work on events alone; a module with the functions of `events`."""
@@ -161,7 +164,7 @@ def event_kernels(dtype: torch.dtype) -> Any:
     kind = np.float32 if dtype == torch.float32 else np.float64
     text = f"{numba.__version__}|{digest_of(path, RAW)}|{kind.__name__}"
     name = f"tracetorch_events_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return _compiled(execute(name, path, {"F": kind, "FAST": FAST}), name, ("weight_grad", "filter_back", "carry_full"))
+    return _compiled(execute(name, path, {"F": kind, "FAST": FAST}), name, EVENT_KERNELS)
 
 
 def _compiled(module: ModuleType, name: str, kernels: tuple[str, ...]) -> ModuleType:

@@ -21,11 +21,10 @@ def _rows(params: Sequence[Tensor], unit: int, like: Tensor) -> Tensor:
 
 def _by_input(weight: Tensor, width: int) -> Tensor:
     """Return a weight `[N, K]` as `[chunks, K, U]`: the rows of U units that an event of an input adds."""
-    units = weight.shape[0]
-    chunks = -(-units // width)
-    if chunks * width != units:
-        weight = torch.nn.functional.pad(weight, (0, 0, 0, chunks * width - units))
-    return weight.view(chunks, width, -1).transpose(1, 2).contiguous()
+    units, inputs = weight.shape
+    out = pool().empty((-(-units // width), inputs, width), weight.dtype)
+    event_kernels(weight.dtype).lay_out(weight.contiguous().numpy(), out.numpy())
+    return out
 
 
 def _threads() -> int:
@@ -69,6 +68,7 @@ def run_forward(
     drive = new((steps, batch, units), x.dtype) if a.record and synapse is not None else flat
     wt, bias = flat, x.new_empty(0)
     if synapse is not None:
+        _threads()
         wt = _by_input(synapse[0].detach(), module.U)
         bias = x.new_zeros(units) if synapse[1] is None else synapse[1].detach()
     sigma, h, q = (
@@ -152,9 +152,11 @@ def run_weight_grad(x: Tensor, q: Tensor) -> Tensor:
     Returns:
         The gradient, `[N, K]`.
     """
-    out = x.new_zeros(_threads(), x.shape[1], q.shape[1])
-    event_kernels(x.dtype).weight_grad(x.contiguous().numpy(), q.contiguous().numpy(), out.numpy())
-    return (out[0] if out.shape[0] == 1 else out.sum(0)).t()
+    new, inputs, units = pool().empty, x.shape[1], q.shape[1]
+    parts, grad = new((_threads(), inputs, units), x.dtype), new((units, inputs), x.dtype)
+    arrays = (x.contiguous(), q.contiguous(), parts, grad)
+    event_kernels(x.dtype).weight_grad(*(a.numpy() for a in arrays))
+    return grad
 
 
 def run_filter(signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
