@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.ops.fused import run_weight_grad
+from tracetorch.ops.products import outer_sum
 
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 SHAPES = ((100, 64, 700, 256), (100, 64, 256, 256), (1000, 1, 700, 256))
@@ -54,7 +55,8 @@ def main() -> None:
             xs = (torch.rand(steps, batch, inputs) < density).float()
             flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
             row = [forward(xs, units, False), forward(xs, units, True)]
-            row += [median_ms(lambda q=q, x=flat: q.t() @ x), median_ms(lambda q=q, x=flat: run_weight_grad(x, q))]
+            row.append(median_ms(lambda q=q, x=flat: outer_sum(q, x)))
+            row.append(median_ms(lambda q=q, x=flat: run_weight_grad(x, q)))
             print(
                 f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
             )
