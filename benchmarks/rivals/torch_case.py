@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -45,8 +46,11 @@ class TorchCase(ABC):
         self.weights = [torch.from_numpy(arrays[f"w{i}"]) for i in range(len(self.workload["network"]["hidden"]) + 1)]
         self.every = self.group["loss"] == "every"
         self.net = self.build().to(self.device, self.dtype)
-        make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[self.workload["optimizer"]]
-        self.opt = make(self.net.parameters(), lr=self.workload["learning_rate"])
+        makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
+            "adam": partial(torch.optim.Adam, fused=True),
+            "sgd": torch.optim.SGD,
+        }
+        self.opt = makers[self.workload["optimizer"]](self.net.parameters(), lr=self.workload["learning_rate"])
 
     def tiled(self, x: Tensor) -> Tensor:
         """Return the data, repeated to the length of the sequence where the file is shorter."""

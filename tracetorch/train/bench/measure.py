@@ -38,12 +38,14 @@ class Effort:
 
     Args:
         rounds: Turns of each row; the rows take turns.
-        seconds: Seconds that a turn lasts at least, in repetitions of which all count.
+        lead: Seconds of a turn before anything counts: a process that waited finds caches cold and its threads asleep.
+        seconds: Seconds of a turn that count, at least; in repetitions, as is the lead.
         slow: Seconds of one repetition from which a row warms up once and gets one turn alone.
         limit: Seconds that one request may take.
     """
 
     rounds: int = 7
+    lead: float = 0.3
     seconds: float = 0.3
     slow: float = 10.0
     limit: float = 1800.0
@@ -182,7 +184,7 @@ class _Seat:
         self.turns, self.place, self.row = turns, place, row
         self.measured = Measured(row.library, row.method, notes=[row.note] if row.note else [])
         self.process: Process | None = None
-        self.count = 1
+        self.lead, self.count = 0, 1
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the process; note why where it fails, and return nothing."""
@@ -223,7 +225,8 @@ class _Seat:
             if self.process is not None and last < effort.slow:
                 last = self._once()
         if self.process is not None:
-            self.count = max(1, math.ceil(effort.seconds / max(last, 1e-6)))
+            one = max(last, 1e-6)
+            self.lead, self.count = int(effort.lead / one), max(1, math.ceil(effort.seconds / one))
 
     def _once(self) -> float:
         seconds = self.ask({"do": "warm"}).get("seconds", [math.nan])
@@ -240,7 +243,7 @@ class _Seat:
 
     def turn(self) -> None:
         """Take a turn."""
-        answer = self.ask({"do": "run", "count": self.count})
+        answer = self.ask({"do": "run", "count": self.count, "lead": self.lead})
         if answer:
             measured = self.measured
             measured.seconds += answer["seconds"]

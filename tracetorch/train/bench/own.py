@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,11 @@ class Case:
         if rule is not None:
             tt.set_rule(self.net, tt.rules.PRESETS[rule]())
         self.step: Callable[[Tensor], Tensor] = torch.compile(self.net) if self.options.get("compiled") else self.net
-        make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[self.workload["optimizer"]]
-        self.opt = make(self.net.parameters(), lr=self.workload["learning_rate"])
+        makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
+            "adam": partial(torch.optim.Adam, fused=True),
+            "sgd": torch.optim.SGD,
+        }
+        self.opt = makers[self.workload["optimizer"]](self.net.parameters(), lr=self.workload["learning_rate"])
         windowed = self.options.get("window", False)
         self.window = self.workload["window"] if windowed else self.x.shape[0]
         self.train = self._chosen()

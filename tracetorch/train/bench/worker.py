@@ -15,8 +15,9 @@ and the case has
 - optionally ``optimizer()``: one step of the optimizer alone, ``warm()``: what of a long repetition has to be done
   once, and ``device_mb()``: peak memory of the device.
 
-Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "warm"}``, ``{"do": "run", "count": n}``,
-``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the process, its traceback on standard error.
+Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "warm"}``,
+``{"do": "run", "count": n, "lead": m}``, ``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the
+process, its traceback on standard error.
 Memory is accounted for in ``run`` alone: what compiles in ``warm`` may need more than what runs.
 """
 
@@ -92,14 +93,15 @@ class Server:
             warm = getattr(self.case, "warm", self.case.iterate)
             return {"seconds": timed(warm, 1)}
         if do == "run":
-            return self.run(request["count"])
+            return self.run(request["count"], request["lead"])
         if do == "optimizer":
             return self.optimizer(request["count"])
         raise ValueError(f"a request is prepare, report, warm, run, optimizer or stop, got {do!r}")
 
-    def run(self, count: int) -> dict[str, Any]:
-        """Time repetitions and account for the memory that they took."""
+    def run(self, count: int, lead: int) -> dict[str, Any]:
+        """Time repetitions after some that do not count, and account for the memory that all of them took."""
         self.meter.resume()
+        timed(self.case.iterate, lead)
         seconds = timed(self.case.iterate, count)
         self.meter.pause()
         answer = {"seconds": seconds, "peak_mb": self.meter.peak_mb, "start_mb": self.start_mb}
