@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from tracetorch.train.bench.process import Process, WorkerError, environment
-from tracetorch.train.bench.worker import timed
+from tracetorch.train.bench.worker import lasting, timed
 
 MODULE = """
     import os
@@ -48,6 +48,9 @@ MODULE = """
 """
 
 
+ONCE = {"do": "run", "lead": 0.0, "seconds": 0.0}
+
+
 @pytest.fixture
 def start(tmp_path):
     (tmp_path / "fake.py").write_text(textwrap.dedent(MODULE))
@@ -68,18 +71,20 @@ def start(tmp_path):
 def test_requests_are_answered_one_by_one(start):
     process = start("plain")
     assert process.ask({"do": "warm"}, limit=60)["seconds"][0] >= 0
-    ran = process.ask({"do": "run", "count": 3}, limit=60)
-    assert len(ran["seconds"]) == 3
+    ran = process.ask({"do": "run", "lead": 0.01, "seconds": 0.02}, limit=60)
+    assert sum(ran["seconds"]) >= 0.02 > sum(ran["seconds"][:-1])
     assert ran["peak_mb"] >= ran["start_mb"] > 0
     assert "device_mb" not in ran
-    assert process.ask({"do": "report"}, limit=60) == {"count": 4, "threads": "1"}
+    after = process.ask({"do": "report"}, limit=60)
+    assert after["threads"] == "1"
+    assert after["count"] > 1 + len(ran["seconds"])
     assert process.ask({"do": "optimizer", "count": 2}, limit=60) == {"seconds": []}
 
 
 def test_a_case_may_have_more(start):
     process = start("apart")
     process.ask({"do": "warm"}, limit=60)
-    assert process.ask({"do": "run", "count": 1}, limit=60)["device_mb"] == 12.5
+    assert process.ask(ONCE, limit=60)["device_mb"] == 12.5
     assert len(process.ask({"do": "optimizer", "count": 2}, limit=60)["seconds"]) == 2
     assert process.ask({"do": "report"}, limit=60)["count"] == 101
 
@@ -87,7 +92,7 @@ def test_a_case_may_have_more(start):
 def test_a_process_that_ends_says_why(start):
     process = start("dies")
     with pytest.raises(WorkerError, match="out of luck"):
-        process.ask({"do": "run", "count": 1}, limit=60)
+        process.ask(ONCE, limit=60)
     with pytest.raises(WorkerError, match="out of luck"):
         process.ask({"do": "report"}, limit=60)
     assert not process.alive
@@ -96,7 +101,7 @@ def test_a_process_that_ends_says_why(start):
 def test_a_process_that_does_not_answer_is_not_waited_for(start):
     process = start("sleeps")
     with pytest.raises(WorkerError, match="no answer to 'run' within"):
-        process.ask({"do": "run", "count": 1}, limit=0.2)
+        process.ask(ONCE, limit=0.2)
 
 
 def test_a_module_that_is_not_there_is_told():
@@ -116,6 +121,10 @@ def test_closing_ends_the_process(start):
 def test_the_environment_sets_threads_and_folders():
     variables = environment(["a"], 3)
     assert (variables["OMP_NUM_THREADS"], variables["PYTHONPATH"]) == ("3", "a")
+
+
+def test_one_repetition_lasts_where_no_time_is_given():
+    assert len(lasting(lambda: None, 0.0)) == 1
 
 
 def test_every_repetition_is_timed():

@@ -39,7 +39,7 @@ class Effort:
     Args:
         rounds: Turns of each row; the rows take turns.
         lead: Seconds of a turn before anything counts: a process that waited finds caches cold and its threads asleep.
-        seconds: Seconds of a turn that count, at least; in repetitions, as is the lead.
+        seconds: Seconds of a turn that count, at least.
         slow: Seconds of one repetition from which a row warms up once and gets one turn alone.
         limit: Seconds that one request may take.
     """
@@ -184,7 +184,7 @@ class _Seat:
         self.turns, self.place, self.row = turns, place, row
         self.measured = Measured(row.library, row.method, notes=[row.note] if row.note else [])
         self.process: Process | None = None
-        self.lead, self.count = 0, 1
+        self.lead, self.seconds = 0.0, 0.0
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the process; note why where it fails, and return nothing."""
@@ -215,7 +215,7 @@ class _Seat:
         self.warm_up()
 
     def warm_up(self) -> None:
-        """Do what has to be done once, and find how many repetitions make a turn."""
+        """Do what has to be done once, and see whether a repetition is long enough to be its own lead."""
         effort, measured = self.turns.effort, self.measured
         if self.turns.group.workload.kind == "memory":
             measured.first = self.ask({"do": "warm"}).get("seconds", [math.nan])[0]
@@ -224,9 +224,7 @@ class _Seat:
         for _ in range(2):  # some compilers look twice
             if self.process is not None and last < effort.slow:
                 last = self._once()
-        if self.process is not None:
-            one = max(last, 1e-6)
-            self.lead, self.count = int(effort.lead / one), max(1, math.ceil(effort.seconds / one))
+        self.lead, self.seconds = effort.lead if last < effort.lead else 0.0, effort.seconds
 
     def _once(self) -> float:
         seconds = self.ask({"do": "warm"}).get("seconds", [math.nan])
@@ -243,7 +241,7 @@ class _Seat:
 
     def turn(self) -> None:
         """Take a turn."""
-        answer = self.ask({"do": "run", "count": self.count, "lead": self.lead})
+        answer = self.ask({"do": "run", "lead": self.lead, "seconds": self.seconds})
         if answer:
             measured = self.measured
             measured.seconds += answer["seconds"]

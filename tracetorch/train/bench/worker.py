@@ -16,7 +16,7 @@ and the case has
   once, and ``device_mb()``: peak memory of the device.
 
 Requests: ``{"do": "prepare", "job": {...}}``, ``{"do": "report"}``, ``{"do": "warm"}``,
-``{"do": "run", "count": n, "lead": m}``, ``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the
+``{"do": "run", "lead": s, "seconds": s}``, ``{"do": "optimizer", "count": n}``, ``{"do": "stop"}``. An error ends the
 process, its traceback on standard error.
 Memory is accounted for in ``run`` alone: what compiles in ``warm`` may need more than what runs.
 """
@@ -93,18 +93,22 @@ class Server:
             warm = getattr(self.case, "warm", self.case.iterate)
             return {"seconds": timed(warm, 1)}
         if do == "run":
-            return self.run(request["count"], request["lead"])
+            return self.run(request["lead"], request["seconds"])
         if do == "optimizer":
             return self.optimizer(request["count"])
         raise ValueError(f"a request is prepare, report, warm, run, optimizer or stop, got {do!r}")
 
-    def run(self, count: int, lead: int) -> dict[str, Any]:
-        """Time repetitions after some that do not count, and account for the memory that all of them took."""
+    def run(self, lead: float, seconds: float) -> dict[str, Any]:
+        """Time repetitions for some seconds, one at least, after a lead in which none counts.
+
+        Memory is accounted for in both.
+        """
         self.meter.resume()
-        timed(self.case.iterate, lead)
-        seconds = timed(self.case.iterate, count)
+        if lead > 0:
+            lasting(self.case.iterate, lead)
+        took = lasting(self.case.iterate, seconds)
         self.meter.pause()
-        answer = {"seconds": seconds, "peak_mb": self.meter.peak_mb, "start_mb": self.start_mb}
+        answer = {"seconds": took, "peak_mb": self.meter.peak_mb, "start_mb": self.start_mb}
         if hasattr(self.case, "device_mb"):
             answer["device_mb"] = self.case.device_mb()
         return answer
@@ -114,6 +118,14 @@ class Server:
         if not hasattr(self.case, "optimizer"):
             return {"seconds": []}
         return {"seconds": timed(self.case.optimizer, count)}
+
+
+def lasting(function: Any, least: float) -> list[float]:
+    """Return the seconds of calls that take `least` seconds together, or of one call."""
+    seconds = timed(function, 1)
+    while sum(seconds) < least:
+        seconds += timed(function, 1)
+    return seconds
 
 
 def timed(function: Any, count: int) -> list[float]:
