@@ -160,3 +160,18 @@ def test_a_layer_that_runs_twice_in_a_step_is_refused(rule) -> None:
     tt.set_rule(model, tt.rules.PRESETS[rule]())
     with pytest.raises(RuntimeError, match="tied"):
         tt.scan(model, torch.rand(3, 2, 5))
+
+
+@pytest.mark.parametrize("rule", [*RULES, "traced_bptt", "tbptt", "bptt", "rate"])
+@pytest.mark.parametrize("scanned", [False, True])
+def test_a_batch_of_none_passes_and_teaches_nothing(rule, scanned) -> None:
+    back = None if rule in ("ottt", "sltt", "rate") else nn.Linear(6, 6)
+    first = tt.Layer(nn.Conv2d(1, 2, 3), tt.LIF(half_life=4))
+    wide = tt.Layer(nn.Linear(2 * 26 * 26, 6), tt.LIF(half_life=4), recurrent=back)
+    model = nn.Sequential(first, nn.Flatten(), wide, tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5)))
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
+    xs = torch.zeros(3, 0, 1, 28, 28)
+    for y in [tt.scan(model, xs)] if scanned or rule == "rate" else (model(x) for x in xs):
+        assert y.shape[-2:] == (0, 2)
+        y.sum().backward(retain_graph=rule == "bptt")
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())

@@ -33,7 +33,7 @@ class LinearSynapse(Synapse):
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, ..., out]`."""
         flat = product(x.reshape(-1, x.shape[-1]), self.module.weight, self.module.bias)
-        return flat.view(*x.shape[:-1], -1)
+        return flat.view(*x.shape[:-1], self.module.out_features)
 
     def like(self, x: Tensor) -> Tensor:
         """Return a tensor of the form of the currents, `[N, ..., out]`."""
@@ -51,15 +51,15 @@ class LinearSynapse(Synapse):
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return `q W`, `[N, ..., in]`."""
         weight = self.module.weight if weight is None else weight
-        return product(q.reshape(-1, q.shape[-1]), weight.t()).view(*q.shape[:-1], -1)
+        return product(q.reshape(-1, q.shape[-1]), weight.t()).view(*q.shape[:-1], self.module.in_features)
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the features as `[N, 1, L, in]`."""
-        return features.reshape(features.shape[0], 1, -1, features.shape[-1])
+        return features.reshape(features.shape[0], 1, features.shape[1:-1].numel(), features.shape[-1])
 
     def units(self, q: Tensor) -> Tensor:
         """Return the values as `[N, 1, out, L]`."""
-        return q.reshape(q.shape[0], 1, -1, q.shape[-1]).transpose(2, 3)
+        return q.reshape(q.shape[0], 1, q.shape[1:-1].numel(), q.shape[-1]).transpose(2, 3)
 
     def fold(self, grad: Tensor) -> tuple[Tensor, ...]:
         """Return the gradient `[1, out, in]` as `[out, in]`."""
