@@ -27,7 +27,7 @@ NARROW = 256
 """Number of units, over all rows, below which a step's time is no longer the units' but that of calling torch."""
 FEW = 16
 """Number of rows below which laying out the weights for a walk by events costs more than it saves."""
-SAMPLE = 2**14
+SAMPLE = 2**12
 """Inputs of a window that are looked at for their density, about as many: few enough for one thread."""
 _STEPWISE = Choice()
 

@@ -125,7 +125,7 @@ def scaled(gain: Tensor, z_bar: Tensor, window: Window) -> Tensor:
     """Return the cotangents of the outputs, of all steps or the last, times a gain that may vary in time."""
     if gain.dim() == window.rank and gain.shape[0] > z_bar.shape[0]:
         gain = gain[-z_bar.shape[0] :]
-    shape = torch.broadcast_shapes(gain.shape, z_bar.shape)
+    shape = z_bar.shape if gain.shape == z_bar.shape else torch.broadcast_shapes(gain.shape, z_bar.shape)
     return into_pool(torch.mul, shape, gain, z_bar).expand(z_bar.shape)
 
 
