@@ -82,16 +82,28 @@ def _run(net: nn.Module, stretches: list[Tensor], out: Out, *, eventful: bool) -
     return ys[-1] if out == "last" else ys
 
 
-STRETCH = 6400
-"""Rows, steps times batch, that are walked through all layers at a time where only the last output is wanted."""
+STRETCH = 2**22
+"""Numbers, steps times batch times units, that the widest layer gives out at a time where only the last is wanted.
+
+Fewer, and what a window costs once is paid too often; more, and the outputs leave the processor's cache.
+"""
 
 
 def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
     """Part a long window where all but the end need only be carried on, so that no output of it all is kept."""
-    steps = max(16, STRETCH // max(xs.shape[1], 1))
-    if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
+    if not all(layer.carries for layer in found.values()):
         return [xs]
-    return list(xs.split(steps))
+    widest = max([1, *map(_width, found.values())])
+    steps = max(16, STRETCH // (max(xs.shape[1], 1) * widest))
+    return [xs] if xs.shape[0] < 2 * steps else list(xs.split(steps))
+
+
+def _width(layer: Layer) -> int:
+    """Return the number of units of a layer that carries."""
+    if isinstance(layer.synapse, nn.Linear):
+        return layer.synapse.out_features
+    memory = layer.memory
+    return 1 if memory is None else memory.s[0][0].numel()
 
 
 def _carry(module: nn.Module, xs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ops.readable import F64, NAMES, case, check, compare, expected
 from torch import Tensor, nn
 
 import tracetorch as tt
+from tracetorch.ops import walk
 from tracetorch.ops.walk import backends
 
 pytest.importorskip("numba")
@@ -208,6 +209,29 @@ def test_full_eligibility_by_events_learns_the_same(monkeypatch: pytest.MonkeyPa
     want, found = learn(net, "drtrl", "reference", "all"), learn(net, "drtrl", "fused", "all", sparse=True)
     for key, value in want.items():
         compare(found[key], value, key, 1e-10)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize(("steps", "batch", "unit"), [(2, 1, (1,)), (63, 2, (7,)), (5, 3, (2, 3, 43))])
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_credit_filtered_back_is_the_sum_over_later_events(backend, steps, batch, unit, groups, sent):
+    torch.manual_seed(0)
+    signal, h = torch.randn(2, steps, batch, *unit, dtype=F64)
+    h_weight, weight = 0.5 + torch.rand(steps, batch, dtype=F64), 0.5 + torch.rand(steps, groups, batch, dtype=F64)
+    decay, bucket = torch.linspace(0.3, 0.9, groups, dtype=F64), torch.randint(groups, unit)
+    place = bucket if groups > 1 else bucket[:0]
+    found, leaving, credit = walk.credit_back(backend, signal, (h, h_weight), weight, place, decay, sent=sent)
+    ones = [1] * len(unit)
+    want = signal * h / h_weight.reshape(steps, batch, *ones)
+    weighed = want / weight.movedim(1, 2)[..., bucket]
+    age = torch.arange(steps).unsqueeze(0) - torch.arange(steps + 1).sub(1).unsqueeze(1)  # of t seen from s
+    powers = torch.where(age.reshape(*age.shape, *ones) >= 0, decay[bucket] ** age.reshape(*age.shape, *ones), 0)
+    sums = torch.einsum("stn,tbn->sbn", powers.flatten(2), weighed.flatten(2)).view(steps + 1, batch, *unit)
+    compare(leaving, sums[0], "leaving", 1e-12)
+    compare(found, sums[1:], "filtered", 1e-12)
+    if sent:
+        compare(credit, want, "credit", 1e-12)
 
 
 FOUND = """

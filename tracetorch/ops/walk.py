@@ -167,19 +167,46 @@ def carry_full(x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
     _module("fused").run_carry_full(x, q, start, trace)
 
 
-def filter_back(backend: Backend, signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter cotangents backwards in time from zero; see `tracetorch.ops.reverse_filter`.
+def credit_back(
+    backend: Backend,
+    signal: Tensor,
+    gain: tuple[Tensor, Tensor],
+    weight: Tensor,
+    bucket: Tensor,
+    decay: Tensor,
+    *,
+    sent: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Filter the credit of a window with an event at every step backwards in time, from zero.
+
+    .. math:: c_t = \frac{h_t}{w^h_t} \odot L_t, \quad f_t = \frac{c_t}{w^x_t} + a \odot f_{t+1}
 
     Args:
         backend: whose kernels; other than the fused ones leave it to the readable form.
-        signal: cotangents, `[T, B, *unit]`.
-        decay: decay per step, broadcasting to `[B, *unit]` and the same for all rows.
+        signal: cotangents of the outputs, `[T, B, *unit]`.
+        gain: decayed sums of sensitivities, `[T, B, *unit]`, and of their weights, `[T, B]`.
+        weight: decayed sums of the weights of inputs by bucket, `[T, G, B]`.
+        bucket: each unit's bucket, `[*unit]` of int64; of no elements where there is one.
+        decay: decay per step and bucket, `[G]`.
+        sent: whether the credit is wanted too; the readable form gives it in any case.
 
     Returns:
-        The filtered cotangents, `[T, B, *unit]`, and what leaves the window at its start, `[B, *unit]`.
+        The filtered credit, `[T, B, *unit]`, what leaves the window at its start, `[B, *unit]`, and the credit.
     """
-    if backend != "fused":
-        return reverse_filter(signal, decay, None)
-    units = decay.expand(signal.shape[1:])[0].reshape(-1)
-    found, leaving = _module("fused").run_filter(signal.reshape(*signal.shape[:2], -1), units)
-    return found.view(signal.shape), leaving.view(signal.shape[1:])
+    unit = signal.shape[2:]
+    place = bucket.reshape(-1)
+    units = decay[place] if place.numel() else decay.expand(unit.numel())
+    if backend == "fused":
+        flat = (*signal.shape[:2], unit.numel())
+        found, leaving, credit = _module("fused").run_credit_back(
+            signal.reshape(flat), (gain[0].reshape(flat), gain[1]), weight, place, units, sent=sent
+        )
+        return found.view(signal.shape), leaving.view(signal.shape[1:]), credit.view(signal.shape) if sent else credit
+    ones = [1] * len(unit)
+    credit = gain[0] / gain[1].reshape(*gain[1].shape, *ones) * signal
+    if place.numel():
+        by_unit = weight.transpose(1, 2)[..., place].reshape(*signal.shape)
+    else:
+        by_unit = weight[:, 0].reshape(*signal.shape[:2], *ones)
+    filtered, leaving = reverse_filter(credit / by_unit, units.reshape(unit), None)
+    return filtered, leaving, credit

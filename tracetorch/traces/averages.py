@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from tracetorch.ops import decayed_sums
-from tracetorch.ops.pool import into_pool
 from tracetorch.traces.window import Afferent, Window
 
 
@@ -56,12 +55,13 @@ class Averages:
     """Hold the averages that events of one window read: all steps, or the last alone.
 
     Args:
-        h: average sensitivity, `[E, B, *unit]`.
+        h: decayed sum of sensitivities, `[E, B, *unit]`.
         h_weight: sum of its weights, `[E, B]`.
-        x: per afferent, average features by bucket at the last event, `[G, B, *features]`.
+        x: per afferent, decayed sum of features by bucket at the last event, `[G, B, *features]`.
         x_weight: sum of their weights, `[E, G, B]`.
         start: per afferent, sum of features by bucket before the window, or None after a reset.
         decays: decay per bucket, `[G]`.
+        bucket: bucket of each unit, `[*unit]`; empty where there is one.
         mask: `[G, *unit]`, one where a unit belongs to a bucket; None where there is one bucket.
     """
 
@@ -71,14 +71,18 @@ class Averages:
     x_weight: Tensor
     start: tuple[Tensor, ...] | None
     decays: Tensor
+    bucket: Tensor
     mask: Tensor | None
 
-    def by_unit(self, values: Tensor) -> Tensor:
-        """Return values per bucket, `[..., G, B]`, as values per unit, `[..., B, *unit]` or broadcasting to it."""
-        if self.mask is None:
-            return values[..., 0, :].reshape(*values.shape[:-2], -1, *[1] * (self.h.dim() - 2))
-        units: Tensor = torch.einsum("...gb,gn->...bn", values, self.mask.flatten(1))
-        return units.reshape(*units.shape[:-1], *self.mask.shape[1:])
+    def sensitivity(self) -> Tensor:
+        """Return the average sensitivity at the last event, `[1, B, *unit]`."""
+        weight = self.h_weight[-1:]
+        return self.h[-1:] / weight.reshape(*weight.shape, *[1] * (self.h.dim() - 2))
+
+    def features(self, afferent: int) -> Tensor:
+        """Return an afferent's average features by bucket at the last event, `[G, B, *features]`."""
+        x, weight = self.x[afferent], self.x_weight[-1]
+        return x / weight.reshape(*weight.shape, *[1] * (x.dim() - 2))
 
 
 def buckets_of(decays: Tensor, unit: tuple[int, ...], count: int) -> Tensor:
@@ -175,16 +179,14 @@ def average(
         _features(a, start.decays, None if sums is None else sums.x[i], window.steps)
         for i, a in enumerate(window.afferents)
     )
-    means = tuple(x / x_weights[-1].reshape(*x_weights.shape[1:], *[1] * (x.dim() - 2)) for x in ends)
-    with torch.no_grad():
-        h_means = into_pool(torch.div, h.shape, h, h_weights.reshape(*h_weights.shape, *[1] * len(window.unit)))
     averages = Averages(
-        h_means,
+        h,
         h_weights,
-        means,
+        ends,
         x_weights,
         None if sums is None else sums.x,
         start.decays,
+        start.bucket,
         start.mask,
     )
     return averages, Sums(h[-1], h_weights[-1], ends, x_weights[-1], start.bucket)

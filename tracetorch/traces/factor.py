@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from tracetorch.ops import walk
-from tracetorch.ops.pool import into_pool
 from tracetorch.traces.averages import Averages
 from tracetorch.traces.back import Back, go_back
 from tracetorch.traces.backward import combine, sum_to
@@ -43,14 +42,18 @@ class _Factor(torch.autograd.Function):
         z_bar = z_bar.to(window.record.drive.dtype)
         x, way_back = ctx.saved_tensors
         events = z_bar.unsqueeze(0) if call.last else z_bar
-        h = averages.h[-1:] if window.plan.sequence else averages.h
-        signal = scaled(h, events, window)
-        x_bar = send_below(call, signal, x, way_back) if ctx.needs_input_grad[3] else None
-        if window.plan.sequence:
-            events = events.sum(0, keepdim=True)
-            signal = h * events
-        one = signal.shape[0] == 1
-        grads = _last(window, averages, signal[0]) if one else _every(window, averages, signal)
+        wants_x = ctx.needs_input_grad[3]
+        if events.shape[0] == 1 or window.plan.sequence:
+            signal = scaled(averages.sensitivity(), events, window)
+            x_bar = send_below(call, signal, x, way_back) if wants_x else None
+            if window.plan.sequence:
+                events = events.sum(0, keepdim=True)
+                signal = averages.sensitivity() * events
+            grads = _last(window, averages, signal[0])
+        else:
+            sent = wants_x or any(name.startswith(BIAS) for name in call.names)
+            grads, signal = _every(window, averages, events, sent=sent)
+            x_bar = send_below(call, signal, x, way_back) if wants_x else None
         start = _neuron(call, averages, signal, events, carry_bar, grads, ctx.likes)
         return (None, None, start, x_bar, None, *grads)
 
@@ -68,20 +71,25 @@ def _summed(afferent: Afferent, rows: Sequence[Tensor], signal: Tensor, mask: Te
 def _last(window: Window, averages: Averages, signal: Tensor) -> list[Tensor | None]:
     """Return the weights' gradients where there is one event, at the window's end, from the signal `[B, *unit]`."""
     grads: list[Tensor | None] = []
-    for afferent, means in zip(window.afferents, averages.x, strict=True):
+    for i, afferent in enumerate(window.afferents):
         if afferent.traced:
-            grads += _summed(afferent, tuple(means), signal, averages.mask)
+            grads += _summed(afferent, tuple(averages.features(i)), signal, averages.mask)
         else:
             grads += [None] * len(afferent.synapse.weights())
     return grads
 
 
-def _every(window: Window, averages: Averages, signal: Tensor) -> list[Tensor | None]:
-    """Return the weights' gradients where every step is an event, from the signals `[T, B, *unit]`."""
-    decay = averages.by_unit(averages.decays.to(signal).unsqueeze(1))
-    weights = averages.by_unit(averages.x_weight)
-    weighed = into_pool(torch.div, signal.shape, signal, weights)
-    filtered, leaving = walk.filter_back(window.record.backend, weighed, decay)
+def _every(window: Window, averages: Averages, events: Tensor, *, sent: bool) -> tuple[list[Tensor | None], Tensor]:
+    """Return the weights' gradients where every step is an event, `[T, B, *unit]`, and the signals per unit."""
+    filtered, leaving, signal = walk.credit_back(
+        window.record.backend,
+        events,
+        (averages.h, averages.h_weight),
+        averages.x_weight,
+        averages.bucket,
+        averages.decays.to(events),
+        sent=sent,
+    )
     grads: list[Tensor | None] = []
     for i, afferent in enumerate(window.afferents):
         if not afferent.traced:
@@ -92,7 +100,7 @@ def _every(window: Window, averages: Averages, signal: Tensor) -> list[Tensor | 
             past = _summed(afferent, tuple(averages.start[i]), leaving, averages.mask)
             found = [a + b for a, b in zip(found, past, strict=True)]
         grads += found
-    return grads
+    return grads, signal
 
 
 def _neuron(

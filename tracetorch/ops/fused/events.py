@@ -102,15 +102,24 @@ def lay_out(weight, out):
                 store(out, (g * inputs + k) * width + j, load(weight, n * inputs + k) if n < units else F(0))
 
 
-def filter_back(signal, decay, out, leaving):
-    """Filter cotangents `[T, B, N]` backwards in time, with a decay per unit."""
+def credit_back(signal, gain, level, weight, bucket, decay, sent, out, leaving):
+    """Filter cotangents `[T, B, N]` backwards in time; see `tracetorch.ops.walk.credit_back`."""
     steps, batch, units = signal.shape
+    groups, gives = weight.shape[1], sent.shape[0] > 0
     for b in prange(batch):
-        carried = np.zeros(units, F)
+        carried, weights = np.zeros(units, F), np.empty(units, F)
         for r in range(steps):
-            at = ((steps - 1 - r) * batch + b) * units
+            t = steps - 1 - r
+            at, first = (t * batch + b) * units, t * groups * batch + b
+            whole = load(level, t * batch + b)
             for n in range(units):
-                now = load(carried, n) + load(signal, at + n)
+                group = np.intp(load(bucket, n)) if groups > 1 else 0
+                store(weights, n, load(weight, first + group * batch))
+            for n in range(units):
+                credit = load(gain, at + n) / whole * load(signal, at + n)
+                if gives:
+                    store(sent, at + n, credit)
+                now = load(carried, n) + credit / load(weights, n)
                 store(out, at + n, now)
                 store(carried, n, now * load(decay, n))
         for n in range(units):

@@ -151,7 +151,7 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
     return _compiled(module, name, ("forward", "reverse"))
 
 
-EVENT_KERNELS = ("lay_out", "weight_grad", "filter_back", "carry_full")
+EVENT_KERNELS = ("lay_out", "weight_grad", "credit_back", "carry_full")
 
 
 @cache

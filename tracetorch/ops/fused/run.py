@@ -159,21 +159,31 @@ def run_weight_grad(x: Tensor, q: Tensor) -> Tensor:
     return grad
 
 
-def run_filter(signal: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter cotangents backwards in time; see `tracetorch.ops.reverse_filter`.
+def run_credit_back(
+    signal: Tensor, gain: tuple[Tensor, Tensor], weight: Tensor, bucket: Tensor, decay: Tensor, *, sent: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter the credit of a window backwards in time in one kernel; see `tracetorch.ops.walk.credit_back`.
 
     Args:
         signal: cotangents, `[T, B, N]`.
+        gain: decayed sums of sensitivities, `[T, B, N]`, and of their weights, `[T, B]`.
+        weight: decayed sums of the weights of inputs, `[T, G, B]`.
+        bucket: each unit's G, `[N]`, or of no elements where there is one.
         decay: decay per step, `[N]`.
+        sent: whether the credit itself is wanted.
 
     Returns:
-        The filtered cotangents, `[T, B, N]`, and what leaves the window at its start, `[B, N]`.
+        The filtered credit, `[T, B, N]`, what leaves the window at its start, `[B, N]`, and the credit.
     """
+    new, like, shape = pool().empty, signal.dtype, tuple(signal.shape)
+    credit = new(shape, like) if sent else signal.new_empty(0, 0, 0)
+    out, leaving = new(shape, like), signal.new_empty(shape[1:])
+    given = (signal, *gain, weight, bucket, decay)
     _threads()
-    out, leaving = pool().empty(tuple(signal.shape), signal.dtype), signal.new_empty(signal.shape[1:])
-    arrays = (signal.contiguous(), decay.contiguous(), out, leaving)
-    event_kernels(signal.dtype).filter_back(*(a.numpy() for a in arrays))
-    return out, leaving
+    event_kernels(like).credit_back(
+        *(a.contiguous().numpy() for a in given), *(a.numpy() for a in (credit, out, leaving))
+    )
+    return out, leaving, credit
 
 
 def run_carry_full(x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
