@@ -14,7 +14,7 @@ from tracetorch.ops.fused.raw import LANES, add_rows, found, load, store
 if TYPE_CHECKING:
     from tracetorch.ops.fused.names import FAST, F
 
-GROUP, BLOCK, U = 128, 16, 64
+GROUP, BLOCK, TILE, U = 128, 16, 128, 64
 
 
 @njit(**FAST)
@@ -128,11 +128,11 @@ def credit_back(signal, gain, level, weight, bucket, decay, sent, out, leaving):
 
 @njit(**FAST)
 def carry_block(total, width, inputs, start, s_at, trace, t_at):
-    """Make eligibilities of some units times `start` plus what a window adds, `[K, U]`, a few inputs at a time."""
-    for low in range(0, inputs, BLOCK):
+    """Make eligibilities of some units times `start` plus what a window adds, `[K, U]`, in tiles that stay in cache."""
+    for low in range(0, inputs, TILE):
         for j in range(width):
             factor, row = load(start, s_at + j), t_at + j * inputs
-            for k in range(low, min(low + BLOCK, inputs)):
+            for k in range(low, min(low + TILE, inputs)):
                 store(trace, row + k, factor * load(trace, row + k) + load(total, k * U + j))
 
 
