@@ -14,7 +14,7 @@ from tracetorch.ops.fused.raw import LANES, add_rows, found, load, store
 if TYPE_CHECKING:
     from tracetorch.ops.fused.names import FAST, F
 
-GROUP, BLOCK, TILE, U = 128, 16, 128, 64
+GROUP, BLOCK, TILE, U = 128, 64, 128, 64
 
 
 @njit(**FAST)
