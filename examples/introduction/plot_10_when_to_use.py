@@ -237,10 +237,10 @@ except RuntimeError as error:
 # - For a chip, you need an export, which this library does not have yet.
 #
 # In speed, on one CPU (:doc:`/speed`, ``python -m benchmarks W1``, 700-256-256-20, T = 100, batch 64): with one loss
-# at the end ``trace()`` takes 6.8 ms, BrainTrace's ``pp_prop`` 15.2, SpikingJelly's OTTT 54.2, and BPTT 18.7 here,
-# 77.5 in SpikingJelly, 81.9 in snnTorch and 98.9 in Norse. One sample at a time, with an update at every step (W2), a
-# call per step takes 196 µs here and 314 to 401 in these three, with their graphs cut at every step; 193 in
-# BrainTrace; and ``tt.Stream`` 32. Where a step is not compiled (recurrence, a neuron of your own) a call takes close
+# at the end ``trace()`` takes 11.8 ms, BrainTrace's ``pp_prop`` 31.0, SpikingJelly's OTTT 73.9, and BPTT 32.3 here,
+# 99.6 in SpikingJelly, 120 in snnTorch and 148 in Norse. One sample at a time, with an update at every step (W2), a
+# call per step takes 352 µs here and 602 to 767 in these three, with their graphs cut at every step; 313 in
+# BrainTrace; and ``tt.Stream`` 46. Where a step is not compiled (recurrence, a neuron of your own) a call takes close
 # to a millisecond here, and the others are ahead. Those numbers hold for the machine that the page names; the command
 # repeats them on yours.
 #
