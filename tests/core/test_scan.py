@@ -1,5 +1,7 @@
 """Scans of any container equal single steps, in values and gradients."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -175,3 +177,33 @@ def test_a_batch_of_none_passes_and_teaches_nothing(rule, scanned) -> None:
         assert y.shape[-2:] == (0, 2)
         y.sum().backward(retain_graph=rule == "bptt")
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("rule", ["trace", "ottt", "drtrl", "sltt"])
+@pytest.mark.parametrize("kind", ["dense", "convolution"])
+def test_a_long_scan_in_stretches_is_the_whole_one(kind, rule, monkeypatch) -> None:
+    seen: list[int] = []
+    carry = tt.Layer.carry
+    monkeypatch.setattr(tt.Layer, "carry", lambda layer, xs: (seen.append(xs.shape[0]), carry(layer, xs))[1])
+    first = nn.Conv1d(1, 2, 3, padding=1) if kind == "convolution" else nn.Linear(5, 10)
+    lead = (1, 5) if kind == "convolution" else (5,)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        tt.Layer(first, tt.LIF(half_life=4)), nn.Flatten(), tt.Layer(nn.Linear(10, 2), tt.LI(half_life=5))
+    ).double()
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
+    xs = torch.rand(50, 3, *lead).double() * 3
+    found = []
+    for stretch in (2**22, 3 * 10 * 16):  # the widest layer has 10 units, whatever its synapse
+        monkeypatch.setattr(sys.modules["tracetorch.scan"], "STRETCH", stretch)
+        tt.reset(model)
+        tt.scan(model, xs[:2], out="last")  # a convolution tells its units when it has run
+        model.zero_grad()
+        seen.clear()
+        y = tt.scan(model, xs, out="last")
+        assert seen == ([] if stretch == 2**22 else [16, 16, 16, 16, 16, 16])
+        y.square().sum().backward()
+        found.append([y.detach(), *(p.grad for p in model.parameters())])
+    assert found[0][1].abs().sum() > 0
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(whole, parts, rtol=1e-10, atol=1e-12)

@@ -44,11 +44,12 @@ class _Factor(torch.autograd.Function):
         events = z_bar.unsqueeze(0) if call.last else z_bar
         wants_x = ctx.needs_input_grad[3]
         if events.shape[0] == 1 or window.plan.sequence:
-            signal = scaled(averages.sensitivity(), events, window)
+            h = averages.sensitivity()
+            signal = scaled(h, events, window)
             x_bar = send_below(call, signal, x, way_back) if wants_x else None
             if window.plan.sequence:
                 events = events.sum(0, keepdim=True)
-                signal = averages.sensitivity() * events
+                signal = h * events
             grads = _last(window, averages, signal[0])
         else:
             sent = wants_x or any(name.startswith(BIAS) for name in call.names)
