@@ -34,10 +34,15 @@ PARTS = {
 }
 
 
-def iterate(net: nn.Sequential, x: torch.Tensor, y: torch.Tensor, opt: torch.optim.Optimizer, loss: str) -> None:
-    """Train once on the sequence."""
+def iterate(
+    net: nn.Sequential, windows: tuple[torch.Tensor, ...], y: torch.Tensor, opt: torch.optim.Optimizer, loss: str
+) -> None:
+    """Train once on the sequence; windows before the last only carry the traces on."""
     tt.reset(net)
     opt.zero_grad()
+    for part in windows[:-1]:
+        tt.scan(net, part, out="last")
+    x = windows[-1]
     if loss == "last":
         functional.cross_entropy(tt.scan(net, x, out="last"), y).backward()
     else:
@@ -51,20 +56,24 @@ def main() -> None:
     parser.add_argument("rule", choices=sorted(tt.rules.PRESETS))
     parser.add_argument("loss", choices=("last", "every"))
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--window", type=int, help="steps of a window; all of them if not given")
+    parser.add_argument("--decays", choices=("shared", "neuron"), default="shared")
     parser.add_argument("--turns", type=int, default=50)
     words = parser.parse_args()
     workload = replace(settings.chosen(["W1"])[0], steps=(words.steps,), losses=("last",))
     arrays = make_arrays(workload.groups()[0])
-    net = own.build(arrays, {"network": {"hidden": workload.network.hidden, "stride": workload.network.stride}})
+    shape = {"network": {"hidden": workload.network.hidden, "stride": workload.network.stride}}
+    net = own.build(arrays, shape, decays=words.decays)
     tt.set_rule(net, tt.rules.PRESETS[words.rule]())
-    x, y = torch.from_numpy(arrays["x"]).float(), torch.from_numpy(arrays["y"])
+    windows = torch.from_numpy(arrays["x"]).float().split(words.window or words.steps)
+    y = torch.from_numpy(arrays["y"])
     opt = torch.optim.Adam(net.parameters(), lr=workload.learning_rate, fused=True)
     for _ in range(5):
-        iterate(net, x, y, opt, words.loss)
+        iterate(net, windows, y, opt, words.loss)
     profiler = cProfile.Profile()
     profiler.enable()
     for _ in range(words.turns):
-        iterate(net, x, y, opt, words.loss)
+        iterate(net, windows, y, opt, words.loss)
     profiler.disable()
     stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     for label, (file, name) in PARTS.items():
