@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -63,6 +63,8 @@ class Neuron(nn.Module):
     """Names of the state variables, each `[B, *unit]` and zero after a reset."""
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
+    currents: tuple[str, ...] = ("i",)
+    """Names of the input currents per unit; where there are several, `step` gets a named tuple of them."""
     threshold: Tensor
     beta: Tensor
 
@@ -94,6 +96,10 @@ class Neuron(nn.Module):
         """Return the named state made of tensors in the order of `state` and `counters`."""
         names = (*self.state, *self.counters)
         return (_TYPES.get(names) or state_type(names))(*values)
+
+    def pack_currents(self, values: Sequence[Tensor]) -> Any:
+        """Return what `step` takes as its current: the only one, or a named tuple in the order of `currents`."""
+        return values[0] if len(self.currents) == 1 else state_type(self.currents)(*values)
 
     def zeros(self, like: Tensor) -> tuple[Tensor, ...]:
         """Return the state after a reset, for currents of the shape, dtype and device of `like`."""
