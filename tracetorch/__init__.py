@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from tracetorch import rules, signals
+from tracetorch import feedback, rules
 from tracetorch.layer import Layer
 from tracetorch.neurons import (
     ALIF,
@@ -68,6 +68,7 @@ __all__ = [
     "SynapticLIF",
     "backends",
     "check_finite",
+    "feedback",
     "get_state",
     "half_life",
     "layers",
@@ -77,7 +78,6 @@ __all__ = [
     "set_backend",
     "set_rule",
     "set_state",
-    "signals",
     "surrogates",
     "tau",
 ]

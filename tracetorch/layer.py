@@ -99,7 +99,7 @@ class Layer(nn.Module):
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {rule!r}")
         self.rule = rule
-        feedback = rule.signal.feedback(self.synapses[0].weights()[0].detach())
+        feedback = rule.feedback.matrix(self.synapses[0].weights()[0].detach())
         if feedback is None:
             self.feedback = None
         elif self.feedback is None or self.feedback.shape != feedback.shape:
