@@ -31,7 +31,7 @@ from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
 from tracetorch.state import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.stream import Stream
-from tracetorch.synapses import LinearInWeights
+from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
@@ -72,6 +72,7 @@ __all__ = [
     "get_state",
     "half_life",
     "layers",
+    "register_synapse",
     "reset",
     "rules",
     "scan",

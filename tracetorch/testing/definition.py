@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean, Neuron, Readout, Reset
+from tracetorch.synapses import synapse_of
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.eligibility import (
     UnitBlocks,
@@ -161,7 +162,7 @@ def pass_through(module: nn.Module, xs: Tensor, bars: Tensor, total: dict[int, T
 
 def is_bias(synapse: nn.Module, name: str) -> bool:
     """Whether a parameter is a built-in synapse's bias, which has an eligibility of its own under every rule."""
-    return name == "bias" and isinstance(synapse, nn.Linear | nn.Conv1d | nn.Conv2d)
+    return name == "bias" and synapse_of(synapse).bias() is not None
 
 
 def without_reset_gradient(neuron: Neuron) -> Neuron:
