@@ -19,7 +19,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"ops"},
     {"neurons", "synapses"},
-    {"traces", "signals"},
+    {"traces", "feedback"},
     {"rules"},
     {"memory"},
     {"roll", "cell"},

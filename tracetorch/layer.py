@@ -18,7 +18,7 @@ from tracetorch.roll import Choice
 from tracetorch.rules import Rule
 from tracetorch.rules.resolve import resolve
 from tracetorch.single import Single, run_single
-from tracetorch.synapses import Synapse, synapse_of
+from tracetorch.synapses import Synapse, adapters
 from tracetorch.traces.window import join
 
 DENSE = 0.25
@@ -46,7 +46,8 @@ class Layer(nn.Module):
     the first call after `tt.reset`; they follow the layer to another device and are not in `state_dict`.
 
     Args:
-        synapse: `nn.Linear`, `nn.Conv1d`, `nn.Conv2d` or `tt.LinearInWeights(module)`.
+        synapse: `nn.Linear`, a convolution (`nn.Conv1d`, `nn.ConvTranspose1d`, and in two and three dimensions),
+            `tt.LinearInWeights(module)`, or a module of a kind given to `tt.register_synapse`.
         neuron: the neuron.
         recurrent: synapse from the layer's last outputs to its currents, or None.
         rule: how the layer is credited; `tt.rules.trace()` by default.
@@ -70,10 +71,9 @@ class Layer(nn.Module):
         rule: Rule | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(neuron, Neuron):
-            raise TypeError(f"neuron must be a tt.Neuron, got {type(neuron).__name__}; swap the arguments?")
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
-        self.synapses: list[Synapse] = [synapse_of(m) for m in (synapse, recurrent) if m is not None]
+        self._parts: tuple[nn.Module | None, ...] = ()
+        self._synapses: tuple[Synapse, ...] = ()
         self.register_parameter("feedback", None)
         self._memory: Memory | None = None
         self.single: Single | None = None
@@ -85,7 +85,36 @@ class Layer(nn.Module):
         self.sparse: bool | None = None
         self._step: tuple[Neuron, Scalar | None] | None = None
         self._follower: tuple[Neuron | None, Neuron | None] = (None, None)
-        self.set_rule(rules.trace() if rule is None else rule)
+        self.rule = rules.trace() if rule is None else rule
+        self.follow_parts()
+
+    @property
+    def synapses(self) -> tuple[Synapse, ...]:
+        """The adapters of the synapse and of the recurrent synapse, where there is one."""
+        self._synapses = adapters(self._synapses, (self.synapse, self.recurrent))
+        return self._synapses
+
+    def follow_parts(self) -> None:
+        """Take up a synapse or a neuron that was put in the place of another since the last call.
+
+        Raises:
+            TypeError: if it is of a kind that cannot stand there, or has hooks that would not be called.
+            RuntimeError: if the layer carries a state of the one before.
+        """
+        if not isinstance(self.neuron, Neuron):
+            raise TypeError(f"neuron must be a tt.Neuron, got {type(self.neuron).__name__}; swap the arguments?")
+        for synapse in self.synapses:
+            synapse.require_usable()
+        parts = (self.synapse, self.neuron, self.recurrent)
+        if len(self._parts) == len(parts) and all(a is b for a, b in zip(self._parts, parts, strict=True)):
+            return
+        if self.peek() is not None:
+            raise RuntimeError(
+                "the layer's synapse or neuron was replaced while it carries the state and traces of the one before; "
+                "call tt.reset(net) first"
+            )
+        self.set_rule(self.rule)
+        self._parts = parts
 
     def set_rule(self, rule: Rule) -> None:
         """Give the layer another rule; what it carried for credit is dropped, its state stays.
@@ -98,8 +127,14 @@ class Layer(nn.Module):
         """
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {rule!r}")
+        weight = self.synapses[0].feedback_weight()
+        feedback = rule.feedback.matrix(self.synapses[0].weights()[0].detach() if weight is None else weight)
+        if feedback is not None and weight is None:
+            raise ValueError(
+                f"{rule.feedback} stands for one weight of nn.Linear or a convolution, which "
+                f"{type(self.synapse).__name__} does not have; take tt.feedback.Symmetric()"
+            )
         self.rule = rule
-        feedback = rule.signal.feedback(self.synapses[0].weights()[0].detach())
         if feedback is None:
             self.feedback = None
         elif self.feedback is None or self.feedback.shape != feedback.shape:
@@ -197,12 +232,12 @@ class Layer(nn.Module):
             return False
         if self.memory is not None:
             return self.memory.plan.carries
-        if not isinstance(self.synapse, nn.Linear):
-            return False
-        return resolve(self.rule, self.neuron, (self.synapse.out_features,), self._follower[0]).carries
+        dense = self.synapses[0].dense()
+        return dense is not None and resolve(self.rule, self.neuron, dense[0].shape[:1], self._follower[0]).carries
 
     def accepted(self, x: Tensor, *, window: bool = False) -> Tensor:
         """Return an input as the layer computes with it, or raise ValueError where it does not fit."""
+        self.follow_parts()
         weight = self.synapses[0].weights()[0]
         if window and (x.dim() < 2 or x.shape[0] == 0):
             raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(x.shape)}")
@@ -253,12 +288,8 @@ class Layer(nn.Module):
         """Return the matrix through which credit goes below; empty for what the synapse has itself."""
         if self.feedback is not None:
             return self.feedback
-        weights = self.synapses[0].weights()
-        return (
-            weights[0].detach()
-            if isinstance(self.synapse, nn.Linear | nn.Conv1d | nn.Conv2d)
-            else weights[0].new_empty(0)
-        )
+        weight = self.synapses[0].feedback_weight()
+        return self.synapses[0].weights()[0].new_empty(0) if weight is None else weight
 
     def like(self, xs: Tensor) -> Tensor:
         """Return a tensor of the form of one step's currents, `[B, *unit]`."""
@@ -285,9 +316,10 @@ class Layer(nn.Module):
 
     def _walks_events(self, xs: Tensor) -> bool:
         """Tell whether inputs, `[T, B, K]`, are worth walking by their events: as told, and else by their density."""
-        if not isinstance(self.synapse, nn.Linear) or xs.dim() != 3 or self.sparse is False:
+        dense = self.synapses[0].dense()
+        if dense is None or xs.dim() != 3 or self.sparse is False:
             return False
-        if xs.dtype != self.synapse.weight.dtype or xs.dtype not in (torch.float32, torch.float64):
+        if xs.dtype != dense[0].dtype or xs.dtype not in (torch.float32, torch.float64):
             return False
         if self.sparse:
             return True

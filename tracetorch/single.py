@@ -75,6 +75,8 @@ class Single:
             and layer.opened is None
             and not layer.counted
             and layer.backend != "reference"
+            and not (synapse._forward_pre_hooks or synapse._forward_hooks)
+            and not (synapse._backward_hooks or synapse._backward_pre_hooks)
             and synapse._parameters.get("weight") is self.weight
             and synapse._parameters.get("bias") is self.bias
             and self.weight.requires_grad
@@ -181,6 +183,7 @@ def run_single(layer: Layer, x: Tensor) -> Tensor | None:
 
 def _made(layer: Layer, x: Tensor) -> Single | None:
     """Return what runs a layer from where it is, or None where it cannot or need not."""
+    layer.follow_parts()
     synapse, memory = layer.synapse, layer.memory
     if type(synapse) is not nn.Linear or x.dim() != 2 or x.shape[1] != synapse.in_features or not len(x):
         return None

@@ -185,7 +185,7 @@ def test_audit_leaves_the_stream_alone_and_tells_rules_apart() -> None:
 
 def test_clone_keeps_sharing_and_feedback() -> None:
     torch.manual_seed(0)
-    layer = tt.Layer(nn.Linear(4, 4), tt.LIF(half_life=3), rule=tt.rules.eprop(signal=tt.signals.Random()))
+    layer = tt.Layer(nn.Linear(4, 4), tt.LIF(half_life=3), rule=tt.rules.eprop(feedback=tt.feedback.RandomFeedback()))
     net = nn.Sequential(layer, layer.tied())
     twin = clone(net, dtype=torch.float64)
     assert twin[0].synapse.weight is twin[1].synapse.weight
