@@ -12,11 +12,11 @@ from typing import Any, get_type_hints
 import torch
 
 import tracetorch as tt
-from tracetorch.train.choice import Choice
+from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
 from tracetorch.train.folder import Config, RunFolder, describe
 from tracetorch.train.making import make_runner
-from tracetorch.train.runner import Runner
+from tracetorch.train.runner import Runner, find_device, fitting
 from tracetorch.train.schema import RunFileError, check
 from tracetorch.train.tasks import TASKS
 from tracetorch.train.tasks.base import Problem
@@ -78,13 +78,14 @@ def reopen(
         folder.lock()
     try:
         checkpoint = folder.checkpoint()
-        task = _task_of(config, task, folder.path / "config.json", steps=steps, data=data)
-        trainer = make_runner(
-            task,
-            rule=config["rule"] if rule is None else rule,
-            log_every=config["log_every"],
-            device=config["device"] if device is None else device,
-        )
+        file = folder.path / "config.json"
+        task = _task_of(config, task, file, steps=steps, data=data)
+        with fitting(file, "rule"):
+            choice = read_choice(config["rule"]) if rule is None else rule
+        with fitting(file, "device"):
+            device = find_device(config["device"]) if device is None else device
+        with fitting(file, "options"):
+            trainer = make_runner(task, rule=choice, log_every=config["log_every"], device=device)
         if rule is not None and repr(trainer.choice.rule) != config["rule_in_full"]:
             raise ValueError(f"{str(path)!r} is a run of rule {config['rule']}, not of {trainer.choice.text}")
         trainer.load_state_dict(checkpoint["run"], source=folder.path / "state.safetensors")
@@ -107,10 +108,8 @@ def _task_of(config: Config, task: Problem | None, file: Path, *, steps: int | N
             if key not in TASKS[name].__dataclass_fields__:
                 raise RunFileError(file, f"options.{key}", f"unknown to this version of task {name!r}")
             check(kinds[key], value, file, f"options.{key}")
-        try:
+        with fitting(file, "options"):
             task = TASKS[name](**config["options"])
-        except ValueError as error:
-            raise RunFileError(file, "options", str(error)) from error
     elif task.name != name:
         raise ValueError(f"{str(file.parent)!r} is a run of task {name!r}, not of {task.name!r}")
     if data is not None and "data" not in task.options():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
+from tracetorch.data import DamagedFileError
 from tracetorch.train.averages import Averages
 from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed
@@ -21,8 +21,10 @@ from tracetorch.train.memory import resident_mb
 from tracetorch.train.schema import Count, Positive, Range, RunFileError, Seconds, check
 from tracetorch.train.tasks.base import AnyProblem, Problem, derived_seed
 
-_LEAST = {"steps": 0, "eval_every": 1, "batch_size": 1, "hidden": 1, "window": 1, "lr": 0.0, "neuron_lr": 0.0}
-"""The smallest values of options that many tasks have."""
+_SIZE, _RATE = Range(1, 2**24), Range(0.0, 1e6)
+_RANGES = {"steps": Range(0, 2**53), "eval_every": Range(1, 2**53), "lr": _RATE, "neuron_lr": _RATE, "hidden": _SIZE}
+_RANGES |= {"batch_size": _SIZE, "window": _SIZE, "chunk": _SIZE, "rows": _SIZE}
+"""What options that many tasks have can be."""
 
 
 class Means(TypedDict):
@@ -95,7 +97,7 @@ class Runner(ABC, Generic[AnyProblem]):
         self.choice = rule if isinstance(rule, Choice) else Choice(repr(rule), rule)
         self.task: AnyProblem = self.choice.apply(task)
         _check_options(self.task)
-        self.device = _device(device)
+        self.device = find_device(device)
         self.log_every = log_every
         self.task.prepare()
         self.iteration = 0
@@ -283,23 +285,32 @@ def fitting(source: Path, field: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        text = " ".join(str(error).split())
-        raise RunFileError(source, field, f"does not fit the run's configuration: {text}") from error
+    except DamagedFileError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise RunFileError(source, field, f"cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _check_options(task: Problem) -> None:
     """Raise ValueError where an option is not a number, or too small, whoever set it."""
     for name, value in task.options().items():
-        if isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"option {name!r} of task {task.name!r} is a number, got {value}")
-        least = _LEAST.get(name)
-        if least is not None and isinstance(value, (int, float)) and not least <= value < math.inf:
-            raise ValueError(f"option {name!r} of task {task.name!r} is {least} or more, got {value}")
+        if type(value) in (int, float) and not _RANGES.get(name, Range()).holds(value):
+            bounds = f": it is {_RANGES[name]}" if name in _RANGES else ""
+            raise ValueError(f"option {name!r} of task {task.name!r} cannot be {value}{bounds}")
 
 
-def _device(device: str | torch.device) -> torch.device:
-    """Return a device that is there."""
+def find_device(device: str | torch.device) -> torch.device:
+    """Return a device that is there.
+
+    Args:
+        device: Its name.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
     try:
         found = torch.device(device)
     except RuntimeError as error:

@@ -14,26 +14,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from torch import Tensor
 from typing_extensions import is_typeddict
 
+from tracetorch.data import DamagedFileError
 
-class RunFileError(ValueError):
-    """A run's file is damaged, or not of this run. The message names the file, the field, and what is wrong.
 
-    Attributes:
-        path: The file.
-        field: The place in it: keys with dots between them, a line, or ``sha256`` for the file as a whole.
-        why: What is wrong.
-    """
-
-    def __init__(self, path: Path, field: str, why: str) -> None:
-        """Compose the message.
-
-        Args:
-            path: The file.
-            field: The place in it.
-            why: What is wrong, and what was expected.
-        """
-        self.path, self.field, self.why = path, field, why
-        super().__init__(f"{str(path)!r}: {field}: {why}")
+class RunFileError(DamagedFileError):
+    """A run's file is damaged, or not of this run. The message names the file, the field, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +32,13 @@ class Range:
 
     least: float = -math.inf
     most: float = math.inf
+
+    def __str__(self) -> str:
+        return f"{self.least:g} or more" if self.most == math.inf else f"{self.least:g} to {self.most:g}"
+
+    def holds(self, value: float) -> bool:
+        """Return whether a number is within."""
+        return self.least <= value <= self.most
 
 
 Count = Annotated[int, Range(0, 2**53)]
@@ -71,7 +63,7 @@ def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
         >>> check(dict[str, Count], {"a": 1}, Path("x"))
         >>> check(dict[str, Count], {"a": -1}, Path("x"), "counts")
         Traceback (most recent call last):
-        tracetorch.train.schema.RunFileError: 'x': counts.a: expected 0 or more, got -1
+        tracetorch.train.schema.RunFileError: 'x': counts.a: expected 0 to 9.0072e+15, got -1
     """
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -79,9 +71,8 @@ def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
     if origin is Annotated:
         check(args[0], value, path, field)
         for bounds in args[1:]:
-            if not bounds.least <= value <= bounds.most:
-                most = "or more" if value < bounds.most or bounds.most == math.inf else f"to {bounds.most:g}"
-                raise RunFileError(path, field, f"expected {bounds.least:g} {most}, got {shown(value)}")
+            if not bounds.holds(value):
+                raise RunFileError(path, field, f"expected {bounds}, got {shown(value)}")
     elif origin in (Union, types.UnionType):
         for arg in args:
             if arg is type(None) and value is None:
@@ -124,7 +115,7 @@ def check_like(model: Any, value: Any, path: Path, field: str) -> None:
     """Check that a value is built as another one is: keys, lengths, kinds, and shape and dtype of tensors.
 
     Args:
-        model: The other value; where it holds None or an empty list, anything goes.
+        model: The other value; where it holds ``Any``, anything goes.
         value: The value.
         path: The file that it was read from.
         field: The place in the file.
@@ -132,7 +123,7 @@ def check_like(model: Any, value: Any, path: Path, field: str) -> None:
     Raises:
         RunFileError: It is built otherwise.
     """
-    if model is None or (isinstance(model, (list, dict)) and not model and type(model) is type(value)):
+    if model is Any:
         return
     if isinstance(model, Mapping):
         _check_keys(dict.fromkeys(model, Any), value, path, field)

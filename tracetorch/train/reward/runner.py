@@ -108,8 +108,8 @@ class RewardRunner(Runner[RewardTask]):
         }
 
     def _load(self, state: Mapping[str, Any], source: Path) -> None:
-        model = self.stream.state_dict()
-        model["agent"]["stream"] = None  # what the layers hold depends on the steps so far
+        model = _opened(self.stream.state_dict())
+        model["agent"]["stream"] = Any  # what the layers hold depends on the steps so far
         check_like(model, state["stream"], source, "run.stream")
         with fitting(source, "run.stream"):
             self.stream.load_state_dict(state["stream"])
@@ -117,3 +117,12 @@ class RewardRunner(Runner[RewardTask]):
         self._episodes = state["episodes"]
         self._best = -math.inf if state["best"] is None else state["best"]
         self._solved = math.nan if state["solved"] is None else state["solved"]
+
+
+def _opened(state: Any) -> Any:
+    """Return the state of a fresh agent with ``Any`` in every place that is filled only later."""
+    if isinstance(state, dict):
+        return {key: _opened(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)) and state:
+        return type(state)(_opened(item) for item in state)
+    return Any if state is None or isinstance(state, (list, tuple)) else state
