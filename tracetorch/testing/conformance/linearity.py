@@ -174,7 +174,15 @@ NAMES: tuple[str, ...] = ("LIF hard, gradient", "ALIF refractory not decayed", "
 
 def cases() -> Iterator[Case]:
     """Yield the cases of fixed networks."""
-    some = ("hard ALIF, LIF per unit", "recurrent SynapticLIF, LIF", "Conv2d", "a user's synapse", "residual", "Mean")
+    some = (
+        "hard ALIF, LIF per unit",
+        "recurrent SynapticLIF, LIF",
+        "Conv2d",
+        "ConvTranspose3d, Conv3d",
+        "a user's synapse",
+        "residual",
+        "Mean",
+    )
     for told, rule in RULES.items():
         if "random" not in told or told.startswith("eprop"):
             for name in some:

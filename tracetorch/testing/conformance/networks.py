@@ -84,6 +84,18 @@ def conv1d() -> list[nn.Module]:
     ]
 
 
+def up_and_down() -> list[nn.Module]:
+    """Return a transposed convolution, a convolution over volumes, and a readout."""
+    first = nn.ConvTranspose3d(2, 4, (1, 2, 2), stride=(1, 2, 1), groups=2)
+    second = nn.Conv3d(4, 3, (1, 2, 2), stride=(1, 2, 1), padding=(0, 1, 0))
+    return [
+        Layer(first, kind("LIF soft").make((4, 2, 4, 3)), rule=sltt()),
+        Layer(second, kind("ALIF per unit").make((3, 2, 3, 2)), rule=sltt()),
+        nn.Flatten(),
+        readout(36),
+    ]
+
+
 def _dense(*names: str, recurrent: float = 0.0) -> list[nn.Module]:
     sizes = (INPUTS, UNITS + 1, UNITS)
     hidden: list[nn.Module] = [
@@ -116,6 +128,7 @@ NETWORKS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
     ),
     "Conv2d": (conv2d, (2, 5, 4)),
     "Conv1d": (conv1d, (2, 8)),
+    "ConvTranspose3d, Conv3d": (up_and_down, (2, 2, 2, 2)),
     "a user's synapse": (
         lambda: [
             Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=sltt()),
