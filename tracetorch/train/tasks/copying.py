@@ -41,7 +41,7 @@ class Copy(DrawnTask):
     hidden: int = option(200, "neurons in each hidden layer")
     half_life: float = option(20.0, "half-life of the hidden neurons, steps")
     readout_half_life: float = option(2.0, "half-life of the readout, steps")
-    recurrent: bool = option(True, "dense recurrent weights in the hidden layers")
+    hidden_layers: int = option(2, "number of hidden layers")
     lr: float = option(3e-3, "highest learning rate (Adam)")
     loss: str = option("every", "where the loss is: at 'every' step at which an answer is due")
 

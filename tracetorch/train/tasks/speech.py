@@ -73,7 +73,7 @@ class Speech(ClassificationTask):
     hidden_layers: int = option(2, "number of hidden layers")
     half_life: float = option(10.0, "half-life of the hidden neurons, steps")
     readout_half_life: float = option(30.0, "half-life of the readout, steps")
-    input_scale: float = option(2.0, "factor on the first layer's first weights: events are sparse")
+    input_scale: float = option(4.0, "factor on the first layer's first weights: events are sparse")
 
     lr: float = option(2e-3, "highest learning rate (Adam)")
     steps: int = option(600, "number of training iterations")

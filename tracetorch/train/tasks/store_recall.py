@@ -39,6 +39,7 @@ class StoreRecall(DrawnTask):
     on: float = option(0.5, "probability that a channel of an active group fires in a step")
     off: float = option(0.02, "the same of a group that is not active")
 
+    hidden_layers: int = option(2, "number of hidden layers")
     half_life: float = option(40.0, "half-life of the hidden neurons, steps")
     readout_half_life: float = option(5.0, "half-life of the readout, steps")
     lr: float = option(5e-3, "highest learning rate (Adam)")
