@@ -85,6 +85,7 @@ class Layer(nn.Module):
         self.sparse: bool | None = None
         self._step: tuple[Neuron, Scalar | None] | None = None
         self._follower: tuple[Neuron | None, Neuron | None] = (None, None)
+        self.linked = False
         self.rule = rules.trace() if rule is None else rule
         self.follow_parts()
 
@@ -146,7 +147,7 @@ class Layer(nn.Module):
 
     def set_following(self, follower: Neuron | None, readout: Neuron | None) -> None:
         """Tell the layer which neuron it feeds directly, and which readout follows it in the network."""
-        self._follower = (follower, readout)
+        self._follower, self.linked = (follower, readout), True
 
     @property
     def follower(self) -> Neuron | None:
@@ -338,11 +339,22 @@ class Layer(nn.Module):
                     "tt.rules.trace() for single steps and streams"
                 )
             return self.memory
+        if learns:
+            self.require_linked()
         like = like.detach()
         plan = resolve(self.rule, self.neuron, tuple(like.shape[1:]), self._follower[0])
         zeros = self.neuron.zeros(like)
         z = torch.zeros_like(like) if self.recurrent is not None else None
         return Memory(plan, zeros, z, like.new_zeros(like.shape[0]), names=self.neuron.state)
+
+    def require_linked(self) -> None:
+        """Raise RuntimeError where the rule filters by the readout's decay and the layer does not know its network."""
+        if self.rule.kappa is None and not self.linked and not isinstance(self.neuron, Readout):
+            raise RuntimeError(
+                f"rule {self.rule.name!r} takes its filter from the readout that follows in the network, which this "
+                f"layer does not know yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for "
+                f"no filter)"
+            )
 
     def open(self) -> None:
         """Begin an open window: the calls until `close` share one graph."""

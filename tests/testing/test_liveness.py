@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -57,7 +59,7 @@ def test_calibrate_revives_units_one_by_one_and_leaves_the_rest_in_proportion() 
 def test_calibrate_leaves_no_dead_unit_in_deep_networks(seed: int) -> None:
     torch.manual_seed(seed)
     sizes = (20, 64, 64, 64)
-    hidden = [tt.Layer(nn.Linear(a, b), tt.LIF(half_life=5)) for a, b in zip(sizes, sizes[1:], strict=False)]
+    hidden = [tt.Layer(nn.Linear(a, b), tt.LIF(half_life=5)) for a, b in pairwise(sizes)]
     net = nn.Sequential(*hidden, tt.Layer(nn.Linear(64, 2), tt.LI(half_life=5)))
     xs = (torch.rand(40, 4, 20) < 0.1).float()
     assert sum(len(f.silent) for f in firing_rates(net, xs).values()) > 60

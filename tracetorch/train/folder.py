@@ -180,6 +180,9 @@ class RunFolder:
     def config(self) -> Config:
         """The run's configuration.
 
+        Returns:
+            The configuration, checked.
+
         Raises:
             RunFileError: The file is no JSON object, or of another version, or something in it is missing or wrong.
         """
@@ -211,6 +214,9 @@ class RunFolder:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the log's records, NaN for null; a last line that was cut off in its midst is left out.
+
+        Returns:
+            The records, in order.
 
         Raises:
             RunFileError: A line is damaged.
@@ -258,6 +264,9 @@ class RunFolder:
 
     def checkpoint(self) -> Checkpoint:
         """Read the checkpoint; check it, and that configuration and log are those that it was written with.
+
+        Returns:
+            The checkpoint.
 
         Raises:
             FileNotFoundError: The run has no checkpoint.

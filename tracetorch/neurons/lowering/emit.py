@@ -1,4 +1,4 @@
-"""Write a lowered step as text: scalar functions for the compilers of kernels, and one function of tensors for torch."""
+"""Write a lowered step as text: scalar functions for kernel compilers, and one function of tensors for torch."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def tensor_blocks(lowered: Lowered, learned: tuple[str, ...]) -> Function:
         "B": b,
         "D": row(lowered.D),
         "psi": by_current(lowered.psi) if several else entry(lowered.psi),
-        "P": _table({n: row(v) for n, v in p.items()} | {n: f"[None] * {lowered.states}" for n in zeros}),
+        "P": _table({n: row(v) for n, v in p.items()} | dict.fromkeys(zeros, f"[None] * {lowered.states}")),
         "Q": _table({n: entry(v) for n, v in q.items()} | zeros),
     }
     like = "i[0]" if several else "i"

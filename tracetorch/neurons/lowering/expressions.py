@@ -1,4 +1,4 @@
-"""Straight-line programs on scalars: assignments with constants folded, repeated expressions shared, dead ones removed."""
+"""Straight-line programs on scalars: constants folded, repeated expressions shared, dead assignments removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Input(NamedTuple):
     """Name an input of a program: a state `s`, counter `c`, current `i` or parameter `p`, by its index."""
 
     kind: str
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 class Ref(NamedTuple):

@@ -80,7 +80,9 @@ def _rows(outputs: Sequence[Any], wrt: list[Tensor]) -> list[list[Tensor | None]
     An output has one element, so that torch forms the cotangent itself (given one, it would import a second of code).
     """
     return [
-        list(torch.autograd.grad(o, wrt, retain_graph=True, allow_unused=True)) if o.requires_grad else [None] * len(wrt)
+        list(torch.autograd.grad(o, wrt, retain_graph=True, allow_unused=True))
+        if o.requires_grad
+        else [None] * len(wrt)
         for o in outputs
     ]
 
@@ -117,9 +119,7 @@ def trace(neuron: Any) -> Lowered | NotLowered:
 
 
 def _lowered(neuron: Any, inputs: Mapping[Input, Tensor], names: tuple[str, ...]) -> Lowered:
-    inputs = {
-        key: t if key.kind == "c" else t.detach().clone().requires_grad_() for key, t in inputs.items()
-    }
+    inputs = {key: t if key.kind == "c" else t.detach().clone().requires_grad_() for key, t in inputs.items()}
     of = {kind: [t for key, t in inputs.items() if key.kind == kind] for kind in "scip"}
     size = len(of["s"])
     wrt = [*of["s"], *of["i"], *of["p"]]

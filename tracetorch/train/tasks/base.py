@@ -191,6 +191,12 @@ class Task(Problem):
 
         Each group keeps its undecayed rate under ``"initial_lr"``, which `schedule` scales.
 
+        Args:
+            net: the network.
+
+        Returns:
+            The optimizer.
+
         Raises:
             ValueError: `optim` names no optimizer.
         """

@@ -56,9 +56,7 @@ class HAR(ClassificationTask):
     """
 
     name: ClassVar[str] = "har"
-    summary: ClassVar[str] = (
-        "activity from a telephone's or watch's motion, unseen persons (needs har_geotec.npz)"
-    )
+    summary: ClassVar[str] = "activity from a telephone's or watch's motion, unseen persons (needs har_geotec.npz)"
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
     fold: int = option(0, "which fifth of the persons is held out, 0 to 4")

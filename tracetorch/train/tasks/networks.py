@@ -39,10 +39,11 @@ def stack(
     *hidden, classes = sizes
     layers: list[nn.Module] = []
     for inputs, units in pairwise(hidden):
+        synapse = nn.Linear(inputs, units)
+        if not layers:
+            with torch.no_grad():
+                synapse.weight.mul_(input_scale)
         loop = nn.Linear(units, units, bias=False) if recurrent else None
-        layers.append(tt.Layer(nn.Linear(inputs, units), tt.LIF(half_life=half_life), recurrent=loop))
+        layers.append(tt.Layer(synapse, tt.LIF(half_life=half_life), recurrent=loop))
     readout = tt.Layer(nn.Linear(hidden[-1], classes), tt.LI(half_life=readout_half_life))
-    with torch.no_grad():
-        if layers:
-            layers[0].synapse.weight.mul_(input_scale)
     return nn.Sequential(*layers, readout)

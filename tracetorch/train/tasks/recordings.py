@@ -60,5 +60,5 @@ def held_out_persons(person: Tensor, fold: int) -> Tensor:
     """
     if not 0 <= fold < FOLDS:
         raise ValueError(f"fold is between 0 and {FOLDS - 1}, got {fold}")
-    place = torch.unique(person, return_inverse=True)[1]
+    place: Tensor = torch.unique(person, return_inverse=True)[1]
     return place % FOLDS == fold

@@ -168,7 +168,8 @@ def mel_bank(bands: int, *, low: float = 60.0, high: float = 3800.0) -> Tensor:
         >>> bool((bank.sum(-1) > 0).all())
         True
     """
-    ends = torch.linspace(*(2595.0 * math.log10(1.0 + f / 700.0) for f in (low, high)), bands + 2)
+    first, last = (2595.0 * math.log10(1.0 + f / 700.0) for f in (low, high))
+    ends = torch.linspace(first, last, bands + 2)
     edges = 700.0 * (10.0 ** (ends / 2595.0) - 1.0)
     frequency = torch.linspace(0.0, RATE / 2.0, FRAME // 2 + 1)
     centre = edges[1:-1, None]
