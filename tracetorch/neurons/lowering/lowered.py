@@ -79,6 +79,10 @@ class Lowered:
         """Return the present values of `parameters` in a neuron, `[*unit]` or one number each."""
         return [operator.attrgetter(name)(neuron) for name in self.parameters]
 
+    def named_values(self, neuron: Any) -> list[tuple[str, Tensor]]:
+        """Return names and present values of `parameters` in a neuron."""
+        return list(zip(self.parameters, self.values(neuron), strict=True))
+
     def inputs(self, *outputs: Any) -> frozenset[Input]:
         """Return the inputs on which some outputs depend, for example `inputs(lowered.psi)`."""
         return inputs_of(self.lines, flat(outputs))
