@@ -56,7 +56,7 @@ def choose(asked: str, like: Tensor, work: int, *, step: Any) -> Backend:
     if asked == "fused" and like.device.type != "cpu":
         why = why or f"it serves CPUs, the layer is on {like.device}"
     if asked != "reference" and step is None:
-        why = why or "the neuron brings no step on plain numbers (Neuron.scalar)"
+        why = why or "the neuron has no step on plain numbers (Neuron.lowered gives the reason)"
     if asked == "triton" and step is not None and step.text:
         why = why or "its kernels take the library's own neurons alone"
     if asked != "reference" and like.dtype not in (torch.float32, torch.float64):
