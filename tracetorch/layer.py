@@ -227,9 +227,9 @@ class Layer(nn.Module):
     @property
     def carries(self) -> bool:
         """Whether a window without an event in it costs nothing but what is carried forward."""
-        if not (torch.is_grad_enabled() and self.learns):
+        if self.opened is not None or not (torch.is_grad_enabled() and self.learns):
             return self.opened is None
-        if self.opened is not None or self.counted:
+        if self.counted:
             return False
         if self.memory is not None:
             return self.memory.plan.carries
@@ -351,9 +351,8 @@ class Layer(nn.Module):
         """Raise RuntimeError where the rule filters by the readout's decay and the layer does not know its network."""
         if self.rule.kappa is None and not self.linked and not isinstance(self.neuron, Readout):
             raise RuntimeError(
-                f"rule {self.rule.name!r} takes its filter from the readout that follows in the network, which this "
-                f"layer does not know yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for "
-                f"no filter)"
+                f"rule {self.rule.name!r} takes its filter from the readout that follows, which this layer does not know "
+                f"yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for no filter)"
             )
 
     def open(self) -> None:

@@ -97,7 +97,7 @@ def test_damaged_bytes(run: Stopped, name: str, tmp_path: Path) -> None:
             hit += 1
         else:  # spaces in the configuration, or what the log holds beyond the checkpoint
             assert ended(path) == run.end, seed
-            harmless = name == "metrics.jsonl" and damaged.startswith(data)
+            harmless = damaged == data or (name == "metrics.jsonl" and damaged.startswith(data))
             assert harmless or (name == "config.json" and json.loads(damaged) == json.loads(data)), seed
         shutil.rmtree(path)
     assert hit > 0.7 * CASES
@@ -123,7 +123,7 @@ def test_wrong_fields_of_a_state_with_a_right_checksum(run: Stopped, tmp_path: P
         random = Random(seed)
         wrong, path, what = damage.mangled(run.state, random, random.choice(paths))
         save_tree(tmp_path / "run" / "state.safetensors", wrong)
-        assert refused(tmp_path / "run", name=".json", field="") or path[1:2] == ("stream",), (seed, path, what)
+        assert refused(tmp_path / "run") or path[1:2] == ("stream",), (seed, path, what)
         hit += 1
     assert hit == CASES
 

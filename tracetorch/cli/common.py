@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from tracetorch.rl.envs import EnvironmentDied
-from tracetorch.train.folder import THREADS
+from tracetorch.train.formats import THREADS
 from tracetorch.train.schema import plain
 from tracetorch.train.tasks import TASKS, Problem, make
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ ENVIRONMENT_VARIABLE = "TRACETORCH_DATA"
 
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, ValueError, TypeError),
-    *(SyntaxError, RuntimeError, MemoryError, OverflowError, AttributeError),
+    *(SyntaxError, RuntimeError, MemoryError, OverflowError, AttributeError, tokenize.TokenError),
 )
 """What NumPy and zipfile raise at damaged archives."""
 

@@ -12,20 +12,17 @@ from datetime import datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, cast, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 import torch
 
 import tracetorch as tt
 from tracetorch.train.checkpoint import encode, load_tree, remove_parts, save_tree, write_file
+from tracetorch.train.formats import FORMAT, Checkpoint, Config, Record
 from tracetorch.train.runner import Runner
 from tracetorch.train.schema import (
-    Count,
-    Positive,
-    Range,
     RunFileError,
-    Seconds,
     check,
     difference,
     join,
@@ -34,43 +31,7 @@ from tracetorch.train.schema import (
     shown,
 )
 
-FORMAT = 2
-THREADS = 1024
 LOCK = ".lock"
-
-
-class Config(TypedDict):
-    """What ``config.json`` holds: everything needed to repeat a run."""
-
-    format: Literal[2]
-    task: str
-    options: dict[str, Any]
-    rule: str
-    rule_in_full: str
-    seed: int
-    log_every: Positive
-    device: str
-    threads: Annotated[int, Range(1, THREADS)]
-    started: str
-    versions: dict[str, str]
-
-
-class Checkpoint(TypedDict):
-    """What ``state.safetensors`` holds: the run's state, and which configuration and log it belongs to."""
-
-    run: dict[str, Any]
-    config: dict[str, Any]
-    log_bytes: Count
-    log_sha256: str
-
-
-class Record(TypedDict):
-    """What every line of ``metrics.jsonl`` holds; the others are numbers by name."""
-
-    kind: Literal["train", "eval", "test"]
-    iteration: Count
-    time_step: Count
-    seconds: Seconds
 
 
 class RunFolder:

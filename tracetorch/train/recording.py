@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,7 +15,8 @@ import torch
 import tracetorch as tt
 from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
-from tracetorch.train.folder import Config, RunFolder, describe
+from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.formats import Config
 from tracetorch.train.making import make_runner
 from tracetorch.train.runner import Runner, find_device, fitting
 from tracetorch.train.schema import RunFileError, check
@@ -74,9 +76,10 @@ def reopen(
     """
     folder = RunFolder.open(path)
     config = folder.config
-    if resume:
-        folder.lock()
-    try:
+    with ExitStack() as failed:
+        if resume:
+            folder.lock()
+            failed.callback(folder.unlock)
         checkpoint = folder.checkpoint()
         file = folder.path / "config.json"
         task = _task_of(config, task, file, steps=steps, data=data)
@@ -91,9 +94,7 @@ def reopen(
         trainer.load_state_dict(checkpoint["run"], source=folder.path / "state.safetensors")
         if resume:
             folder.cut_log(checkpoint["log_bytes"])
-    except BaseException:
-        folder.unlock()
-        raise
+        failed.pop_all()
     return trainer, folder
 
 

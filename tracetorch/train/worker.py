@@ -17,7 +17,8 @@ import torch
 from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Evaluated, Evaluating, Logged
-from tracetorch.train.folder import THREADS, RunFolder, describe
+from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.formats import THREADS
 from tracetorch.train.making import make_runner
 from tracetorch.train.memory import PeakMemory
 from tracetorch.train.recording import scores_of
