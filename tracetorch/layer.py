@@ -351,7 +351,7 @@ class Layer(nn.Module):
         """Raise RuntimeError where the rule filters by the readout's decay and the layer does not know its network."""
         if self.rule.kappa is None and not self.linked and not isinstance(self.neuron, Readout):
             raise RuntimeError(
-                f"rule {self.rule.name!r} takes its filter from the readout that follows, which the layer does not know "
+                f"rule {self.rule.name!r} takes its filter from the readout that follows, which it does not know "
                 f"yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for no filter)"
             )
 

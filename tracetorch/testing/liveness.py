@@ -16,7 +16,7 @@ LOW, HIGH = 0.05, 0.6
 SATURATED = 0.95
 """Share of steps from which on a unit counts as saturated."""
 SHOWN = 8
-DEAD = 0.75
+DEAD = 0.85
 """Share of silent or saturated units that the table's layers of few units may have."""
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Synapses whose weight has one row per input."""
