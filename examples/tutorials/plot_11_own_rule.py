@@ -5,7 +5,7 @@ Your own rule: choices on four axes
 A learning rule of this library is a value, not a piece of code: a point on four axes.
 
 ============ =====================================================================================================
-axis        what it decides
+axis         what it decides
 ============ =====================================================================================================
 ``weight``   what stands for the past of a layer's weights: ``NoTrace``, ``Pre`` (one trace per input), ``Full`` (one
              per weight), ``Factor`` (averages), ``Graph`` (backpropagation through time)

@@ -123,7 +123,9 @@ def test_wrong_fields_of_a_state_with_a_right_checksum(run: Stopped, tmp_path: P
         random = Random(seed)
         wrong, path, what = damage.mangled(run.state, random, random.choice(paths))
         save_tree(tmp_path / "run" / "state.safetensors", wrong)
-        assert refused(tmp_path / "run") or path[1:2] == ("stream",), (seed, path, what)
+        # An optimizer begins anew what it has no entry for, as for a parameter that never had a gradient.
+        lost = path[1:3] == ("optimizer", "state") and what == "missing"
+        assert refused(tmp_path / "run") or lost or path[1:2] == ("stream",), (seed, path, what)
         hit += 1
     assert hit == CASES
 
