@@ -18,7 +18,7 @@ from tracetorch.roll import Choice
 from tracetorch.rules import Rule
 from tracetorch.rules.resolve import resolve
 from tracetorch.single import Single, run_single
-from tracetorch.synapses import Synapse, adapters
+from tracetorch.synapses import Synapse, adapters, evaluated_once, require_values
 from tracetorch.traces.window import join
 
 DENSE = 0.25
@@ -107,7 +107,7 @@ class Layer(nn.Module):
         for synapse in self.synapses:
             synapse.require_usable()
         parts = (self.synapse, self.neuron, self.recurrent)
-        if len(self._parts) == len(parts) and all(a is b for a, b in zip(self._parts, parts, strict=True)):
+        if self._parts and all(a is b for a, b in zip(self._parts, parts, strict=True)):
             return
         if self.peek() is not None:
             raise RuntimeError(
@@ -125,16 +125,11 @@ class Layer(nn.Module):
 
         Raises:
             TypeError: if it is no `tt.Rule`.
+            ValueError: if it takes a feedback matrix, which the synapse cannot use.
         """
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {rule!r}")
-        weight = self.synapses[0].feedback_weight()
-        feedback = rule.feedback.matrix(self.synapses[0].weights()[0].detach() if weight is None else weight)
-        if feedback is not None and weight is None:
-            raise ValueError(
-                f"{rule.feedback} stands for one weight of nn.Linear or a convolution, which "
-                f"{type(self.synapse).__name__} does not have; take tt.feedback.Symmetric()"
-            )
+        feedback = self.synapses[0].feedback_matrix(rule.feedback.matrix)
         self.rule = rule
         if feedback is None:
             self.feedback = None
@@ -204,8 +199,9 @@ class Layer(nn.Module):
         """
         if not torch.compiler.is_compiling() and (found := run_single(self, x)) is not None:
             return found
-        x = self.accepted(x)
-        return run(self, x.unsqueeze(0), event=x)[1]
+        with evaluated_once(self.synapse, self.recurrent):
+            x = self.accepted(x)
+            return run(self, x.unsqueeze(0), event=x)[1]
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.
@@ -217,12 +213,14 @@ class Layer(nn.Module):
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
-        xs = self.accepted(xs, window=True)
-        return run(self, xs, event=None if event is None else self.accepted(event))
+        with evaluated_once(self.synapse, self.recurrent):
+            xs = self.accepted(xs, window=True)
+            return run(self, xs, event=None if event is None else self.accepted(event))
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
-        return carry(self, self.accepted(xs, window=True))
+        with evaluated_once(self.synapse, self.recurrent):
+            return carry(self, self.accepted(xs, window=True))
 
     @property
     def carries(self) -> bool:
@@ -242,6 +240,7 @@ class Layer(nn.Module):
         weight = self.synapses[0].weights()[0]
         if window and (x.dim() < 2 or x.shape[0] == 0):
             raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(x.shape)}")
+        require_values(weight)
         if x.device != weight.device:
             raise ValueError(f"the input is on {x.device}, the layer on {weight.device}; move one with .to(device)")
         mixed = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
@@ -289,8 +288,9 @@ class Layer(nn.Module):
         """Return the matrix through which credit goes below; empty for what the synapse has itself."""
         if self.feedback is not None:
             return self.feedback
-        weight = self.synapses[0].feedback_weight()
-        return self.synapses[0].weights()[0].new_empty(0) if weight is None else weight
+        synapse = self.synapses[0]
+        weight = synapse.feedback_weight()
+        return synapse.weights()[0].new_empty(0) if weight is None else weight
 
     def like(self, xs: Tensor) -> Tensor:
         """Return a tensor of the form of one step's currents, `[B, *unit]`."""

@@ -71,10 +71,12 @@ class Single:
             and not torch.is_autocast_enabled("cpu")
             and modules["synapse"] is synapse
             and modules["neuron"] is self.neuron
+            and modules.get("recurrent") is None
             and layer._follower[1] is self.readout
             and layer.opened is None
             and not layer.counted
             and layer.backend != "reference"
+            and "forward" not in synapse.__dict__
             and not (synapse._forward_pre_hooks or synapse._forward_hooks)
             and not (synapse._backward_hooks or synapse._backward_pre_hooks)
             and synapse._parameters.get("weight") is self.weight

@@ -6,6 +6,7 @@ from tracetorch.synapses.base import Synapse
 from tracetorch.synapses.conv import ConvSynapse
 from tracetorch.synapses.conv_transpose import ConvTransposeSynapse
 from tracetorch.synapses.declared import DeclaredSynapse, LinearInWeights
+from tracetorch.synapses.effective import evaluated_once, require_values
 from tracetorch.synapses.linear import LinearSynapse
 from tracetorch.synapses.registry import adapters, register_synapse, synapse_of
 
@@ -25,6 +26,8 @@ __all__ = [
     "LinearSynapse",
     "Synapse",
     "adapters",
+    "evaluated_once",
     "register_synapse",
+    "require_values",
     "synapse_of",
 ]

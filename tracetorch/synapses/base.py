@@ -8,6 +8,7 @@ features of an input are then `[N, G, L, K]`, K weights per unit, and one contra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -30,12 +31,19 @@ class Synapse(ABC):
         self.module = module
 
     def require_usable(self) -> None:
-        """Raise TypeError where the module as it is now cannot be served; looked at in each call of the layer."""
-        require_no_hooks(self.module)
-        dtypes = {p.dtype for p in self.module._parameters.values() if p is not None}
+        """Raise TypeError where the module cannot be served as it is now; each call of the layer asks."""
+        module = self.module
+        require_no_hooks(module)
+        for name in self.computed_by:
+            if name in module.__dict__:
+                raise TypeError(
+                    f"{type(module).__name__} was given a {name} of its own, which a layer does not call: it computes "
+                    f"with the weights; declare the module with tt.LinearInWeights(module)"
+                )
+        dtypes = {p.dtype for p in module._parameters.values() if p is not None}
         if len(dtypes) > 1:
             raise TypeError(
-                f"the parameters of {type(self.module).__name__} have more than one dtype "
+                f"the parameters of {type(module).__name__} have more than one dtype "
                 f"({', '.join(sorted(map(str, dtypes)))}); move them to one with module.to(dtype)"
             )
 
@@ -66,6 +74,27 @@ class Synapse(ABC):
     @abstractmethod
     def current(self, x: Tensor) -> Tensor:
         """Return the currents `[N, *unit]` of inputs `[N, *in]`, bias included."""
+
+    def feedback_matrix(self, draw: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+        """Return a feedback matrix for the synapse.
+
+        Args:
+            draw: returns the matrix in the shape of a weight, or None for the weight itself.
+
+        Returns:
+            The matrix; None for the weights themselves.
+
+        Raises:
+            ValueError: if there is a matrix and no weight that it may stand for.
+        """
+        weight = self.feedback_weight()
+        found = draw(self.weights()[0].detach() if weight is None else weight)
+        if found is not None and weight is None:
+            raise ValueError(
+                f"a feedback matrix stands for the one weight of nn.Linear or a convolution, which "
+                f"{type(self.module).__name__} does not have; take tt.feedback.Symmetric()"
+            )
+        return found
 
     def out_units(self, x: Tensor) -> torch.Size:
         """Return the shape of the units, without batch, for inputs `[N, *in]`."""
@@ -124,4 +153,4 @@ class Synapse(ABC):
         Returns:
             The gradients, summed over the batch.
         """
-        return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace))
+        return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace.to(q.dtype)))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.synapses.convolution import ConvolutionSynapse, Geometry, windows
+from tracetorch.synapses.effective import effective_bias
 
 
 class ConvSynapse(ConvolutionSynapse):
@@ -50,6 +51,16 @@ class ConvSynapse(ConvolutionSynapse):
         mode = self.module.padding_mode
         return nn.functional.pad(x, self._around, mode="constant" if mode == "zeros" else mode)
 
+    def weight_shape(self) -> torch.Size:
+        """Return `[out, in / groups, *kernel]`."""
+        module = self.module
+        return torch.Size((module.out_channels, module.in_channels // module.groups, *module.kernel_size))
+
+    def current(self, x: Tensor) -> Tensor:
+        """Return the currents, `[N, out, *positions]`."""
+        out: Tensor = self.module._conv_forward(x, self.weights()[0], effective_bias(self.module))
+        return out
+
     def features(self, x: Tensor) -> Tensor:
         """Return the input, padded where the convolution itself does not pad it."""
         return self._pad(x) if self._padded_before else x
@@ -82,4 +93,4 @@ class ConvSynapse(ConvolutionSynapse):
 
     def fold(self, grad: Tensor) -> tuple[Tensor, ...]:
         """Return the gradient in the weight's shape, `[out, in / groups, *kernel]`."""
-        return (grad.reshape(self.weights()[0].shape),)
+        return (grad.reshape(self.weight_shape()),)

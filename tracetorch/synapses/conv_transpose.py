@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.synapses.convolution import ConvolutionSynapse, Geometry, windows
+from tracetorch.synapses.effective import effective_bias
+
+_FUNCTIONS = {1: nn.functional.conv_transpose1d, 2: nn.functional.conv_transpose2d, 3: nn.functional.conv_transpose3d}
 
 
 class ConvTransposeSynapse(ConvolutionSynapse):
@@ -27,6 +30,19 @@ class ConvTransposeSynapse(ConvolutionSynapse):
         m = self.module
         padding = [int(p) for p in m.padding]
         return Geometry(list(m.stride), padding, list(m.dilation), True, list(m.output_padding))
+
+    def weight_shape(self) -> torch.Size:
+        """Return `[in, out / groups, *kernel]`."""
+        module = self.module
+        return torch.Size((module.in_channels, module.out_channels // module.groups, *module.kernel_size))
+
+    def current(self, x: Tensor) -> Tensor:
+        """Return the currents, `[N, out, *positions]`."""
+        g, bias = self.geometry(), effective_bias(self.module)
+        out: Tensor = _FUNCTIONS[len(g.stride)](
+            x, self.weights()[0], bias, g.stride, g.padding, g.output_padding, self.module.groups, g.dilation
+        )
+        return out
 
     def out_units(self, x: Tensor) -> torch.Size:
         """Return the shape of the units, `[out, *positions]`."""

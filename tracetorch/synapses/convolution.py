@@ -44,6 +44,10 @@ class ConvolutionSynapse(Synapse):
     def geometry(self) -> Geometry:
         """Return the geometry of the convolution of the features."""
 
+    @abstractmethod
+    def weight_shape(self) -> torch.Size:
+        """Return the shape of the weight, which computes no parametrization."""
+
     def weights(self) -> tuple[Tensor, ...]:
         """Return the weight."""
         return (effective_weight(self.module),)
@@ -70,19 +74,6 @@ class ConvolutionSynapse(Synapse):
         """Return the input itself: a convolution is linear in it."""
         return x
 
-    def current(self, x: Tensor) -> Tensor:
-        """Return the currents, `[N, out, *positions]`."""
-        g = self.geometry()
-        return torch.convolution(
-            self.features(x),
-            self.weights()[0],
-            effective_bias(self.module),
-            *g[:3],
-            g.transposed,
-            g.output_padding,
-            self.module.groups,
-        )
-
     def backward(self, q: Tensor, features: Tensor, weight: Tensor, mask: Sequence[bool]) -> Any:
         """Return the cotangents of features and weight, as `mask` asks for them."""
         return torch.ops.aten.convolution_backward(
@@ -91,11 +82,13 @@ class ConvolutionSynapse(Synapse):
 
     def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
         """Return the weight's gradient, summed over samples and positions."""
-        return (self.backward(q, features, self.weights()[0].to(q.dtype), (False, True))[1],)
+        shape_only = q.new_empty(1).expand(self.weight_shape())  # as torch.nn.grad does: no value of it is read
+        return (self.backward(q, features.to(q.dtype), shape_only, (False, True))[1],)
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return the inputs' cotangents, `[N, in, ...]`."""
-        out: Tensor = self.backward(q, x, self.weights()[0] if weight is None else weight, (True, False))[0]
+        weight = self.weights()[0] if weight is None else weight
+        out: Tensor = self.backward(q, x.to(q.dtype), weight.to(q.dtype), (True, False))[0]
         return out
 
     def units(self, q: Tensor) -> Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -47,6 +51,24 @@ def _effective(module: nn.Module, name: str) -> Tensor | None:
     return found
 
 
+def evaluated_once(*modules: nn.Module | None) -> AbstractContextManager[object]:
+    """Return a context in which parametrizations of modules are computed once.
+
+    Each access computes a parametrization anew, and some change in training at each (spectral normalisation): one call
+    of a layer has to see one weight.
+
+    Args:
+        modules: the modules; None for one that the layer does not have.
+
+    Returns:
+        The context.
+    """
+    parametrized = any(m is not None and "parametrizations" in m._modules for m in modules)
+    if parametrized and not torch.compiler.is_compiling():
+        return parametrize.cached()
+    return nullcontext()
+
+
 def require_materialised(module: nn.Module) -> None:
     """Raise ValueError where a module, or one inside it, waits for its first input to make its weights."""
     for name, p in module.named_parameters():
@@ -55,6 +77,15 @@ def require_materialised(module: nn.Module) -> None:
                 f"{type(module).__name__} makes its {name} at its first input, and a layer needs it before; call "
                 f"module(x) once on an input of the right shape, or give the number of inputs"
             )
+
+
+def require_values(weight: Tensor) -> None:
+    """Raise RuntimeError where a weight has no values yet."""
+    if weight.is_meta:
+        raise RuntimeError(
+            "the layer's weights are on the meta device and have no values; give the network memory with "
+            "net.to_empty(device=...) and load its values before the first step"
+        )
 
 
 def require_no_hooks(module: nn.Module) -> None:

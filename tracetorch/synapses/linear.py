@@ -55,11 +55,11 @@ class LinearSynapse(Synapse):
 
     def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
         """Return the weight's gradient, `[out, in]`."""
-        return (outer_sum(q.reshape(-1, q.shape[-1]), features.reshape(-1, features.shape[-1])),)
+        return (outer_sum(q.reshape(-1, q.shape[-1]), features.reshape(-1, features.shape[-1]).to(q.dtype)),)
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return `q W`, `[N, ..., in]`."""
-        weight = self.weights()[0] if weight is None else weight
+        weight = (self.weights()[0] if weight is None else weight).to(q.dtype)
         return product(q.reshape(-1, q.shape[-1]), weight.t()).view(*q.shape[:-1], weight.shape[1])
 
     def patches(self, features: Tensor) -> Tensor:

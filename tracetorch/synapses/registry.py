@@ -65,7 +65,6 @@ def synapse_of(module: nn.Module) -> Synapse:
         if adapter is None:
             continue
         overridden = [n for n in adapter.computed_by if getattr(kind, n) is not getattr(base, n)]
-        overridden += [n for n in adapter.computed_by if n in module.__dict__]
         if overridden:
             raise TypeError(
                 f"{kind.__name__} has its own {overridden[0]}, which traces for nn.{base.__name__} would pass over; "
@@ -73,13 +72,12 @@ def synapse_of(module: nn.Module) -> Synapse:
                 f"tt.LinearInWeights(module), or register an adapter with tt.register_synapse({kind.__name__}, adapter)"
             )
         require_materialised(module)
-        found = adapter(module)
-        found.require_usable()
-        return found
+        return adapter(module)
     known = ", ".join(f"nn.{k.__name__}" for k in _ADAPTERS if k.__module__.startswith("torch.nn"))
     raise TypeError(
-        f"a synapse is one of {known} or tt.LinearInWeights(module), got {kind.__name__}; wrap a module that is linear "
-        f"in its weights in tt.LinearInWeights, or register an adapter with tt.register_synapse({kind.__name__}, ...)"
+        f"a synapse is one of {known} or tt.LinearInWeights(module), got {kind.__module__}.{kind.__name__}; wrap a "
+        f"module that is linear in its weights in tt.LinearInWeights, or register an adapter with "
+        f"tt.register_synapse({kind.__name__}, adapter)"
     )
 
 
