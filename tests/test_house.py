@@ -22,7 +22,7 @@ FLOORS = (
     {"traces", "feedback"},
     {"rules"},
     {"memory"},
-    {"roll", "cell"},
+    {"roll", "cell", "order"},
     {"forward", "single"},
     {"layer"},
     {"state", "undo"},

@@ -96,7 +96,7 @@ class Layer(nn.Module):
         return self._synapses
 
     def follow_parts(self) -> None:
-        """Take up a synapse or a neuron that was put in the place of another since the last call.
+        """Take up a synapse or a neuron that replaced another one since the last call.
 
         Raises:
             TypeError: if it is of a kind that cannot stand there, or has hooks that would not be called.

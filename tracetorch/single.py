@@ -17,6 +17,7 @@ from tracetorch.memory import Memory
 from tracetorch.ops.fused import why_not
 from tracetorch.ops.fused.chain import single as compiled
 from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, LARGE
+from tracetorch.order import check, sign
 from tracetorch.rules.resolve import resolve
 from tracetorch.traces.attach import MOVED_ON
 from tracetorch.traces.instant import require_finite
@@ -179,7 +180,9 @@ def run_single(layer: Layer, x: Tensor) -> Tensor | None:
         layer.single = single
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
+    check(layer, x)
     found: Tensor = _Step.apply(single, x, single.weight, single.bias)
+    sign(found, layer)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -32,6 +34,45 @@ def test_rules_that_need_no_readout_do_not(rule: tt.rules.Rule) -> None:
     net = network(rule)
     net(torch.ones(2, 3)).sum().backward()
     assert net[0].synapse.weight.grad is not None
+
+
+def reset_by_parts(net: nn.Sequential) -> None:
+    for layer in net:
+        tt.reset(layer)
+
+
+def reset_in_another_order(net: nn.Sequential) -> None:
+    tt.reset(nn.Sequential(net[1], net[0]))
+
+
+def reset_under_another_head(net: nn.Sequential) -> None:
+    tt.reset(nn.Sequential(net[0], tt.Layer(nn.Linear(5, 2), tt.LI(half_life=30))))
+    tt.reset(net[1])
+
+
+@pytest.mark.parametrize("told", [reset_by_parts, reset_in_another_order, reset_under_another_head])
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Flatten()], ids=["directly", "through a module"])
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_eprop_that_was_told_another_network_raises(told: Any, between: nn.Module, backend: str) -> None:
+    if tt.backends()[backend]:
+        pytest.skip(tt.backends()[backend])
+    net = network(tt.rules.eprop())
+    tt.set_backend(net, backend)
+    told(net)
+    with pytest.raises(RuntimeError, match="by the readout that it feeds"):
+        net[1](between(net[0](torch.ones(2, 3))))
+    tt.reset(net)
+    net[1](between(net[0](torch.ones(2, 3)))).sum().backward()
+
+
+def test_eprop_under_two_heads_of_different_decay_raises() -> None:
+    net = network(tt.rules.eprop())
+    other = tt.Layer(nn.Linear(5, 2), tt.LI(half_life=30), rule=tt.rules.eprop())
+    tt.reset(nn.ModuleList([*net, other]))
+    z = net[0](torch.ones(2, 3))
+    net[1](z)
+    with pytest.raises(RuntimeError, match="by the readout that it feeds"):
+        other(z)
 
 
 def test_values_without_gradients_need_no_network() -> None:

@@ -123,7 +123,7 @@ def test_wrong_fields_of_a_state_with_a_right_checksum(run: Stopped, tmp_path: P
         random = Random(seed)
         wrong, path, what = damage.mangled(run.state, random, random.choice(paths))
         save_tree(tmp_path / "run" / "state.safetensors", wrong)
-        # An optimizer begins anew what it has no entry for, as for a parameter that never had a gradient.
+        # An optimizer starts from zero where it has no entry, as for a parameter that never had a gradient.
         lost = path[1:3] == ("optimizer", "state") and what == "missing"
         assert refused(tmp_path / "run") or lost or path[1:2] == ("stream",), (seed, path, what)
         hit += 1
@@ -272,7 +272,7 @@ def test_damaged_data_files(write: Any, read: Any, tmp_path: Path) -> None:
 
 
 def test_nothing_is_executed(run: Stopped, tmp_path: Path) -> None:
-    """A pickle in the place of a state or of an array is not opened."""
+    """A pickle instead of a state or of an array is not opened."""
     shutil.copytree(run.path, tmp_path / "run")
     torch.save({"a": 1}, tmp_path / "run" / "state.safetensors")
     assert refused(tmp_path / "run", name="state.safetensors")
