@@ -19,8 +19,10 @@ DEEPEST = 16
 
 def sign(out: Tensor, layer: Layer) -> None:
     """Note on the graph of a layer's outputs whose they are."""
+    if torch.compiler.is_compiling():
+        return
     node: Any = out.grad_fn
-    if node is not None and not torch.compiler.is_compiling():
+    if node is not None:
         node.metadata["tracetorch"] = weakref.ref(layer)
 
 
@@ -47,7 +49,7 @@ def check(layer: Layer, x: Tensor) -> None:
         layer: the layer that runs.
         x: its input with its graph.
     """
-    if x.grad_fn is None or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.grad_fn is None:
         return
     below = producer(x)
     if below is None or below.rule.kappa is not None or isinstance(below.neuron, Readout):
