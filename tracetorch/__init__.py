@@ -25,11 +25,11 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
-from tracetorch.ops.walk import backends
+from tracetorch.backends import backends
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
-from tracetorch.state import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
+from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
 

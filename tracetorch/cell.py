@@ -3,72 +3,81 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tracetorch.memory import Memory
+from tracetorch.engine import Core, LayerState
+from tracetorch.neurons import Neuron
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused.chain import Link
 from tracetorch.ops.fused.load import width
 from tracetorch.ops.fused.table import COLUMNS, rows
-from tracetorch.rules.resolve import values
-from tracetorch.traces.averages import Sums, begin
-from tracetorch.traces.plan import Plan
-from tracetorch.traces.window import BIAS, Traces, as_scalar
+from tracetorch.synapses import Synapse
+from tracetorch.traces import Averaged, Eligibility, InGraph, Presynaptic, Trace, Traces, Untraced
+from tracetorch.traces.averages import Sums
+from tracetorch.rules.above import FixedDecay, ReadoutDecay
+from tracetorch.traces.base import Start
+from tracetorch.traces.window import BIAS
 
-if TYPE_CHECKING:
-    from tracetorch.layer import Layer
+
+KINDS: dict[type[Trace], str] = {Untraced: "none", Presynaptic: "pre", Eligibility: "full", Averaged: "factor"}
+"""Kinds of traces that the kernels of single steps know, by what they call them; any other is refused."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Hold a layer that compiled kernels can run step by step.
+    """A layer that compiled kernels can run step by step.
 
     Args:
         name: its module name.
-        layer: the layer.
-        plan: its rule, resolved.
+        core: what it holds beside its modules.
+        synapse: the adapter of its synapse.
+        neuron: its neuron.
+        feedback: fixed matrix through which credit goes below, or None.
+        trace: its trace.
         scalar: its neuron's step on plain numbers.
     """
 
     name: str
-    layer: Layer
-    plan: Plan
+    core: Core
+    synapse: Synapse
+    neuron: Neuron
+    feedback: nn.Parameter | None
+    trace: Trace
     scalar: Scalar
 
     @property
     def weight(self) -> Tensor:
         """Weight, `[N, K]`."""
-        return self.layer.synapses[0].weights()[0]
+        return self.synapse.weights()[0]
 
     @property
     def bias(self) -> Tensor | None:
         """Bias, `[N]`, or None."""
-        return self.layer.synapses[0].bias()
+        return self.synapse.bias()
+
+    @property
+    def storage(self) -> str:
+        """What the kernels call the kind of trace."""
+        return KINDS[type(self.trace)]
 
     @property
     def filtered(self) -> bool:
-        """Whether eligibilities are filtered, one per weight; the factor rule filters sensitivities, one per unit."""
-        return self.plan.filtered and self.plan.storage != "factor"
+        """Whether eligibilities are filtered, one per weight; an averaged trace filters sensitivities, one per unit."""
+        return self.trace.filter is not None and self.storage != "factor"
 
 
-COMPILED = ("none", "pre", "full", "factor")
-"""Kinds of traces that the kernels of single steps know; any other is refused."""
-
-
-def unfit(plan: Plan) -> str:
-    """Return why a plan cannot be run step by step by compiled kernels; empty where it can."""
-    if plan.storage == "graph":
+def unfit(trace: Trace) -> str:
+    """Return why a trace cannot be run step by step by compiled kernels; empty where it can."""
+    if isinstance(trace, InGraph):
         return "keeps one graph over all steps; take a rule that learns at every step, such as tt.rules.trace()"
-    if plan.sequence:
+    if trace.sequence:
         return "reads averages of a whole sequence; take tt.rules.trace()"
-    if plan.storage not in COMPILED:
-        return f"has traces of the kind {plan.storage!r}, which no kernel knows; take tt.rules.drtrl()"
-    if plan.storage == "factor":
-        return ""
-    if plan.approximate:
+    if type(trace) not in KINDS or not isinstance(trace.filter, FixedDecay | ReadoutDecay | None):
+        return f"has a trace of the kind {type(trace).__name__}, which no kernel knows; take tt.rules.drtrl()"
+    if trace.copies > 1:
         return (
             "has blocks of its own for the weights (approximate, or a reset with its gradient); take tt.rules.drtrl()"
         )
@@ -77,14 +86,13 @@ def unfit(plan: Plan) -> str:
 
 def link_of(part: Part, *, first: bool) -> Link:
     """Return what the compiler needs to know of a layer."""
-    layer, plan = part.layer, part.plan
-    gain = plan.input == "gain" or plan.storage == "factor"
-    feedback = layer.feedback is not None and not first
-    return Link(part.scalar, width(part.weight.shape[0]), plan.storage, part.filtered, gain, not first, feedback)
+    gain = part.trace.sensitive
+    feedback = part.feedback is not None and not first
+    return Link(part.scalar, width(part.weight.shape[0]), part.storage, part.filtered, gain, not first, feedback)
 
 
 class Cell:
-    """Hold a layer's state and traces for a batch.
+    """One layer's state and traces for a batch, in the layout of the kernels.
 
     Args:
         part: the layer.
@@ -95,21 +103,22 @@ class Cell:
         self.part, self.batch = part, batch
         weight = part.weight.detach()
         self.units, self.inputs = weight.shape
-        states, storage = part.scalar.states, part.plan.storage
+        states, storage = part.scalar.states, part.storage
         self.U = width(self.units)
         self.at = rows(states, len(part.scalar.parameters))
         self.steps = weight.new_zeros(batch)
-        memory, unit = part.layer.memory, (self.units,)
-        given = values(part.plan, part.layer.rule, part.layer.neuron, unit, readout=part.layer.readout, like=weight)
-        numbers = [as_scalar(given.filter, weight).reshape(1)]
+        state, unit = part.core.state, (self.units,)
+        like = weight.new_zeros(batch, *unit)
+        values = part.trace.numbers(part.neuron, like)
+        numbers = [weight.new_zeros(1) if values.filter is None else values.filter.a.reshape(1).to(weight)]
         square = weight.new_zeros(states, states)
-        numbers += [square.flatten() if given.transition is None else given.transition.flatten()]
-        numbers += [square[0] if given.drive is None else given.drive]
+        a, b = (square, square[0]) if values.constant is None else values.constant
+        numbers += [a.flatten(), b]
         self.bucket, self.groups = torch.empty(0, dtype=torch.int64), 0
-        if given.decays is not None:
-            start = begin(None if memory is None else memory.sums, given.decays, unit, part.plan.buckets, None)
-            self.bucket, self.groups = start.bucket, start.decays.numel()
-            numbers += [start.decays.to(weight)]
+        if isinstance(part.trace, Averaged) and values.decays is not None:
+            buckets = part.trace.begin(values, _start(state, like, weight.new_zeros(batch, self.inputs)))
+            self.bucket, self.groups = buckets.bucket, buckets.decays.numel()
+            numbers += [buckets.decays.to(weight)]
         self.numbers = torch.cat(numbers).contiguous()
         self.buckets = self.bucket if self.bucket.numel() else torch.zeros(self.units, dtype=torch.int64)
         chunks = -(-self.units // self.U)
@@ -121,10 +130,10 @@ class Cell:
         self.space = weight.new_zeros(batch, chunks, self.at.total, self.U)
         self.space[:, :, self.at.parameter :] = 1
         for i, name in enumerate(part.scalar.parameters):
-            value: Tensor = getattr(part.layer.neuron, name).detach().to(weight)
+            value: Tensor = getattr(part.neuron, name).detach().to(weight)
             self.set(self.at.parameter + i, value.reshape(-1).expand(batch, self.units))
-        if memory is not None:
-            self.load(memory)
+        if state is not None:
+            self.load(state)
 
     def get(self, row: int) -> Tensor:
         """Return a copy of a row of all blocks, `[B, N]`."""
@@ -152,7 +161,7 @@ class Cell:
     def addresses(self) -> list[int]:
         """Return the layer's row of the table."""
         part = self.part
-        bias, back = part.bias, part.layer.feedback
+        bias, back = part.bias, part.feedback
         tensors = (self.space, self.flat, self.trace, self.large, self.small, self.numbers, self.buckets)
         row = [part.weight.data_ptr(), 0 if bias is None else bias.data_ptr(), 0 if back is None else back.data_ptr()]
         row += [t.data_ptr() for t in tensors]
@@ -167,29 +176,30 @@ class Cell:
         self.trace[:, mask] = 0
         self.large[:, mask] = 0
 
-    def load(self, memory: Memory) -> None:
+    def load(self, state: LayerState) -> None:
         """Take over what a layer carries."""
         size, at = self.part.scalar.states, self.at
         for i in range(size):
-            self.set(at.state + i, memory.s[i])
-        if len(memory.s) > size:
-            self.set(at.counter, memory.s[size])
-        self.steps.copy_(memory.steps)
-        for i, x in enumerate(memory.sigma or ()):
+            self.set(at.state + i, state.s[i])
+        if len(state.s) > size:
+            self.set(at.counter, state.s[size])
+        self.steps.copy_(state.steps)
+        for i, x in enumerate(() if state.sigma is None else state.sigma.unbind(0)):
             self.set(at.sigma + i, x)
-        if memory.sums is not None:
-            self.set(at.h, memory.sums.h)
-            self.trace.copy_(memory.sums.x[0])
-            self.small[0] = memory.sums.h_weight
-            self.small[1 : 1 + self.groups] = memory.sums.x_weight
-        traces = memory.flushed()
+        traces = (state if state.pending is None else state.copied().flushed()).traces
         if traces is not None:
             self._load_traces(traces)
-        if memory.keep is not None:
-            self.reset(memory.keep == 0)
+        if state.keep is not None:
+            self.reset(state.keep == 0)
 
     def _load_traces(self, traces: Traces) -> None:
-        size, full = self.part.scalar.states, self.part.plan.storage == "full"
+        size, full = self.part.scalar.states, self.part.storage == "full"
+        if self.part.storage == "factor" and traces.other:
+            sums = Sums.from_tensors(traces.other)
+            self.set(self.at.h, sums.h)
+            self.trace.copy_(sums.x[0])
+            self.small[0] = sums.h_weight
+            self.small[1 : 1 + self.groups] = sums.x_weight
         filters = int(self.part.filtered)  # behind it there may be the trace of a rate term that has been closed
         rows = [x for table in (traces.weight, traces.filtered) if table for x in table[0]]
         for place, row in zip([*self.trace, *self.large], rows, strict=False):
@@ -202,23 +212,21 @@ class Cell:
             else:
                 self.small[1 + self.groups + i] = x[:, 0]
 
-    def memory(self) -> Memory:
+    def state(self) -> LayerState:
         """Return what the layer carries, as the layer has it."""
-        size, at, plan, neuron = self.part.scalar.states, self.at, self.part.plan, self.part.layer.neuron
+        size, at, trace = self.part.scalar.states, self.at, self.part.trace
         s = [self.get(at.state + i) for i in range(size)]
-        s += [self.get(at.counter)] * len(neuron.counters)
-        made: dict[str, Any] = {"plan": plan, "s": tuple(s), "z": None, "names": neuron.state}
-        if plan.input == "gain" or plan.storage == "factor":
-            made["sigma"] = [self.get(at.sigma + i) for i in range(size)]
-        if plan.storage == "factor":
-            weights = self.small[1 : 1 + self.groups].clone()
-            made["sums"] = Sums(self.get(at.h), self.small[0].clone(), (self.trace.clone(),), weights, self.bucket)
-        elif plan.storage != "none":
-            made["traces"] = self._traces()
-        return Memory(steps=self.steps.clone(), **made)
+        s += [self.get(at.counter)] * len(self.part.neuron.counters)
+        sigma = torch.stack([self.get(at.sigma + i) for i in range(size)]) if trace.sensitive else None
+        traces = None if self.part.storage == "none" else self._traces()
+        return LayerState(trace, tuple(s), None, self.steps.clone(), traces=traces, sigma=sigma)
 
     def _traces(self) -> Traces:
-        size, full = self.part.scalar.states, self.part.plan.storage == "full"
+        if self.part.storage == "factor":
+            weights = self.small[1 : 1 + self.groups].clone()
+            sums = Sums(self.get(self.at.h), self.small[0].clone(), (self.trace.clone(),), weights, self.bucket)
+            return Traces(other=sums.tensors())
+        size, full = self.part.scalar.states, self.part.storage == "full"
         large = [x.clone().view(self.batch, 1, self.units, 1, self.inputs) for x in self.large]
         weight = [x.clone() for x in self.trace] + (large[:size] if full else [])
         neuron: dict[str, list[Tensor]] = {}
@@ -229,3 +237,7 @@ class Cell:
                 row = [x.unsqueeze(1).repeat(1, self.units) for x in self.small[1 + self.groups :]]
             neuron[f"{BIAS}0"] = row + [self.get(self.at.filtered)] * self.part.filtered
         return Traces(weight=[weight], filtered=[large[size if full else 0 :]], neuron=neuron)
+
+
+def _start(state: LayerState | None, like: Tensor, x: Tensor) -> Start:
+    return Start(None, None, None, like, x) if state is None else Start(state.traces, state.sigma, state.keep, like, x)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tracetorch.layer import Layer
 from tracetorch.neurons import Readout
-from tracetorch.state import layers
+from tracetorch.network import layers
 
 
 class _Rate:
@@ -21,20 +21,21 @@ class _Rate:
             raise ValueError(f"target is a firing rate per step in [0, 1], got {target!r}")
         self.target, self.strength = target, strength
         for layer in self.layers:
-            layer.counted = True
+            layer.core.counted = True
 
     def close(self) -> None:
         """Let the layers stop counting."""
         for layer in self.layers:
-            if layer.counted and layer.memory is not None:
-                layer.memory.stop_counting()
-            layer.counted, layer.spikes = False, None
+            core = layer.core
+            if core.counted and core.state is not None:
+                core.state = core.state.without_count(len(layer.neuron.state))
+            core.counted, core.spikes = False, None
 
 
 def _spikes(layer: Layer) -> tuple[Tensor, Tensor, Tensor | None]:
-    if layer.spikes is None:
+    if layer.core.spikes is None:
         raise RuntimeError("no forward has run since the rate term was made or the network was reset; run one first")
-    return layer.spikes
+    return layer.core.spikes
 
 
 class FinalRate(_Rate):

@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tracetorch.engine import OpenWindow
 from tracetorch.layer import Layer
-from tracetorch.state import layers, link
+from tracetorch.network import layers, link
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
@@ -103,8 +104,8 @@ def _width(layer: Layer) -> int:
     dense = layer.synapses[0].dense()
     if dense is not None:
         return dense[0].shape[0]
-    memory = layer.memory
-    return 1 if memory is None else memory.s[0][0].numel()
+    state = layer.core.state
+    return 1 if state is None else state.s[0][0].numel()
 
 
 def _carry(module: nn.Module, xs: Tensor) -> Tensor:
@@ -168,13 +169,14 @@ def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
             f"its layers into nn.Sequential, or take tt.rules.trace()"
         )
     for layer in inside:
-        layer.open()
+        layer.core.opened = OpenWindow()
     try:
         ys = []
         for step, x in enumerate(xs, 1):
             ys.append(module(x))
             for layer in inside:
-                if layer.opened is not None and layer.opened.calls > step:
+                opened = layer.core.opened
+                if opened is not None and opened.calls > step:
                     raise RuntimeError(
                         f"a layer ({layer.neuron!r}) ran twice in one step: it has one state; use layer.tied() for a "
                         f"second layer with the same parameters"
@@ -182,7 +184,7 @@ def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
         return torch.stack(ys)
     finally:
         for layer in inside:
-            layer.close()
+            layer.core.close()
 
 
 def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,7 +202,7 @@ def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]
 
 def _eventful(module: nn.Module, found: dict[str, Layer]) -> bool:
     """Tell whether credit at the last output needs no graph of the steps before."""
-    if any(layer.rule.input == "window" or layer.counted for layer in found.values()):
+    if any(layer.rule.input == "window" or layer.core.counted for layer in found.values()):
         return False
     return _chain(module)
 

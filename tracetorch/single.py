@@ -6,24 +6,20 @@ step is one block of numbers that is copied and carried on, so that any number o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tracetorch.cell import Cell, Part, link_of, unfit
-from tracetorch.memory import Memory
+from tracetorch.engine import Core, LayerState, require_finite_input
 from tracetorch.ops.fused import why_not
 from tracetorch.ops.fused.chain import single as compiled
 from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, LARGE
-from tracetorch.order import check, sign
-from tracetorch.rules.resolve import resolve
-from tracetorch.traces.attach import MOVED_ON
-from tracetorch.traces.instant import require_finite
-
-if TYPE_CHECKING:
-    from tracetorch.layer import Layer
+from tracetorch.neurons import Neuron
+from tracetorch.rules.above import ReadoutDecay
+from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
 
 LEAST = 2**12
 """Number of weights of a layer below which compiling its kernels is not worth the seconds."""
@@ -35,14 +31,16 @@ class Single:
     """Run a layer step by step, in the place of its memory as long as nothing else is done with it.
 
     Args:
-        part: the layer, which the kernels serve.
+        layer: the layer, as a module.
+        part: the same, as the kernels serve it.
         batch: B.
     """
 
-    def __init__(self, part: Part, batch: int) -> None:
-        layer, weight = part.layer, part.weight
-        self.layer, self.synapse, self.neuron, self.readout = layer, layer.synapse, layer.neuron, layer._follower[1]
-        self.weight, self.bias, self.back = weight, part.bias, weight if layer.feedback is None else layer.feedback
+    def __init__(self, layer: nn.Module, part: Part, batch: int) -> None:
+        weight = part.weight
+        self.layer, self.core, self.synapse, self.neuron = layer, part.core, layer._modules["synapse"], part.neuron
+        self.above, self.readout = part.core.above, _readout(part)
+        self.weight, self.bias, self.back = weight, part.bias, weight if part.feedback is None else part.feedback
         self.weight_at, self.bias_at = weight.data_ptr(), 0 if part.bias is None else part.bias.data_ptr()
         self.dtype, self.shape = weight.dtype, torch.Size((batch, weight.shape[1]))
         self.outputs = (batch, weight.shape[0])
@@ -63,8 +61,8 @@ class Single:
 
     def serves(self, x: Tensor) -> bool:
         """Tell whether all is as it was when this was made, and an input fits."""
-        layer, synapse = self.layer, self.synapse
-        modules = layer._modules
+        core, synapse = self.core, self.synapse
+        modules = self.layer._modules
         return (
             x.shape == self.shape
             and x.is_cpu
@@ -73,10 +71,10 @@ class Single:
             and modules["synapse"] is synapse
             and modules["neuron"] is self.neuron
             and modules.get("recurrent") is None
-            and layer._follower[1] is self.readout
-            and layer.opened is None
-            and not layer.counted
-            and layer.backend != "reference"
+            and core.above is self.above
+            and core.opened is None
+            and not core.counted
+            and core.backend in ("auto", "numba")
             and "forward" not in synapse.__dict__
             and not (synapse._forward_pre_hooks or synapse._forward_hooks)
             and not (synapse._backward_hooks or synapse._backward_pre_hooks)
@@ -85,7 +83,7 @@ class Single:
             and self.weight.requires_grad
             and self.weight.data_ptr() == self.weight_at
             and (self.bias is None or (self.bias.requires_grad and self.bias.data_ptr() == self.bias_at))
-            and (self.back is self.weight or layer.feedback is self.back)
+            and (self.back is self.weight or self.layer._parameters["feedback"] is self.back)
             and all(
                 table.get(name) is value and value._version == version for table, name, value, version in self.watched
             )
@@ -97,16 +95,16 @@ class Single:
         if self.pending and large is not None:
             large = large if self.moved else large.clone()  # the first step may still wait for its backward
             self.row[LARGE] = large.data_ptr()
-        mode = FORWARD | (ADVANCE if self.pending else 0) | (0 if self.layer.finite is False else CHECK)
+        mode = FORWARD | (ADVANCE if self.pending else 0) | (0 if self.core.finite is False else CHECK)
         x = x.contiguous()
         if not self.begin(self.row, block.data_ptr(), self.weight_at, self.bias_at, x.data_ptr(), z.data_ptr(), mode):
-            self.layer.require_finite(x)
+            require_finite_input(x)
         self.moved += self.pending
         self.block, self.large, self.pending = block, large, True
         self.steps += 1
         return z, block
 
-    def memory(self) -> Memory:
+    def state(self) -> LayerState:
         """Return what the layer carries, as the layer has it."""
         block, large = self.block.clone(), self.large if self.large is None else self.large.clone()
         if self.pending:
@@ -116,9 +114,8 @@ class Single:
         self.cell.take(block)
         if large is not None:
             self.cell.large = large
-        found = self.cell.memory()
-        found.steps += self.steps
-        return found
+        found = self.cell.state()
+        return replace(found, steps=found.steps + self.steps)
 
 
 class _Step(torch.autograd.Function):
@@ -126,7 +123,7 @@ class _Step(torch.autograd.Function):
     def forward(ctx: Any, single: Single, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         z, ctx.block = single.forward(x)
         ctx.single, ctx.large, ctx.moved = single, single.large, single.moved
-        ctx.check = single.layer.finite is not False
+        ctx.check = single.core.finite is not False
         if ctx.needs_input_grad[1]:
             ctx.save_for_backward(single.back, x)
         else:
@@ -134,8 +131,8 @@ class _Step(torch.autograd.Function):
         return z
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
+        require_first_derivative()
         single: Single = ctx.single
         back = ctx.saved_tensors[0]
         if back.dtype is not single.dtype or not back.is_contiguous():
@@ -162,60 +159,70 @@ class _Step(torch.autograd.Function):
         return None, x_bar, weight_bar, bias_bar
 
 
-def run_single(layer: Layer, x: Tensor) -> Tensor | None:
+def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
     """Advance a layer by one time step with compiled kernels, where they serve it and pay.
 
     Args:
-        layer: the layer.
+        layer: the layer, as a module.
+        core: what it holds beside its modules.
         x: input, `[B, K]`.
 
     Returns:
         The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
     """
-    single = layer.single
-    if single is None or not single.serves(x):
-        single = _made(layer, x)
+    single = core.stepper
+    if not isinstance(single, Single) or not single.serves(x):
+        single = _compiled(layer, core, x)
         if single is None:
             return None
-        layer.single = single
+        core.stepper = single
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
-    check(layer, x)
     found: Tensor = _Step.apply(single, x, single.weight, single.bias)
-    sign(found, layer)
     return found
 
 
-def _made(layer: Layer, x: Tensor) -> Single | None:
+def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
     """Return what runs a layer from where it is, or None where it cannot or need not."""
     layer.follow_parts()
-    synapse, memory = layer.synapse, layer.memory
+    synapse, state = layer.synapse, core.state
     if type(synapse) is not nn.Linear or x.dim() != 2 or x.shape[1] != synapse.in_features or not len(x):
         return None
     size = synapse.in_features * synapse.out_features
-    if layer.backend != "fused" and (layer.backend != "auto" or size < LEAST or size * len(x) > MOST or why_not()):
+    if core.backend != "numba" and (core.backend != "auto" or size < LEAST or size * len(x) > MOST or why_not()):
         return None
     if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.is_cpu:
         return None
-    if layer.recurrent is not None or layer.opened is not None or layer.counted or not _plain(synapse):
+    if layer.recurrent is not None or core.opened is not None or core.counted or not _plain(synapse):
         return None
-    if any(root is not None and any(True for _ in root.parameters()) for root in (layer.neuron, layer._follower[1])):
-        return None
-    scalar = layer.scalar()
+    scalar = layer.neuron.scalar()
     if scalar is None:
         return None
-    if memory is None:
-        plan = resolve(layer.rule, layer.neuron, (synapse.out_features,), layer.follower)
+    if state is None:
+        spec = layer.spec()
+        spec.require_known()
+        trace = spec.trace((synapse.out_features,))
     else:
-        plan = memory.plan
-        if memory.batch != len(x) or memory.s[0].dtype is not synapse.weight.dtype or memory.s[0].dim() != 2:
+        trace = state.trace
+        if state.batch != len(x) or state.s[0].dtype is not synapse.weight.dtype or state.s[0].dim() != 2:
             return None
-        if memory.carry is not None or memory.count is not None:
+        if state.carry is not None or state.count is not None:
             return None
     fed = layer.feedback
     if fed is not None and (fed.dtype is not synapse.weight.dtype or not fed.is_contiguous()):
         return None
-    return None if unfit(plan) else Single(Part("", layer, plan, scalar), len(x))
+    if unfit(trace):
+        return None
+    part = Part("", core, layer.synapses[0], layer.neuron, fed, trace, scalar)
+    if any(root is not None and any(True for _ in root.parameters()) for root in (layer.neuron, _readout(part))):
+        return None
+    return Single(layer, part, len(x))
+
+
+def _readout(part: Part) -> Neuron | None:
+    """Return the readout whose decay filters a layer, where one does."""
+    filter = part.trace.filter
+    return filter.readout if isinstance(filter, ReadoutDecay) else None
 
 
 def _plain(synapse: nn.Linear) -> bool:

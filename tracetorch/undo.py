@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 
+from tracetorch.engine import LayerState
 from tracetorch.layer import Layer
-from tracetorch.memory import Memory
 
 
 @contextmanager
@@ -18,29 +17,30 @@ def whole_or_nothing(layers: Iterable[Layer], *, parts: bool) -> Iterator[None]:
 
     Args:
         layers: the layers.
-        parts: whether the body carries traces over several windows, which then are copied where that is done in place.
+        parts: whether the body carries traces over several windows; those that advance in place are copied then.
 
     Yields:
         Nothing.
     """
-    kept = [(layer, _kept(layer.memory, copied=parts), layer.spikes) for layer in layers]
+    before = []
+    for layer in layers:
+        core = layer.core
+        if core.state is not None and torch.is_grad_enabled():
+            core.state = core.state.flushed()
+        before.append((core, _unshared(core.state, copied=parts), core.spikes))
     done = False
     try:
         yield
         done = True
     finally:
         if not done:
-            for layer, memory, spikes in kept:
-                layer.memory, layer.spikes = memory, spikes
+            for core, state, spikes in before:
+                core.state, core.spikes = state, spikes
 
 
-def _kept(memory: Memory | None, *, copied: bool) -> Memory | None:
-    """Return a memory that a call may not change; the window before it is accounted for now, as the call would do."""
-    if memory is None:
-        return None
-    if torch.is_grad_enabled():
-        memory.flush()
-    traces = memory.traces
-    if copied and traces is not None and (memory.plan.storage == "full" or any(traces.filtered)):
-        traces = memory.flushed()
-    return replace(memory, traces=traces)
+def _unshared(state: LayerState | None, *, copied: bool) -> LayerState | None:
+    """Return a state that a call may not change, its traces advanced already."""
+    if state is None or not torch.is_grad_enabled():
+        return state
+    in_place = state.traces is not None and state.trace.large(state.traces)
+    return state.copied() if copied and in_place else state

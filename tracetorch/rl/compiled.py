@@ -26,7 +26,7 @@ from tracetorch.ops.fused.table import (
 )
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import FlatParameters
-from tracetorch.state import get_state, reset, set_state
+from tracetorch.network import get_state, reset, set_state
 from tracetorch.stream.fit import parts
 
 
@@ -140,7 +140,7 @@ class CompiledBody(Body):
         """Return what the network carries, as the layers would have it; see `Body.state`."""
         for cell in self._cells:
             cell.steps += self._steps
-            cell.part.layer.memory = cell.memory()
+            cell.part.core.state = cell.state()
         self._steps = 0
         return get_state(self._net)
 

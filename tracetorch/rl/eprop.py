@@ -10,7 +10,7 @@ from tracetorch.rl.obgd import Step
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.senses import Senses
 from tracetorch.rules import eprop
-from tracetorch.state import set_rule
+from tracetorch.network import set_rule
 
 
 class RewardEProp(ActorCritic):

@@ -14,7 +14,7 @@ from tracetorch.layer import Layer
 from tracetorch.neurons import LI
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import FlatParameters
-from tracetorch.state import get_state, reset, set_state
+from tracetorch.network import get_state, reset, set_state
 
 BETA = "parametrizations.beta.original"
 

@@ -13,8 +13,8 @@ from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
 from tracetorch.rl.trace import ParameterTrace
-from tracetorch.state import layers
-from tracetorch.traces.credit import Graph
+from tracetorch.network import layers
+from tracetorch.traces import Graph
 
 
 class Reflect:

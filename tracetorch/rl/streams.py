@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
-from tracetorch.state import get_state, set_state
-from tracetorch.state import reset as reset_layers
+from tracetorch.network import get_state, set_state
+from tracetorch.network import reset as reset_layers
 
 
 class Carrying(nn.Module):
@@ -106,7 +106,7 @@ def twin(net: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {id(t): t for t in (*net.parameters(), *net.buffers())}
     for module in net.modules():
         if isinstance(module, Layer):
-            memo.update({id(x): None for x in (module.memory, module.opened, module.spikes) if x is not None})
+            memo[id(module.core)] = module.core.another()
         elif isinstance(module, Carrying) and module.carried is not None:
             memo[id(module.carried)] = None
     copied = copy.deepcopy(net, memo)
@@ -148,12 +148,12 @@ class LookAhead:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output at the next input, `[B, *in] -> [B, *out]`, without a graph."""
         for layer, borrower in self._layers:
-            borrower.memory = copy.copy(layer.peek())
+            borrower.core.state = layer.core.peek()
         for module, other in self._others:
             other.carried = module.carried
         out: Tensor = self._twin(x)
         for _, borrower in self._layers:
-            borrower.memory = borrower.spikes = None
+            borrower.core.state = borrower.core.spikes = None
         for _, other in self._others:
             other.carried = None
         return out

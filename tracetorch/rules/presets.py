@@ -8,7 +8,7 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.rule import Rule
-from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre
 
 
 def bptt() -> Rule:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
-from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre, WeightCredit
+from tracetorch.neurons import Neuron
+from tracetorch.rules.above import Above, FixedDecay, ReadoutDecay, kappa_filter
+from tracetorch.traces import Context, Factor, Full, Graph, NoTrace, Pre, Trace, WeightCredit
+from tracetorch.traces.base import InputCredit
 
-InputCredit = Literal["window", "psi", "gain", "trace"]
 Window = Literal["step", "call", "sequence", "all"]
 
 
@@ -102,10 +104,23 @@ class Rule:
             ),
         ]
 
-    @property
-    def traces_neuron(self) -> bool:
-        """Whether neuron parameters are credited with the past, by their own traces."""
-        return not isinstance(self.weight, Graph | NoTrace)
+    def trace(self, neuron: Neuron, unit: tuple[int, ...], above: Above) -> Trace:
+        """Return the trace of one layer.
+
+        Args:
+            neuron: the layer's neuron.
+            unit: shape of its units.
+            above: what stands above it in the network.
+
+        Raises:
+            ValueError: if the rule cannot represent the neuron, or the output filter has no one decay.
+        """
+        if isinstance(self.weight, Factor):
+            decay = self.weight.decay
+            filter = ReadoutDecay(above.readout) if decay is None else FixedDecay(decay)
+        else:
+            filter = kappa_filter(self.name, self.kappa, neuron, above)
+        return self.weight.trace(Context(self.name, neuron, unit, self.input, filter, self.window == "sequence"))
 
     def __str__(self) -> str:
         return self.name

@@ -14,8 +14,7 @@ from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused import why_not
-from tracetorch.rules.resolve import resolve
-from tracetorch.state import link
+from tracetorch.network import link
 
 
 def parts(net: nn.Module) -> list[Part]:
@@ -70,16 +69,16 @@ def _part(name: str, layer: Layer) -> Part:
         _refuse(name, "it has a recurrent synapse")
     scalar = _tensors(name, layer)
     units = layer.synapse.out_features
-    memory = layer.memory
-    if memory is not None and memory.s[0].dim() != 2:
-        _refuse(name, f"its state is {list(memory.s[0].shape)}, not [batch, units]; call tt.reset(net)")
-    if layer.counted:
+    state = layer.core.state
+    if state is not None and state.s[0].dim() != 2:
+        _refuse(name, f"its state is {list(state.s[0].shape)}, not [batch, units]; call tt.reset(net)")
+    if layer.core.counted:
         _refuse(name, "its spikes are counted for a rate term (tt.FinalRate, tt.RunningRate)")
-    plan = resolve(layer.rule, layer.neuron, (units,), layer.follower) if memory is None else memory.plan
-    why = unfit(plan)
+    trace = layer.spec().trace((units,)) if state is None else state.trace
+    why = unfit(trace)
     if why:
         _refuse(name, f"rule {layer.rule.name!r} {why}")
-    return Part(name, layer, plan, scalar)
+    return Part(name, layer.core, layer.synapses[0], layer.neuron, layer.feedback, trace, scalar)
 
 
 def _tensors(name: str, layer: Layer) -> Scalar:

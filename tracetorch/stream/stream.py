@@ -76,15 +76,15 @@ class Stream:
         first = self._parts[0].weight
         self._dtype, self._inputs, self._outputs = first.dtype, first.shape[1], self._parts[-1].weight.shape[0]
         self._moved = [t for p in self._parts for t in (p.weight, p.bias) if t is not None]
-        self._tensors = [*self._moved, *(f for p in self._parts if (f := p.layer.feedback) is not None)]
-        self._made_of = [(p.layer, p.layer.synapse, p.layer.neuron, p.weight, p.bias) for p in self._parts]
+        self._tensors = [*self._moved, *(f for p in self._parts if (f := p.feedback) is not None)]
+        self._made_of = [(m, m.synapse, m.neuron, p.weight, p.bias) for p, m in zip(self._parts, net, strict=True)]
         self._run = chain(tuple(link_of(p, first=i == 0) for i, p in enumerate(self._parts)), self._dtype)
         self._cells: list[Cell] = []
         self._held: Tensor | None = None
         self._mask: Tensor | None = None
         self._shape: torch.Size | None = None
         self._count = 0
-        batches = {p.layer.memory.batch for p in self._parts if p.layer.memory is not None}
+        batches = {p.core.batch for p in self._parts} - {None}
         if len(batches) > 1:
             raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
         for size in batches:
@@ -190,7 +190,7 @@ class Stream:
         if mask is None:
             self._cells, self._held, self._mask, self._shape = [], None, None, None
             for part in self._parts:
-                part.layer.memory = None
+                part.core.state = None
             return
         size = self._cells[0].batch if self._cells else None
         if mask.dim() != 1 or (size is not None and mask.shape[0] != size):
@@ -205,8 +205,7 @@ class Stream:
             self._settle()
         for cell in self._cells:
             cell.steps += self._count
-            cell.part.layer.memory = cell.memory()
-            cell.part.layer.spikes = None
+            cell.part.core.state, cell.part.core.spikes = cell.state(), None
         self._count = 0
 
     def _allocate(self, batch: int) -> None:

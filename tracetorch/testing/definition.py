@@ -23,7 +23,7 @@ from tracetorch.testing.eligibility import (
     unit_blocks,
 )
 from tracetorch.testing.oracle import Loss, Out, current_of_call, learned
-from tracetorch.traces.credit import Factor, Full, NoTrace, Pre
+from tracetorch.traces import Factor, Full, NoTrace, Pre
 
 
 @dataclass

@@ -10,7 +10,7 @@ from tracetorch.neurons import Neuron, effective_parameters, generic_blocks
 from tracetorch.neurons.blocks import Blocks
 from tracetorch.ops.entries import Entry
 from tracetorch.rules import sltt
-from tracetorch.state import reset
+from tracetorch.network import reset
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.eligibility import unit_blocks
 

@@ -1,5 +1,30 @@
-"""Traces: what a layer carries forward in the place of the graph, and the seam through which it meets autograd."""
+"""Traces: what a layer carries forward in the place of the graph; one file per kind."""
 
-from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre, WeightCredit
+from tracetorch.traces.averaged import Averaged, Factor
+from tracetorch.traces.base import Context, Credit, OutputFilter, Trace, WeightCredit
+from tracetorch.traces.eligibility import Eligibility, Full
+from tracetorch.traces.presynaptic import Pre, Presynaptic
+from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
+from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
-__all__ = ["Factor", "Full", "Graph", "NoTrace", "Pre", "WeightCredit"]
+__all__ = [
+    "Afferent",
+    "Averaged",
+    "Context",
+    "Credit",
+    "Eligibility",
+    "Factor",
+    "Full",
+    "Graph",
+    "InGraph",
+    "NoTrace",
+    "Numbers",
+    "OutputFilter",
+    "Pre",
+    "Presynaptic",
+    "Trace",
+    "Traces",
+    "Untraced",
+    "WeightCredit",
+    "Window",
+]

@@ -2,149 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from tracetorch.neurons.base import Neuron
-from tracetorch.neurons.blocks import Blocks
-from tracetorch.ops import walk
-from tracetorch.ops.walk import Backend
+from tracetorch.backends import Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
 from tracetorch.synapses import Synapse
-from tracetorch.traces.plan import Plan, Values
 
 BIAS = "bias."
 """Prefix of the biases' names among the parameters."""
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """The numbers of a trace at one call; they change where decays are learned.
+
+    Args:
+        filter: the filter that stands above the layer's outputs; None for none.
+        constant: A, `[S, S]`, and B, `[S]`, of a presynaptic trace, or None.
+        decays: decay of the input's average per unit, `[*unit]` or a scalar; None where there is no such average.
+    """
+
+    filter: Filter | None = None
+    constant: tuple[Tensor, Tensor] | None = None
+    decays: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Afferent:
-    """Pair a synapse with what it was given in a window.
+    """A synapse with its inputs of one window.
 
     Args:
         synapse: the adapter.
         x: inputs, `[T, B, *in]`, without a graph.
         traced: whether its weights learn.
-        sparse: whether its inputs are worth walking by their events.
-        fresh: the window's contribution to a presynaptic trace where a kernel has formed it, `[S, B, *in]`.
+        backend: the backend whose event products serve the inputs; None for the synapse's own products.
+        sums: weighted sums of the inputs over the window where the scan has formed them, `[R, B, *in]`.
     """
 
     synapse: Synapse
     x: Tensor
     traced: bool
-    sparse: bool = False
-    fresh: Tensor | None = None
+    backend: ScanBackend | None = None
+    sums: Tensor | None = None
 
     def features(self) -> Tensor:
         """Return the window's features, `[T B, *features]`."""
         return self.synapse.features(self.x.reshape(-1, *self.x.shape[2:]))
 
+    def patches(self) -> Tensor:
+        """Return the window's features per position, `[T, B, G, L, K]`."""
+        flat = self.synapse.patches(self.features())
+        return flat.reshape(*self.x.shape[:2], *flat.shape[1:])
+
     def weight_grad(self, q: Tensor) -> tuple[Tensor, ...]:
         """Return the weights' gradients from the currents' cotangents, `[T B, *unit]`."""
-        if self.sparse:
-            return (walk.weight_grad(self.x.reshape(-1, self.x.shape[-1]), q),)
+        if self.backend is not None:
+            return (self.backend.outer_sum(self.x.reshape(-1, self.x.shape[-1]), q),)
         return self.synapse.weight_grad(self.features(), q)
 
 
 @dataclass(frozen=True)
-class Record:
-    """Hold what a neuron went through in a window.
-
-    Args:
-        neuron: the neuron, bound to the parameters of that time.
-        before: states and counters before each step, `[T, B, *unit]` each; empty where kernels form them anew.
-        drive: currents, `[T, B, *unit]`.
-        params: values of the learned neuron parameters by name.
-        biases: names under which biases stand among the parameters.
-        step: the neuron's step on plain numbers where compiled kernels serve the window, else None.
-        backend: whose kernels serve it.
-        s: states and counters before the window, `[B, *unit]` each, where compiled kernels serve it.
-    """
-
-    neuron: Neuron
-    before: tuple[Tensor, ...]
-    drive: Tensor
-    params: Mapping[str, Tensor]
-    biases: tuple[str, ...]
-    step: Any = None
-    backend: Backend = "reference"
-    s: tuple[Tensor, ...] = ()
-
-    def step_params(self) -> list[Tensor]:
-        """Return the values that the step on plain numbers takes, `[N]` or one number each."""
-        unit = self.drive.shape[2:]
-        found = [getattr(self.neuron, name).detach() for name in self.step.parameters]
-        return [v.reshape(()) if v.numel() == 1 else v.expand(unit).reshape(-1) for v in found]
-
-
-class _Formed:
-    """Form the blocks at the first look and keep them; while compiling a graph holds them, not the window."""
-
-    def __get__(self, window: Window, kind: type[Window]) -> Blocks:
-        record = window.record
-        found = record.neuron.blocks(record.before, record.drive, record.params)
-        if not torch.compiler.is_compiling():
-            window.__dict__["blocks"] = found
-        return found
-
-
-@dataclass(frozen=True)
 class Window:
-    """Hold everything of one window that credit needs.
+    """Everything of one window that credit needs.
 
     Args:
-        plan: the resolved rule.
-        values: its numbers.
+        numbers: the trace's numbers in this window.
+        scan: the neurons' scan.
+        tape: what the backend keeps of it.
         afferents: inputs by synapse: the layer's own, then the recurrent one.
-        record: what the neuron went through, from which its blocks are taken when they are needed.
-        steps: T.
-        batch: B.
-        unit: shape of the units.
+        biases: names of the biases that learn.
+        learned: names of the neuron parameters that learn.
         keep: `[B]`, zero for rows that were reset at the window's start, or None.
         counted: whether spikes are counted for a rate term.
     """
 
-    plan: Plan
-    values: Values
+    numbers: Numbers
+    scan: Scan
+    tape: Tape
     afferents: Sequence[Afferent]
-    record: Record
-    steps: int
-    batch: int
-    unit: tuple[int, ...]
+    biases: tuple[str, ...]
+    learned: tuple[str, ...]
     keep: Tensor | None
     counted: bool
-
-    blocks = _Formed()
-    """The neuron's Jacobian blocks, entries broadcasting to `[T, B, *unit]`."""
 
     @property
     def size(self) -> int:
         """S, the number of state variables."""
-        return len(self.record.neuron.state)
+        return len(self.scan.neuron.state)
 
     @property
-    def learned(self) -> tuple[str, ...]:
-        """Names of the neuron's learned parameters, biases apart."""
-        return tuple(self.record.params)
+    def steps(self) -> int:
+        """T."""
+        return self.scan.steps
 
     @property
-    def rank(self) -> int:
-        """Number of dimensions of an entry that varies in time."""
-        return 2 + len(self.unit)
+    def unit(self) -> tuple[int, ...]:
+        """Shape of the units."""
+        return self.scan.unit
 
     @property
-    def weight_blocks(self) -> Blocks:
-        """The blocks with which the weights' credit goes back: the presynaptic trace's own where there is one."""
-        a, b = self.values.transition, self.values.drive
-        if a is None or b is None:
-            return self.blocks
-        rows = [[a[i, j] for j in range(self.size)] for i in range(self.size)]
-        return Blocks(rows, list(b), self.blocks.D, self.blocks.psi)
+    def like(self) -> Tensor:
+        """A tensor of the form of one step's currents, `[B, *unit]`."""
+        return self.scan.s[0]
 
-    def kept(self, value: Tensor) -> Tensor:
+    @property
+    def filter(self) -> Filter | None:
+        """The filter above the outputs, with a count of the outputs beside it where spikes are counted."""
+        above = self.numbers.filter
+        if not self.counted:
+            return above
+        one = self.like.new_ones(1)
+        if above is None:
+            return Filter(one.reshape(1, 1), one, 0 * one, one[0])
+        zero = torch.zeros_like(one)
+        return Filter(
+            torch.block_diag(above.a.to(one), one.reshape(1, 1)),
+            torch.cat([above.b.to(one), one]),
+            torch.cat([above.d.to(one), zero]),
+            above.p,
+        )
+
+    def rows(self, pull: Pull, *, first: int = 0) -> list[Gradients]:
+        """Return the reverse passes of unit cotangents of the states and the filter after the window."""
+        return unit_rows(self.tape, self.scan, self.filter, pull, first=first)
+
+    def masked(self, value: Tensor) -> Tensor:
         """Return per-row values `[..., B, *unit]` of the carried past, zero in rows that were reset."""
         if self.keep is None:
             return value
@@ -153,17 +138,19 @@ class Window:
 
 @dataclass
 class Traces:
-    """Hold what is carried for credit; lists run over the states, then the filters.
+    """What is carried for credit; lists run over the states, then the states of the filter above.
 
     Args:
-        weight: per afferent, the eligibility by state: `[B, *features]` (pre) or `[B, G, O, L, K]` (full).
-        filtered: per afferent, the filtered eligibility by filter, `[B, G, O, L, K]`.
-        neuron: per bias or neuron parameter, its eligibility by state and filter, `[B, *unit]`.
+        weight: per afferent, the eligibility by state: `[B, *features]` (presynaptic) or `[B, G, O, L, K]` (full).
+        filtered: per afferent, the filtered eligibility by filter state, `[B, G, O, L, K]`.
+        neuron: per bias or neuron parameter, its eligibility by state and filter state, `[B, *unit]`.
+        other: what one kind of trace carries beside, by name.
     """
 
     weight: list[list[Tensor]] = field(default_factory=list)
     filtered: list[list[Tensor]] = field(default_factory=list)
     neuron: dict[str, list[Tensor]] = field(default_factory=dict)
+    other: dict[str, Tensor] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by a flat name."""
@@ -173,16 +160,19 @@ class Traces:
                 flat.update({f"{kind}.{i}.{j}": x for j, x in enumerate(row)})
         for name, row in self.neuron.items():
             flat.update({f"neuron.{name}/{j}": x for j, x in enumerate(row)})
-        return flat
+        return flat | {f"other.{name}": x for name, x in self.other.items()}
 
     @staticmethod
     def from_tensors(flat: dict[str, Tensor]) -> Traces:
-        """Return the traces that `tensors` gave, read back."""
+        """Return the traces whose `tensors` these are."""
         traces = Traces()
         for key, value in flat.items():
             kind, _, rest = key.partition(".")
             if kind == "neuron":
                 traces.neuron.setdefault(rest.rpartition("/")[0], []).append(value)
+                continue
+            if kind == "other":
+                traces.other[rest] = value
                 continue
             table = traces.weight if kind == "weight" else traces.filtered
             index = int(rest.partition(".")[0])
@@ -191,29 +181,6 @@ class Traces:
             table[index].append(value)
         return traces
 
-
-def filter_decays(window: Window) -> list[Tensor | float]:
-    """Return the decays of the filters whose traces are carried: the output filter, then the spike count."""
-    decays: list[Tensor | float] = [window.values.filter] if window.plan.filtered else []
-    return [*decays, 1.0] if window.counted else decays
-
-
-def as_scalar(value: Tensor | float, like: Tensor) -> Tensor:
-    """Return a number or tensor in the dtype and on the device of `like`."""
-    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
-
-
-def join(windows: Sequence[Window]) -> Window:
-    """Return windows that follow one another as one."""
-    first = windows[0]
-    if len(windows) == 1:
-        return first
-    record = replace(
-        first.record,
-        before=tuple(torch.cat(rows) for rows in zip(*(w.record.before for w in windows), strict=True)),
-        drive=torch.cat([w.record.drive for w in windows]),
-    )
-    afferents = [
-        replace(a, x=torch.cat([w.afferents[i].x for w in windows]), fresh=None) for i, a in enumerate(first.afferents)
-    ]
-    return replace(first, record=record, afferents=afferents, steps=sum(w.steps for w in windows))
+    def copied(self) -> Traces:
+        """Return a copy that shares no memory."""
+        return Traces.from_tensors({k: v.clone() for k, v in self.tensors().items()})

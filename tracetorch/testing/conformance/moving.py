@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule, drtrl, eprop, ottt, traced_bptt
 from tracetorch.scan import scan
-from tracetorch.state import reset, set_rule
+from tracetorch.network import reset, set_rule
 from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding
 from tracetorch.testing.conformance.neurons import Kind

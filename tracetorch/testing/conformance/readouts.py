@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.neurons import LI, Learnable, Mean, Neuron
 from tracetorch.rules import Rule, drtrl, eprop, rate, trace
-from tracetorch.state import set_rule
+from tracetorch.network import set_rule
 from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
 from tracetorch.testing.conformance.neurons import Factory, Kind, kind, lif

@@ -12,7 +12,7 @@ from tracetorch import feedback, rules
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Neuron
 from tracetorch.scan import scan
-from tracetorch.state import set_rule
+from tracetorch.network import set_rule
 from tracetorch.train.reproduce.draws import Weights
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
-from tracetorch.memory import Memory
-from tracetorch.neurons import Neuron, Readout
-from tracetorch.ops.walk import backends
+from tracetorch.engine import LayerState
+from tracetorch.neurons import Neuron
+from tracetorch.backends import backends
 from tracetorch.rules import Rule
-from tracetorch.rules.resolve import resolve
+from tracetorch.rules.above import Above
 
 
 def layers(net: nn.Module) -> dict[str, Layer]:
@@ -46,17 +46,13 @@ def layers(net: nn.Module) -> dict[str, Layer]:
 def link(net: nn.Module) -> dict[str, Layer]:
     """Tell each layer what follows it, in the order of registration, and return the layers by name."""
     found = layers(net)
-    ordered = list(found.values())
-    readout: Neuron | None = None
-    follower: Neuron | None = None
-    if len(ordered) == 1:
-        ordered[0].linked = True  # a layer of a larger network keeps what it was told there
-    if len(ordered) > 1:
-        for layer in reversed(ordered):
-            layer.set_following(follower, readout)
-            follower = layer.neuron
-            if isinstance(follower, Readout):
-                readout = follower
+    above: tuple[Neuron, ...] = ()
+    for layer in reversed(found.values()):
+        core = layer.core
+        if len(found) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
+            if [id(n) for n in core.above.neurons] != [id(n) for n in above] or not core.above.known:
+                core.above = Above(above, known=True)
+            above = (layer.neuron, *above)
     return found
 
 
@@ -81,21 +77,18 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
     found = link(net)
     if mask is None:
         for layer in found.values():
-            layer.memory, layer.spikes = None, None
+            layer.core.state, layer.core.spikes = None, None
         return
     if mask.dim() != 1:
         raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
     for name, layer in found.items():
-        if layer.memory is not None and layer.memory.batch != mask.shape[0]:
-            raise ValueError(f"mask has {mask.shape[0]} rows, the state of layer {name!r} {layer.memory.batch}")
+        if layer.core.batch not in (None, mask.shape[0]):
+            raise ValueError(f"mask has {mask.shape[0]} rows, the state of layer {name!r} {layer.core.batch}")
     everything = bool(mask.all())
     for layer in found.values():
-        memory = layer.memory
-        if memory is not None and everything and memory.plan.sequence:
-            layer.memory = None
-        elif memory is not None:
-            keep = (~mask.to(device=memory.s[0].device, dtype=torch.bool)).to(memory.steps.dtype)
-            memory.keep = keep if memory.keep is None else memory.keep * keep
+        state = layer.core.state
+        if state is not None:
+            layer.core.state = None if everything and state.trace.sequence else state.marked(mask)
 
 
 def get_state(net: nn.Module) -> dict[str, Tensor]:
@@ -118,9 +111,9 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
     """
     flat: dict[str, Tensor] = {}
     for name, layer in layers(net).items():
-        memory = layer.peek()
-        if memory is not None:
-            flat |= {f"{name}/{key}": value for key, value in memory.tensors().items()}
+        state = layer.core.peek()
+        if state is not None:
+            flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
     return flat
 
 
@@ -150,7 +143,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name not in found:
             raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
         parts.setdefault(name, {})[rest] = value
-    made: dict[str, Memory | None] = dict.fromkeys(found)
+    restored: dict[str, LayerState | None] = dict.fromkeys(found)
     for name, flat in parts.items():
         layer = found[name]
         wanted = len(layer.neuron.state) + len(layer.neuron.counters)
@@ -158,10 +151,9 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         if given != wanted:
             raise ValueError(f"layer {name!r} has {wanted} state variables, the state gives {given}")
         unit = tuple(flat["s.0"].shape[1:])
-        plan = resolve(layer.rule, layer.neuron, unit, layer.follower)
-        made[name] = Memory.from_tensors(plan, layer.neuron.state, flat)
-    for name, memory in made.items():
-        found[name].memory = memory
+        restored[name] = LayerState.from_tensors(layer.spec().trace(unit), flat)
+    for name, one in restored.items():
+        found[name].core.state = one
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
@@ -216,7 +208,7 @@ def check_finite(net: nn.Module, on: bool) -> None:
         >>> tt.check_finite(net, False)
     """
     for layer in layers(net).values():
-        layer.finite = bool(on)
+        layer.core.finite = bool(on)
 
 
 def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
@@ -227,7 +219,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
 
     Args:
         net: any module with layers in it.
-        backend: `auto`, `reference` (torch, step by step), `fused` (compiled for CPUs, needs `tracetorch[fast]`) or
+        backend: `auto`, `torch` (step by step, serves everything), `numba` (compiled for CPUs) or
             `triton` (GPUs).
         sparse: whether dense synapses walk their inputs by events; by their density where it is None.
 
@@ -238,7 +230,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
     Example:
         >>> import torch, tracetorch as tt
         >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
-        >>> tt.set_backend(net, "reference")
+        >>> tt.set_backend(net, "torch")
     """
     known = backends()
     if backend != "auto" and backend not in known:
@@ -246,4 +238,4 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
     if backend != "auto" and known[backend]:
         raise RuntimeError(f"backend {backend!r} cannot run here: {known[backend]}")
     for layer in layers(net).values():
-        layer.backend, layer.sparse = backend, sparse
+        layer.core.backend, layer.core.sparse = backend, sparse

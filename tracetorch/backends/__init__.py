@@ -1,0 +1,33 @@
+"""Backends: how neurons are scanned through windows, forward and in reverse, behind one interface."""
+
+from tracetorch.backends.choose import backends, choose, reference
+from tracetorch.backends.interface import (
+    Cotangents,
+    Filter,
+    Gradients,
+    Outputs,
+    Pull,
+    Save,
+    Scan,
+    ScanBackend,
+    Sensitivity,
+    Tape,
+    unit_rows,
+)
+
+__all__ = [
+    "Cotangents",
+    "Filter",
+    "Gradients",
+    "Outputs",
+    "Pull",
+    "Save",
+    "Scan",
+    "ScanBackend",
+    "Sensitivity",
+    "Tape",
+    "backends",
+    "choose",
+    "reference",
+    "unit_rows",
+]

@@ -1,0 +1,87 @@
+"""What a layer holds beside its modules: what it carries, how it is run, and where it stands in its network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from tracetorch.engine.state import LayerState, OpenWindow
+from tracetorch.rules.above import Above
+
+
+class Stepper(Protocol):
+    """A compiled program that runs a layer step by step and holds the state meanwhile."""
+
+    def state(self) -> LayerState:
+        """Return what the layer carries now."""
+        ...
+
+
+class Core:
+    """The mutable part of a layer, shared with nobody.
+
+    Attributes:
+        opened: the open window that calls belong to, or None.
+        spikes: spike count with its graph, steps since the reset and outputs past the filter, for a rate term.
+        counted: whether spikes are counted.
+        finite: whether to check for NaN and infinity; None for on CPUs alone.
+        backend: `auto`, or a backend's name.
+        sparse: whether dense synapses are driven by events; None to decide by their density.
+        above: what stands above the layer in its network.
+        stepper: the compiled program that holds the state, or None.
+    """
+
+    def __init__(self) -> None:
+        self.opened: OpenWindow | None = None
+        self.spikes: tuple[Tensor, Tensor, Tensor | None] | None = None
+        self.counted = False
+        self.finite: bool | None = None
+        self.backend = "auto"
+        self.sparse: bool | None = None
+        self.above = Above()
+        self.stepper: Stepper | None = None
+        self._state: LayerState | None = None
+
+    @property
+    def state(self) -> LayerState | None:
+        """What the layer carries from call to call; None after a reset. Reading it ends a compiled program."""
+        self._state, self.stepper = self.peek(), None
+        return self._state
+
+    @state.setter
+    def state(self, value: LayerState | None) -> None:
+        self._state, self.stepper = value, None
+
+    def peek(self) -> LayerState | None:
+        """Return what the layer carries, and leave a compiled program in its place."""
+        return self._state if self.stepper is None else self.stepper.state()
+
+    @property
+    def batch(self) -> int | None:
+        """Number of rows of what the layer carries; None after a reset."""
+        state = self.state
+        return None if state is None else state.batch
+
+    def close(self) -> None:
+        """End an open window: cut the graph, and leave the window's traces to the next call."""
+        opened, self.opened = self.opened, None
+        state = self.state
+        if opened is not None and state is not None and opened.windows:
+            self.state = replace(state, pending=opened.joined())
+
+    def another(self) -> Core:
+        """Return one that is run alike and stands at the same place, after a reset."""
+        other = Core()
+        other.options_of(self)
+        other.above = self.above
+        return other
+
+    def options_of(self, other: Core) -> None:
+        """Take over how another layer is run."""
+        self.counted, self.finite = other.counted, other.finite
+        self.backend, self.sparse = other.backend, other.sparse
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_state": self.peek(), "stepper": None}

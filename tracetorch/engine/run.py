@@ -1,0 +1,308 @@
+"""Run one layer over one window: its values, then its credit by the layer's trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends import Outputs, Save, Scan, ScanBackend, choose
+from tracetorch.engine.spec import Parameters, Spec
+from tracetorch.engine.state import LayerState, OpenWindow, begin
+from tracetorch.neurons import bind
+from tracetorch.ops.pool import pool
+from tracetorch.traces import Afferent, Numbers, Window
+from tracetorch.traces.autograd import Attachment, Call, attach, credited
+from tracetorch.traces.base import Start
+
+Spikes = tuple[Tensor, Tensor, Tensor | None]
+"""Spike count with its graph, `[B, *unit]`, steps since the reset, `[B]`, and the outputs past the filter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a window came to.
+
+    Args:
+        z: the outputs, `[T, B, *unit]`, with credit attached unless only the last carries it.
+        last: the last output with credit attached, `[B, *unit]`.
+        state: what the layer carries on.
+        spikes: spikes for a rate term, where they are counted.
+    """
+
+    z: Tensor
+    last: Tensor
+    state: LayerState
+    spikes: Spikes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of a layer: what it is, its parameters now, and the open window it belongs to."""
+
+    spec: Spec
+    given: Parameters
+    learns: bool
+    opened: OpenWindow | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One window of a call, and whether it has no event in it, or its last step is the only one."""
+
+    xs: Tensor
+    event: Tensor | None = None
+    silent: bool = False
+    out: Tensor | None = None
+
+    @property
+    def last(self) -> bool:
+        return self.event is not None or self.silent
+
+
+def run(
+    spec: Spec, state: LayerState | None, xs: Tensor, *, event: Tensor | None, opened: OpenWindow | None = None
+) -> Result:
+    """Run a layer over one window.
+
+    Args:
+        spec: the layer.
+        state: what it carries; None after a reset.
+        xs: inputs, `[T, B, *in]`.
+        event: the last input with its graph, `[B, *in]`, where only the last output is to carry credit; else None.
+        opened: the open window that the call belongs to, or None.
+
+    Returns:
+        Outputs and state. The state that was given is not changed, but for large traces, which advance in place.
+    """
+    source = xs if event is None else event
+    given = spec.parameters()
+    call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened)
+    state = _begun(call, state, xs)
+    if event is None or not call.learns or xs.shape[0] == 1 or not _splits(call, state):
+        return _run(call, state, _Part(xs, event))
+    if torch.compiler.is_compiling():
+        before = _run(call, state, _Part(xs[:-1], silent=True))
+        last = _run(call, before.state, _Part(xs[-1:], event))
+        return replace(last, z=torch.cat([before.z, last.z.detach()]))
+    out = pool().empty((xs.shape[0], *state.s[0].shape), state.s[0].dtype) if xs.is_cpu else None
+    out = state.s[0].new_empty(xs.shape[0], *state.s[0].shape) if out is None else out
+    before = _run(call, state, _Part(xs[:-1], silent=True, out=out[:-1]))
+    last = _run(call, before.state, _Part(xs[-1:], event, out=out[-1:]))
+    return replace(last, z=out.to(spec.output_dtype(xs)))
+
+
+def carry(spec: Spec, state: LayerState | None, xs: Tensor) -> Result:
+    """Run a layer over a window that has no event in it, and carry its traces on.
+
+    Args:
+        spec: a layer whose trace carries forward.
+        state: what it carries; None after a reset.
+        xs: inputs, `[T, B, *in]`.
+
+    Returns:
+        Outputs, without a graph, and state.
+    """
+    given = spec.parameters()
+    call = _Call(spec, given, torch.is_grad_enabled() and given.learns, None)
+    state = _begun(call, state, xs)
+    return _run(call, state, _Part(xs, silent=call.learns))
+
+
+def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
+    if state is None:
+        if call.learns:
+            call.spec.require_known()
+        with torch.no_grad():
+            return begin(call.spec, call.spec.synapses[0].like(xs[0]))
+    if state.trace.sequence and call.learns and call.opened is None:
+        raise RuntimeError(
+            "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
+            "tt.rules.trace() for single steps and streams"
+        )
+    return state
+
+
+def _splits(call: _Call, state: LayerState) -> bool:
+    """Return whether all steps before the last event can be carried forward instead of back."""
+    return call.opened is None and not call.spec.counted and state.trace.carries(last=True)
+
+
+def _run(call: _Call, state: LayerState, part: _Part) -> Result:
+    spec, xs = call.spec, part.xs
+    neuron = bind(spec.neuron, snapshot(call.given.learned))
+    with torch.no_grad():
+        s = tuple(map(state.masked, state.s))
+        scan = Scan(
+            neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out
+        )
+        backend = choose(spec.backend, scan)
+        scan = _driven(spec, backend, scan)
+        numbers, start, save = Numbers(), None, Save()
+        if call.learns:
+            numbers, state = _numbers(spec, state, scan)
+            start = Start(state.traces, state.sigma, state.keep, s[0], xs[0])
+            save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
+        if scan.dense is None:
+            spec.require_finite(xs)
+        outputs = backend.forward(scan, save)
+        if not outputs.finite:
+            spec.require_finite(xs)
+    z = outputs.z.to(spec.output_dtype(xs))
+    after = _after(state, scan, outputs)
+    if start is None:
+        return Result(z, z[-1], after.forgotten())
+    state = state.flushed()
+    start = replace(start, traces=state.traces)
+    window = _window(call, state, part, scan, outputs, numbers, backend)
+    return _close(call, state, part, (start, window, outputs), after, z)
+
+
+def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
+    """Return the scan with its currents, or with its inputs and weights where they are multiplied by events."""
+    xs, dense = scan.drive, spec.synapses[0].dense()
+    if dense is not None and spec.sparse is not False and xs.dim() == 3 and xs.dtype == dense[0].dtype:
+        if backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"):
+            bias = dense[1]
+            return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
+    return replace(scan, drive=spec.currents(xs))
+
+
+def snapshot(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameter values that a later step of an optimizer does not change."""
+    return {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in params.items()}
+
+
+def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerState]:
+    """Return the trace's numbers, computed again where the tensors that they depend on have changed."""
+    if torch.compiler.is_compiling():
+        return state.trace.numbers(scan.neuron, scan.s[0]), state
+    key: list[tuple[int, int]] = []
+    for module in (spec.neuron, *spec.above.neurons):
+        if module._parameters or module._modules:
+            return state.trace.numbers(scan.neuron, scan.s[0]), state
+        key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
+    if state.numbers is None or state.numbers[0] != key:
+        state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
+    return state.numbers[1] if state.numbers is not None else Numbers(), state
+
+
+def _after(state: LayerState, scan: Scan, outputs: Outputs) -> LayerState:
+    """Return the state after a window, without what is carried for credit."""
+    steps = state.steps if state.keep is None else state.steps * state.keep.to(state.steps.dtype)
+    z = None if scan.recurrent is None else outputs.z[-1].detach().clone()
+    s = tuple(x.detach() for x in outputs.s)
+    return LayerState(
+        state.trace, s, z, steps + scan.steps, count=state.count, sigma=outputs.sigma, numbers=state.numbers
+    )
+
+
+def _window(
+    call: _Call,
+    state: LayerState,
+    part: _Part,
+    scan: Scan,
+    outputs: Outputs,
+    numbers: Numbers,
+    backend: ScanBackend,
+) -> Window:
+    dtype, given = scan.s[0].dtype, call.given
+    inputs = [part.xs.detach().to(dtype)]
+    if scan.recurrent is not None and scan.z is not None:
+        inputs.append(torch.cat([scan.z.unsqueeze(0).to(dtype), outputs.z[:-1].detach()]))
+    traced = [any(w.requires_grad for w in row) for row in given.weights]
+    events = backend if scan.dense is not None else None
+    afferents = [
+        Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None)
+        for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
+    ]
+    tape = outputs.tape if outputs.tape is not None else _NoTape()
+    counted = call.spec.counted and not state.trace.averages
+    return Window(
+        numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted
+    )
+
+
+class _NoTape:
+    """The tape of a window in which nothing was asked to be saved."""
+
+    def currents(self) -> Tensor:
+        raise RuntimeError("this window was scanned without a tape")
+
+    def reverse(self, cotangents: object, pull: object) -> object:
+        raise RuntimeError("this window was scanned without a tape")
+
+
+def _close(
+    call: _Call, state: LayerState, part: _Part, done: tuple[Start, Window, Outputs], after: LayerState, z: Tensor
+) -> Result:
+    """Attach credit to a window's outputs, and return what it leaves."""
+    start, window, outputs = done
+    trace, opened, counted = state.trace, call.opened, call.spec.counted
+    last = part.event is not None and not counted and not trace.window_credit
+    closed = trace.close(start, window, outputs, silent=part.silent, last=part.silent or last)
+    after = replace(after, traces=closed.traces, pending=closed.pending)
+    if closed.credit is None:
+        return Result(z, z[-1], after)
+    rows, before = _opening(call, state, window)
+    x = part.event if last and part.event is not None else part.xs
+    settings = Call(
+        closed.credit,
+        call.spec.synapses[0],
+        z[-1] if last else z,
+        last,
+        call.given.names,
+        call.spec.checks_finite(z),
+        trace.in_graph,
+    )
+    out, raw, rows = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
+    spikes = None
+    if counted:
+        raw = raw if window.counted else out
+        spikes, after = _count(call, state, after, (z, raw, before))
+    if trace.in_graph:
+        after = replace(after, carry=rows)
+    elif opened is not None:
+        opened.carry = rows
+        if closed.pending is not None:
+            opened.windows.append(closed.pending)
+            after = replace(after, pending=None)
+    if last:
+        return Result(z, out, after, spikes)
+    return Result(out, out[-1], after, spikes)
+
+
+def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Tensor | None]:
+    """Return the carried rows with their credit, and the spike count's row where spikes are counted."""
+    if state.carry is not None:
+        return state.carry, None
+    if call.opened is not None and call.opened.carry is not None:
+        return call.opened.carry, None
+    trace, rows = state.trace, state.trace.rows(window)
+    shape = (rows + int(window.counted), *window.like.shape)
+    whole = window.like.new_zeros(()).expand(shape)
+    if state.traces is not None and not trace.in_graph:
+        fed = rows - 1 if trace.window_credit and window.scan.recurrent is not None else None
+        attachment = Attachment(trace, state.traces, call.spec.synapses, call.given.names, window.size, fed)
+        whole = attach(attachment, whole, call.given.all())
+    return (whole[:rows], whole[rows]) if window.counted else (whole, None)
+
+
+def _count(
+    call: _Call, state: LayerState, after: LayerState, values: tuple[Tensor, Tensor, Tensor | None]
+) -> tuple[Spikes, LayerState]:
+    """Add the window's spikes to the count that a rate term reads, with the graph of its gradient."""
+    z, raw, before = values
+    past = torch.zeros_like(z[0]) if state.count is None else state.masked(state.count)
+    opened = call.opened
+    graph = opened.count if opened is not None and opened.count is not None else past
+    if before is not None:
+        graph = graph + state.masked(before)
+    spikes = z.detach().sum(0)
+    count = graph + raw.sum(0)
+    if opened is not None:
+        opened.count = count
+    after = replace(after, count=count if state.trace.in_graph else past + spikes)
+    return (count, after.steps, raw), after

@@ -1,0 +1,167 @@
+"""What one call needs to know of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracetorch.neurons import Neuron, Readout, effective_parameters
+from tracetorch.rules import Rule
+from tracetorch.rules.above import Above
+from tracetorch.synapses import Synapse, require_values
+from tracetorch.traces import Trace
+from tracetorch.traces.window import BIAS
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """A layer's parameters as they are at one call, with their graphs.
+
+    Args:
+        weights: weights by synapse.
+        biases: biases that learn, by name.
+        learned: effective values of the neuron's learned parameters, by name.
+    """
+
+    weights: list[tuple[Tensor, ...]]
+    biases: Mapping[str, Tensor]
+    learned: Mapping[str, Tensor]
+
+    @property
+    def learns(self) -> bool:
+        """Whether any of them needs a gradient."""
+        return bool(self.learned or self.biases) or any(w.requires_grad for row in self.weights for w in row)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of biases and neuron parameters, in the order of `all`."""
+        return (*self.biases, *self.learned)
+
+    def all(self) -> list[Tensor]:
+        """Return all that credit is given to: weights, then biases and neuron parameters."""
+        return [*(w for row in self.weights for w in row), *self.biases.values(), *self.learned.values()]
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """A layer as the engine sees it.
+
+    Args:
+        synapses: the adapter of the synapse, then that of the recurrent synapse where there is one.
+        neuron: the neuron.
+        rule: the rule.
+        above: what stands above the layer in its network.
+        feedback: fixed matrix through which credit goes below; None for the synapse's own weights.
+        backend: `auto`, or a backend's name.
+        sparse: whether dense synapses are driven by events; None to decide by their density.
+        finite: whether to check for NaN and infinity; None for on CPUs alone, where it costs no synchronisation.
+        counted: whether spikes are counted for a rate term.
+    """
+
+    synapses: tuple[Synapse, ...]
+    neuron: Neuron
+    rule: Rule
+    above: Above
+    feedback: Tensor | None
+    backend: str
+    sparse: bool | None
+    finite: bool | None
+    counted: bool
+
+    @property
+    def recurrent(self) -> Synapse | None:
+        """The adapter of the recurrent synapse, or None."""
+        return self.synapses[1] if len(self.synapses) > 1 else None
+
+    def parameters(self) -> Parameters:
+        """Return the parameters as they are now."""
+        biases = {}
+        for i, synapse in enumerate(self.synapses):
+            bias = synapse.bias()
+            if bias is not None and bias.requires_grad:
+                biases[f"{BIAS}{i}"] = bias
+        return Parameters([s.weights() for s in self.synapses], biases, effective_parameters(self.neuron))
+
+    def trace(self, unit: tuple[int, ...]) -> Trace:
+        """Return the layer's trace, for units of a shape."""
+        return self.rule.trace(self.neuron, unit, self.above)
+
+    def require_known(self) -> None:
+        """Raise RuntimeError where the rule filters by what stands above the layer, and the layer does not know it."""
+        if self.rule.kappa is None and not self.above.known and not isinstance(self.neuron, Readout):
+            raise RuntimeError(
+                f"rule {self.rule.name!r} takes its filter from the readout that follows, which it does not know "
+                f"yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for no filter)"
+            )
+
+    def accepted(self, x: Tensor, batch: int | None, *, window: bool = False) -> Tensor:
+        """Return an input as the layer computes with it, or raise ValueError where it does not fit.
+
+        Args:
+            x: input, `[B, *in]`, or `[T, B, *in]` of a window.
+            batch: rows of what the layer carries; None after a reset.
+            window: whether `x` is a window.
+        """
+        weight = self.synapses[0].weights()[0]
+        if window and (x.dim() < 2 or x.shape[0] == 0):
+            raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(x.shape)}")
+        require_values(weight)
+        if x.device != weight.device:
+            raise ValueError(f"the input is on {x.device}, the layer on {weight.device}; move one with .to(device)")
+        mixed = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        if x.dtype != weight.dtype and not mixed:
+            x = x.to(weight.dtype)
+        step = x[0] if window else x
+        self.synapses[0].check(step)
+        if batch is not None and batch != step.shape[0]:
+            raise ValueError(
+                f"the batch has {step.shape[0]} rows, the state {batch}; call tt.reset(net) before a new one"
+            )
+        return x
+
+    def currents(self, xs: Tensor) -> Tensor:
+        """Return the currents of a window, `[T, B, *unit]`, at least in single precision."""
+        flat = self.synapses[0].current(xs.reshape(-1, *xs.shape[2:]))
+        current = flat.reshape(*xs.shape[:2], *flat.shape[1:])
+        return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
+
+    def output_dtype(self, xs: Tensor) -> torch.dtype:
+        """Return the dtype of outputs: the layer's own, and single precision under autocast."""
+        if torch.is_autocast_enabled(xs.device.type):
+            return torch.float32
+        return self.synapses[0].weights()[0].dtype
+
+    def feedback_weight(self) -> Tensor:
+        """Return the matrix through which credit goes below; empty for what the synapse has itself."""
+        if self.feedback is not None:
+            return self.feedback
+        weight = self.synapses[0].feedback_weight()
+        return self.synapses[0].weights()[0].new_empty(0) if weight is None else weight
+
+    def checks_finite(self, x: Tensor) -> bool:
+        """Return whether values are checked; never while compiling, since a graph cannot branch on a value."""
+        if torch.compiler.is_compiling():
+            return False
+        return x.device.type == "cpu" if self.finite is None else self.finite
+
+    def require_finite(self, x: Tensor) -> None:
+        """Raise ValueError where an input has NaN or infinity in it and the check is on."""
+        if self.checks_finite(x):
+            require_finite_input(x)
+
+
+def require_finite_input(x: Tensor) -> None:
+    """Raise ValueError where an input has NaN or infinity in it."""
+    if not _finite(x.detach()):
+        raise ValueError(
+            "the input has NaN or infinity in it; the layer is as it was before. Clean the input, or turn the "
+            "check off with tt.check_finite(net, False)"
+        )
+
+
+def _finite(x: Tensor) -> bool:
+    # The sum is not finite where a value is not; where the sum alone overflows, each value is looked at.
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())

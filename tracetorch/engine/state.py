@@ -1,0 +1,205 @@
+"""What a layer carries from call to call: plain tensors, outside `state_dict` and the buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends import Cotangents, Gradients, Pull, Tape
+from tracetorch.engine.spec import Spec
+from tracetorch.traces import Numbers, Trace, Traces, Window
+
+
+@dataclass(frozen=True, eq=False)
+class LayerState:
+    """One layer's state, its traces, and the last window, over which the traces have still to advance.
+
+    Args:
+        trace: the layer's trace.
+        s: states and counters, `[B, *unit]` each.
+        z: the last output, `[B, *unit]`, where there is a recurrent synapse; else None.
+        steps: number of steps since the reset, `[B]`.
+        keep: `[B]`, zero for rows that the next forward has to reset, or None.
+        traces: traces at the start of `pending`, or None after a reset.
+        pending: the last window, or None.
+        sigma: sensitivity of the state to a constant current, `[S, B, *unit]`, or None.
+        count: number of spikes since the reset, `[B, *unit]`, where it is wanted.
+        carry: carried rows with their graph, where the rule keeps one graph over all calls.
+        numbers: the trace's numbers, with what tells whether they still hold.
+    """
+
+    trace: Trace
+    s: tuple[Tensor, ...]
+    z: Tensor | None
+    steps: Tensor
+    keep: Tensor | None = None
+    traces: Traces | None = None
+    pending: Window | None = None
+    sigma: Tensor | None = None
+    count: Tensor | None = None
+    carry: Tensor | None = None
+    numbers: tuple[list[tuple[int, int]], Numbers] | None = None
+
+    @property
+    def batch(self) -> int:
+        """Number of rows."""
+        return self.s[0].shape[0]
+
+    def flushed(self) -> LayerState:
+        """Return the state with its traces advanced over the pending window, in place where they are large."""
+        if self.pending is None:
+            return self
+        return replace(self, traces=self.trace.advance(self.traces, self.pending), pending=None)
+
+    def copied(self) -> LayerState:
+        """Return the same with traces that share no memory with these."""
+        return self if self.traces is None else replace(self, traces=self.traces.copied())
+
+    def masked(self, value: Tensor) -> Tensor:
+        """Return a value of the carried past, `[B, ...]`, zero in rows that are to be reset, whatever was there."""
+        if self.keep is None:
+            return value
+        mask = self.keep.reshape(-1, *[1] * (value.dim() - 1)) > 0
+        return torch.where(mask, value, torch.zeros_like(value))
+
+    def marked(self, mask: Tensor) -> LayerState:
+        """Return the state with the rows of a mask, `[B]` of booleans, marked to be reset by the next forward."""
+        keep = (~mask.to(device=self.s[0].device, dtype=torch.bool)).to(self.steps.dtype)
+        return replace(self, keep=keep if self.keep is None else self.keep * keep)
+
+    def without_count(self, size: int) -> LayerState:
+        """Return the state without the spike count and its traces, which stand behind all others.
+
+        Args:
+            size: S.
+        """
+        state = self.flushed()
+        if state.traces is None or state.count is None:
+            return replace(state, count=None)
+        above = 0 if state.trace.filter is None else len(next(iter(state.traces.filtered), [None])) - 1
+        filtered = [row[:above] for row in state.traces.filtered]
+        neuron = {k: row[: size + above] for k, row in state.traces.neuron.items()}
+        return replace(state, count=None, traces=replace(state.traces, filtered=filtered, neuron=neuron))
+
+    def ruled(self, trace: Trace) -> LayerState:
+        """Return the state under another trace: nothing of what is carried for credit is left."""
+        return replace(self.forgotten(), trace=trace)
+
+    def forgotten(self) -> LayerState:
+        """Return the state without anything that is carried for credit."""
+        count = None if self.count is None else self.count.detach()
+        return LayerState(self.trace, self.s, self.z, self.steps, self.keep, count=count)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything as a flat dictionary of copies, the pending window accounted for."""
+        flat = {f"s.{i}": x.detach() for i, x in enumerate(self.s)} | {"steps": self.steps}
+        for name, value in (("z", self.z), ("keep", self.keep), ("count", self.count), ("sigma", self.sigma)):
+            if value is not None:
+                flat[name] = value.detach()
+        traces = self.traces if self.pending is None else self.copied().flushed().traces
+        if traces is not None:
+            flat |= {f"traces.{k}": v for k, v in traces.tensors().items()}
+        return {k: v.clone() for k, v in flat.items()}
+
+    @staticmethod
+    def from_tensors(trace: Trace, flat: dict[str, Tensor]) -> LayerState:
+        """Return the state whose `tensors` these are, for a layer's trace."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v.clone() for k, v in flat.items() if k.startswith(prefix)}
+
+        s, traces = part("s."), part("traces.")
+        return LayerState(
+            trace=trace,
+            s=tuple(s[str(i)] for i in range(len(s))),
+            z=part("z").get(""),
+            steps=flat["steps"].clone(),
+            keep=part("keep").get(""),
+            traces=Traces.from_tensors(traces) if traces else None,
+            sigma=part("sigma").get(""),
+            count=part("count").get(""),
+        )
+
+    def moved(self, change: Callable[[Tensor], Tensor]) -> LayerState:
+        """Return the state after `change`, a move to another device or dtype, was applied to each tensor."""
+        return LayerState.from_tensors(self.trace, {k: change(v) for k, v in self.tensors().items()})
+
+
+def begin(spec: Spec, like: Tensor) -> LayerState:
+    """Return the state after a reset, for currents of the form of `like`, `[B, *unit]`."""
+    like = like.detach()
+    z = torch.zeros_like(like) if spec.recurrent is not None else None
+    trace = spec.trace(tuple(like.shape[1:]))
+    return LayerState(trace, spec.neuron.zeros(like), z, like.new_zeros(like.shape[0]))
+
+
+@dataclass
+class OpenWindow:
+    """A window that is open: several calls between one attach and one detach.
+
+    Args:
+        carry: carried rows after the last call, or None before the first.
+        windows: what each call left.
+        count: spike count so far with its graph, where it is wanted.
+        calls: number of calls so far.
+    """
+
+    carry: Tensor | None = None
+    count: Tensor | None = None
+    windows: list[Window] = field(default_factory=list)
+    calls: int = 0
+
+    def joined(self) -> Window | None:
+        """Return the windows as one; None where none was left."""
+        if len(self.windows) < 2:
+            return self.windows[0] if self.windows else None
+        first, tapes = self.windows[0], [w.tape for w in self.windows]
+        steps = sum(w.steps for w in self.windows)
+        afferents = [
+            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None)
+            for i, a in enumerate(first.afferents)
+        ]
+        scan = replace(first.scan, drive=first.scan.drive.new_empty(steps, 0))
+        return replace(first, scan=scan, tape=JoinedTape(tapes, [w.steps for w in self.windows]), afferents=afferents)
+
+
+class JoinedTape:
+    """Tapes of windows that follow one another, as one.
+
+    Args:
+        tapes: the tapes.
+        steps: the number of steps of each.
+    """
+
+    def __init__(self, tapes: Sequence[Tape], steps: Sequence[int]) -> None:
+        self.tapes, self.steps = tapes, steps
+
+    def currents(self) -> Tensor:
+        """Return the total currents, `[T, B, *unit]`."""
+        return torch.cat([t.currents() for t in self.tapes])
+
+    def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
+        """Return the gradients of all windows: those of the last first, which pass on to those before."""
+        c, end = cotangents, sum(self.steps)
+        events, currents = c.z.shape[0], list[Tensor]()
+        parameters: dict[str, Tensor] = {}
+        silent = torch.zeros_like(c.z[:1])
+        below: list[Tensor] = []
+        level, s, fed = c.level, c.s, c.fed
+        for tape, steps in zip(reversed(self.tapes), reversed(self.steps), strict=True):
+            last = events - (sum(self.steps) - end)
+            part = slice(max(last - steps, 0), max(last, 0))
+            z = c.z[part] if part.stop > part.start else silent
+            raw = None if c.raw is None else (c.raw[part] if part.stop > part.start else silent)
+            found = tape.reverse(Cotangents(z, s, raw, c.filter, level, fed), pull)
+            s, level, fed, end = found.s, found.level, found.fed, end - steps
+            currents.append(found.current)
+            for name, value in found.parameters.items():
+                parameters[name] = parameters[name] + value if name in parameters else value
+            if found.below is not None and part.stop > part.start:
+                below.append(found.below)
+        sent = torch.cat(below[::-1]) if below else None
+        return Gradients(torch.cat(currents[::-1]), s, parameters, level, fed, sent)

@@ -1,0 +1,68 @@
+r"""Eligibilities of biases and neuron parameters: the same under every rule that traces.
+
+.. math:: e^\varphi = D E^\varphi + Q, \qquad E^\varphi \leftarrow A E^\varphi + P
+
+Over a window of C steps, with the rows of ordered products that the reverse pass of unit cotangents gives:
+
+.. math:: E^\varphi_C = \Pi_0 E^\varphi_0 + \sum_s \Pi_s P_s
+
+The states of the filter above the outputs are further rows of the same products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends import Gradients
+from tracetorch.traces.window import Traces, Window
+
+
+def advance_parameters(
+    held: Mapping[str, list[Tensor]], window: Window, rows: Sequence[Gradients], names: Sequence[str]
+) -> dict[str, list[Tensor]]:
+    """Return the eligibilities after a window.
+
+    Args:
+        held: those before it by name, S + M rows `[B, *unit]` each; empty after a reset.
+        window: the window.
+        rows: the reverse passes of unit cotangents, S + M of them.
+        names: the biases and neuron parameters to advance.
+
+    Returns:
+        Those after it.
+    """
+    new: dict[str, list[Tensor]] = {}
+    for name in names:
+        past = held.get(name)
+        new[name] = [_row(past, name, window, row) for row in rows]
+    return new
+
+
+def _row(held: list[Tensor] | None, name: str, window: Window, row: Gradients) -> Tensor:
+    total = row.current.sum(0) if name in window.biases else row.parameters[name]
+    for factor, past in zip(starts(row, window), held or (), strict=False):
+        total = total + factor * past
+    return total
+
+
+def starts(row: Gradients, window: Window) -> list[Tensor]:
+    """Return what a row owes to the states and filter states before the window, `[B, *unit]` each."""
+    parts = [row.s] if row.level is None else [row.s, row.level]
+    return [window.masked(x) for part in parts for x in part.unbind(0)]
+
+
+def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
+    """Return a parameter's gradient per unit from cotangents of the rows; None where nothing is carried.
+
+    Args:
+        traces: the traces.
+        name: the parameter's name.
+        bar: cotangents of the states and filter states, `[rows, B, *unit]`.
+    """
+    rows = traces.neuron.get(name)
+    if not rows:
+        return None
+    return sum((bar[k] * row for k, row in enumerate(rows)), torch.zeros_like(rows[0]))

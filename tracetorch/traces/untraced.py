@@ -1,0 +1,80 @@
+r"""Rules without a trace: autograd's own graph, or nothing before the window.
+
+Definition: inside a window credit is that of BPTT where `input="window"`, else that of each step alone, `q = psi L`. What
+the window inherits is the graph itself (`InGraph`) or is not credited (`Untraced`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracetorch.backends import Outputs, Save
+from tracetorch.neurons import Neuron
+from tracetorch.traces.base import Closed, Context, Start, Trace, WeightCredit
+from tracetorch.traces.window import Numbers, Window
+
+
+@dataclass(frozen=True)
+class Graph(WeightCredit):
+    """Keep the graph itself: nothing is traced, memory grows with time.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.bptt().weight
+        Graph()
+    """
+
+    def trace(self, context: Context) -> Trace:
+        """Return the trace of one layer."""
+        return InGraph("window")
+
+
+@dataclass(frozen=True)
+class NoTrace(WeightCredit):
+    """Credit nothing before the window.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.sltt().weight
+        NoTrace()
+    """
+
+    def trace(self, context: Context) -> Trace:
+        """Return the trace of one layer."""
+        return Untraced(context.input)
+
+
+@dataclass(frozen=True)
+class Untraced(Trace):
+    """Nothing is carried for credit."""
+
+    @property
+    def linked(self) -> bool:
+        """Whether credit passes from step to step inside a window."""
+        return self.window_credit
+
+    def carries(self, *, last: bool) -> bool:
+        """Return whether a window without an event costs nothing but what is carried forward."""
+        return not self.window_credit
+
+    def save(self, neuron: Neuron, numbers: Numbers, start: Start, steps: int, *, silent: bool, last: bool) -> Save:
+        """Return what a forward scan is asked to save."""
+        return Save(tape=not silent, sensitivity=self.sensitivity(neuron, start, history=not silent))
+
+    def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
+        """Return how a window is credited; it leaves nothing."""
+        return Closed(super().close(start, window, outputs, silent=silent, last=last).credit, None, None)
+
+
+@dataclass(frozen=True)
+class InGraph(Trace):
+    """The carried rows keep their graph from call to call."""
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether the rows keep their graph from call to call."""
+        return True
+
+    def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
+        """Return how a window is credited; it leaves nothing."""
+        return Closed(super().close(start, window, outputs, silent=silent, last=last).credit, None, None)
