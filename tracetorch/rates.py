@@ -28,7 +28,7 @@ class _Rate:
         for layer in self.layers:
             core = layer.core
             if core.counted and core.state is not None:
-                core.state = core.state.without_count(len(layer.neuron.state))
+                core.state = core.state.without_count()
             core.counted, core.spikes = False, None
 
 

@@ -100,12 +100,12 @@ def test_a_reset_row_counts_anew() -> None:
     tt.scan(model, xs[:4])
     tt.reset(model, torch.tensor([False, True, False]))
     tt.scan(model, xs[4:])
-    count, steps, _ = model[0].spikes
+    count, steps, _ = model[0].core.spikes
     assert steps.tolist() == [8, 4, 8]
     single = make()
     alone = tt.FinalRate(single, target=0.1)
     tt.scan(single, xs[4:, 1:2])
-    assert torch.equal(count[1], single[0].spikes[0][0])
+    assert torch.equal(count[1], single[0].core.spikes[0][0])
     assert rate().isfinite() and alone().isfinite()
 
 

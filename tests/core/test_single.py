@@ -88,8 +88,8 @@ def pair(case: str) -> tuple[nn.Sequential, nn.Sequential]:
     """The same network, to be run by kernels and by torch."""
     build, rule = CASES[case]
     net, other = build(rule), build(rule)
-    tt.set_backend(net, "fused")
-    tt.set_backend(other, "reference")
+    tt.set_backend(net, "numba")
+    tt.set_backend(other, "torch")
     return net, other
 
 
@@ -130,7 +130,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 
 def served(net: nn.Module) -> list[bool]:
-    return [layer.single is not None for layer in tt.layers(net).values()]
+    return [layer.core.stepper is not None for layer in tt.layers(net).values()]
 
 
 def watch(net: nn.Sequential) -> dict[int, list[float]]:
@@ -163,7 +163,7 @@ def test_the_filter_is_in_the_credit_of_its_layer_and_in_no_other(case) -> None:
     build, rule = CASES[case]
     nets = [build(rule), build(replace(rule, kappa=0.0))]
     for one in nets:
-        tt.set_backend(one, "fused")
+        tt.set_backend(one, "numba")
     names = [name for name, p in nets[0].named_parameters() if p.requires_grad]
     total = [[0.0] * len(names) for _ in nets]
     for x in inputs(3, 10):

@@ -219,7 +219,7 @@ def _window(
         for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
     ]
     tape = outputs.tape if outputs.tape is not None else _NoTape()
-    counted = call.spec.counted and not state.trace.averages
+    counted = call.spec.counted and state.trace.counts
     return Window(
         numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted
     )

@@ -70,18 +70,13 @@ class LayerState:
         keep = (~mask.to(device=self.s[0].device, dtype=torch.bool)).to(self.steps.dtype)
         return replace(self, keep=keep if self.keep is None else self.keep * keep)
 
-    def without_count(self, size: int) -> LayerState:
-        """Return the state without the spike count and its traces, which stand behind all others.
-
-        Args:
-            size: S.
-        """
+    def without_count(self) -> LayerState:
+        """Return the state without the spike count and its traces, which stand behind all others."""
         state = self.flushed()
-        if state.traces is None or state.count is None:
+        if state.traces is None or state.count is None or not state.trace.counts:
             return replace(state, count=None)
-        above = 0 if state.trace.filter is None else len(next(iter(state.traces.filtered), [None])) - 1
-        filtered = [row[:above] for row in state.traces.filtered]
-        neuron = {k: row[: size + above] for k, row in state.traces.neuron.items()}
+        filtered = [row[:-1] for row in state.traces.filtered]
+        neuron = {k: row[:-1] for k, row in state.traces.neuron.items()}
         return replace(state, count=None, traces=replace(state.traces, filtered=filtered, neuron=neuron))
 
     def ruled(self, trace: Trace) -> LayerState:
@@ -184,7 +179,8 @@ class JoinedTape:
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
         """Return the gradients of all windows: those of the last first, which pass on to those before."""
         c, end = cotangents, sum(self.steps)
-        events, currents = c.z.shape[0], list[Tensor]()
+        events = c.z.shape[0]
+        currents: list[Tensor] = []
         parameters: dict[str, Tensor] = {}
         silent = torch.zeros_like(c.z[:1])
         below: list[Tensor] = []

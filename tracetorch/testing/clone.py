@@ -48,8 +48,7 @@ def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None
         theirs, ours = getattr(layer, "feedback", None), getattr(twin, "feedback", None)
         if theirs is not None and ours is not None and theirs.shape == ours.shape:
             ours.data.copy_(theirs.data)
-        twin.finite, twin.counted = layer.finite, layer.counted
-        twin.backend, twin.sparse = layer.backend, layer.sparse
+        twin.core.options_of(layer.core)
         return twin.train(layer.training)
 
     twin = replace_layers(net, again, memo)

@@ -14,6 +14,7 @@ inputs is stored:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,11 @@ class Averaged(Trace):
     def sequence(self) -> bool:
         """Whether one scan is the whole sequence."""
         return self.whole
+
+    @property
+    def counts(self) -> bool:
+        """Return False: a rate term reads the averages."""
+        return False
 
     @property
     def sensitive(self) -> bool:
@@ -174,7 +180,8 @@ class AveragedCredit(Credit):
 
     def _summed(self, afferent: Afferent, rows: Sequence[Tensor], signal: Tensor) -> list[Tensor]:
         """Return the weights' gradients from features by bucket, `[G, B, *features]`, and a signal per unit."""
-        mask, total = self.averages.begin.mask, list[Tensor]()
+        mask = self.averages.begin.mask
+        total: list[Tensor] = []
         for g, features in enumerate(rows):
             found = afferent.synapse.weight_grad(features, signal if mask is None else signal * mask[g])
             total = list(found) if not total else [a + b for a, b in zip(total, found, strict=True)]
@@ -196,7 +203,7 @@ class AveragedCredit(Credit):
         backend = next((f.backend for f in w.afferents if f.backend is not None), None) or reference()
         flat, bucket = (*events.shape[:2], -1), a.begin.bucket.reshape(-1)
         decays = a.begin.decays.to(events)
-        units = decays[bucket] if bucket.numel() else decays.expand(w.like[0].numel())
+        units = decays[bucket] if bucket.numel() else decays.expand(math.prod(w.unit))
         filtered, leaving, credit = backend.credit_back(
             events.reshape(flat), (a.h.reshape(flat), a.h_weight), a.x_weight, bucket, units, sent=sent
         )

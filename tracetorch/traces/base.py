@@ -163,6 +163,11 @@ class Trace(ABC):
         return False
 
     @property
+    def counts(self) -> bool:
+        """Whether a count of the outputs has an eligibility of its own; else its cotangents are ones of the outputs."""
+        return True
+
+    @property
     def linked(self) -> bool:
         """Whether credit passes from step to step inside a window."""
         return True
