@@ -9,15 +9,19 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--fused", action="store_true", help="walk every window by the fused CPU kernels, whatever its size or density"
+        "--backend",
+        choices=("auto", "numba"),
+        default="auto",
+        help="`numba` gives the compiled CPU kernels every window that they serve, whatever its size or density",
     )
 
 
 @pytest.fixture(autouse=True)
-def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernels serve what they would leave to torch, in all tests but those of the choice itself."""
-    if request.config.getoption("--fused"):
-        monkeypatch.setattr("tracetorch.ops.walk.SMALL", 0)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the kernels what they would leave to torch, where the command line says so."""
+    if request.config.getoption("--backend") == "numba":
+        from tracetorch.backends import numba  # noqa: PLC0415
+
+        tuning = numba.Tuning(small=0, few=0, dense=2.0)
+        monkeypatch.setattr(numba.backend(), "tuning", tuning)
         monkeypatch.setattr("tracetorch.single.LEAST", 0)
-        monkeypatch.setattr("tracetorch.layer.FEW", 0)
-        monkeypatch.setattr("tracetorch.layer.DENSE", 2.0)

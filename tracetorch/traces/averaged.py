@@ -201,9 +201,10 @@ class AveragedCredit(Credit):
         """Return the weights' gradients where every step is an event, `[T, B, *unit]`, and the signals per unit."""
         w, a = self.window, self.averages
         backend = next((f.backend for f in w.afferents if f.backend is not None), None) or reference()
-        flat, bucket = (*events.shape[:2], -1), a.begin.bucket.reshape(-1)
+        size = math.prod(w.unit)
+        flat, bucket = (*events.shape[:2], size), a.begin.bucket.reshape(-1)
         decays = a.begin.decays.to(events)
-        units = decays[bucket] if bucket.numel() else decays.expand(math.prod(w.unit))
+        units = decays[bucket] if bucket.numel() else decays.expand(size)
         filtered, leaving, credit = backend.credit_back(
             events.reshape(flat), (a.h.reshape(flat), a.h_weight), a.x_weight, bucket, units, sent=sent
         )

@@ -1,6 +1,7 @@
-"""Stub."""
+"""The CPU backend: kernels that Numba compiles for each neuron's own step. Numba is imported at the first use."""
 
+from tracetorch.backends.numba.backend import Numba, backend, why_not
+from tracetorch.backends.numba.tape import NumbaTape
+from tracetorch.backends.numba.tuning import Tuning
 
-def why_not() -> str:
-    """Return why the backend cannot run here."""
-    return "it is not built"
+__all__ = ["Numba", "NumbaTape", "Tuning", "backend", "why_not"]

@@ -68,14 +68,14 @@ class TorchTape:
         if c.raw is not None:
             signal = signal + padded(c.raw, self.current.shape[0])
         fed = None
+        if pull.constant is not None:
+            blocks = _replaced(blocks, pull.constant)
         if not pull.linked:
             states: Sequence[Entry] = [None] * len(blocks.B)
             start: Sequence[Entry] = [None] * len(blocks.B)
         elif c.fed is not None and self.scan.recurrent is not None:
             signal, states, start, fed = self._recurrent(blocks, signal, c, self.scan.recurrent)
         else:
-            if pull.constant is not None:
-                blocks = _replaced(blocks, pull.constant)
             states, start = reverse_scan(
                 blocks.A, blocks.D, signal, list(c.s.unbind(0)), self.current.shape[0], rank=rank
             )

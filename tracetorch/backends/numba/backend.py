@@ -1,0 +1,249 @@
+"""The CPU backend: kernels that Numba compiles for each neuron's step."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends.interface import Outputs, Save, Scan
+from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat, parameter_rows, stacked
+from tracetorch.backends.numba.compile import Forward, event_kernel, forward_kernel
+from tracetorch.backends.numba.limits import FLOATS, why_not_scan
+from tracetorch.backends.numba.tape import NumbaTape
+from tracetorch.backends.numba.tuning import Tuning
+from tracetorch.backends.numba.workers import Workers
+from tracetorch.neurons.lowering import NotLowered
+
+Dense = tuple[Tensor, Tensor | None]
+_BLOCK = 64
+"""Inputs that a piece of work of the event kernels has; BLOCK in `events.py`."""
+
+
+@lru_cache(1)
+def why_not() -> str:
+    """Return why the backend cannot run here; an empty text where it can."""
+    if importlib.util.find_spec("numba") is None:
+        return 'numba is not installed; pip install "tracetorch[fast]"'
+    return ""
+
+
+class Numba:
+    """Scan on CPUs in one compiled kernel per window, which knows the neuron's own step.
+
+    Args:
+        tuning: sizes from which one way is faster than another.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> Numba().name
+        'numba'
+    """
+
+    name = "numba"
+
+    def __init__(self, tuning: Tuning | None = None) -> None:
+        self.tuning = Tuning() if tuning is None else tuning
+        self.workers = Workers()
+
+    def why_not(self, scan: Scan) -> str:
+        """Return why a scan cannot be served; an empty text where it can."""
+        if torch.compiler.is_compiling():
+            return "torch.compile is at work, which cannot look into kernels of another compiler"
+        if why_not():
+            return why_not()
+        return why_not_scan(scan)
+
+    def pays(self, scan: Scan) -> bool:
+        """Return whether the window is long or wide enough for the start of a kernel."""
+        units = max(scan.s[0].numel(), self.tuning.narrow)
+        return scan.steps * units >= self.tuning.small
+
+    def eventful(self, xs: Tensor, weight: Tensor) -> bool:
+        """Return whether inputs `[T, B, K]` have few enough events that a product formed from them is faster."""
+        if xs.dim() != 3 or weight.dim() != 2 or xs.dtype != weight.dtype or xs.dtype not in FLOATS:
+            return False
+        if not xs.is_cpu or xs.shape[0] * xs.shape[1] < self.tuning.few:
+            return False
+        rows = xs.reshape(-1, xs.shape[2])
+        some = rows[:: (rows.numel() // self.tuning.sample) | 1]
+        return int(torch.count_nonzero(some)) <= self.tuning.dense * some.numel()
+
+    def forward(self, scan: Scan, save: Save) -> Outputs:
+        """Scan forward; see `tracetorch.backends.interface`."""
+        lowered, unit, like = scan.neuron.lowered(), scan.unit, scan.s[0]
+        if isinstance(lowered, NotLowered) or (scan.dense is not None and scan.dense[0].dtype != like.dtype):
+            raise TypeError(f"the kernels cannot serve this scan: {self.why_not(scan)}")
+        steps, batch, units = scan.steps, like.shape[0], unit_count(unit)
+        size, width = lowered.states, self.tuning.width(units)
+        recurrent = None if scan.recurrent is None else scan.recurrent.dense()
+        formed = scan.dense is not None or recurrent is not None
+        request = save.sensitivity
+        filters = 0 if request is None or request.filter is None else request.filter.size
+        variant = Forward(scan.dense is not None, recurrent is not None, request is not None)
+        kernel = forward_kernel(lowered, like.dtype, width, filters, variant)
+        none = absent(3, like)
+        x = scan.drive.detach().contiguous() if scan.dense is not None else flat(scan.drive, unit, like.dtype)
+        start, parameters = stacked(scan.s, scan), parameter_rows(scan, lowered.parameters)
+        s_next = torch.empty_like(start)
+        own = scan.out is not None and scan.out.is_contiguous()
+        z = flat(scan.out, unit) if own and scan.out is not None else empty((steps, batch, units), like)
+        drive = empty((steps, batch, units), like) if save.tape and formed else none
+        sigma = level = history = none
+        if request is not None:
+            sigma = flat(request.sigma, unit, like.dtype)
+            level = flat(request.level, unit, like.dtype) if filters else none
+            history = empty((steps if request.history else 1, batch, units), like)
+        sigma_next, level_next = torch.empty_like(sigma), torch.empty_like(level)
+        sums, weights = none, like.new_empty(0, steps)
+        if save.sums is not None and scan.dense is not None:
+            weights = save.sums[0].detach().to(like).contiguous()
+            sums = save.sums[1].detach().to(like.dtype, copy=True, memory_format=torch.contiguous_format)
+        faults = torch.zeros(batch, dtype=torch.int64)
+        kernel(
+            self.workers,
+            batch,
+            (steps, batch, units, x.shape[2], steps - history.shape[0], weights.shape[0], drive.shape[0] > 0),
+            x,
+            none if scan.dense is None else self._laid_out(scan.dense[0], width),
+            none if recurrent is None else self._laid_out(recurrent[0], width),
+            _bias(units, like, scan.dense, recurrent),
+            start,
+            s_next,
+            parameters,
+            absent(2, like) if scan.z is None else flat(scan.z, unit, like.dtype),
+            z,
+            drive,
+            sigma,
+            sigma_next,
+            level,
+            level_next,
+            history,
+            coefficients(None if request is None else request.filter, like),
+            sums,
+            weights,
+            faults,
+        )
+        out = z.view(steps, batch, *unit)
+        if scan.out is not None:
+            out = scan.out if own else scan.out.copy_(out)
+        tape = None
+        if save.tape:
+            drive = drive if formed else x
+            tape = NumbaTape(scan, lowered, start, drive, parameters, width, self.workers)
+        s = tuple(row.view(batch, *unit) for row in s_next.unbind(0))
+        if request is None:
+            return Outputs(out, s, tape, sums=_sums(save, scan, sums), finite=not bool(faults.any()))
+        return Outputs(
+            out,
+            s,
+            tape,
+            sigma_next.view(size, batch, *unit),
+            level_next.view(filters, batch, *unit) if filters else request.level,
+            history.view(-1, batch, *unit),
+            _sums(save, scan, sums),
+            not bool(faults.any()),
+        )
+
+    def _laid_out(self, weight: Tensor, width: int) -> Tensor:
+        """Return a weight `[N, K]` as `[chunks, K, U]`: the rows of U units that an event of an input adds."""
+        weight = weight.detach().contiguous()
+        units, inputs = weight.shape
+        out = empty((-(-units // width), inputs, width), weight)
+        sizes = (units, inputs, width)
+        event_kernel(weight.dtype, "lay_out")(self.workers, out.shape[0] * -(-inputs // _BLOCK), sizes, weight, out)
+        return out
+
+    def outer_sum(self, x: Tensor, q: Tensor) -> Tensor:
+        """Return `q^T x`, in time that grows with the events of `x`.
+
+        Args:
+            x: inputs, `[R, K]`.
+            q: gradients of the currents, `[R, N]`.
+
+        Returns:
+            The sum, `[N, K]`.
+        """
+        x, q = x.detach().contiguous(), q.detach().contiguous()
+        inputs, units = x.shape[1], q.shape[1]
+        shares = self.workers.count(x.shape[0])
+        parts, grad = empty((shares, inputs, units), x), empty((units, inputs), x)
+        sizes = (x.shape[0], inputs, units, shares)
+        event_kernel(x.dtype, "outer_parts")(self.workers, shares, sizes, x, q, parts)
+        event_kernel(x.dtype, "outer_sum")(self.workers, -(-inputs // _BLOCK), sizes, parts, grad)
+        return grad
+
+    def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
+        r"""Advance full eligibilities over a window in place, in time that grows with the events of `x`.
+
+        .. math:: E \leftarrow \Pi \odot E + \sum_t q_t \otimes x_t
+
+        Args:
+            x: inputs, `[T, B, K]`.
+            q: what each step adds per unit, `[T, B, N]`.
+            start: the product of the window's transitions, `[B, N]`.
+            trace: the eligibilities, `[B, N, K]`; where they are not contiguous, a copy is made and written back.
+        """
+        target = trace if trace.is_contiguous() else trace.contiguous()
+        arrays = (x.detach().contiguous(), q.detach().contiguous(), start.detach().contiguous(), target)
+        event_kernel(x.dtype, "advance_full")(self.workers, x.shape[1], (*x.shape, q.shape[2]), *arrays)
+        if target is not trace:
+            trace.copy_(target)
+
+    def credit_back(
+        self,
+        signal: Tensor,
+        gain: tuple[Tensor, Tensor],
+        weight: Tensor,
+        bucket: Tensor,
+        decay: Tensor,
+        *,
+        sent: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Filter the credit of averages backwards in time; see `tracetorch.backends.interface`.
+
+        Args:
+            signal: cotangents of the outputs, `[T, B, N]`.
+            gain: decayed sums of sensitivities, `[T, B, N]`, and of their weights, `[T, B]`.
+            weight: decayed sums of the weights of inputs by bucket, `[T, G, B]`.
+            bucket: each unit's bucket, `[N]` of int64; of no elements where there is one.
+            decay: decay per step, `[N]`.
+            sent: whether the credit that is not filtered is returned too.
+
+        Returns:
+            The filtered credit, `[T, B, N]`, what leaves the window at its start, `[B, N]`, and the credit; of no
+            elements where it was not asked for.
+        """
+        given = [x.detach().contiguous() for x in (signal, *gain, weight, bucket, decay)]
+        like = given[0]
+        out, leaving = empty(like.shape, like), like.new_empty(like.shape[1:])
+        credit = empty(like.shape, like) if sent else absent(3, like)
+        sizes = (*like.shape, weight.shape[1], sent)
+        event_kernel(like.dtype, "credit_back")(self.workers, like.shape[1], sizes, *given, credit, out, leaving)
+        return out, leaving, credit
+
+
+@lru_cache(1)
+def backend() -> Numba:
+    """Return the backend with its usual tuning, one for the process, as its threads share the machine."""
+    return Numba()
+
+
+def unit_count(unit: tuple[int, ...]) -> int:
+    """Return N, the number of units of one sample."""
+    return torch.Size(unit).numel()
+
+
+def _bias(units: int, like: Tensor, *synapses: Dense | None) -> Tensor:
+    """Return the sum of biases, `[N]`, that is added to the currents that are formed."""
+    total = like.new_zeros(units)
+    for synapse in synapses:
+        if synapse is not None and synapse[1] is not None:
+            total += synapse[1].detach()
+    return total
+
+
+def _sums(save: Save, scan: Scan, sums: Tensor) -> Tensor | None:
+    return sums if save.sums is not None and scan.dense is not None else None

@@ -1,0 +1,267 @@
+"""Compile kernels for one neuron and variant, and cache their machine code on disk where a folder can be written."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+from tracetorch.backends.numba.cells import Sizes, forward_text, reverse_text
+from tracetorch.backends.numba.options import FAST
+from tracetorch.backends.numba.workers import Workers
+from tracetorch.neurons.lowering import Lowered, advance_text, functions_of, step_text
+
+_LOG = logging.getLogger("tracetorch")
+_HERE = Path(__file__).parent
+_CACHED = 512
+
+
+class Forward(NamedTuple):
+    """Variant of the forward kernel; `names` describes the switches.
+
+    Args:
+        events: whether currents are formed from inputs' events.
+        recurrent: whether currents from the last outputs are added.
+        traced: whether sensitivities are carried on.
+    """
+
+    events: bool
+    recurrent: bool
+    traced: bool
+
+
+class Reverse(NamedTuple):
+    """Variant of the reverse kernel; `names` describes the switches.
+
+    Args:
+        linked: whether cotangents go from step to step.
+        constant: whether constant blocks are given.
+        extra: whether outputs have cotangents that do not pass the filter.
+        fed: whether outputs have cotangents through the recurrent synapse.
+        below: whether `psi L` is returned.
+    """
+
+    linked: bool
+    constant: bool
+    extra: bool
+    fed: bool
+    below: bool
+
+
+class Kernel:
+    """A compiled function that works on shares of its work in parallel.
+
+    It is compiled at its first call; the compiler's errors pass through.
+
+    Args:
+        name: name under which the machine code is cached, unique for the function's text and what it refers to.
+        function: the function, whose last two arguments are the bounds of a share.
+    """
+
+    def __init__(self, name: str, function: Callable[..., None]) -> None:
+        function.__qualname__ = name
+        self.name = name
+        self._function, self._ready, self._lock = _jit(function), False, threading.Lock()
+
+    def __call__(self, workers: Workers, total: int, *arguments: Any) -> None:
+        """Run on `total` pieces of work; contiguous tensors are passed as flat arrays."""
+        arrays = [a.view(-1).numpy() if isinstance(a, torch.Tensor) else a for a in arguments]
+        if not self._ready:
+            with self._lock:
+                self._compile(arrays)
+        workers.run(self._function, total, arrays)
+
+    def _compile(self, arrays: Sequence[Any]) -> None:
+        """Compile by a call that has nothing to do, so that no thread waits for another one's compiler."""
+        if self._ready:
+            return
+        started = time.perf_counter()
+        try:
+            self._function(*arrays, 0, 0)
+        except OSError as error:  # the machine code is there, but could not be written: a full disk
+            _LOG.warning("compiled kernel %s cannot be cached: %s", self.name, error)
+            self._function(*arrays, 0, 0)
+        if not sum(self._function.stats.cache_hits.values()):
+            _LOG.info("compiled kernel %s in %.1f s", self.name, time.perf_counter() - started)
+        self._ready = True
+
+
+def _jit(function: Callable[..., None]) -> Any:
+    import numba
+
+    try:
+        return numba.njit(cache=True, nogil=True, **FAST)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+    _notice_no_cache()
+    return numba.njit(nogil=True, **FAST)(function)
+
+
+@lru_cache(1)
+def _notice_no_cache() -> None:
+    _LOG.warning(
+        "compiled kernels cannot be cached: neither %s nor the user's cache folder can be written; every process "
+        "compiles anew. Set NUMBA_CACHE_DIR to a folder that can be written",
+        _HERE,
+    )
+
+
+@lru_cache(1)
+def _text_digest() -> str:
+    """Return a digest of what all kernels are made of, so that no machine code outlives its source."""
+    import numba
+
+    sources = b"".join(f.read_bytes() for f in sorted(_HERE.glob("*.py")))
+    return hashlib.sha256(sources + numba.__version__.encode()).hexdigest()
+
+
+def _name(prefix: str, *parts: object) -> str:
+    text = "|".join(str(part) for part in (_text_digest(), *parts))
+    return f"tracetorch_{prefix}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def execute(name: str, path: Path, names: Mapping[str, Any]) -> ModuleType:
+    """Execute a template as a module of the given name, with names put in first."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"the kernel template {path} cannot be loaded; reinstall tracetorch")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__.update(names)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _execute_text(name: str, text: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Execute source text as a module and return the functions that it defines."""
+    module = ModuleType(name)
+    module.__dict__.update(names)
+    sys.modules[name] = module
+    before = set(module.__dict__)
+    exec(compile(text, f"<{name}>", "exec"), module.__dict__)
+    return {key: value for key, value in module.__dict__.items() if key not in before and key != "__builtins__"}
+
+
+def _kind(dtype: torch.dtype) -> Any:
+    import numpy as np
+
+    return np.float32 if dtype == torch.float32 else np.float64
+
+
+def _inner() -> Any:
+    """Return the decorator of functions that kernels call."""
+    import numba
+
+    return numba.njit(**FAST)
+
+
+def _functions(kind: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return what the text of a neuron's step refers to, for one scalar type."""
+    import numpy as np
+
+    jit = _inner()
+
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        return a if condition else b
+
+    def power(x: Any, y: Any) -> Any:
+        return kind(x**y)
+
+    def typed(function: Any) -> Any:
+        def call(x: Any) -> Any:
+            return kind(function(x))
+
+        return call
+
+    functions = {name: power if name == "pow" else typed(getattr(np, name)) for name in names}
+    return {"F": kind, **{name: jit(function) for name, function in {"where": where, **functions}.items()}}
+
+
+@lru_cache(_CACHED)
+def _kernel(
+    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, learned: tuple[str, ...], variant: Forward | Reverse
+) -> Kernel:
+    from tracetorch.backends.numba import raw
+
+    kind, jit, what = _kind(dtype), _inner(), type(variant).__name__.lower()
+    sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), filters, len(learned), width)
+    if isinstance(variant, Forward):
+        formed = variant.events or variant.recurrent
+        text = forward_text(sizes, formed=formed, checked=variant.events, traced=variant.traced)
+    else:
+        switches = variant._asdict()
+        del switches["fed"]
+        text = reverse_text(sizes, **switches)
+    source = f"{step_text(lowered, learned=learned)}\n\n{advance_text(lowered)}"
+    name = _name(what, source, text, kind.__name__, variant)
+    steps = _execute_text(f"{name}_step", source, _functions(kind, functions_of(lowered)))
+    common = {"load": raw.load, "store": raw.store, "F": kind, "jit": jit}
+    common |= {key: jit(steps[key]) for key in ("step", "advance")}
+    names = {key.upper(): value for key, value in asdict(sizes).items()} | sizes.places() | {"U": width, "F": kind}
+    names |= dict.fromkeys(_SWITCHES, False) | {key.upper(): value for key, value in variant._asdict().items()}
+    module = execute(name, _HERE / "kernels.py", names | _execute_text(f"{name}_cells", text, common))
+    return Kernel(name, getattr(module, what))
+
+
+_SWITCHES = [field.upper() for kind in (Forward, Reverse) for field in kind._fields]
+
+
+def forward_kernel(lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Forward) -> Kernel:
+    """Return the forward kernel of a neuron.
+
+    Args:
+        lowered: the neuron's step.
+        dtype: float32 or float64.
+        width: number of units that are computed at once.
+        filters: number of states of the filter of sensitivities.
+        variant: what it does beside its job.
+
+    Returns:
+        The kernel; its arguments are those of `forward` in `kernels.py`.
+    """
+    return _kernel(lowered, dtype, width, filters, (), variant)
+
+
+def reverse_kernel(
+    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Reverse, learned: tuple[str, ...] = ()
+) -> Kernel:
+    """Return the reverse kernel of a neuron.
+
+    Args:
+        lowered: the neuron's step.
+        dtype: float32 or float64.
+        width: number of units that are computed at once.
+        filters: number of states of the filter above the outputs.
+        variant: what it does beside its job.
+        learned: names of the parameters whose gradients it forms, which the step reads.
+
+    Returns:
+        The kernel; its arguments are those of `reverse` in `kernels.py`.
+    """
+    return _kernel(lowered, dtype, width, filters, learned, variant)
+
+
+@lru_cache(2)
+def event_module(dtype: torch.dtype) -> tuple[str, ModuleType]:
+    """Return the template of the kernels that know no neuron, executed for a scalar type, and its name."""
+    name = _name("events", dtype)
+    return name, execute(name, _HERE / "events.py", {"F": _kind(dtype), "jit": _inner()})
+
+
+@lru_cache(16)
+def event_kernel(dtype: torch.dtype, kernel: str) -> Kernel:
+    """Return one of the kernels that know no neuron, by its name in `events.py`."""
+    name, module = event_module(dtype)
+    return Kernel(f"{kernel}_{name}", getattr(module, kernel))

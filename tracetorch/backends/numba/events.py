@@ -1,0 +1,160 @@
+"""Template of kernels that know no neuron; executed once per scalar type.
+
+The functions without a decorator are compiled by the loader; they serve the pieces of work from `low` to `high`.
+
+To sum outer products over events, rows are taken in groups that stay in cache. The events of a group are sorted by
+input, so that one row of the gradient meets all its events at once, four at a time.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracetorch.backends.numba.raw import LANES, add_rows, found, load, store
+
+if TYPE_CHECKING:
+    from tracetorch.backends.numba.names import F, jit
+
+GROUP, BLOCK, TILE, U = 128, 64, 128, 64
+
+
+@jit
+def sort(x, at, rows, jump, where, ends, starts, order):
+    """Sort the events of rows, the first at a place and each `jump` after the last, by input.
+
+    `order[starts[k] : starts[k + 1]]` are the rows of input k.
+    """
+    inputs = starts.shape[0] - 1
+    count = 0
+    for r in range(rows):
+        count = found(x, at + r * jump, inputs, where, count, jump)
+        store(ends, r, count)
+    starts[:] = 0
+    for e in range(count):
+        k = np.intp(load(where, e)) + 1
+        store(starts, k, load(starts, k) + 1)
+    for k in range(inputs):
+        store(starts, k + 1, load(starts, k + 1) + load(starts, k))
+    e = 0
+    for r in range(rows):
+        while e < load(ends, r):
+            k = np.intp(load(where, e))
+            to = load(starts, k)
+            store(order, to, r)
+            store(starts, k, to + 1)
+            e += 1
+    for i in range(inputs):
+        k = inputs - i
+        store(starts, k, load(starts, k - 1))
+    starts[0] = 0
+
+
+@jit
+def lists(rows, inputs):
+    """Return the work space of `sort`."""
+    size = rows * inputs
+    where, order = np.empty(size + LANES, np.uint32), np.empty(size, np.uint32)
+    return where, np.empty(rows, np.intp), np.empty(inputs + 1, np.intp), order
+
+
+def outer_parts(sizes, x, q, parts, low, high):
+    """Write `q^T x`, in time that grows with the events of `x`, as a sum of `parts`, `[P, K, N]`.
+
+    `sizes` are the number of rows, K, N and P.
+    """
+    total, inputs, units, shares = sizes
+    groups = (total + GROUP - 1) // GROUP
+    for part in range(low, high):
+        where, ends, starts, order = lists(GROUP, inputs)
+        for i in range(part * inputs * units, (part + 1) * inputs * units):
+            store(parts, i, F(0))
+        for g in range(part * groups // shares, (part + 1) * groups // shares):
+            top = g * GROUP
+            sort(x, top * inputs, min(GROUP, total - top), inputs, where, ends, starts, order)
+            for k in range(inputs):
+                e, end = load(starts, k), load(starts, k + 1)
+                to, at = (part * inputs + k) * units, top * inputs + k
+                add_rows(parts, to, x, at, inputs, q, top * units, units, units, order, e, end)
+
+
+def outer_sum(sizes, parts, grad, low, high):
+    """Sum parts `[P, K, N]` for blocks of inputs, and write them as columns of `grad`, `[N, K]`; `sizes` as before."""
+    _, inputs, units, shares = sizes
+    apart = inputs * units
+    for block in range(low, high):
+        for n in range(units):
+            for k in range(block * BLOCK, min((block + 1) * BLOCK, inputs)):
+                total, at = F(0), k * units + n
+                for part in range(shares):
+                    total += load(parts, part * apart + at)
+                store(grad, n * inputs + k, total)
+
+
+def lay_out(sizes, weight, out, low, high):
+    """Lay a weight `[N, K]` out as `[chunks, K, width]`: the rows of some units that an event of an input adds.
+
+    `sizes` are N, K and the width.
+    """
+    units, inputs, width = sizes
+    blocks = (inputs + BLOCK - 1) // BLOCK
+    for block in range(low, high):
+        g, first = block // blocks, block % blocks * BLOCK
+        for j in range(width):
+            n = g * width + j
+            for k in range(first, min(first + BLOCK, inputs)):
+                store(out, (g * inputs + k) * width + j, load(weight, n * inputs + k) if n < units else F(0))
+
+
+def credit_back(sizes, signal, gain, level, weight, bucket, decay, sent, out, leaving, low, high):
+    """Filter cotangents `[T, B, N]` backwards in time; see `Numba.credit_back`.
+
+    `sizes` are T, B, N, the number of buckets, and whether what is not filtered is returned too.
+    """
+    steps, batch, units, groups, direct = sizes
+    for b in range(low, high):
+        carried, weights = np.zeros(units, F), np.empty(units, F)
+        for r in range(steps):
+            t = steps - 1 - r
+            at, first = (t * batch + b) * units, t * groups * batch + b
+            whole = load(level, t * batch + b)
+            for n in range(units):
+                group = np.intp(load(bucket, n)) if groups > 1 else 0
+                store(weights, n, load(weight, first + group * batch))
+            for n in range(units):
+                credit = load(gain, at + n) / whole * load(signal, at + n)
+                if direct:
+                    store(sent, at + n, credit)
+                now = load(carried, n) + credit / load(weights, n)
+                store(out, at + n, now)
+                store(carried, n, now * load(decay, n))
+        for n in range(units):
+            store(leaving, b * units + n, load(carried, n))
+
+
+@jit
+def advance_block(total, width, inputs, start, s_at, trace, t_at):
+    """Multiply eligibilities of some units by `start` and add a total, `[K, U]`, in tiles that stay in cache."""
+    for low in range(0, inputs, TILE):
+        for j in range(width):
+            factor, row = load(start, s_at + j), t_at + j * inputs
+            for k in range(low, min(low + TILE, inputs)):
+                store(trace, row + k, factor * load(trace, row + k) + load(total, k * U + j))
+
+
+def advance_full(sizes, x, q, start, trace, low, high):
+    """Multiply eligibilities `trace`, `[B, N, K]`, by `start`, `[B, N]`, and add the sum of `q` by `x`.
+
+    `sizes` are T, B, K and N.
+    """
+    steps, batch, inputs, units = sizes
+    for b in range(low, high):
+        where, ends, starts, order = lists(steps, inputs)
+        sort(x, b * inputs, steps, batch * inputs, where, ends, starts, order)
+        total = np.empty(inputs * U, F)
+        for n0 in range(0, units, U):
+            width, at = min(U, units - n0), b * units + n0
+            total[:] = F(0)
+            for k in range(inputs):
+                e, end = load(starts, k), load(starts, k + 1)
+                add_rows(total, k * U, x, b * inputs + k, batch * inputs, q, at, batch * units, width, order, e, end)
+            advance_block(total, width, inputs, start, at, trace, at * inputs)

@@ -1,0 +1,178 @@
+"""Template of the CPU kernels: executed once per neuron and variant, with `names` and the text of `cells` put in first.
+
+Everything of one sample is computed in cache: the input's events, the membrane, the spikes, the sensitivities. What
+belongs to U units lies in one row of a work space `w`, and a block of units has ROWS values there. All arrays are flat;
+they are read and written at places that are counted out here, never by slices; see `raw`. The two functions are
+compiled by the loader, under a name of their own for each neuron and variant; they serve samples `low` to `high`.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tracetorch.backends.numba.raw import LANES, add_rows, add_sums, clear, found, load, store, take, take_rows, whole
+
+if TYPE_CHECKING:
+    from tracetorch.backends.numba.names import (
+        BELOW,
+        COUNTERS,
+        EVENTS,
+        EXTRA,
+        FED,
+        FILTERS,
+        FIRST,
+        GRAD,
+        GRADIENTS,
+        LAM,
+        LEVEL,
+        LINKED,
+        PARAM,
+        PARAMETERS,
+        RECURRENT,
+        ROWS,
+        SECOND,
+        STATE,
+        STATES,
+        THIRD,
+        TRACED,
+        F,
+        U,
+        advanced,
+        again,
+        credit,
+    )
+
+CARRIED = STATES + COUNTERS
+SAVED = CARRIED * U
+
+
+def forward(
+    sizes, x, wt, rt, bias, s, s_next, p, z_first, z, drive, sigma, sigma_next, level, level_next, history, f,
+    sums, weights, faults, low, high,
+):  # fmt: skip
+    """Advance samples through a window.
+
+    `sizes` are T, B, N, K; from which step on sensitivities are returned; R; and whether currents are recorded.
+    """
+    steps, batch, units, inputs, first, totals, record = sizes
+    chunks, apart = (units + U - 1) // U, batch * units
+    width, carried, parameters, states, filters, none, one = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0, 1)
+    w = np.empty(chunks * ROWS, F)
+    index, spikes = np.empty(inputs + LANES, np.uint32), np.empty(units + LANES, np.uint32)
+    last = np.empty(units, F)
+    for b in range(low, high):
+        clear(w, 0, chunks * ROWS)
+        if RECURRENT:
+            take(last, 0, z_first, b * units, units)
+        for g in range(chunks):
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
+            take_rows(w, v + STATE, width, s, place, apart, carried, size)
+            take_rows(w, v + PARAM, width, p, n0, units, parameters, size)
+            if TRACED:
+                take_rows(w, v + LAM, width, sigma, place, apart, states, size)
+                take_rows(w, v + LEVEL, width, level, place, apart, filters, size)
+        for t in range(steps):
+            row, count, spiking = (t * batch + b) * inputs, 0, 0
+            if EVENTS:
+                count = found(x, row, inputs, index, 0, batch * inputs)
+                around = (totals, steps, batch * inputs)
+                add_sums(sums, weights, x, around, (t, b * inputs), row, index, count)
+            if RECURRENT:
+                spiking = found(last, 0, units, spikes, 0, 0)
+            for g in range(chunks):
+                v, n0 = g * ROWS, g * U
+                size, place = min(U, units - n0), (t * batch + b) * units + n0
+                if EVENTS:
+                    take(w, v + FIRST, bias, n0, size)
+                    add_rows(w, v + FIRST, x, row, one, wt, g * inputs * U, width, width, index, none, count)
+                elif RECURRENT:
+                    for j in range(size):
+                        store(w, v + FIRST + j, load(x, place + j) + load(bias, n0 + j))
+                if RECURRENT:
+                    add_rows(w, v + FIRST, last, 0, one, rt, g * units * U, width, width, spikes, none, spiking)
+                if record:
+                    take(drive, place, w, v + FIRST, size)
+                advanced(w, v, x, z, place, size, f)
+                if TRACED and t >= first:
+                    take(history, place - first * apart, w, v + THIRD, size)
+            if RECURRENT:
+                take(last, 0, z, (t * batch + b) * units, units)
+        for g in range(chunks):
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
+            if EVENTS:
+                for j in range(size):
+                    faults[b] += load(w, v + SECOND + j) != F(0)
+            take_rows(s_next, place, apart, w, v + STATE, width, carried, size)
+            if TRACED:
+                take_rows(sigma_next, place, apart, w, v + LAM, width, states, size)
+                take_rows(level_next, place, apart, w, v + LEVEL, width, filters, size)
+
+
+def reverse(
+    sizes, s, drive, p, signal, raw, f, k, weight, fed, fed_next, lam, lam_next, level, level_next, q, grads, below,
+    low, high,
+):  # fmt: skip
+    """Carry samples' cotangents back through a window.
+
+    `sizes` are T, B, N and from which steps on there are cotangents behind the filter and before it. States before each
+    step are formed anew, `[T + 1, chunks, SAVED]` in `h`.
+    """
+    steps, batch, units, first, first_raw = sizes
+    chunks, apart = (units + U - 1) // U, batch * units
+    width, carried, parameters, states, filters, none, one = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0, 1)
+    gradients = np.intp(GRADIENTS)
+    w, h = np.empty(chunks * ROWS, F), np.empty((steps + 1) * chunks * SAVED, F)
+    index, arriving = np.empty(units + LANES, np.uint32), np.empty(units, F)
+    for b in range(low, high):
+        clear(w, 0, chunks * ROWS)
+        if FED:
+            take(arriving, 0, fed, b * units, units)
+        for g in range(chunks):
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
+            take_rows(w, v + LEVEL, width, level, place, apart, filters, size)
+            take_rows(w, v + PARAM, width, p, n0, units, parameters, size)
+            take_rows(h, g * SAVED, width, s, place, apart, carried, size)
+            if LINKED:
+                take_rows(w, v + LAM, width, lam, place, apart, states, size)
+        for t in range(steps):
+            for g in range(chunks):
+                n0, at = g * U, (t * chunks + g) * SAVED
+                place = (t * batch + b) * units + n0
+                again(w, g * ROWS, h, at, at + chunks * SAVED, drive, place, min(U, units - n0))
+        for r in range(steps):
+            t = steps - 1 - r
+            for g in range(chunks):
+                v, n0 = g * ROWS, g * U
+                size, place = min(U, units - n0), (t * batch + b) * units + n0
+                if t >= first:
+                    take(w, v + FIRST, signal, place - first * apart, size)
+                elif t == first - 1:
+                    clear(w, v + FIRST, size)
+                if EXTRA:
+                    if t >= first_raw:
+                        take(w, v + SECOND, raw, place - first_raw * apart, size)
+                    else:
+                        clear(w, v + SECOND, size)
+                    if FED:
+                        for j in range(size):
+                            store(w, v + SECOND + j, load(w, v + SECOND + j) + load(arriving, n0 + j))
+                credit(w, v, h, (t * chunks + g) * SAVED, drive, q, place, size, f, k)
+                if BELOW and t >= first:
+                    take(below, place - first * apart, w, v + THIRD, size)
+            if FED:
+                row = (t * batch + b) * units
+                count = found(q, row, units, index, 0, 0)
+                clear(arriving, 0, units)
+                add_rows(arriving, 0, q, row, one, weight, 0, units, units, index, none, count)
+        if FED:
+            take(fed_next, b * units, arriving, 0, units)
+        for g in range(chunks):
+            v, n0 = g * ROWS, g * U
+            size, place = min(U, units - n0), b * units + n0
+            take_rows(level_next, place, apart, w, v + LEVEL, width, filters, size)
+            take_rows(grads, place, apart, w, v + GRAD, width, gradients, size)
+            if LINKED:
+                take_rows(lam_next, place, apart, w, v + LAM, width, states, size)

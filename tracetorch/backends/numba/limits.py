@@ -1,0 +1,88 @@
+"""What the CPU backend cannot serve, with the reason."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends.interface import Scan
+from tracetorch.neurons.lowering import NotLowered
+
+FLOATS = (torch.float32, torch.float64)
+"""Scalar types for which kernels are compiled."""
+
+
+def why_not_scan(scan: Scan) -> str:
+    """Return why the kernels cannot serve a scan; an empty text where they can."""
+    like = scan.s[0]
+    if like.device.type != "cpu":
+        return f"it serves CPUs, the layer is on {like.device}"
+    if like.dtype not in FLOATS:
+        return f"it computes in float32 and float64, the states are {like.dtype}"
+    lowered = scan.neuron.lowered()
+    if isinstance(lowered, NotLowered):
+        return f"the step of {type(scan.neuron).__name__} cannot be compiled: {lowered.reason}"
+    if lowered.currents != 1:
+        return f"it takes one current per unit, {type(scan.neuron).__name__} has {lowered.currents}"
+    values = {name: scan.parameter(name) for name in lowered.parameters}
+    return _why_not_dtypes(scan, values) or _why_not_shapes(scan, values) or _why_not_dense(scan) or _why_not_fed(scan)
+
+
+def _why_not_dtypes(scan: Scan, parameters: dict[str, Tensor]) -> str:
+    """Refuse where torch would compute in another type than that of the first state."""
+    like = scan.s[0]
+    carried = {x.dtype for x in scan.s}
+    if len(carried) > 1:
+        return f"it takes one dtype, the states and counters are {', '.join(sorted(map(str, carried)))}"
+    if scan.out is not None and scan.out.dtype != like.dtype:
+        return f"it takes one dtype, the states are {like.dtype}, the outputs are to be {scan.out.dtype}"
+    others = {"drive": scan.drive} | {name: value for name, value in parameters.items() if value.dim() > 0}
+    for name, value in others.items():
+        if torch.promote_types(value.dtype, like.dtype) != like.dtype:
+            return f"it takes one dtype, the states are {like.dtype}, {name} is {value.dtype}"
+    for name, value in {**parameters, "drive": scan.drive}.items():
+        if value.device.type != "cpu":
+            return f"it serves CPUs, {name} is on {value.device}"
+    return ""
+
+
+def _why_not_shapes(scan: Scan, parameters: dict[str, Tensor]) -> str:
+    unit = scan.unit
+    for name, value in parameters.items():
+        shape = tuple(value.shape)
+        fits = len(shape) <= len(unit) and all(a in (1, b) for a, b in zip(shape[::-1], unit[::-1], strict=False))
+        if not fits:
+            return f"it takes parameters per unit, {name} is {list(shape)} for units {list(unit)}"
+    return ""
+
+
+def _why_not_dense(scan: Scan) -> str:
+    if scan.dense is None:
+        return ""
+    weight, bias = scan.dense
+    if {x.dtype for x in (weight, bias, scan.drive) if x is not None} != {scan.s[0].dtype}:
+        return (
+            f"it takes one dtype, the states are {scan.s[0].dtype}, the weights {weight.dtype}, the inputs "
+            f"{scan.drive.dtype}"
+        )
+    if scan.unit != (weight.shape[0],) or scan.drive.dim() != 3:
+        return f"products from events give units in one dimension, [{weight.shape[0]}], not {list(scan.unit)}"
+    if scan.drive.shape[2] != weight.shape[1]:
+        return f"the weights take {weight.shape[1]} inputs, not {scan.drive.shape[2]}"
+    return ""
+
+
+def _why_not_fed(scan: Scan) -> str:
+    if scan.recurrent is None:
+        return ""
+    dense = scan.recurrent.dense()
+    if dense is None:
+        return f"it knows dense recurrent synapses only, not {type(scan.recurrent).__name__}"
+    weight = dense[0]
+    if weight.dtype != scan.s[0].dtype:
+        return f"it takes one dtype, the recurrent weights are {weight.dtype}, the states {scan.s[0].dtype}"
+    if scan.unit != tuple(weight.shape[:1]) or weight.shape[0] != weight.shape[1]:
+        return f"a dense recurrent weight is [N, N] for units [N], not {list(weight.shape)} for {list(scan.unit)}"
+    if scan.z is None:
+        return "a recurrent synapse needs the outputs before the window"
+    return ""

@@ -1,0 +1,32 @@
+"""What the CPU backend decides by measured sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Sizes from which one way is faster than another; measured on x86 CPUs of two to sixteen cores.
+
+    Args:
+        small: unit-steps of a window, T times units of all rows, below which a kernel is not worth its start.
+        narrow: units of all rows below which the time of a step no longer depends on their number.
+        dense: share of inputs that are not zero above which a dense product is faster than events.
+        few: rows, T B, below which laying out the weights for events costs more than it saves.
+        sample: inputs that are looked at, about, to estimate their density.
+        widths: numbers of units that a kernel may compute at once.
+    """
+
+    small: int = 2**14
+    narrow: int = 256
+    dense: float = 0.25
+    few: int = 16
+    sample: int = 2**12
+    widths: tuple[int, ...] = (16, 64, 256)
+
+    def width(self, units: int) -> int:
+        """Return how many units are computed at once: all of a small layer, else the width that pads least."""
+        fitting = next((w for w in self.widths if units <= w), self.widths[-1])
+        least = self.widths[min(1, len(self.widths) - 1)]
+        return min((w for w in self.widths if least <= w <= fitting), key=lambda w: (-units % w, -w), default=fitting)
