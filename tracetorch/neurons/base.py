@@ -166,6 +166,9 @@ class Neuron(nn.Module):
             >>> tt.LIF(half_life=20).lowered().parameters
             ('beta', 'threshold')
         """
+        source = self.__dict__.get("_lowered_of")
+        if source is not None:
+            return source.lowered()  # type: ignore[no-any-return]
         found = self.__dict__.get("_lowered_program")
         if found is not None:
             return found  # type: ignore[no-any-return]

@@ -85,4 +85,5 @@ def bind(module: M, values: Mapping[str, Tensor]) -> M:
         if child is not None and (head in children or parametrize.is_parametrized(child)):
             modules[head] = bind(child, children.get(head, {}))
     view.__dict__["_modules"] = modules
+    view.__dict__["_lowered_of"] = module.__dict__.get("_lowered_of", module)  # whose step the view runs
     return view
