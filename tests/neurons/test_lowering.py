@@ -142,7 +142,7 @@ def test_what_has_no_scalar_form_runs_through_torch_func() -> None:
 def test_a_users_neuron_runs_on_the_compiled_kernels() -> None:
     pytest.importorskip("numba")
     found = []
-    for backend in ("reference", "fused"):
+    for backend in ("torch", "numba"):
         torch.manual_seed(0)
         hidden = tt.Layer(nn.Linear(30, 20), Adaptive(half_life=10))
         net = nn.Sequential(hidden, tt.Layer(nn.Linear(20, 3), tt.LI(half_life=10))).double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.response import mean_response
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,30 +68,130 @@ class ReadoutDecay(OutputFilter):
         return Filter.leaky(like.new_ones(()) if decay is None else decay.detach().mean().to(like))
 
 
-def kappa_filter(rule: str, kappa: float | None, neuron: Neuron, above: Above) -> OutputFilter | None:
-    """Return the filter through which e-prop reads a layer that feeds a leaky readout directly.
+@dataclass(frozen=True, eq=False)
+class MeanResponses(OutputFilter):
+    """The chain of the mean responses of all layers above, as they are now.
 
     Args:
-        rule: the rule's name, for messages.
-        kappa: the decay that the rule states; None to find the readout's, 0 for no filter.
-        neuron: the layer's neuron.
-        above: what stands above it.
-
-    Raises:
-        ValueError: if the readout has no single decay.
+        neurons: their neurons, the nearest first.
     """
-    follower = above.follower
-    if kappa == 0 or isinstance(neuron, Readout) or (follower is not None and not isinstance(follower, Readout)):
+
+    neurons: tuple[Neuron, ...]
+
+    @property
+    def normalized(self) -> bool:
+        """Return True: a cotangent is one on the chain's output over its response to ones."""
+        return True
+
+    def at(self, neuron: Neuron, like: Tensor) -> Filter:
+        """Return the filter."""
+        first, *rest = (mean_response(n, like) for n in self.neurons)
+        for response in rest:
+            first = first.then(response)
+        return first
+
+
+class Credited(ABC):
+    """What of the layers above a layer its traces account for: the part of a rule that makes an output filter."""
+
+    @property
+    @abstractmethod
+    def needs_network(self) -> bool:
+        """Whether the layer has to know what stands above it."""
+
+    @abstractmethod
+    def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
+        """Return the filter of a layer; None for none.
+
+        Args:
+            rule: the rule's name, for messages.
+            neuron: the layer's neuron.
+            above: what stands above it.
+        """
+
+    def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
+        """Return whether a layer of a neuron may feed a consumer, given what it was told stands above it."""
+        return True
+
+
+@dataclass(frozen=True)
+class Present(Credited):
+    """Nothing: a cotangent at a step is credited as one on the output of that step."""
+
+    @property
+    def needs_network(self) -> bool:
+        """Return False."""
+        return False
+
+    def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
+        """Return None."""
         return None
-    if kappa is not None:
-        return FixedDecay(kappa)
-    if follower is None:
-        return None
-    decay = follower.decay
-    if decay is None or decay.numel() > 1:
-        raise ValueError(
-            f"rule {rule!r} filters a layer's eligibility with its readout's one decay, but the readout "
-            f"{type(follower).__name__} has {0 if decay is None else decay.numel()}; give the readout one decay, "
-            f"tell the rule kappa=..., or take tt.rules.drtrl()"
-        )
-    return ReadoutDecay(follower)
+
+
+@dataclass(frozen=True)
+class ReadoutMemory(Credited):
+    """The memory of the leaky readout that a layer feeds directly: e-prop's filter.
+
+    Args:
+        kappa: its decay per step; None to find the readout's.
+    """
+
+    kappa: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kappa is not None and not 0 <= self.kappa <= 1:
+            raise ValueError(f"kappa is a decay per step in [0, 1], got {self.kappa!r}")
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether the decay has to be found."""
+        return self.kappa is None
+
+    def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
+        """Return the leaky filter; raise ValueError if the readout has no single decay."""
+        follower = above.follower
+        if isinstance(neuron, Readout) or (follower is not None and not isinstance(follower, Readout)):
+            return None
+        if self.kappa is not None:
+            return FixedDecay(self.kappa) if self.kappa else None
+        if follower is None:
+            return None
+        decay = follower.decay
+        if decay is None or decay.numel() > 1:
+            raise ValueError(
+                f"rule {rule!r} filters a layer's eligibility with its readout's one decay, but the readout "
+                f"{type(follower).__name__} has {0 if decay is None else decay.numel()}; give the readout one decay, "
+                f"tell the rule kappa=..., or take tt.rules.drtrl()"
+            )
+        return ReadoutDecay(follower)
+
+    def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
+        """Return whether the consumer is the readout that the filter is of, where there is one."""
+        follower = above.follower
+        either = isinstance(follower, Readout) or isinstance(consumer, Readout)
+        return not self.needs_network or isinstance(neuron, Readout) or follower is consumer or not either
+
+
+@dataclass(frozen=True)
+class AllMemory(Credited):
+    """The memory of all layers above: the chain of their mean responses."""
+
+    @property
+    def needs_network(self) -> bool:
+        """Return True."""
+        return True
+
+    def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
+        """Return the chain; raise ValueError where a layer above has a decay per unit."""
+        for other in above.neurons:
+            wide = [n for n, value in other.lowered_values() if value.numel() > 1]
+            if wide:
+                raise ValueError(
+                    f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "
+                    f"{', '.join(wide)} per unit; give it one value for all units, or take tt.rules.drtrl()"
+                )
+        return MeanResponses(above.neurons) if above.neurons else None
+
+    def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
+        """Return whether the consumer is the layer that was told to follow."""
+        return above.follower is consumer

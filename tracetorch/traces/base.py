@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,9 +17,14 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
+from tracetorch.traces.response import ones_through
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
-InputCredit = Literal["window", "psi", "gain", "trace"]
+InputCredit = Literal["window", "psi", "gain", "trace", "cascade"]
+
+
+LEVEL, RESPONSE = "level", "response"
+"""Names of the carried levels of the filter: of the outputs' sensitivities, and of ones."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class Context:
 
 class OutputFilter(ABC):
     """Where the filter that stands above a layer's outputs comes from."""
+
+    @property
+    def normalized(self) -> bool:
+        """Whether cotangents are ones on the filter's output over its response to ones, instead of on its output."""
+        return False
 
     @abstractmethod
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
@@ -82,6 +92,11 @@ class Start:
     keep: Tensor | None
     like: Tensor
     x: Tensor
+
+    def level(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Return carried levels of a filter by name, `[M, B, ...]`, zero in rows that are reset."""
+        found = None if self.traces is None else self.traces.other.get(name)
+        return self.like.new_zeros(shape) if found is None else self.masked(found, 1)
 
     def masked(self, value: Tensor, lead: int = 0) -> Tensor:
         """Return a value of the carried past whose batch follows `lead` dimensions, zero in rows that are reset."""
@@ -185,7 +200,12 @@ class Trace(ABC):
     @property
     def sensitive(self) -> bool:
         """Whether the sensitivity to a constant current is carried."""
-        return self.input == "gain"
+        return self.input in ("gain", "cascade")
+
+    @property
+    def normalized(self) -> bool:
+        """Whether cotangents are ones on the filter's output over its response to ones."""
+        return self.filter is not None and self.filter.normalized
 
     def carries(self, *, last: bool) -> bool:
         """Return whether a window without an event costs nothing but what is carried forward.
@@ -220,14 +240,15 @@ class Trace(ABC):
             silent: whether the window has no event in it.
             last: whether its last step is the only event.
         """
-        return Save(tape=True, sensitivity=self.sensitivity(neuron, start, history=not silent))
+        return Save(tape=True, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
 
-    def sensitivity(self, neuron: Neuron, start: Start, *, history: bool) -> Sensitivity | None:
-        """Return the request for the outputs' sensitivity, where it is carried."""
+    def sensitivity(self, neuron: Neuron, numbers: Numbers, start: Start, *, history: bool) -> Sensitivity | None:
+        """Return the request for the outputs' sensitivity, where it is carried; behind the filter for a cascade."""
         if not self.sensitive:
             return None
-        level = start.like.new_zeros(0, *start.like.shape)
-        return Sensitivity(sigma_at(start, len(neuron.state)), None, level, history)
+        filter = numbers.filter if self.normalized else None
+        level = start.level(LEVEL, (0 if filter is None else filter.size, *start.like.shape))
+        return Sensitivity(sigma_at(start, len(neuron.state)), filter, level, history)
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
         """Return the traces after a window; large ones are changed in place.
@@ -270,8 +291,18 @@ class Trace(ABC):
             silent: whether the window has no event in it.
             last: whether its last step is the only event.
         """
-        credit = None if silent else WindowCredit(self, window, outputs.sensitivity if self.sensitive else None)
-        return Closed(credit, start.traces, window)
+        gain, filter = outputs.sensitivity if self.sensitive else None, window.numbers.filter
+        if not self.normalized or filter is None:
+            return Closed(None if silent else WindowCredit(self, window, gain), start.traces, window)
+        size = (filter.size, start.like.shape[0])
+        n, response = ones_through(filter, start.level(RESPONSE, size), window.steps)
+        n = n.reshape(*n.shape, *[1] * len(window.unit))
+        past = Traces() if start.traces is None else start.traces
+        carried = {RESPONSE: response}
+        if gain is not None and outputs.level is not None:
+            gain, carried[LEVEL] = gain / last_of(n, gain), outputs.level
+        traces = replace(past, other=past.other | carried)
+        return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
 
 
 def sigma_at(start: Start, size: int) -> Tensor:
@@ -292,15 +323,19 @@ class WindowCredit(Credit):
         trace: the layer's trace.
         window: the window.
         gain: the outputs' sensitivity, `[T, B, *unit]` or of the last step alone; None for psi.
+        norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
     """
 
     trace: Trace
     window: Window
     gain: Tensor | None
+    norm: Tensor | None = None
 
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
-        trace, w = self.trace, self.window
+        trace, w, cotangents = self.trace, self.window, z_bar
+        if self.norm is not None:
+            z_bar = z_bar / last_of(self.norm, z_bar)
         size, copies = w.size, trace.copies
         filter = w.numbers.filter
         above = 0 if filter is None else filter.size
@@ -325,7 +360,7 @@ class WindowCredit(Credit):
             start[-1] = w.masked(own.fed)
         neuron: dict[str, Tensor | None] = {name: own.current for name in w.biases}
         neuron |= own.parameters
-        return Pulled(weight_grads(w.afferents, weights.current, w.unit), neuron, start, self._below(own, z_bar, below))
+        return Pulled(weight_grads(w.afferents, weights.current, w.unit), neuron, start, self._below(own, cotangents, below))
 
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:

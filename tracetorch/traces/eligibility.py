@@ -53,7 +53,8 @@ class Eligibility(Trace):
         """Return the traces after a window, in place where they are there already."""
         old = Traces() if traces is None else traces
         rows = window.rows(Pull(parameters=window.learned))
-        new = Traces(neuron=advance_parameters(old.neuron, window, rows, (*window.biases, *window.learned)))
+        neuron = advance_parameters(old.neuron, window, rows, (*window.biases, *window.learned))
+        new = Traces(neuron=neuron, other=old.other)
         for i, afferent in enumerate(window.afferents):
             held = old.weight[i] if i < len(old.weight) else []
             filtered = old.filtered[i] if i < len(old.filtered) else []

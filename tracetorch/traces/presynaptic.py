@@ -105,7 +105,7 @@ class Presynaptic(Trace):
     def advance(self, traces: Traces | None, window: Window) -> Traces:
         """Return the traces after a window."""
         old = Traces() if traces is None else traces
-        size, new = window.size, Traces()
+        size, new = window.size, Traces(other=old.other)
         needs_rows = self.approximate or window.filter is not None or bool(window.learned)
         rows: list[Gradients] = []
         if needs_rows and (window.biases or window.learned or (window.filter is not None and not self.approximate)):
