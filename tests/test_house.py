@@ -19,6 +19,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"ops"},
     {"neurons", "synapses"},
+    {"backends"},
     {"traces", "feedback"},
     {"rules"},
     {"memory"},
@@ -48,6 +49,7 @@ MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
 _FUSED = {"cells", "events", "kernels", "raw"}
 TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.ops.triton.kernels"}
+TEMPLATES |= {f"tracetorch.backends.numba.{name}" for name in ("events", "kernels", "raw")}
 
 
 def unit_of(module: str) -> str:

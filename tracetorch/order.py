@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tracetorch.engine import Core
-from tracetorch.neurons import Neuron, Readout
+from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
 
-DEEPEST = 16
-"""Number of modules of one input between two layers that the graph is followed through."""
+MOST = 256
+"""Number of nodes of the graph between two layers that are looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +35,22 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core))
 
 
-def producer(x: Tensor) -> Producer | None:
-    """Return the layer whose outputs an input is made of, through nodes of one input alone; None where none is met."""
-    node: Any = x.grad_fn
-    for _ in range(DEEPEST):
-        if node is None:
-            return None
-        found: Producer | None = node.metadata.get("tracetorch")
-        if found is not None:
-            return found
-        following = [
-            n for n, _ in node.next_functions if n is not None and n.name() != "torch::autograd::AccumulateGrad"
-        ]
-        node = following[0] if len(following) == 1 else None
-    return None
+def producers(x: Tensor) -> list[Producer]:
+    """Return the layers of whose outputs an input is made, the nearest on every path."""
+    found: list[Producer] = []
+    seen: set[Any] = set()
+    nodes: list[Any] = [x.grad_fn]
+    while nodes and len(seen) < MOST:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        producer: Producer | None = node.metadata.get("tracetorch")
+        if producer is not None:
+            found.append(producer)
+        else:
+            nodes += [n for n, _ in node.next_functions if n is not None]
+    return found
 
 
 def check(neuron: Neuron, x: Tensor) -> None:
@@ -60,15 +62,15 @@ def check(neuron: Neuron, x: Tensor) -> None:
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return
-    below = producer(x)
-    core = None if below is None else below.core()
-    if below is None or core is None or below.rule.kappa is not None or isinstance(below.neuron, Readout):
-        return
-    follower = core.above.follower
-    if follower is not neuron and (isinstance(follower, Readout) or isinstance(neuron, Readout)):
+    for below in producers(x):
+        core = below.core()
+        if core is None or below.rule.above.agrees(core.above, below.neuron, neuron):
+            continue
+        follower = core.above.follower
         known = "nothing" if follower is None else repr(follower)
         raise RuntimeError(
-            f"rule {below.rule.name!r} filters a layer by the readout that it feeds: the network runs it into "
-            f"{neuron!r}, but it was told {known}. Register the layers in the order in which they run and call "
-            f"tt.reset(net) on the whole network, or tell the rule kappa=..."
+            f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but it was "
+            f"told {known}. Register the layers in the order in which they run and call tt.reset(net) on the whole "
+            f"network; a layer that feeds several others, or several heads, needs another rule, such as "
+            f"tt.rules.drtrl()"
         )

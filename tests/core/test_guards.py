@@ -59,7 +59,7 @@ def test_eprop_that_was_told_another_network_raises(told: Any, between: nn.Modul
     net = network(tt.rules.eprop())
     tt.set_backend(net, backend)
     told(net)
-    with pytest.raises(RuntimeError, match="by the readout that it feeds"):
+    with pytest.raises(RuntimeError, match="filters a layer by what it feeds"):
         net[1](between(net[0](torch.ones(2, 3))))
     tt.reset(net)
     net[1](between(net[0](torch.ones(2, 3)))).sum().backward()
@@ -71,7 +71,7 @@ def test_eprop_under_two_heads_of_different_decay_raises() -> None:
     tt.reset(nn.ModuleList([*net, other]))
     z = net[0](torch.ones(2, 3))
     net[1](z)
-    with pytest.raises(RuntimeError, match="by the readout that it feeds"):
+    with pytest.raises(RuntimeError, match="filters a layer by what it feeds"):
         other(z)
 
 

@@ -161,7 +161,7 @@ def test_steps_learn_the_same(case, batch) -> None:
 @pytest.mark.parametrize("case", ["eprop", "eprop, two states", "eprop, full", "eprop, full, two states"])
 def test_the_filter_is_in_the_credit_of_its_layer_and_in_no_other(case) -> None:
     build, rule = CASES[case]
-    nets = [build(rule), build(replace(rule, kappa=0.0))]
+    nets = [build(rule), build(replace(rule, above=RULES.Present()))]
     for one in nets:
         tt.set_backend(one, "numba")
     names = [name for name, p in nets[0].named_parameters() if p.requires_grad]

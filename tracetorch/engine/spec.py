@@ -91,10 +91,10 @@ class Spec:
 
     def require_known(self) -> None:
         """Raise RuntimeError where the rule filters by what stands above the layer, and the layer does not know it."""
-        if self.rule.kappa is None and not self.above.known and not isinstance(self.neuron, Readout):
+        if self.rule.above.needs_network and not self.above.known and not isinstance(self.neuron, Readout):
             raise RuntimeError(
-                f"rule {self.rule.name!r} takes its filter from the readout that follows, which it does not know "
-                f"yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for no filter)"
+                f"rule {self.rule.name!r} filters by what follows the layer in its network, which the layer does not "
+                f"know yet: call tt.reset(net) before the first step"
             )
 
     def accepted(self, x: Tensor, batch: int | None, *, window: bool = False) -> Tensor:

@@ -2,7 +2,7 @@
 
 from tracetorch.neurons.alif import ALIF
 from tracetorch.neurons.base import Neuron, Readout
-from tracetorch.neurons.binding import bind, effective_parameters
+from tracetorch.neurons.binding import bind, effective_parameters, tensor_values
 from tracetorch.neurons.blocks import Blocks, generic_blocks
 from tracetorch.neurons.decays import Learnable, half_life, tau
 from tracetorch.neurons.diagonal import DiagonalRecurrent
@@ -33,4 +33,5 @@ __all__ = [
     "generic_blocks",
     "half_life",
     "tau",
+    "tensor_values",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -49,6 +50,11 @@ def tensor_names(module: nn.Module) -> tuple[str, ...]:
         if child is not None and head != "parametrizations":
             names += [f"{head}.{name}" for name in tensor_names(child)]
     return tuple(sorted(names))
+
+
+def tensor_values(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's floating-point parameters and buffers as its code sees them, by dotted name."""
+    return {name: reduce(getattr, name.split("."), module) for name in tensor_names(module)}  # type: ignore[misc]
 
 
 def bind(module: M, values: Mapping[str, Tensor]) -> M:

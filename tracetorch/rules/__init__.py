@@ -1,10 +1,12 @@
 """Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of."""
 
+from tracetorch.rules.above import AllMemory, Credited, Present, ReadoutMemory
 from tracetorch.rules.presets import (
     FACTS,
     PRESETS,
     Facts,
     bptt,
+    cascade,
     drtrl,
     eprop,
     ottt,
@@ -20,15 +22,20 @@ from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre, WeightCredit
 __all__ = [
     "FACTS",
     "PRESETS",
+    "AllMemory",
+    "Credited",
     "Factor",
     "Facts",
     "Full",
     "Graph",
     "NoTrace",
     "Pre",
+    "Present",
+    "ReadoutMemory",
     "Rule",
     "WeightCredit",
     "bptt",
+    "cascade",
     "drtrl",
     "eprop",
     "ottt",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Neuron, Readout
+from tracetorch.neurons import Neuron, Readout, tensor_values
 from tracetorch.traces import OutputFilter
 from tracetorch.traces.response import mean_response
 
@@ -184,7 +184,7 @@ class AllMemory(Credited):
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the chain; raise ValueError where a layer above has a decay per unit."""
         for other in above.neurons:
-            wide = [n for n, value in other.lowered_values() if value.numel() > 1]
+            wide = [n for n, value in tensor_values(other).items() if value.numel() > 1]
             if wide:
                 raise ValueError(
                     f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "

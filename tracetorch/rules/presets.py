@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
+from tracetorch.rules.above import AllMemory, ReadoutMemory
 from tracetorch.rules.rule import Rule
 from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre
 
@@ -144,10 +145,44 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
 
     Example:
         >>> import tracetorch as tt
-        >>> tt.rules.eprop(kappa=0.9).kappa
-        0.9
+        >>> tt.rules.eprop(kappa=0.9).above
+        ReadoutMemory(kappa=0.9)
     """
-    return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), kappa=kappa)
+    above = ReadoutMemory(kappa)
+    return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
+
+
+def cascade(*, feedback: Feedback | None = None) -> Rule:
+    r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
+
+    .. math:: \Delta W = \sum_t L_t \odot \frac{F(e)_t}{n_t}, \qquad
+        L^{\text{below}}_t = W^\top \Big( \frac{F(g)_t}{n_t} \odot L_t \Big), \qquad n_t = F(1)_t
+
+    `F` is the chain of the mean responses of all layers above, the readout's included; `e` the eligibility and `g` the
+    sensitivity to a constant current. Exact for a layer that feeds a leaky readout, and for two layers of any neurons
+    below, leaky integrate-and-fire with a soft detached reset above, under a readout without memory. Else it drops the
+    covariance in time of the slopes above with the eligibilities below. A cotangent on a layer's output is read as one
+    on what the layers above remember of it, so a loss belongs at the network's end.
+
+    Source: T. Summe et al., "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs" (2023),
+    https://arxiv.org/abs/2311.16151, for the filter of one layer above; B. Millidge, "Generalising E-prop to Deep
+    Networks" (2025), https://arxiv.org/abs/2512.24506, for a recursion over depth.
+
+    Args:
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.cascade().input
+        'cascade'
+    """
+    above = AllMemory()
+    return Rule(
+        name="cascade", weight=Full(), input="cascade", window="step", feedback=feedback or Symmetric(), above=above
+    )
 
 
 def drtrl(*, input: Literal["psi", "gain"] = "psi", feedback: Feedback | None = None) -> Rule:  # noqa: A002
@@ -234,7 +269,7 @@ def rate(*, feedback: Feedback | None = None) -> Rule:
 
 
 PRESETS: dict[str, Callable[..., Rule]] = {
-    f.__name__: f for f in (trace, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt)
+    f.__name__: f for f in (trace, cascade, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt)
 }
 """Presets by name."""
 
@@ -266,6 +301,11 @@ FACTS: dict[str, Facts] = {
         "a layer that feeds a leaky readout",
         "recurrent spikes' paths, memory of upper layers",
         "B·(S + 1)·I·O",
+    ),
+    "cascade": Facts(
+        "a layer that feeds a leaky readout; two layers under a readout without memory",
+        "covariance of slopes above with eligibilities below",
+        "B·(S + states above)·I·O",
     ),
     "drtrl": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers", "B·S·I·O"),
     "trace": Facts("constant input; biases and neuron parameters always", "input-sensitivity covariance", "B·(I + O)"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron
-from tracetorch.rules.above import Above, FixedDecay, ReadoutDecay, kappa_filter
+from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, ReadoutDecay
 from tracetorch.traces import Context, Factor, Full, Graph, NoTrace, Pre, Trace, WeightCredit
 from tracetorch.traces.base import InputCredit
 
@@ -22,10 +22,11 @@ class Rule:
         name: what messages and tables call it.
         weight: credit of the weights: `NoTrace`, `Pre`, `Full`, `Factor` or `Graph`, all in `tracetorch.rules`.
         input: what is sent to the layer below, times the learning signal: `window` (autograd inside the window), `psi`
-            (the surrogate alone), `gain` (the sensitivity to a constant current) or `trace` (its average).
+            (the surrogate alone), `gain` (the sensitivity to a constant current), `trace` (its average) or `cascade`
+            (the sensitivity behind the memory above).
         window: `step`, `call` (one call or scan), `sequence` (one scan of a whole sequence) or `all`.
         feedback: the matrix through which credit reaches the layer below.
-        kappa: decay of the output filter per step; None finds it from the network, 0 turns it off.
+        above: what of the layers above a layer its traces account for: `Present()`, `ReadoutMemory(kappa)` or `AllMemory()`.
 
     Raises:
         ValueError: if the combination is impossible; the message says why.
@@ -41,11 +42,11 @@ class Rule:
     input: InputCredit
     window: Window
     feedback: Feedback = field(default_factory=Symmetric)
-    kappa: float | None = 0.0
+    above: Credited = field(default_factory=Present)
 
     def __post_init__(self) -> None:
-        if self.input not in ("window", "psi", "gain", "trace"):
-            raise ValueError(f"input must be 'window', 'psi', 'gain' or 'trace', got {self.input!r}")
+        if self.input not in ("window", "psi", "gain", "trace", "cascade"):
+            raise ValueError(f"input must be 'window', 'psi', 'gain', 'trace' or 'cascade', got {self.input!r}")
         if self.window not in ("step", "call", "sequence", "all"):
             raise ValueError(f"window must be 'step', 'call', 'sequence' or 'all', got {self.window!r}")
         for wrong, why in self._impossible():
@@ -77,16 +78,16 @@ class Rule:
                 "inside a window credit is autograd's, through the weights themselves; take feedback=Symmetric()",
             ),
             (
-                self.kappa != 0 and not isinstance(self.weight, Full | Pre),
-                f"the output filter kappa={self.kappa!r} filters an eligibility, so it needs weight=Full() or Pre()",
+                not isinstance(self.above, Present) and not isinstance(self.weight, Full | Pre),
+                f"above={self.above!r} filters an eligibility, so it needs weight=Full() or Pre()",
             ),
             (
-                self.kappa != 0 and window_credit,
-                "the output filter stands for the readout's memory, which a window has itself; take kappa=0",
+                not isinstance(self.above, Present) and window_credit,
+                f"above={self.above!r} stands for the memory of layers above, which a window has itself",
             ),
             (
-                self.kappa is not None and not 0 <= self.kappa <= 1,
-                f"kappa is a decay per step in [0, 1], got {self.kappa!r}",
+                isinstance(self.above, AllMemory) != (self.input == "cascade"),
+                "above=AllMemory() reads cotangents behind the memory above, as input='cascade' sends them: take both",
             ),
             (
                 self.window == "sequence" and not (factor and self.weight == Factor(uniform=True)),
@@ -119,7 +120,7 @@ class Rule:
             decay = self.weight.decay
             filter = ReadoutDecay(above.readout) if decay is None else FixedDecay(decay)
         else:
-            filter = kappa_filter(self.name, self.kappa, neuron, above)
+            filter = self.above.filter(self.name, neuron, above)
         return self.weight.trace(Context(self.name, neuron, unit, self.input, filter, self.window == "sequence"))
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean, Neuron, Readout, Reset
+from tracetorch.rules import ReadoutMemory
 from tracetorch.synapses import synapse_of
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.eligibility import (
@@ -76,7 +77,10 @@ def filter_decay(layer: Layer, above: Sequence[nn.Module]) -> float:
     follower = next((module for module in above if isinstance(module, Layer)), None)
     if isinstance(layer.neuron, Readout) or (follower is not None and not isinstance(follower.neuron, Readout)):
         return 0.0
-    return float(layer.rule.kappa if layer.rule.kappa is not None else readout_decay(above) or 0.0)
+    memory = layer.rule.above
+    if not isinstance(memory, ReadoutMemory):
+        return 0.0
+    return float(memory.kappa if memory.kappa is not None else readout_decay(above) or 0.0)
 
 
 @torch.no_grad()

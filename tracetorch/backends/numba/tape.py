@@ -106,7 +106,7 @@ class NumbaTape:
             {name: gradients[name] if name in gradients else like.new_zeros(batch, *unit) for name in pull.parameters},
             c.level if c.filter is None else level_next.view(filters, batch, *unit),
             fed_next.view(batch, *unit) if fed else None,
-            below.view(-1, batch, *unit) if pull.below else None,
+            below.view(below.shape[0], batch, *unit) if pull.below else None,
         )
 
     def _recurrent(self) -> Tensor:

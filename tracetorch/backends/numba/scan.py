@@ -142,7 +142,7 @@ class Numba:
             tape,
             sigma_next.view(size, batch, *unit),
             level_next.view(filters, batch, *unit) if filters else request.level,
-            history.view(-1, batch, *unit),
+            history.view(history.shape[0], batch, *unit),
             _sums(save, scan, sums),
             not bool(faults.any()),
         )
