@@ -11,9 +11,9 @@ import pytest
 import torch
 from ops.readable import F64, KAPPA, NAMES, Q, case, check, compare, expected
 from torch import Tensor
+from tracetorch.ops.walk import backends
 
 import tracetorch as tt
-from tracetorch.ops.walk import backends
 
 pytest.importorskip("triton")
 from tracetorch.ops import triton as kernels
