@@ -79,7 +79,7 @@ def test_a_users_neuron_has_the_signature_and_the_messages_of_its_own_constructo
 
     assert list(inspect.signature(Own).parameters) == ["slope", "offset", "more"]
     assert Own(2.0, half_life=3).slope == 2.0
-    with pytest.raises(TypeError, match="Own takes its options by name, got 3.0"):
+    with pytest.raises(TypeError, match=r"Own takes its options by name, got 3\.0"):
         Own(2.0, 3.0)
     with pytest.raises(TypeError, match="learn_beta"):
         Own(2.0, learn_beta=True)

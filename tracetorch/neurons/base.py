@@ -160,7 +160,9 @@ class Neuron(nn.Module):
         unit = like.shape[1:] if like.dim() > 1 else like.shape
         for name, argument in arguments_of(self).items():
             shape = getattr(self, name).shape
-            if len(shape) > len(unit) or any(a not in (1, b) for a, b in zip(reversed(shape), reversed(unit))):
+            if len(shape) > len(unit) or any(
+                a not in (1, b) for a, b in zip(reversed(shape), reversed(unit), strict=False)
+            ):
                 raise ValueError(
                     f"{argument} of {self._get_name()} has the shape {list(shape)}, but the layer's units have "
                     f"{list(unit)}: give one number, or a tensor that broadcasts to the units (for a convolution "
@@ -290,7 +292,8 @@ class Neuron(nn.Module):
                     f"cannot be converted to {dtype}, in which its decay per step rounds to 1; the longest half-life "
                     f"there is {longest(dtype):.4g} steps. Convert the synapse alone, or shorten the half-life"
                 )
-        return super()._apply(fn, *args, **options)
+        super()._apply(fn, *args, **options)
+        return self
 
 
 def _like(neuron: Neuron) -> Tensor:

@@ -21,8 +21,8 @@ class Learnable:
     """Mark a decay or a threshold as learned.
 
     What the optimizer moves is a raw value: the logit of a decay, the inverse softplus of a threshold. Weight decay
-    pulls raw values to zero, so it pulls a decay per step to 0.5 (a half-life of one step) and a threshold to ln 2. Give
-    the optimizer `tt.parameter_groups(net, weight_decay=...)`, which exempts neurons and biases from it.
+    pulls raw values to zero, so it pulls a decay per step to 0.5 (a half-life of one step) and a threshold to ln 2.
+    Give the optimizer `tt.parameter_groups(net, weight_decay=...)`, which exempts neurons and biases from it.
 
     Args:
         value: start value, a number or a tensor of the units' shape, in the unit of the argument it stands for.
@@ -234,7 +234,7 @@ def set_value(module: nn.Module, name: str, value: Value) -> None:
 
 
 def arguments_of(module: nn.Module) -> dict[str, str]:
-    """Return the attributes of a module that are values per unit, each with the constructor's argument it comes from."""
+    """Return the attributes of a module that are values per unit, each with the argument that it was made of."""
     return dict(getattr(module, "_arguments", ()))
 
 
