@@ -22,6 +22,7 @@ from tracetorch.neurons import (
     SoftReset,
     SynapticLIF,
     half_life,
+    parameter_groups,
     surrogates,
     tau,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "get_state",
     "half_life",
     "layers",
+    "parameter_groups",
     "register_synapse",
     "reset",
     "rules",
