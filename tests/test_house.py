@@ -26,7 +26,7 @@ FLOORS = (
     {"forward", "single"},
     {"layer"},
     {"state", "undo"},
-    {"scan", "rates", "stream"},
+    {"scan", "rates", "stream", "firing"},
     {"tracetorch"},
     {"encoding", "data", "plot", "rl", "testing"},
     {"train"},

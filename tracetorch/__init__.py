@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from tracetorch import feedback, rules
+from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.neurons import (
     ALIF,
@@ -53,6 +54,7 @@ __all__ = [
     "LIF",
     "DiagonalRecurrent",
     "FinalRate",
+    "Firing",
     "HardReset",
     "Layer",
     "Learnable",
@@ -72,6 +74,7 @@ __all__ = [
     "feedback",
     "get_state",
     "half_life",
+    "init_firing",
     "layers",
     "parameter_groups",
     "register_synapse",

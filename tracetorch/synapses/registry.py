@@ -59,6 +59,9 @@ def synapse_of(module: nn.Module) -> Synapse:
         TypeError: if the module is of another kind, or computes its output otherwise than its registered base does.
         ValueError: if the adapter does not serve the module as it is.
     """
+    if not isinstance(module, nn.Module):
+        remedy = f"write {module.__name__}(...)" if isinstance(module, type) else "write nn.Linear(n_in, n_out)"
+        raise TypeError(f"a synapse is a module such as nn.Linear(n_in, n_out), got {module!r}; {remedy}")
     kind = type(module)
     for base in kind.__mro__:
         adapter = _ADAPTERS.get(base)
