@@ -20,6 +20,8 @@ SATURATED = 0.95
 SHOWN = 8
 CLOSE = 0.1
 """How far a unit's rate may be from the one asked for, as a share of it, before its sign is turned."""
+RARE = 4.0
+"""How many times larger a factor may be than one of the other sign: else the unit fires in a few rare bursts only."""
 ROUNDS = 18
 LARGEST = 2.0**14
 """Factors are searched between one over it and this: a rate is met to a share of 2**(28 / 2**18)."""
@@ -82,8 +84,8 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
     PyTorch's default weights are made for dense activations: with few spikes and many layers, the upper ones fall
     silent, and a layer that does not fire gets no gradient. Here the weights and the bias of each unit (of a
     convolution, each channel) are multiplied by a factor of its own, found by bisection on the unit's currents, while
-    the layers below already fire as they shall. A unit whose current is negative for too long to fire so often changes
-    the sign of its weights.
+    the layers below already fire as they shall. A unit whose current is hardly ever positive changes the sign of
+    its weights.
     Readouts, and layers whose outputs are not all 0 or 1, keep their weights. The network's state is not touched.
 
     A `tt.LinearInWeights` has one factor for all its units. A synapse that stands in several layers is scaled for the
@@ -223,19 +225,24 @@ def _per_unit(synapse: Synapse, factors: Tensor, currents: Tensor) -> Tensor:
 
 
 def _factors(layer: Layer, currents: Tensor, rate: float) -> Tensor:
-    """Return the factor of each channel with which it fires at the rate, `[G, O]`: negative where that is nearer."""
+    """Return the factor of each channel with which it fires at the rate, `[G, O]`."""
     found, off = _searched(layer, currents, rate, 1.0)
-    if bool((off > CLOSE * rate).any()):
-        turned, left = _searched(layer, currents, rate, -1.0)
-        found = torch.where((off > CLOSE * rate) & (left < off), turned, found)
+    turned, left = _searched(layer, currents, rate, -1.0)
+    missed = off > CLOSE * rate
+    rare = (left <= CLOSE * rate) & (turned.abs() < found.abs() / RARE)
+    found = torch.where(torch.where(missed, left < off, rare), turned, found)
+    if layer.recurrent is not None:  # where the units' currents hang on each other's factors
+        for span in (8.0, 2.0):
+            scaled = currents * _per_unit(layer.synapses[0], found, currents)
+            found = found * _searched(layer, scaled, rate, 1.0, span)[0]
     return found
 
 
-def _searched(layer: Layer, currents: Tensor, rate: float, sign: float) -> tuple[Tensor, Tensor]:
+def _searched(layer: Layer, currents: Tensor, rate: float, sign: float, span: float = LARGEST) -> tuple[Tensor, Tensor]:
     """Return the factor of each channel, of one sign, and how far its rate then is; infinity for one that is silent."""
     synapse = layer.synapses[0]
-    low = torch.full_like(_rates(layer, currents[:1]), 1 / LARGEST)
-    high, best, distance = LARGEST**2 * low, torch.ones_like(low), torch.full_like(low, torch.inf)
+    low = torch.full_like(_rates(layer, currents[:1]), 1 / span)
+    high, best, distance = span**2 * low, torch.ones_like(low), torch.full_like(low, torch.inf)
     for _ in range(ROUNDS):
         size = (low * high).sqrt()
         found = _rates(layer, currents * _per_unit(synapse, sign * size, currents))

@@ -46,12 +46,18 @@ def set_effective(module: nn.Module, name: str, value: Tensor) -> None:
 
     Raises:
         TypeError: if a hook makes it before each forward, so that it cannot be set.
+        ValueError: if its parametrization does not take the value.
     """
     own = module._parameters.get(name)
     if own is not None:
         own.copy_(value)
     elif parametrize.is_parametrized(module, name):
         setattr(module, name, value)
+        if not torch.allclose(getattr(module, name), value, rtol=1e-3, atol=1e-6 * float(value.abs().max())):
+            raise ValueError(
+                f"the {name} of {type(module).__name__} cannot be scaled: its parametrization gives another value than "
+                f"the one that it is set to; do this before it is registered"
+            )
     else:
         raise TypeError(
             f"the {name} of {type(module).__name__} is made by a hook (torch.nn.utils.prune, weight_norm) and cannot "

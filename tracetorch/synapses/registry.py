@@ -94,7 +94,7 @@ def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...]) 
     Returns:
         The adapters in order: `known` itself where no module was replaced.
     """
-    present = [m for m in modules if m is not None]
+    present = [*modules[:1], *(m for m in modules[1:] if m is not None)]
     if len(known) == len(present) and all(a.module is m for a, m in zip(known, present, strict=True)):
         return known
     return tuple(map(synapse_of, present))
