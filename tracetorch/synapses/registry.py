@@ -46,7 +46,7 @@ def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> No
     _ADAPTERS[module_type] = adapter
 
 
-def synapse_of(module: nn.Module) -> Synapse:
+def synapse_of(module: nn.Module | None) -> Synapse:
     """Return the adapter through which traces see a module.
 
     Args:
