@@ -46,12 +46,11 @@ def neuron(name: str, units: int) -> tt.Neuron:
         ),
         "if": lambda: tt.IF(surrogate=s.StraightThrough(0.3, 0.7)),
         "li": lambda: tt.LI(half_life=5.0, normalized=True),
-        "mean": tt.Mean,
     }
     return rows[name]()
 
 
-NAMES = ["lif", "lif per unit", "lif gradient", "lif hard", "lif none", "synaptic", "alif", "if", "li", "mean"]
+NAMES = ["lif", "lif per unit", "lif gradient", "lif hard", "lif none", "synaptic", "alif", "if", "li"]
 
 
 class Case(NamedTuple):
