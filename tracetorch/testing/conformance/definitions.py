@@ -10,7 +10,7 @@ from tracetorch.network import set_rule
 from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
-from tracetorch.testing.conformance.networks import NETWORKS, refuses, network
+from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import INPUTS, UNITS, build, layer, readout, stream
 from tracetorch.testing.definition import definition
