@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 import tracetorch as tt
-from tracetorch.train.bench import own, settings
-from tracetorch.train.bench.problem import make_arrays
+from benchmarks import own, settings
+from benchmarks.problem import make_arrays
 
 PARTS = {
     "scan": ("tracetorch/scan.py", "scan"),

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from tracetorch.cli.bench import bench
 from tracetorch.cli.common import out
 from tracetorch.cli.compare import compare_command
 from tracetorch.cli.evaluate import evaluate
@@ -27,7 +26,6 @@ app.command("eval")(evaluate)
 app.command("compare")(compare_command)
 app.command("list")(list_command)
 app.command("info")(info)
-app.command("bench")(bench)
 app.add_typer(reproduce_app, name="reproduce")
 
 

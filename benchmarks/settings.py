@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["iteration", "stream", "memory", "bandwidth"]
+Kind = Literal["iteration", "stream", "memory"]
 Loss = Literal["last", "every"]
 Update = Literal["end", "each"]
 
@@ -19,7 +19,7 @@ Update = Literal["end", "each"]
 class Network:
     r"""Describe a network: LIF layers, then a leaky readout; no biases, one decay, threshold 1, soft reset.
 
-    .. math:: v_t = \beta (v_{t-1} - z_{t-1}) + W x_t, \qquad z_t = [v_t > 1]
+    .. math:: v_t = \beta (v_{t-1} - z_{t-1}) + W x_t + R z_{t-1}, \qquad z_t = [v_t > 1]
 
     Args:
         inputs: Shape of the input of one step, ``(units,)`` or ``(channels, height, width)``.
@@ -28,6 +28,7 @@ class Network:
         half_life: Half-life of every decay, in steps.
         rate: Firing rate in spikes per step at which the weights of each hidden layer are scaled to fire.
         stride: Stride of the convolutions, whose kernels are 3 by 3 with padding 1.
+        recurrence: Standard deviation of the recurrent weights times the root of the layer's units; 0 for none.
     """
 
     inputs: tuple[int, ...]
@@ -36,6 +37,7 @@ class Network:
     half_life: float = 10.0
     rate: float = 0.1
     stride: int = 2
+    recurrence: float = 0.0
 
     @property
     def beta(self) -> float:
@@ -44,7 +46,7 @@ class Network:
 
     @property
     def convolutional(self) -> bool:
-        """Tell whether the hidden layers are convolutions."""
+        """Return whether the hidden layers are convolutions."""
         return len(self.inputs) == 3
 
     def units(self) -> list[tuple[int, ...]]:
@@ -71,8 +73,8 @@ class Workload:
         steps: Time steps, one group each.
         losses: Cross-entropy on the ``last`` output or on ``every`` one.
         updates: Optimizer steps: one at the ``end`` or one at ``each`` time step.
-        kind: ``iteration`` (one training iteration from a reset), ``stream`` (one learning step per time step),
-            ``memory`` (peak memory over long sequences) or ``bandwidth`` (bytes per second of the scan kernel).
+        kind: ``iteration`` (one training iteration from a reset), ``stream`` (one learning step per time step) or
+            ``memory`` (peak memory over long sequences).
         optimizer: ``adam`` or ``sgd``.
         learning_rate: So small by default that a network stays as it is over all repetitions.
         window: Steps of a window, for the rules and the long sequences that go window by window.
@@ -141,64 +143,56 @@ class Group:
 
 
 DENSE = Network(inputs=(700,), hidden=(256, 256), outputs=20)
+SHALLOW = replace(DENSE, hidden=(256,))
+RECURRENT = replace(SHALLOW, recurrence=0.5)
 WIDE = Network(inputs=(1024,), hidden=(1024, 1024), outputs=20)
 IMAGES = Network(inputs=(1, 28, 28), hidden=(16, 32), outputs=10)
-SMALL = Network(inputs=(70,), hidden=(32, 32), outputs=5)
-SMALL_IMAGES = Network(inputs=(1, 12, 12), hidden=(4, 8), outputs=5)
 
+_BOTH: tuple[Loss, ...] = ("last", "every")
 _DECADES = (100, 1_000, 10_000, 100_000, 1_000_000)
 
 WORKLOADS: dict[str, Workload] = {
     w.name: w
     for w in (
-        Workload("W1", "dense network, whole sequences", DENSE, 64, (100, 1000), losses=("last", "every")),
-        Workload(
-            "W2", "dense network, a stream", DENSE, 1, (1000,), ("every",), ("each", "end"), "stream", "sgd"
-        ),
+        Workload("W1", "dense network, whole sequences", DENSE, 64, (100, 1000), _BOTH),
+        Workload("W1u", "a user's own neuron beside a built-in one", DENSE, 64, (100,)),
+        Workload("W1l", "learned half-lives beside fixed ones", DENSE, 64, (100,)),
+        Workload("W2", "dense network, a stream", DENSE, 1, (1000,), ("every",), ("each", "end"), "stream", "sgd"),
+        Workload("W2v", "a call per step, variants", RECURRENT, 1, (1000,), ("every",), ("each",), "stream", "sgd"),
         Workload("W3", "dense network, long sequences", DENSE, 1, _DECADES, ("every",), ("end",), "memory", "sgd"),
-        Workload("W4", "convolutional network, images", IMAGES, 32, (20,), losses=("last", "every"), density=0.2),
+        Workload("W4", "convolutional network, images", IMAGES, 32, (20,), _BOTH, density=0.2),
         Workload(
-            "W5", "wide network, a GPU", WIDE, 256, (1000,), ("last", "every"), device="cuda",
-            dtypes=("float32", "bfloat16"),
+            "W5", "wide network, a GPU", WIDE, 256, (1000,), _BOTH, device="cuda", dtypes=("float32", "bfloat16")
         ),
-        Workload("W5b", "the scan kernel, a GPU", WIDE, 256, (1000,), kind="bandwidth", device="cuda"),
+        Workload("W6", "dense recurrence, whole sequences", RECURRENT, 64, (100,), _BOTH),
     )
-}  # fmt: skip
+}
 """The workloads by name."""
 
-QUICK: dict[str, Workload] = {
-    "W1": replace(WORKLOADS["W1"], network=SMALL, batch=8, steps=(20, 40), window=20),
-    "W2": replace(WORKLOADS["W2"], network=SMALL, steps=(50,), window=25),
-    "W3": replace(WORKLOADS["W3"], network=SMALL, steps=(100, 1000), window=50),
-    "W4": replace(WORKLOADS["W4"], network=SMALL_IMAGES, batch=4, steps=(10,)),
-    "W5": replace(WORKLOADS["W5"], network=SMALL, batch=8, steps=(20,), window=20),
-    "W5b": replace(WORKLOADS["W5b"], network=SMALL, batch=8, steps=(20,)),
-}
-"""The same workloads so small that one sees soon whether everything runs: their times say nothing."""
+
+def quick(workload: Workload) -> Workload:
+    """Return a workload so small that one sees soon whether everything runs; its times have no meaning."""
+    network = replace(workload.network, inputs=(70,), hidden=(32,) * len(workload.network.hidden), outputs=5)
+    if workload.network.convolutional:
+        network = replace(network, inputs=(1, 12, 12), hidden=(4, 8))
+    steps = (100, 1000) if workload.kind == "memory" else tuple(20 * (i + 1) for i in range(len(workload.steps)))
+    return replace(workload, network=network, batch=min(8, workload.batch), steps=steps, window=20)
 
 
-def chosen(names: Sequence[str], *, quick: bool = False) -> list[Workload]:
+def chosen(names: Sequence[str]) -> list[Workload]:
     """Return workloads by name, in the order of the table of workloads.
 
     Args:
-        names: Names such as ``W1``, in any case; none for all. ``W5`` stands for ``W5b`` too.
-        quick: Take the small versions.
+        names: Names such as ``W1``, in any case; none for all.
 
     Returns:
         The workloads.
 
     Raises:
         ValueError: A name is unknown.
-
-    Example:
-        >>> [w.batch for w in chosen(["w1"])]
-        [64]
     """
-    table = QUICK if quick else WORKLOADS
-    wanted = {name.upper() for name in names}
-    unknown = wanted - {name.upper() for name in table}
+    requested = {name.lower() for name in names}
+    unknown = requested - {name.lower() for name in WORKLOADS}
     if unknown:
-        raise ValueError(f"workloads are {', '.join(table)}, got {', '.join(sorted(unknown))}")
-    if not wanted:
-        return list(table.values())
-    return [w for w in table.values() if w.name.upper() in wanted or (w.name == "W5b" and "W5" in wanted)]
+        raise ValueError(f"workloads are {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
+    return [w for w in WORKLOADS.values() if not requested or w.name.lower() in requested]

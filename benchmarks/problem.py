@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracetorch.train.bench.settings import Group, Network
+from benchmarks.settings import Group, Network
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -33,7 +33,7 @@ def make_arrays(group: Group) -> Arrays:
 
     Returns:
         ``x`` uint8 ``[T, B, *inputs]`` (T at most 1000), ``y`` int64 ``[B]`` classes, ``w0`` .. float32 weights, the
-        readout's last, in torch's layout; ``beta`` the shared decay, ``beta0`` .. float32 decays per neuron.
+        readout's last, in torch's layout; ``r0`` .. recurrent weights, where there are any; ``beta`` the shared decay, ``beta0`` .. float32 decays per neuron.
     """
     workload, network = group.workload, group.workload.network
     rng = np.random.default_rng([workload.seed, 1])
@@ -46,8 +46,9 @@ def make_arrays(group: Group) -> Arrays:
     for i, unit in enumerate(network.units()):
         half_lives = network.half_life * np.exp(rng.uniform(-math.log(2), math.log(2), unit))
         arrays[f"beta{i}"] = np.exp(-math.log(2) / half_lives).astype(np.float32)
-    for i, weight in enumerate(scaled_weights(network, density=workload.density, seed=workload.seed)):
-        arrays[f"w{i}"] = weight.numpy()
+    weights, recurrent = scaled_weights(network, density=workload.density, seed=workload.seed)
+    arrays |= {f"w{i}": weight.numpy() for i, weight in enumerate(weights)}
+    arrays |= {f"r{i}": weight.numpy() for i, weight in enumerate(recurrent)}
     return arrays
 
 
@@ -66,7 +67,7 @@ def write_arrays(group: Group, folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def scaled_weights(network: Network, *, density: float, seed: int) -> list[Tensor]:
+def scaled_weights(network: Network, *, density: float, seed: int) -> tuple[list[Tensor], list[Tensor]]:
     """Draw Gaussian weights, each hidden layer's scaled until the layer fires at the network's rate.
 
     Args:
@@ -75,34 +76,39 @@ def scaled_weights(network: Network, *, density: float, seed: int) -> list[Tenso
         seed: The seed.
 
     Returns:
-        The weights in torch's layout, the readout's last.
+        The weights in torch's layout, the readout's last; and the recurrent weights, none where there are none.
     """
     rng = np.random.default_rng([seed, 2])
     steps, batch = _SAMPLE
     x = torch.from_numpy((rng.random((steps, batch, *network.inputs)) < density).astype(np.float32))
     weights: list[Tensor] = []
+    recurrent: list[Tensor] = []
     for size in network.hidden:
         fan_in = x.shape[2] * (9 if network.convolutional else 1)
         kernel = (3, 3) if network.convolutional else ()
-        draw = torch.from_numpy(rng.standard_normal((size, x.shape[2], *kernel)).astype(np.float32))
-        weight, x = _scaled(draw / math.sqrt(fan_in), x, network)
-        weights.append(weight)
+        weight = torch.from_numpy(rng.standard_normal((size, x.shape[2], *kernel)).astype(np.float32))
+        weight /= math.sqrt(fan_in)
+        if network.recurrence:
+            scale = network.recurrence / math.sqrt(size)
+            recurrent.append(torch.from_numpy((rng.standard_normal((size, size)) * scale).astype(np.float32)))
+        current, r = currents(weight, x, network), recurrent[-1] if recurrent else None
+        factor = _factor(current, r, network)
+        weights.append(factor * weight)
+        x = spikes(factor * current, network.beta, r)
     features = x[0, 0].numel()
     gain = math.sqrt((1 - network.beta**2) / (features * network.rate))
     weights.append(torch.from_numpy((rng.standard_normal((network.outputs, features)) * gain).astype(np.float32)))
-    return weights
+    return weights, recurrent
 
 
-def _scaled(weight: Tensor, x: Tensor, network: Network) -> tuple[Tensor, Tensor]:
-    """Return the weight times the factor at which the layer fires as wanted, and its spikes then."""
-    current = currents(weight, x, network)
+def _factor(current: Tensor, recurrent: Tensor | None, network: Network) -> float:
+    """Return the factor on a layer's currents at which it fires at the network's rate."""
     low, high = -10.0, 10.0  # logarithms of the factor
     for _ in range(25):
         middle = (low + high) / 2
-        fires = float(spikes(math.exp(middle) * current, network.beta).mean())
-        low, high = (middle, high) if fires < network.rate else (low, middle)
-    factor = math.exp((low + high) / 2)
-    return factor * weight, spikes(factor * current, network.beta)
+        rate = float(spikes(math.exp(middle) * current, network.beta, recurrent).mean())
+        low, high = (middle, high) if rate < network.rate else (low, middle)
+    return math.exp((low + high) / 2)
 
 
 def currents(weight: Tensor, x: Tensor, network: Network) -> Tensor:
@@ -114,12 +120,13 @@ def currents(weight: Tensor, x: Tensor, network: Network) -> Tensor:
     return out
 
 
-def spikes(current: Tensor, beta: float) -> Tensor:
-    r"""Run the neuron of every workload: :math:`v_t = \beta (v_{t-1} - z_{t-1}) + I_t`, :math:`z_t = [v_t > 1]`.
+def spikes(current: Tensor, beta: float, recurrent: Tensor | None = None) -> Tensor:
+    r"""Run the neuron of every workload: :math:`v_t = \beta (v_{t-1} - z_{t-1}) + I_t + R z_{t-1}`, spike above 1.
 
     Args:
         current: `I`, ``[T, ...]``.
         beta: Decay per step.
+        recurrent: `R`, ``[units, units]``, or None.
 
     Returns:
         The spikes, ``[T, ...]``.
@@ -129,6 +136,8 @@ def spikes(current: Tensor, beta: float) -> Tensor:
     out = torch.empty_like(current)
     for step, now in enumerate(current):
         v = beta * (v - z) + now
+        if recurrent is not None:
+            v += z @ recurrent.T
         z = (v > 1).to(v.dtype)
         out[step] = z
     return out

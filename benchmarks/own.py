@@ -1,10 +1,14 @@
-"""This library's rows, as `worker` runs them."""
+"""This library's rows, as `worker` runs them.
+
+Public names alone are used, so that another installed version runs the same rows.
+"""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +22,52 @@ CONVENTIONS = {"decayed": True, "delayed": False}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that the figures depend on."""
-    return {"tracetorch": tt.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    """Return the versions that the figures depend on, and the folder that this library was imported from."""
+    return {
+        "tracetorch": tt.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "from": str(Path(tt.__file__).parents[1]),
+    }
+
+
+class Adaptive(tt.Neuron):
+    """The README's example of a user's own neuron."""
+
+    state = ("v", "a")
+
+    def step(self, s: Any, current: Tensor) -> Any:
+        """Return the next state and the spikes."""
+        v = self.beta * s.v + current
+        z = self.surrogate(v - self.threshold - 0.3 * s.a)
+        return s.replace(v=v - z * self.threshold, a=0.95 * s.a + z), z
+
+
+def neuron_of(kind: str, beta: Any, convention: str) -> tt.Neuron:
+    """Return a hidden layer's neuron.
+
+    Args:
+        kind: ``lif``, ``alif`` or ``adaptive``, a user's own neuron of the same equation.
+        beta: Its decay per step, as the constructor takes it.
+        convention: See `CONVENTIONS`.
+
+    Returns:
+        The neuron.
+    """
+    if kind == "adaptive":
+        return Adaptive(beta=beta)
+    if kind == "alif":
+        return tt.ALIF(beta=beta, adaptation_beta=0.95, adaptation=0.3)
+    return tt.LIF(beta=beta, reset=tt.SoftReset(decayed=CONVENTIONS[convention]))
 
 
 def build(
-    arrays: Mapping[str, Any], workload: Mapping[str, Any], *, decays: str = "shared", convention: str = "decayed"
+    arrays: Mapping[str, Any],
+    workload: Mapping[str, Any],
+    *,
+    decays: str = "shared",
+    convention: str = "decayed",
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Sequential:
     """Build the network of a workload with the weights of the file.
 
@@ -32,18 +76,28 @@ def build(
         workload: The workload's fields.
         decays: ``shared`` or ``neuron``.
         convention: ``decayed`` or ``delayed``; see `CONVENTIONS`.
+        options: The row's: ``neuron`` (see `neuron_of`), ``learned`` (each unit learns its decay), ``recurrent``
+            (False leaves recurrent weights out).
 
     Returns:
         The network.
     """
+    options = options or {}
     beta = float(arrays["beta"])
     weights = [torch.from_numpy(arrays[f"w{i}"]) for i in range(len(workload["network"]["hidden"]) + 1)]
     stride = workload["network"]["stride"]
     modules: list[nn.Module] = []
     for i, weight in enumerate(weights[:-1]):
-        own = torch.from_numpy(arrays[f"beta{i}"]) if decays == "neuron" else beta
-        neuron = tt.LIF(beta=own, reset=tt.SoftReset(decayed=CONVENTIONS[convention]))
-        modules.append(tt.Layer(synapse(weight, stride), neuron))
+        own: Any = torch.from_numpy(arrays[f"beta{i}"]) if decays == "neuron" else beta
+        if options.get("learned"):
+            own = tt.Learnable(own, shape=(len(weight),))
+        recurrent = torch.from_numpy(arrays[f"r{i}"]) if f"r{i}" in arrays and options.get("recurrent", True) else None
+        neuron = neuron_of(options.get("neuron", "lif"), own, convention)
+        modules.append(
+            tt.Layer(
+                synapse(weight, stride), neuron, recurrent=None if recurrent is None else synapse(recurrent, stride)
+            )
+        )
     if weights[0].dim() == 4:
         modules.append(nn.Flatten())
     modules.append(tt.Layer(synapse(weights[-1], stride), tt.LI(beta=beta)))
@@ -62,11 +116,20 @@ def synapse(weight: Tensor, stride: int) -> nn.Module:
     return made
 
 
+def set_rule(net: nn.Sequential, name: str) -> None:
+    """Set a preset as the rule, in the approximate form where the layers allow no other."""
+    preset = tt.rules.PRESETS[name]
+    try:
+        tt.set_rule(net, preset())
+    except ValueError:
+        tt.set_rule(net, preset(approximate=True))
+
+
 class Case:
-    """Hold a network, its data and its optimizer, and train it as a row says.
+    """Train a network as a row says.
 
     Args:
-        job: The job; see `tracetorch.train.bench.worker`.
+        job: The job; see `benchmarks.worker`.
     """
 
     def __init__(self, job: Mapping[str, Any]) -> None:
@@ -77,11 +140,12 @@ class Case:
         device, dtype = self.workload["device"], getattr(torch, self.group["dtype"])
         self.x = torch.from_numpy(self.arrays["x"]).to(device, dtype)
         self.y = torch.from_numpy(self.arrays["y"]).to(device)
-        self.net = build(self.arrays, self.workload, decays=job["row"]["decays"]).to(device, dtype)
-        rule = self.options.get("rule")
-        if rule is not None:
-            tt.set_rule(self.net, tt.rules.PRESETS[rule]())
-        self.step: Callable[[Tensor], Tensor] = torch.compile(self.net) if self.options.get("compiled") else self.net
+        net = build(self.arrays, self.workload, decays=job["row"]["decays"], options=self.options)
+        self.net = net.to(device, dtype)
+        self.rule, self.way = self.options.get("rule"), self.options.get("way", "call")
+        if self.rule is not None:
+            set_rule(self.net, self.rule)
+        self.step: Callable[[Tensor], Tensor] = torch.compile(self.net) if self.way == "compiled" else self.net
         makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
             "adam": partial(torch.optim.Adam, fused=True),
             "sgd": torch.optim.SGD,
@@ -92,12 +156,12 @@ class Case:
         self.train = self._chosen()
 
     def _chosen(self) -> Callable[[], None]:
-        if self.options.get("rule") is None:
+        if self.rule is None:
             return self.infer
-        if self.options.get("fused"):
-            self.fused = tt.Stream(self.net, lr=self.workload["learning_rate"], loss="cross_entropy")
+        if self.way == "stream":
+            self.one_step = tt.Stream(self.net, lr=self.workload["learning_rate"], loss="cross_entropy")
             return self.one_call
-        if self.workload["kind"] == "stream" and not self.options.get("scanned"):
+        if self.workload["kind"] == "stream" and self.way != "scan":
             return self.stream
         return self.whole
 
@@ -131,7 +195,7 @@ class Case:
 
     def whole(self) -> None:
         """Train on the sequence, window by window, with one step of the optimizer; long sequences: one a window."""
-        each_window = self.workload["kind"] == "memory" and self.options["rule"] != "bptt"
+        each_window = self.workload["kind"] == "memory" and self.rule != "bptt"
         self.opt.zero_grad()
         held: list[Tensor] = []
         for xs, final in self.windows():
@@ -140,7 +204,7 @@ class Case:
             else:
                 y = tt.scan(self.net, xs, out="last")
                 held = [nn.functional.cross_entropy(y.float(), self.y)] if final else []
-            if held and (final or self.options["rule"] != "bptt"):
+            if held and (final or self.rule != "bptt"):
                 torch.stack(held).sum().backward()
                 held = []
             if final or each_window:
@@ -166,9 +230,9 @@ class Case:
 
     def one_call(self) -> None:
         """Learn at every step in one compiled call: forward, loss, credit and update."""
-        self.fused.reset()
+        self.one_step.reset()
         for x in self.x:
-            self.fused(x, self.y)
+            self.one_step(x, self.y)
 
     def optimizer(self) -> None:
         """Take one step of the optimizer and clear the gradients."""
@@ -181,14 +245,15 @@ class Case:
 
     def report(self) -> dict[str, Any]:
         """Return firing rates and loss as the network is now."""
-        return {"convention": "decayed", **observe(self.net, self.x, self.y)}
+        variant = {"neuron", "learned", "recurrent"} & set(self.options)
+        return {"convention": "" if variant else "decayed", **observe(self.net, self.x, self.y)}
 
 
 class Reference:
     """Run the network of a group under each convention of the reset and each kind of decays.
 
     Args:
-        job: The job; see `tracetorch.train.bench.worker`.
+        job: The job; see `benchmarks.worker`.
     """
 
     def __init__(self, job: Mapping[str, Any]) -> None:
@@ -226,8 +291,4 @@ def prepare(job: Mapping[str, Any]) -> Any:
     """Make the case of a job."""
     if job["row"]["method"] == "reference":
         return Reference(job)
-    if job["workload"]["kind"] == "bandwidth":
-        from tracetorch.train.bench.bandwidth import Kernel
-
-        return Kernel(job)
     return Case(job)

@@ -1,7 +1,8 @@
 """The process of one row: answers requests, one JSON object a line, on standard input and output.
 
 It is run by its path, ``python worker.py MODULE``, in whatever environment the library lives in, and so imports nothing
-outside the standard library itself. MODULE has
+outside the standard library itself. It loads this package from its own folder, so that the environment's tracetorch is
+not hidden by that of the clone. MODULE has
 
 - ``prepare(job) -> case``: build network, data and optimizer; `job` has the keys data (the path of the arrays), row
   (method, options, decays), group (steps, loss, update, dtype), workload, threads;
@@ -11,7 +12,7 @@ and the case has
 
 - ``iterate()``: one repetition, over when it returns;
 - ``report() -> dict``: rates (spikes per step of each hidden layer), loss, convention (see
-  `tracetorch.train.bench.own`);
+  `benchmarks.own`; empty for a network that is compared with no other);
 - optionally ``optimizer()``: one step of the optimizer alone, ``warm()``: what of a long repetition has to be done
   once, and ``device_mb()``: peak memory of the device.
 
@@ -33,13 +34,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 
-def _load_memory() -> Any:
-    """Load the account of this process's memory as a file: this library need not be installed here."""
-    path = Path(__file__).resolve().parents[1] / "memory.py"
-    spec = importlib.util.spec_from_file_location("_bench_memory", path)
+HOME = Path(__file__).resolve().parent
+
+
+def load(name: str, path: Path, **found: Any) -> Any:
+    """Load a module from its file: the folder that holds it is not on the path, nor need it be a package there."""
+    spec = importlib.util.spec_from_file_location(name, path, **found)
     if spec is None or spec.loader is None:
         raise ImportError(f"{str(path)!r} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -56,7 +60,7 @@ class Server:
         self.module = module
         self.answers = answers
         self.case: Any = None
-        memory = _load_memory()
+        memory = load("_bench_memory", HOME.parent / "tracetorch" / "train" / "memory.py")
         self.meter, self.resident = memory.PeakMemory(), memory.resident_mb
         self.start_mb = 0.0
 
@@ -147,6 +151,7 @@ def pin(threads: int) -> None:
 
 def main(name: str) -> None:
     """Serve the module of that name; what it prints goes to standard error."""
+    load("benchmarks", HOME / "__init__.py", submodule_search_locations=[str(HOME)])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     Server(importlib.import_module(name), answers).serve(sys.stdin)

@@ -67,7 +67,7 @@ class Process:
         """Send a request and wait for its answer.
 
         Args:
-            request: The request; see `tracetorch.train.bench.worker`.
+            request: The request; see `benchmarks.worker`.
             limit: Seconds to wait at most.
 
         Returns:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 
-from tracetorch.train.bench.results import Measured, Report, Table
-from tracetorch.train.bench.rows import BASIS, OWN
+from benchmarks.results import Measured, Report, Table, quartiles
+from benchmarks.rows import BASIS, OWN
 
 
 def as_markdown(report: Report) -> str:
@@ -52,7 +53,20 @@ def table_lines(table: Table) -> str:
         said = [*row.notes, *([f"{row.name} failed: {row.error}"] if row.error else [])]
         marks = "".join(f" [{notes.setdefault(text, len(notes) + 1)}]" for text in said)
         lines.append(_line([row.library, row.method + marks, *_cells(table, row)]))
-    return "\n".join([*lines, *([""] if notes else []), *(f"{i}. {text}" for text, i in notes.items())])
+    lines += [*([""] if notes else []), *(f"{i}. {text}" for text, i in notes.items())]
+    return "\n".join([*lines, *pair_lines(table)])
+
+
+def pair_lines(table: Table) -> list[str]:
+    """Return the ratios to another version as a Markdown table; nothing where none ran."""
+    pairs = table.pairs()
+    if not pairs:
+        return []
+    lines = ["", _line(["method", "seconds of the other version over ours", "quartiles over turns"]), "| --- | ---: | --- |"]
+    for method, ratios in pairs.items():
+        low, high = quartiles(ratios)
+        lines.append(_line([method, number(statistics.median(ratios)), f"{number(low)} to {number(high)}"]))
+    return lines
 
 
 def describe(table: Table) -> str:
@@ -61,22 +75,21 @@ def describe(table: Table) -> str:
     network = settings["network"]
     sizes = "-".join(str(n) for n in (*network["inputs"], *network["hidden"], network["outputs"]))
     words = [f"{table.title}: {sizes}", f"batch {settings['batch']}", f"T = {table.steps}"]
-    if table.kind != "bandwidth":
-        words += [
-            f"loss on {'the last output' if table.loss == 'last' else 'every output'}",
-            f"{settings['optimizer']}, {'a step each time step' if table.update == 'each' else 'one step'}",
-            f"{settings['density']:.0%} input events",
-            f"half-life {network['half_life']:g} steps",
-        ]
+    words += [
+        f"loss on {'the last output' if table.loss == 'last' else 'every output'}",
+        f"{settings['optimizer']}, {'a step each time step' if table.update == 'each' else 'one step'}",
+        f"{settings['density']:.0%} input events",
+        f"half-life {network['half_life']:g} steps",
+    ]
+    if network.get("recurrence"):
+        words.append("dense recurrence")
     return ", ".join([*words, table.dtype])
 
 
 def _unit(table: Table) -> list[str]:
     if table.kind == "stream":
         return ["µs/step", "optimizer µs", "quartiles"]
-    if table.kind == "memory":
-        return ["µs/step"]
-    return ["ms", "GB/s"] if table.kind == "bandwidth" else ["ms/iteration", "quartiles"]
+    return ["µs/step"] if table.kind == "memory" else ["ms/iteration", "quartiles"]
 
 
 def _cells(table: Table, row: Measured) -> list[str]:
@@ -87,8 +100,6 @@ def _cells(table: Table, row: Measured) -> list[str]:
     if table.kind in ("stream", "iteration"):
         low, high = row.quartiles()
         cells.append("–" if math.isnan(low) else f"{number(low * scale)} to {number(high * scale)}")
-    if table.kind == "bandwidth":
-        cells.append(number(row.bytes / row.median / 1e9) if row.bytes else "–")
     rates = ", ".join(f"{100 * r:.1f} %" for r in row.rates) or "–"
     peak = row.peak_mb if row.device_mb is None else row.device_mb
     return [*cells, number(table.ratio(row)), number(peak), number(row.growth_mb), rates]
@@ -109,10 +120,7 @@ def number(value: float) -> str:
     """
     if math.isnan(value):
         return "–"
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{digits}f}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def _line(cells: list[str]) -> str:

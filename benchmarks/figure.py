@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracetorch.plot.style import COLOURS, GREY, label, legend, line_styles, new_figure
-from tracetorch.train.bench.results import Report, Table
-from tracetorch.train.bench.rows import OWN
+from benchmarks.results import Report, Table
+from benchmarks.rows import OWN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

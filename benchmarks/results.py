@@ -1,4 +1,4 @@
-"""What a run of the benchmarks holds, and how it becomes JSON."""
+"""The results of a run, and how they become JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracetorch.train.bench.rows import BASIS, OWN
+from benchmarks.rows import AGAINST, BASIS, OWN
 
 
 @dataclass
 class Measured:
-    """Hold what was measured of one row.
+    """Results of one row.
 
     Args:
         library: The library.
         method: The method.
         seconds: Seconds of each repetition, the first (which warms up) left out.
+        turns: Median seconds of each turn; rows of one table had them in turn.
         first: Seconds of the repetition that warmed up.
         peak_mb: Largest resident memory of the process over the repetitions, in MB.
         growth_mb: What of it was added since before the first repetition.
@@ -30,7 +31,6 @@ class Measured:
         rates: Firing rates of the hidden layers before the first repetition, spikes per step and unit.
         rates_after: The same after the last.
         loss: Loss on the last output before the first repetition.
-        bytes: Bytes that a repetition has to move, where that is what is measured.
         agrees: Whether rates and loss are those of this library under the same convention; None if not compared.
         notes: What a reader must know.
         versions: Versions of what it ran on.
@@ -40,6 +40,7 @@ class Measured:
     library: str
     method: str
     seconds: list[float] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
     first: float = math.nan
     peak_mb: float = math.nan
     growth_mb: float = math.nan
@@ -48,7 +49,6 @@ class Measured:
     rates: list[float] = field(default_factory=list)
     rates_after: list[float] = field(default_factory=list)
     loss: float = math.nan
-    bytes: float | None = None
     agrees: bool | None = None
     notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -66,20 +66,25 @@ class Measured:
 
     @property
     def valid(self) -> bool:
-        """Tell whether the time may be compared: measured, and of the same network."""
+        """Return whether the time may be compared: measured, and of the same network."""
         return bool(self.seconds) and not self.error and self.agrees is not False
 
     def quartiles(self) -> tuple[float, float]:
         """Return the lower and the upper quartile of the repetitions' seconds; NaN for fewer than two."""
-        if len(self.seconds) < 2:
-            return math.nan, math.nan
-        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
-        return low, high
+        return quartiles(self.seconds)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """Return the lower and the upper quartile; NaN for fewer than two values."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
 
 
 @dataclass
 class Table:
-    """Hold one group with all its rows.
+    """Results of one group with all its rows.
 
     Args:
         workload: The workload's name.
@@ -121,13 +126,22 @@ class Table:
         """Return how many times longer a row takes than this library's default rule; NaN where unknown."""
         return row.median / self.basis.median if self.basis is not None and row.valid else math.nan
 
+    def pairs(self) -> dict[str, list[float]]:
+        """Return, by method, another version's seconds over this one's, turn by turn: above 1 this one is faster."""
+        found = {}
+        for row in self.rows:
+            twin = self.row(AGAINST, row.method)
+            if row.library == OWN.name and twin is not None and row.valid and twin.valid:
+                found[row.method] = [b / a for a, b in zip(row.turns, twin.turns, strict=False)]
+        return found
+
 
 @dataclass
 class Report:
-    """Hold a whole run.
+    """Results of a whole run.
 
     Args:
-        machine: What it ran on; see `tracetorch.train.bench.machine`.
+        machine: What it ran on; see `benchmarks.machine`.
         options: How it was run.
         tables: Its tables.
     """
@@ -138,8 +152,9 @@ class Report:
 
     @property
     def sound(self) -> bool:
-        """Tell whether every row has a result and every network is the same."""
-        return not any(row.error or row.agrees is False for table in self.tables for row in table.rows)
+        """Return whether every row has a result and every network is the same; another version may lack rows."""
+        rows = [row for table in self.tables for row in table.rows if row.library != AGAINST]
+        return not any(row.error or row.agrees is False for row in rows)
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the versions of each library."""
@@ -154,7 +169,7 @@ class Report:
                 low, high = row.quartiles()
                 numbers = {"median": row.median, "quartiles": [low, high], "ratio": table.ratio(row)}
                 rows.append({**asdict(row), **numbers})
-            tables.append({**asdict(table), "rows": rows})
+            tables.append({**asdict(table), "rows": rows, "pairs": table.pairs()})
         whole = {"format": 1, "machine": self.machine, "options": self.options, "tables": tables}
         return json.dumps(_plain(whole), indent=1) + "\n"
 
@@ -178,6 +193,7 @@ def read(path: str | os.PathLike[str]) -> Report:
     tables = []
     for table in whole["tables"]:
         rows = [Measured(**{k: _number(k, v) for k, v in row.items() if k in known}) for row in table["rows"]]
+        table.pop("pairs", None)  # they follow from the rows
         tables.append(Table(**{**table, "rows": rows}))
     return Report(whole["machine"], whole["options"], tables)
 
