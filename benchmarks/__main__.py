@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [W1 W2 ...] [--quick] [--rivals NAMES] [--against PYTHON] [--json FILE]``."""
+"""Run the benchmarks: ``python -m benchmarks [W1 ...] [--rivals NAMES] [--against PYTHON] [--json FILE]``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ mark("step")
 tt.reset(net)
 nn.functional.cross_entropy(net(xs[0]), y).backward()
 mark("end")
-print(json.dumps({{name: [b - a for a, b in zip(start, after)] for (name, start), (_, after) in zip(marks, marks[1:])}}))
+pairs = zip(marks, marks[1:])
+print(json.dumps({{name: [b - a for a, b in zip(start, after)] for (name, start), (_, after) in pairs}}))
 """
 
 

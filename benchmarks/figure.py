@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracetorch.plot.style import COLOURS, GREY, label, legend, line_styles, new_figure
 from benchmarks.results import Report, Table
 from benchmarks.rows import OWN
+from tracetorch.plot.style import COLOURS, GREY, label, legend, line_styles, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

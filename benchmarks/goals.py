@@ -152,7 +152,9 @@ def _pairs(report: Report) -> Iterable[Checked]:
     for table in report.tables:
         for method, ratios in table.pairs().items():
             ratio = statistics.median(ratios)
-            yield Checked(table.name, f"{method}: {PAIR} times the other version's speed", f"{number(ratio)} times", ratio >= PAIR)
+            yield Checked(
+                table.name, f"{method}: {PAIR} times the other version's speed", f"{number(ratio)} times", ratio >= PAIR
+            )
 
 
 def as_markdown(checked: list[Checked]) -> str:

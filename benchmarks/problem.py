@@ -33,7 +33,8 @@ def make_arrays(group: Group) -> Arrays:
 
     Returns:
         ``x`` uint8 ``[T, B, *inputs]`` (T at most 1000), ``y`` int64 ``[B]`` classes, ``w0`` .. float32 weights, the
-        readout's last, in torch's layout; ``r0`` .. recurrent weights, where there are any; ``beta`` the shared decay, ``beta0`` .. float32 decays per neuron.
+        readout's last, in torch's layout; ``r0`` .. recurrent weights, where there are any; ``beta`` the shared decay,
+        ``beta0`` .. float32 decays per neuron.
     """
     workload, network = group.workload, group.workload.network
     rng = np.random.default_rng([workload.seed, 1])

@@ -136,9 +136,7 @@ def _streams() -> list[Row]:
         "eprop, dense recurrence": {"rule": "eprop"},
     }
     rows += [Row(_NAME, name, ("W2v",), options, updates=each) for name, options in variants.items()]
-    rows += [
-        Row(_NAME, r, ("W3",), {"rule": r, "window": True}) for r in ("trace", "ottt", "eprop", "traced_bptt")
-    ]
+    rows += [Row(_NAME, r, ("W3",), {"rule": r, "window": True}) for r in ("trace", "ottt", "eprop", "traced_bptt")]
     rows += [
         Row(_NAME, _PER_NEURON, ("W3",), {"rule": "drtrl", "window": True}, "neuron"),
         Row(_NAME, "bptt", ("W3",), {"rule": "bptt"}, longest=10_000, note="memory grows with time"),

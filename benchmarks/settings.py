@@ -161,9 +161,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("W2v", "a call per step, variants", RECURRENT, 1, (1000,), ("every",), ("each",), "stream", "sgd"),
         Workload("W3", "dense network, long sequences", DENSE, 1, _DECADES, ("every",), ("end",), "memory", "sgd"),
         Workload("W4", "convolutional network, images", IMAGES, 32, (20,), _BOTH, density=0.2),
-        Workload(
-            "W5", "wide network, a GPU", WIDE, 256, (1000,), _BOTH, device="cuda", dtypes=("float32", "bfloat16")
-        ),
+        Workload("W5", "wide network, a GPU", WIDE, 256, (1000,), _BOTH, device="cuda", dtypes=("float32", "bfloat16")),
         Workload("W6", "dense recurrence, whole sequences", RECURRENT, 64, (100,), _BOTH),
     )
 }
@@ -192,7 +190,8 @@ def chosen(names: Sequence[str]) -> list[Workload]:
         ValueError: A name is unknown.
     """
     requested = {name.lower() for name in names}
-    unknown = requested - {name.lower() for name in WORKLOADS}
+    known = {name.lower() for name in WORKLOADS}
+    unknown = [name for name in names if name.lower() not in known]
     if unknown:
-        raise ValueError(f"workloads are {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
+        raise ValueError(f"workloads are {', '.join(WORKLOADS)}, got {', '.join(unknown)}")
     return [w for w in WORKLOADS.values() if not requested or w.name.lower() in requested]

@@ -62,7 +62,11 @@ def pair_lines(table: Table) -> list[str]:
     pairs = table.pairs()
     if not pairs:
         return []
-    lines = ["", _line(["method", "seconds of the other version over ours", "quartiles over turns"]), "| --- | ---: | --- |"]
+    lines = [
+        "",
+        _line(["method", "seconds of the other version over ours", "quartiles over turns"]),
+        "| --- | ---: | --- |",
+    ]
     for method, ratios in pairs.items():
         low, high = quartiles(ratios)
         lines.append(_line([method, number(statistics.median(ratios)), f"{number(low)} to {number(high)}"]))

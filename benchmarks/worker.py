@@ -33,7 +33,6 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-
 HOME = Path(__file__).resolve().parent
 
 

@@ -4,8 +4,8 @@ Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBoxCell``
 run over time by Norse's own ``SNN``; a convolution runs on all steps at once rather than in ``Lift``, which loops.
 Norse scales currents by ``dt * tau_mem_inv = 1 - beta``, so its weights are ours over that. It has no arctangent
 surrogate: its default, SuperSpike, is taken. Its subtracting reset keeps its gradient; the parameter for the reset is
-given ours, detached. A recurrent layer is the same neuron, its last spikes through a dense map, run over time by ``SNN``:
-Norse's own recurrent cells have a synaptic current besides, which is another network.
+given ours, detached. A recurrent layer is the same neuron, its last spikes through a dense map, run by ``SNN``: Norse's
+own recurrent cells have a synaptic current besides, which is another network.
 """
 
 from __future__ import annotations

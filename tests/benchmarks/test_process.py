@@ -2,11 +2,13 @@
 
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
-from tracetorch.train.bench.process import Process, WorkerError, environment
-from tracetorch.train.bench.worker import lasting, timed
+import benchmarks
+from benchmarks.process import Process, WorkerError, environment
+from benchmarks.worker import lasting, timed
 
 MODULE = """
     import os
@@ -116,6 +118,19 @@ def test_closing_ends_the_process(start):
     assert process.alive
     process.close()
     assert not process.alive
+
+
+def test_a_process_finds_this_package_without_the_clone_on_its_path(tmp_path):
+    (tmp_path / "fake.py").write_text(
+        "import benchmarks.settings, sys\n"
+        "def versions():\n    return {'benchmarks': str(benchmarks.__path__), 'path': str(sys.path)}\n"
+        "def prepare(job):\n    return None\n"
+    )
+    with Process(sys.executable, "fake", path=[str(tmp_path)], threads=1) as process:
+        told = process.ask({"do": "prepare", "job": {"threads": 1}}, limit=60)["versions"]
+    root = Path(benchmarks.__file__).resolve().parents[1]
+    assert str(root / "benchmarks") in told["benchmarks"]
+    assert f"'{root}'" not in told["path"] and f"'{root / 'benchmarks'}'" not in told["path"]
 
 
 def test_the_environment_sets_threads_and_folders():

@@ -5,9 +5,11 @@ import math
 
 import pytest
 
-from tracetorch.train.bench import QUICK, Measured, Report, Table, as_markdown, draw, read
-from tracetorch.train.bench.measure import compare
-from tracetorch.train.bench.tables import number
+from benchmarks.figure import draw
+from benchmarks.measure import compare
+from benchmarks.results import Measured, Report, Table, read
+from benchmarks.settings import WORKLOADS
+from benchmarks.tables import as_markdown, number
 
 
 def make_table(kind="iteration", steps=100, **fields):
@@ -19,10 +21,10 @@ def make_table(kind="iteration", steps=100, **fields):
         Measured("Norse", "BPTT", [0.001], agrees=False, notes=["another network"]),
         Measured("BrainTrace", "pp_prop", error="no environment"),
     ]
-    name = {"iteration": "W1", "stream": "W2", "memory": "W3", "bandwidth": "W5b"}[kind]
+    name = {"iteration": "W1", "stream": "W2", "memory": "W3"}[kind]
     from dataclasses import asdict
 
-    settings = asdict(QUICK[name])
+    settings = asdict(WORKLOADS[name])
     base = {"workload": name, "name": f"{name}, T={steps}", "title": "some network", "kind": kind, "steps": steps}
     more = {"loss": "every", "update": "each", "dtype": "float32", "settings": settings, "rows": rows}
     return Table(**{**base, **more, **fields})
@@ -83,10 +85,20 @@ def test_streams_are_told_in_microseconds_per_step():
     assert "| traceTorch | trace | 20.0 | 12.0 |" in as_markdown(make_report(table))
 
 
-def test_bandwidth_is_told_in_gigabytes_per_second():
-    table = make_table("bandwidth")
-    table.rows[0].bytes = 2e9
-    assert "| traceTorch | trace | 20.0 | 100 |" in as_markdown(make_report(table))
+def test_another_version_is_paired_turn_by_turn(tmp_path):
+    rows = [
+        Measured("traceTorch", "trace", [1.0, 2.0, 4.0], [1.0, 2.0, 4.0], agrees=True),
+        Measured("against", "trace", [2.0, 2.0, 5.0], [2.0, 2.0, 5.0], agrees=True),
+        Measured("traceTorch", "new", [1.0], [1.0], agrees=True),
+        Measured("against", "new", error="KeyError: 'new'"),
+    ]
+    report = make_report(make_table(rows=rows))
+    assert report.tables[0].pairs() == {"trace": [2.0, 1.0, 1.25]}
+    assert report.sound, "another version may lack a row"
+    assert "| trace | 1.25 | 1.12 to 1.62 |" in as_markdown(report)
+    file = tmp_path / "results.json"
+    file.write_text(report.as_json())
+    assert read(file).as_json() == report.as_json()
 
 
 def test_the_figure_has_bars_for_times_and_curves_for_memory():
@@ -118,4 +130,4 @@ def test_another_convention_of_the_reset_is_noted():
 
 
 def test_numbers_have_three_digits_that_count():
-    assert [number(x) for x in (0.000123, 1.0, 99.95, 123456.0)] == ["0.000123", "1.00", "100.0", "123456"]
+    assert [number(x) for x in (0.000123, 1.0, 99.95, 123456.0)] == ["0.000123", "1.00", "100", "123456"]

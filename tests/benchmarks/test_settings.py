@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tracetorch.train.bench import OWN, QUICK, WORKLOADS, Row, chosen
-from tracetorch.train.bench.problem import currents, make_arrays, scaled_weights, spikes
+from benchmarks.problem import currents, make_arrays, scaled_weights, spikes
+from benchmarks.rows import OWN, Row
+from benchmarks.settings import WORKLOADS, chosen, quick
 
+QUICK = {name: quick(w) for name, w in WORKLOADS.items()}
 ALL = [*WORKLOADS.values(), *QUICK.values()]
 NETWORKS = list(dict.fromkeys((w.network, w.density, w.seed) for w in ALL))
 
@@ -27,6 +29,9 @@ def test_the_sizes_are_those_that_were_agreed():
     assert w3.steps == tuple(10**n for n in range(2, 7))
     assert (w4.network.inputs, w4.batch, w4.steps) == ((1, 28, 28), 32, (20,))
     assert (w5.network.inputs, w5.network.hidden, w5.batch, w5.steps) == ((1024,), (1024, 1024), 256, (1000,))
+    w6 = WORKLOADS["W6"]
+    assert (w6.network.inputs, w6.network.hidden, w6.network.outputs, w6.batch) == ((700,), (256,), 20, 64)
+    assert (w6.steps, w6.losses, w6.network.recurrence > 0) == ((100,), ("last", "every"), True)
     assert (w5.device, w5.dtypes) == ("cuda", ("float32", "bfloat16"))
 
 
@@ -46,8 +51,7 @@ def test_groups_have_names_of_their_own(workload):
 
 def test_names_choose_workloads():
     assert [w.name for w in chosen([])] == list(WORKLOADS)
-    assert [w.name for w in chosen(["w5", "W1"])] == ["W1", "W5", "W5b"]
-    assert chosen(["W1"], quick=True) == [QUICK["W1"]]
+    assert [w.name for w in chosen(["w5", "W1"])] == ["W1", "W5"]
     with pytest.raises(ValueError, match="W9"):
         chosen(["W9"])
 
@@ -61,21 +65,18 @@ def test_own_rows_fit_every_group_and_have_names_of_their_own():
 
 def test_a_row_says_where_it_is_measured():
     short, long = WORKLOADS["W3"].groups()[0], WORKLOADS["W3"].groups()[-1]
-    row = Row("a", "b", ("memory",), longest=1000)
+    row = Row("a", "b", ("W3",), longest=1000)
     assert row.fits(short)
     assert not row.fits(long)
-    assert not replace(row, kinds=("stream",)).fits(short)
-    image = WORKLOADS["W4"].groups()[0]
-    assert Row("a", "b").fits(image)
-    assert not Row("a", "b", networks=("dense",)).fits(image)
-    assert not Row("a", "b", decays="neuron").fits(image)
+    assert not replace(row, workloads=("W2",)).fits(short)
 
 
 @pytest.mark.parametrize(("network", "density", "seed"), NETWORKS)
 def test_hidden_layers_fire_in_5_to_15_percent_of_steps(network, density, seed):
     x = (torch.rand(60, 4, *network.inputs, generator=torch.Generator().manual_seed(1)) < density).float()
-    for weight, unit in zip(scaled_weights(network, density=density, seed=seed), network.units(), strict=False):
-        x = spikes(currents(weight, x, network), network.beta)
+    weights, recurrent = scaled_weights(network, density=density, seed=seed)
+    for i, (weight, unit) in enumerate(zip(weights, network.units(), strict=False)):
+        x = spikes(currents(weight, x, network), network.beta, recurrent[i] if recurrent else None)
         assert x.shape[2:] == unit
         assert 0.05 < float(x.mean()) < 0.15
 
