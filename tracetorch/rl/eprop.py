@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from tracetorch.rl.actor_critic import ActorCritic
-from tracetorch.rl.obgd import Step
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.senses import Senses
+from tracetorch.rl.step import Step
 from tracetorch.rules import eprop
 from tracetorch.signals import Signal
 from tracetorch.state import set_rule
