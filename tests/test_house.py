@@ -19,10 +19,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"ops"},
     {"neurons", "synapses"},
-    {"traces", "signals"},
+    {"traces", "feedback"},
     {"rules"},
     {"memory"},
-    {"roll", "cell"},
+    {"roll", "cell", "order"},
     {"forward", "single"},
     {"layer"},
     {"state", "undo"},

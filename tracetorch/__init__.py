@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from tracetorch import rules, signals
+from tracetorch import feedback, rules
 from tracetorch.layer import Layer
 from tracetorch.neurons import (
     ALIF,
@@ -31,7 +31,7 @@ from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
 from tracetorch.state import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.stream import Stream
-from tracetorch.synapses import LinearInWeights
+from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
@@ -68,16 +68,17 @@ __all__ = [
     "SynapticLIF",
     "backends",
     "check_finite",
+    "feedback",
     "get_state",
     "half_life",
     "layers",
+    "register_synapse",
     "reset",
     "rules",
     "scan",
     "set_backend",
     "set_rule",
     "set_state",
-    "signals",
     "surrogates",
     "tau",
 ]

@@ -54,12 +54,18 @@ class Part:
         return self.plan.filtered and self.plan.storage != "factor"
 
 
+COMPILED = ("none", "pre", "full", "factor")
+"""Kinds of traces that the kernels of single steps know; any other is refused."""
+
+
 def unfit(plan: Plan) -> str:
     """Return why a plan cannot be run step by step by compiled kernels; empty where it can."""
     if plan.storage == "graph":
         return "keeps one graph over all steps; take a rule that learns at every step, such as tt.rules.trace()"
     if plan.sequence:
         return "reads averages of a whole sequence; take tt.rules.trace()"
+    if plan.storage not in COMPILED:
+        return f"has traces of the kind {plan.storage!r}, which no kernel knows; take tt.rules.drtrl()"
     if plan.storage == "factor":
         return ""
     if plan.approximate:

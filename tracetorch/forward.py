@@ -13,6 +13,7 @@ from tracetorch.memory import Memory
 from tracetorch.neurons import Neuron, bind, effective_parameters
 from tracetorch.ops import linear_scan
 from tracetorch.ops.entries import Entry, multiply_add
+from tracetorch.order import check, sign
 from tracetorch.roll import Rolled, Wanted, kept, roll, walk_through
 from tracetorch.rules.resolve import values
 from tracetorch.traces.attach import Seam, attach
@@ -102,6 +103,7 @@ def run(layer: Layer, xs: Tensor, *, event: Tensor | None) -> tuple[Tensor, Tens
         attached, `[B, *unit]`.
     """
     source = xs if event is None else event
+    check(layer, source)
     given = _given(layer)
     learns = torch.is_grad_enabled() and (source.requires_grad or given.learns)
     with torch.no_grad():
@@ -331,6 +333,7 @@ def _credit_pass(done: Pass, z: Tensor) -> tuple[Tensor, Tensor]:
         raw = out
     else:
         out, raw, carry = instant(call, carry, x, way_back, list(parameters.values()))
+    sign(out, layer)
     if layer.counted:
         _count(layer, memory, rolled, raw=raw if not last else None, before=counted)
     _commit(layer, memory, rolled)

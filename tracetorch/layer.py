@@ -18,7 +18,7 @@ from tracetorch.roll import Choice
 from tracetorch.rules import Rule
 from tracetorch.rules.resolve import resolve
 from tracetorch.single import Single, run_single
-from tracetorch.synapses import Synapse, synapse_of
+from tracetorch.synapses import Synapse, adapters, evaluated_once, require_values
 from tracetorch.traces.window import join
 
 DENSE = 0.25
@@ -46,7 +46,8 @@ class Layer(nn.Module):
     the first call after `tt.reset`; they follow the layer to another device and are not in `state_dict`.
 
     Args:
-        synapse: `nn.Linear`, `nn.Conv1d`, `nn.Conv2d` or `tt.LinearInWeights(module)`.
+        synapse: `nn.Linear`, a convolution (`nn.Conv1d`, `nn.ConvTranspose1d`, and in two and three dimensions),
+            `tt.LinearInWeights(module)`, or a module of a kind given to `tt.register_synapse`.
         neuron: the neuron.
         recurrent: synapse from the layer's last outputs to its currents, or None.
         rule: how the layer is credited; `tt.rules.trace()` by default.
@@ -70,10 +71,9 @@ class Layer(nn.Module):
         rule: Rule | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(neuron, Neuron):
-            raise TypeError(f"neuron must be a tt.Neuron, got {type(neuron).__name__}; swap the arguments?")
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
-        self.synapses: list[Synapse] = [synapse_of(m) for m in (synapse, recurrent) if m is not None]
+        self._parts: tuple[nn.Module | None, ...] = ()
+        self._synapses: tuple[Synapse, ...] = ()
         self.register_parameter("feedback", None)
         self._memory: Memory | None = None
         self.single: Single | None = None
@@ -85,7 +85,37 @@ class Layer(nn.Module):
         self.sparse: bool | None = None
         self._step: tuple[Neuron, Scalar | None] | None = None
         self._follower: tuple[Neuron | None, Neuron | None] = (None, None)
-        self.set_rule(rules.trace() if rule is None else rule)
+        self.linked = False
+        self.rule = rules.trace() if rule is None else rule
+        self.follow_parts()
+
+    @property
+    def synapses(self) -> tuple[Synapse, ...]:
+        """The adapters of the synapse and of the recurrent synapse, where there is one."""
+        self._synapses = adapters(self._synapses, (self.synapse, self.recurrent))
+        return self._synapses
+
+    def follow_parts(self) -> None:
+        """Take up a synapse or a neuron that replaced another one since the last call.
+
+        Raises:
+            TypeError: if it is of a kind that cannot stand there, or has hooks that would not be called.
+            RuntimeError: if the layer carries a state of the one before.
+        """
+        if not isinstance(self.neuron, Neuron):
+            raise TypeError(f"neuron must be a tt.Neuron, got {type(self.neuron).__name__}; swap the arguments?")
+        for synapse in self.synapses:
+            synapse.require_usable()
+        parts = (self.synapse, self.neuron, self.recurrent)
+        if self._parts and all(a is b for a, b in zip(self._parts, parts, strict=True)):
+            return
+        if self.peek() is not None:
+            raise RuntimeError(
+                "the layer's synapse or neuron was replaced while it carries the state and traces of the one before; "
+                "call tt.reset(net) first"
+            )
+        self.set_rule(self.rule)
+        self._parts = parts
 
     def set_rule(self, rule: Rule) -> None:
         """Give the layer another rule; what it carried for credit is dropped, its state stays.
@@ -95,11 +125,12 @@ class Layer(nn.Module):
 
         Raises:
             TypeError: if it is no `tt.Rule`.
+            ValueError: if it takes a feedback matrix, which the synapse cannot use.
         """
         if not isinstance(rule, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {rule!r}")
+        feedback = self.synapses[0].feedback_matrix(rule.feedback.matrix)
         self.rule = rule
-        feedback = rule.signal.feedback(self.synapses[0].weights()[0].detach())
         if feedback is None:
             self.feedback = None
         elif self.feedback is None or self.feedback.shape != feedback.shape:
@@ -111,7 +142,7 @@ class Layer(nn.Module):
 
     def set_following(self, follower: Neuron | None, readout: Neuron | None) -> None:
         """Tell the layer which neuron it feeds directly, and which readout follows it in the network."""
-        self._follower = (follower, readout)
+        self._follower, self.linked = (follower, readout), True
 
     @property
     def follower(self) -> Neuron | None:
@@ -168,8 +199,9 @@ class Layer(nn.Module):
         """
         if not torch.compiler.is_compiling() and (found := run_single(self, x)) is not None:
             return found
-        x = self.accepted(x)
-        return run(self, x.unsqueeze(0), event=x)[1]
+        with evaluated_once(self.synapse, self.recurrent):
+            x = self.accepted(x)
+            return run(self, x.unsqueeze(0), event=x)[1]
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.
@@ -181,31 +213,34 @@ class Layer(nn.Module):
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
-        xs = self.accepted(xs, window=True)
-        return run(self, xs, event=None if event is None else self.accepted(event))
+        with evaluated_once(self.synapse, self.recurrent):
+            xs = self.accepted(xs, window=True)
+            return run(self, xs, event=None if event is None else self.accepted(event))
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
-        return carry(self, self.accepted(xs, window=True))
+        with evaluated_once(self.synapse, self.recurrent):
+            return carry(self, self.accepted(xs, window=True))
 
     @property
     def carries(self) -> bool:
         """Whether a window without an event in it costs nothing but what is carried forward."""
-        if not (torch.is_grad_enabled() and self.learns):
+        if self.opened is not None or not (torch.is_grad_enabled() and self.learns):
             return self.opened is None
-        if self.opened is not None or self.counted:
+        if self.counted:
             return False
         if self.memory is not None:
             return self.memory.plan.carries
-        if not isinstance(self.synapse, nn.Linear):
-            return False
-        return resolve(self.rule, self.neuron, (self.synapse.out_features,), self._follower[0]).carries
+        dense = self.synapses[0].dense()
+        return dense is not None and resolve(self.rule, self.neuron, dense[0].shape[:1], self._follower[0]).carries
 
     def accepted(self, x: Tensor, *, window: bool = False) -> Tensor:
         """Return an input as the layer computes with it, or raise ValueError where it does not fit."""
+        self.follow_parts()
         weight = self.synapses[0].weights()[0]
         if window and (x.dim() < 2 or x.shape[0] == 0):
             raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(x.shape)}")
+        require_values(weight)
         if x.device != weight.device:
             raise ValueError(f"the input is on {x.device}, the layer on {weight.device}; move one with .to(device)")
         mixed = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
@@ -253,12 +288,9 @@ class Layer(nn.Module):
         """Return the matrix through which credit goes below; empty for what the synapse has itself."""
         if self.feedback is not None:
             return self.feedback
-        weights = self.synapses[0].weights()
-        return (
-            weights[0].detach()
-            if isinstance(self.synapse, nn.Linear | nn.Conv1d | nn.Conv2d)
-            else weights[0].new_empty(0)
-        )
+        synapse = self.synapses[0]
+        weight = synapse.feedback_weight()
+        return synapse.weights()[0].new_empty(0) if weight is None else weight
 
     def like(self, xs: Tensor) -> Tensor:
         """Return a tensor of the form of one step's currents, `[B, *unit]`."""
@@ -285,9 +317,10 @@ class Layer(nn.Module):
 
     def _walks_events(self, xs: Tensor) -> bool:
         """Tell whether inputs, `[T, B, K]`, are worth walking by their events: as told, and else by their density."""
-        if not isinstance(self.synapse, nn.Linear) or xs.dim() != 3 or self.sparse is False:
+        dense = self.synapses[0].dense()
+        if dense is None or xs.dim() != 3 or self.sparse is False:
             return False
-        if xs.dtype != self.synapse.weight.dtype or xs.dtype not in (torch.float32, torch.float64):
+        if xs.dtype != dense[0].dtype or xs.dtype not in (torch.float32, torch.float64):
             return False
         if self.sparse:
             return True
@@ -306,11 +339,21 @@ class Layer(nn.Module):
                     "tt.rules.trace() for single steps and streams"
                 )
             return self.memory
+        if learns:
+            self.require_linked()
         like = like.detach()
         plan = resolve(self.rule, self.neuron, tuple(like.shape[1:]), self._follower[0])
         zeros = self.neuron.zeros(like)
         z = torch.zeros_like(like) if self.recurrent is not None else None
         return Memory(plan, zeros, z, like.new_zeros(like.shape[0]), names=self.neuron.state)
+
+    def require_linked(self) -> None:
+        """Raise RuntimeError where the rule filters by the readout's decay and the layer does not know its network."""
+        if self.rule.kappa is None and not self.linked and not isinstance(self.neuron, Readout):
+            raise RuntimeError(
+                f"rule {self.rule.name!r} takes its filter from the readout that follows, which it does not know "
+                f"yet: call tt.reset(net) before the first step, or tell the rule kappa=... (0 for no filter)"
+            )
 
     def open(self) -> None:
         """Begin an open window: the calls until `close` share one graph."""

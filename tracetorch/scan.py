@@ -100,8 +100,9 @@ def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
 
 def _width(layer: Layer) -> int:
     """Return the number of units of a layer that carries."""
-    if isinstance(layer.synapse, nn.Linear):
-        return layer.synapse.out_features
+    dense = layer.synapses[0].dense()
+    if dense is not None:
+        return dense[0].shape[0]
     memory = layer.memory
     return 1 if memory is None else memory.s[0][0].numel()
 

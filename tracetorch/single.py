@@ -17,6 +17,7 @@ from tracetorch.memory import Memory
 from tracetorch.ops.fused import why_not
 from tracetorch.ops.fused.chain import single as compiled
 from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, LARGE
+from tracetorch.order import check, sign
 from tracetorch.rules.resolve import resolve
 from tracetorch.traces.attach import MOVED_ON
 from tracetorch.traces.instant import require_finite
@@ -71,10 +72,14 @@ class Single:
             and not torch.is_autocast_enabled("cpu")
             and modules["synapse"] is synapse
             and modules["neuron"] is self.neuron
+            and modules.get("recurrent") is None
             and layer._follower[1] is self.readout
             and layer.opened is None
             and not layer.counted
             and layer.backend != "reference"
+            and "forward" not in synapse.__dict__
+            and not (synapse._forward_pre_hooks or synapse._forward_hooks)
+            and not (synapse._backward_hooks or synapse._backward_pre_hooks)
             and synapse._parameters.get("weight") is self.weight
             and synapse._parameters.get("bias") is self.bias
             and self.weight.requires_grad
@@ -175,12 +180,15 @@ def run_single(layer: Layer, x: Tensor) -> Tensor | None:
         layer.single = single
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
+    check(layer, x)
     found: Tensor = _Step.apply(single, x, single.weight, single.bias)
+    sign(found, layer)
     return found
 
 
 def _made(layer: Layer, x: Tensor) -> Single | None:
     """Return what runs a layer from where it is, or None where it cannot or need not."""
+    layer.follow_parts()
     synapse, memory = layer.synapse, layer.memory
     if type(synapse) is not nn.Linear or x.dim() != 2 or x.shape[1] != synapse.in_features or not len(x):
         return None

@@ -49,6 +49,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
     ordered = list(found.values())
     readout: Neuron | None = None
     follower: Neuron | None = None
+    if len(ordered) == 1:
+        ordered[0].linked = True  # a layer of a larger network keeps what it was told there
     if len(ordered) > 1:
         for layer in reversed(ordered):
             layer.set_following(follower, readout)

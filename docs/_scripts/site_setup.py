@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 MATHJAX = "mathjax/tex-svg.js"
 PUBLIC = (
     "tracetorch",
-    *(f"tracetorch.{m}" for m in "rules signals testing plot data encoding rl train".split()),  # noqa: SIM905
+    *(f"tracetorch.{m}" for m in "rules feedback testing plot data encoding rl train".split()),  # noqa: SIM905
     "tracetorch.neurons",
     "tracetorch.testing.conformance",
     "tracetorch.rl.envs",

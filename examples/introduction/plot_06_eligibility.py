@@ -170,7 +170,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # ------------------------------------
 # :math:`L_j` comes down through the readout's own weights, a symmetry that no brain has. Fixed random weights work
 # surprisingly well (T. Lillicrap et al., 2016, https://doi.org/10.1038/ncomms13276); it is one argument:
-# ``tt.rules.eprop(signal=tt.signals.Random())``.
+# ``tt.rules.eprop(feedback=tt.feedback.RandomFeedback())``.
 #
 # The library's e-prop repeats the losses of both published examples to about 3e-12 (relative, in double precision):
 # ``tracetorch reproduce eprop-regression`` and ``eprop-classification``.

@@ -4,16 +4,16 @@ Your own rule: choices on four axes
 
 A learning rule of this library is a value, not a piece of code: a point on four axes.
 
-=========== =====================================================================================================
-axis        what it decides
-=========== =====================================================================================================
-``weight``  what stands for the past of a layer's weights: ``NoTrace``, ``Pre`` (one trace per input), ``Full`` (one
-            per weight), ``Factor`` (averages), ``Graph`` (backpropagation through time)
-``input``   what goes down to the layer below: ``psi`` (the surrogate), ``gain`` (the sensitivity to a constant
-            current), ``trace`` (its average), ``window`` (autograd's)
-``window``  ``step``, ``call``, ``sequence`` or ``all``
-``signal``  through which matrix credit goes down: the synapse's own, or a fixed random one
-=========== =====================================================================================================
+============ =====================================================================================================
+axis         what it decides
+============ =====================================================================================================
+``weight``   what stands for the past of a layer's weights: ``NoTrace``, ``Pre`` (one trace per input), ``Full`` (one
+             per weight), ``Factor`` (averages), ``Graph`` (backpropagation through time)
+``input``    what goes down to the layer below: ``psi`` (the surrogate), ``gain`` (the sensitivity to a constant
+             current), ``trace`` (its average), ``window`` (autograd's)
+``window``   ``step``, ``call``, ``sequence`` or ``all``
+``feedback`` through which matrix credit goes down: the synapse's own, or a fixed random one
+============ =====================================================================================================
 
 The named rules are points that people have published. Here we build two that have no name, with a feedback of our
 own, and measure them.
@@ -44,24 +44,24 @@ if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
 # %%
-# A signal of our own
-# -------------------
+# A feedback of our own
+# ---------------------
 # Symmetric feedback sends credit down through the transpose of the very weights that are being learned, which a
 # synapse in a brain does not know. Random feedback (T. Lillicrap et al., `2016
 # <https://doi.org/10.1038/ncomms13276>`_) uses a fixed random matrix. In between lies feedback that knows the
 # weights' *signs*: Q. Liao, J. Z. Leibo, T. Poggio, `"How important is weight symmetry in backpropagation?"
 # <https://arxiv.org/abs/1510.05067>`_, 2016.
 #
-# A signal returns a matrix in the weight's shape, once, when the rule is set. Ours takes the signs of the first
+# A feedback returns a matrix in the weight's shape, once, when the rule is set. Ours takes the signs of the first
 # weights and gives all of them one size. (The signs stay as they were then, while in the paper they follow the
 # weights.)
 
 
 @dataclass(frozen=True)
-class FirstSigns(tt.signals.Signal):
+class FirstSigns(tt.feedback.Feedback):
     """Send credit through the signs that the weights had at the beginning."""
 
-    def feedback(self, weight):
+    def matrix(self, weight):
         """Return the matrix."""
         return weight.sign() * weight.std()
 
@@ -74,14 +74,14 @@ class FirstSigns(tt.signals.Signal):
 # keeps one trace per input too where that is exact, as it is here.)
 
 slow = tt.Rule(name="slow gain", weight=Pre(detach_reset=True), input="gain", window="step")
-signs = tt.Rule(name="slow gain, first signs", weight=Full(), input="gain", window="step", signal=FirstSigns())
+signs = tt.Rule(name="slow gain, first signs", weight=Full(), input="gain", window="step", feedback=FirstSigns())
 
 # %%
 # Not every point exists. An impossible one cannot be built, and the message says why:
 
 for axes in (
     {"weight": Full(), "input": "window", "window": "step"},
-    {"weight": Pre(), "input": "window", "window": "call", "signal": FirstSigns()},
+    {"weight": Pre(), "input": "window", "window": "call", "feedback": FirstSigns()},
 ):
     try:
         tt.Rule(name="impossible", **axes)
@@ -145,7 +145,7 @@ rules = {
     "ottt": tt.rules.ottt(),
     "slow gain (ours)": slow,
     "slow gain, first signs (ours)": signs,
-    "drtrl, random feedback": tt.rules.drtrl(signal=tt.signals.Random()),
+    "drtrl, random feedback": tt.rules.drtrl(feedback=tt.feedback.RandomFeedback()),
     "sltt": tt.rules.sltt(),
 }
 xs, ys = encode(data.x_train[:16]), data.y_train[:16]

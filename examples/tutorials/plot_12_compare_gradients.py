@@ -54,12 +54,12 @@ def loss(outputs, steps):
 # Is it alive?
 # ------------
 # A layer that never fires has no gradient under any rule, and then every rule looks exact. ``calibrate`` scales the
-# weights until each spiking layer fires in about a quarter of the steps, and ``require_alive`` raises where one does
-# not.
+# weights until each spiking layer fires in about a quarter of the steps and no unit is silent, and ``require_alive``
+# raises where one does not.
 
 calibrate(net, xs)
-for name, share in require_alive(net, xs).items():
-    print(f"layer {name} fires in {share:.0%} of the steps")
+for name, firing in require_alive(net, xs).items():
+    print(f"layer {name} {firing}")
 
 # %%
 # One audit

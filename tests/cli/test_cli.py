@@ -219,10 +219,13 @@ def test_ctrl_c_in_an_iteration_ends_it_first(tmp_path: Path, capsys) -> None:
     assert "stopped after iteration 1 of 8" in said
 
 
-def test_ctrl_c_twice_before_any_checkpoint_says_so(tmp_path: Path, capsys) -> None:
+def test_ctrl_c_twice_breaks_an_iteration_off_and_leaves_the_first_checkpoint(tmp_path: Path, capsys) -> None:
     code, said, _ = interrupt(Interrupted(steps=8, window=1), tmp_path / "run", capsys)
     assert code == 130
-    assert "nothing to resume" in said
+    assert "from the last checkpoint" in said
+    trainer, folder = reopen(tmp_path / "run", task=Toy(steps=8, window=1), resume=True)
+    assert trainer.iteration == 0
+    list(recorded(trainer, folder))
 
 
 def test_task_words_reach_the_task() -> None:

@@ -77,7 +77,7 @@ def make(kind: str, rule: str) -> nn.Module:
     net = NETS[kind]().double()
     chosen = tt.rules.ottt(approximate=True) if rule == "ottt" else tt.rules.PRESETS[rule]()
     if kind == "a decay per neuron" and chosen.input != "window":
-        chosen = replace(chosen, signal=tt.signals.Random())
+        chosen = replace(chosen, feedback=tt.feedback.RandomFeedback())
     tt.set_rule(net, chosen)
     return net
 

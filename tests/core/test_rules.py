@@ -28,7 +28,7 @@ def test_presets_are_frozen_values() -> None:
         ({"weight": Factor(), "input": "psi", "window": "step"}, "goes with input='trace'"),
         ({"weight": Pre(), "input": "trace", "window": "step"}, "goes with input='trace'"),
         (
-            {"weight": Full(), "input": "window", "window": "call", "signal": tt.signals.Random()},
+            {"weight": Full(), "input": "window", "window": "call", "feedback": tt.feedback.RandomFeedback()},
             "autograd's",
         ),
         ({"weight": NoTrace(), "input": "psi", "window": "step", "kappa": 0.9}, "filters an eligibility"),
@@ -75,7 +75,7 @@ def test_eprop_wants_one_decay_of_its_readout() -> None:
 
 
 def test_random_feedback_is_a_parameter_without_gradient() -> None:
-    layer = tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4), rule=tt.rules.ottt(signal=tt.signals.Random()))
+    layer = tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4), rule=tt.rules.ottt(feedback=tt.feedback.RandomFeedback()))
     assert layer.feedback.shape == layer.synapse.weight.shape and not layer.feedback.requires_grad
     assert "feedback" in layer.state_dict()
     layer.set_rule(tt.rules.ottt())
@@ -88,7 +88,7 @@ def test_random_feedback_is_the_way_back() -> None:
         tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6)),
     )
     model = nn.Sequential(below, above)
-    tt.set_rule(model, tt.rules.ottt(signal=tt.signals.Random()))
+    tt.set_rule(model, tt.rules.ottt(feedback=tt.feedback.RandomFeedback()))
     xs = torch.rand(9, 3, 5) * 2
     tt.scan(model, xs).sum().backward()
     random = below.synapse.weight.grad.clone()

@@ -67,12 +67,15 @@ def synaptic(rule: tt.Rule) -> nn.Sequential:
 
 CASES = {
     "trace": (deep, RULES.trace()),
-    "trace by buckets, random feedback": (spread, RULES.trace(decay=0.9, buckets=3, signal=tt.signals.Random())),
+    "trace by buckets, random feedback": (
+        spread,
+        RULES.trace(decay=0.9, buckets=3, feedback=tt.feedback.RandomFeedback()),
+    ),
     "ottt": (shared, RULES.ottt()),
     "sltt": (shared, RULES.sltt()),
     "tbptt": (shared, RULES.tbptt()),
     "eprop": (shared, RULES.eprop()),
-    "eprop, two states": (synaptic, RULES.eprop(signal=tt.signals.Random())),
+    "eprop, two states": (synaptic, RULES.eprop(feedback=tt.feedback.RandomFeedback())),
     "eprop, full": (spread, RULES.eprop()),
     "eprop, full, two states": (deep, RULES.eprop(kappa=0.7)),
     "drtrl": (spread, RULES.drtrl()),

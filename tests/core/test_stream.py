@@ -34,7 +34,7 @@ def buckets() -> nn.Sequential:
             tt.Layer(nn.Linear(9, 7), tt.LIF(half_life=torch.linspace(2, 9, 7))),
             tt.Layer(nn.Linear(7, 3), tt.LI(half_life=torch.tensor([2.0, 4.0, 8.0]))),
         ],
-        RULES.trace(buckets=3, signal=tt.signals.Random()),
+        RULES.trace(buckets=3, feedback=tt.feedback.RandomFeedback()),
     )
 
 
@@ -321,7 +321,7 @@ def layer(synapse: nn.Module | None = None, neuron: tt.Neuron | None = None, **m
 
 class Own(tt.Neuron):
     def step(self, s, current):
-        v = self.beta * s.v + current
+        v = torch.sort(self.beta * s.v + current).values  # an operation without a scalar form
         return s.replace(v=v), v
 
 
@@ -353,7 +353,7 @@ REFUSED = {
     "a module between": (lambda: nn.Sequential(layer(), nn.ReLU()), "layer '1': it is a ReLU"),
     "convolution": (lambda: nn.Sequential(layer(nn.Conv1d(1, 1, 3))), "synapse is a Conv1d"),
     "recurrence": (lambda: nn.Sequential(layer(recurrent=nn.Linear(4, 4))), "recurrent synapse"),
-    "own neuron": (lambda: nn.Sequential(layer(neuron=Own(half_life=3))), "Own gives no step on plain numbers"),
+    "own neuron": (lambda: nn.Sequential(layer(neuron=Own(half_life=3))), "Own has no step on plain numbers"),
     "learned": (lambda: nn.Sequential(layer(neuron=tt.LIF(half_life=tt.Learnable(5.0)))), "neuron learns.*beta"),
     "bptt": (lambda: nn.Sequential(layer(rule=RULES.bptt())), "'bptt' keeps one graph"),
     "rate": (lambda: nn.Sequential(layer(rule=RULES.rate())), "'rate' reads averages of a whole sequence"),

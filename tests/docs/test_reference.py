@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("", "rules", "signals", "surrogates", "testing", "plot", "data", "encoding", "rl", "train")
+MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "encoding", "rl", "train")
 BESIDE = ("testing.conformance", "rl.envs", "train.reproduce")
 
 
@@ -37,7 +37,7 @@ def public(module: str) -> dict[str, object]:
 @pytest.mark.parametrize("module", [*MODULES, *BESIDE])
 def test_every_public_name_is_on_a_page(module: str) -> None:
     on_a_page = {id(value) for value in listed().values()}
-    modules = ("rules", "signals", "surrogates")  # a page each
+    modules = ("rules", "feedback", "surrogates")  # a page each
     lost = [n for n, v in public(module).items() if id(v) not in on_a_page and not (module == "" and n in modules)]
     assert lost == [], "name them in docs/reference"
 

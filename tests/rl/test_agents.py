@@ -138,7 +138,9 @@ def test_sarsa_takes_the_action_that_its_error_was_made_with():
 
 def test_reward_eprop_filters_by_the_discount_and_takes_random_feedback():
     net = network()
-    agent = tt.rl.RewardEProp(net, tt.rl.Categorical(2), gamma=GAMMA, value_weight=0.5, signal=tt.signals.Random())
+    agent = tt.rl.RewardEProp(
+        net, tt.rl.Categorical(2), gamma=GAMMA, value_weight=0.5, feedback=tt.feedback.RandomFeedback()
+    )
     assert net[1].feedback is not None and agent.lam == 1.0
     xs = observations(3)
     agent.act(xs[0])

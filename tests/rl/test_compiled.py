@@ -23,7 +23,7 @@ RULES = {
     "trace": tt.rules.trace,
     "ottt": tt.rules.ottt,
     "sltt": tt.rules.sltt,
-    "random feedback": lambda: tt.rules.drtrl(signal=tt.signals.Random()),
+    "random feedback": lambda: tt.rules.drtrl(feedback=tt.feedback.RandomFeedback()),
 }
 HIDDEN = {
     "lif": lambda: tt.LIF(half_life=3.0, threshold=0.5),

@@ -116,8 +116,9 @@ def test_each_part_of_the_state_matters(part: str, tmp_path: Path) -> None:
     stopped(task, "trace", 10, tmp_path / "parts")
     file = tmp_path / "parts" / "state.safetensors"
     state = load_tree(file)
-    state["stream"] = {} if part == "stream" else state["stream"]
-    state["optimizer"]["state"] = {} if part == "optimizer" else state["optimizer"]["state"]
+    tensors = state["run"]["stream"] if part == "stream" else state["run"]["optimizer"]["state"][0]
+    for tensor in tensors.values():
+        tensor.zero_()
     save_tree(file, state)
     trainer, folder = reopen(tmp_path / "parts", task=task, resume=True)
     for _ in recorded(trainer, folder):
@@ -152,13 +153,15 @@ def test_what_was_logged_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None
     stopped(task, "trace", 10, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     checkpoint = (folder.path / "state.safetensors").read_bytes()
-    trainer, _ = reopen(folder.path, task=task, resume=True)
+    trainer, folder = reopen(folder.path, task=task, resume=True)
     for _ in recorded(trainer, folder):
         pass
     first = log(folder.path)
     (folder.path / "state.safetensors").write_bytes(checkpoint)  # as after a crash
-    folder.append({"kind": "train", "iteration": 99})
-    trainer, _ = reopen(folder.path, task=task, resume=True)
+    folder.append({"kind": "train", "iteration": 99, "time_step": 990, "seconds": 1.0})
+    with open(folder.log, "a") as file:
+        file.write('{"kind": "tr')
+    trainer, folder = reopen(folder.path, task=task, resume=True)
     for _ in recorded(trainer, folder):
         pass
     assert log(folder.path) == first
@@ -172,15 +175,16 @@ def test_checkpoints_are_written_on_the_way(tmp_path: Path) -> None:
 
 def test_a_half_written_last_line_is_left_out(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.append({"kind": "train", "iteration": 1})
+    record = {"kind": "train", "iteration": 1, "time_step": 10, "seconds": 0.5}
+    folder.append(record)
     with open(folder.log, "a") as file:
         file.write('{"kind": "tr')
-    assert folder.records() == [{"kind": "train", "iteration": 1}]
+    assert folder.records() == [record]
 
 
 def test_run_folder_holds_what_is_needed(tmp_path: Path) -> None:
     result = fit(Toy(steps=3, seed=5), rule="eprop", run=tmp_path / "run")
-    assert {p.name for p in result.path.iterdir()} == {
+    assert {p.name for p in result.path.iterdir()} - {".lock"} == {
         "config.json",
         "metrics.jsonl",
         "state.safetensors",
@@ -226,8 +230,21 @@ def test_spoilt_folders_are_told(spoil, error, message, tmp_path: Path) -> None:
 
 def test_another_network_is_told(tmp_path: Path) -> None:
     fit(Toy(steps=1), run=tmp_path / "run")
-    with pytest.raises(ValueError, match="does not fit the run's configuration"):
+    with pytest.raises(ValueError, match="is a run of task 'toy', not of 'toy-stream'"):
         reopen(tmp_path / "run", task=ToyStream(steps=1))
+    with pytest.raises(ValueError, match="is a run of rule trace, not of eprop"):
+        reopen(tmp_path / "run", task=Toy(steps=1), rule="eprop")
+    with pytest.raises(
+        ValueError, match=r"run\.weights\.0\.synapse\.weight: expected a tensor torch.float32 \[16, 4\]"
+    ):
+        reopen(tmp_path / "run", task=Wide(steps=1))
+
+
+class Wide(Toy):
+    def network(self) -> torch.nn.Module:
+        net = super().network()
+        net[0] = tt.Layer(torch.nn.Linear(4, 16), tt.LIF(half_life=3.0))
+        return net
 
 
 def test_an_unknown_task_must_be_passed(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_choice_reads_windows_arguments_and_frozen() -> None:
     assert read_choice("eprop:kappa=0.9").rule == tt.rules.eprop(kappa=0.9)
     assert read_choice("ottt:approximate=true").rule == tt.rules.ottt(approximate=True)
     assert read_choice("drtrl:input=gain").rule == tt.rules.drtrl(input="gain")
-    assert read_choice("sltt:signal=random").rule == tt.rules.sltt(signal=tt.signals.Random())
+    assert read_choice("sltt:feedback=random").rule == tt.rules.sltt(feedback=tt.feedback.RandomFeedback())
     assert read_choice("trace:buckets=2").rule == tt.rules.trace(buckets=2)
     assert read_choice("frozen").apply(Toy()).frozen
 
@@ -182,7 +182,7 @@ def test_frozen_keeps_the_hidden_layer() -> None:
         ("tbptt:0", "'0' is neither a window"),
         ("tbptt:x", "'x' is neither a window"),
         ("trace:size=3", "rule 'trace' takes no 'size'"),
-        ("eprop:signal=loud", "no learning signal 'loud'"),
+        ("eprop:feedback=loud", "no feedback 'loud'"),
     ],
 )
 def test_wrong_words_are_told(text: str, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 from tracetorch.rl.envs import EnvironmentDied
+from tracetorch.train.formats import THREADS
+from tracetorch.train.schema import plain
 from tracetorch.train.tasks import TASKS, Problem, make
 
 
@@ -69,30 +71,6 @@ def answer(value: Any) -> None:
     typer.echo(json.dumps(plain(value), indent=2))
 
 
-def plain(value: Any) -> Any:
-    """Return `value` as strict JSON can hold it: text keys, NaN and infinity as None, the rest as its text.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        Plain values, lists and dicts.
-
-    Example:
-        >>> plain({"a": (1, float("nan"))})
-        {'a': [1, None]}
-    """
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value)
-
-
 def make_task(
     name: str,
     settings: Sequence[str],
@@ -141,12 +119,13 @@ def set_threads(threads: int | None) -> None:
         threads: The number; None to leave it as it is.
 
     Raises:
-        ValueError: The number is not positive.
+        ValueError: The number is not positive, or too large.
     """
     if threads is None:
         return
-    if threads < 1:
-        raise ValueError(f"--threads must be at least 1, got {threads}")
+    if not 1 <= threads <= THREADS:
+        bound = "at least 1" if threads < 1 else f"at most {THREADS}"
+        raise ValueError(f"--threads must be {bound}, got {threads}")
     torch.set_num_threads(threads)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +13,14 @@ from tracetorch.train.runner import Runner
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupt:
-    """Take SIGINT and SIGTERM while a run goes on.
+    """Take SIGINT, SIGTERM and SIGHUP while a run goes on; SIGHUP not where it is ignored, as under ``nohup``.
 
     The first asks the trainer to stop after its iteration (an evaluation is broken off at once, which harms nothing);
-    the second breaks off whatever goes on.
+    the second breaks off an iteration too, never what is being written.
 
     Attributes:
         number: The signal that came; None for none.
@@ -35,8 +37,10 @@ class Interrupt:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._take)
+        for name in _NAMES:
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                self._before[number] = signal.signal(number, self._take)
         return self
 
     def __exit__(
@@ -45,9 +49,19 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @contextmanager
+    def hung_up(self) -> Iterator[None]:
+        """Pass over what cannot be shown once a signal has come: the terminal may be gone."""
+        try:
+            yield
+        except OSError:
+            if self.number is None:
+                raise
+
     def _take(self, number: int, frame: FrameType | None) -> None:
         again = self.number is not None
         self.number = number
         self._trainer.stop()
-        if again or self._trainer.evaluating:
+        # Between iterations a record may be on its way to the log, which a break would lose; the run ends there anyway.
+        if self._trainer.evaluating or (again and not self._trainer.consistent):
             raise KeyboardInterrupt

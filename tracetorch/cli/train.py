@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +47,9 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.")
     ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(metavar="N|SECONDSs", help="Iterations, or seconds with an s, between two checkpoints.")
+    ] = "60s",
     threads: Annotated[
         int | None, typer.Option(help="Threads of torch; 1 if not given: the tasks' tensors are small.")
     ] = None,
@@ -52,8 +58,9 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
     json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
 ) -> None:
-    """Train a network on a task; Ctrl-C writes a checkpoint."""
+    """Train a network on a task; Ctrl-C, SIGTERM and SIGHUP write a checkpoint."""
     with clear_errors(traceback=traceback):
+        every = interval(checkpoint_every)
         if figures:
             require_matplotlib()
         if resume is not None:
@@ -80,10 +87,43 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
             trainer = make_runner(made, rule=rule, device=device or "cpu")
             name = (trainer.task.name, *([control] if control else []), trainer.choice.text, str(trainer.task.seed))
             folder = begin(trainer, run if run is not None else default_path("runs", *name))
-        _go(trainer, folder, figures=figures, json_answer=json_)
+        _go(trainer, folder, figures=figures, json_answer=json_, every=every)
 
 
-def _go(trainer: Runner[Any], folder: RunFolder, *, figures: bool, json_answer: bool) -> None:
+def interval(text: str) -> dict[str, Any]:
+    """Read the time between two checkpoints.
+
+    Args:
+        text: A number of iterations, or of seconds with an ``s`` behind it.
+
+    Returns:
+        Arguments of `recorded`.
+
+    Raises:
+        ValueError: It is neither.
+
+    Example:
+        >>> interval("500"), interval("2.5s")
+        ({'save_seconds': inf, 'save_steps': 500}, {'save_seconds': 2.5})
+    """
+    try:
+        if text.endswith("s") and 0.0 <= float(text[:-1]) < math.inf:
+            return {"save_seconds": float(text[:-1])}
+        if int(text) > 0:
+            return {"save_seconds": math.inf, "save_steps": int(text)}
+    except ValueError:
+        pass
+    raise ValueError(f"--checkpoint-every takes iterations, as in 500, or seconds, as in 60s; got {text!r}")
+
+
+def _go(
+    trainer: Runner[Any],
+    folder: RunFolder,
+    *,
+    figures: bool,
+    json_answer: bool,
+    every: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Train to the end or to an interruption; draw and answer."""
     console = err()
     if console.is_terminal or not json_answer:
@@ -94,34 +134,33 @@ def _go(trainer: Runner[Any], folder: RunFolder, *, figures: bool, json_answer: 
     with Interrupt(trainer) as interrupt:
         try:
             with view:
-                for event in recorded(trainer, folder):
-                    view.show(event)
+                for event in recorded(trainer, folder, **every):
+                    with interrupt.hung_up():
+                        view.show(event)
             complete = interrupt.number is None
         except KeyboardInterrupt:
             if trainer.consistent:
+                folder.lock()
                 folder.save(trainer)
+                folder.unlock()
     drawn: list[Path] = []
     if complete and figures:
         drawn = save_figures(run_figures(trainer, folder.records()), folder.figures)
     summary = summarise(trainer, folder, complete=complete, figures=drawn)
-    if json_answer:
-        answer(summary)
-    elif complete:
-        show_summary(summary)
+    with interrupt.hung_up():
+        if json_answer:
+            answer(summary)
+        elif complete:
+            show_summary(summary)
     if not complete:
-        if not (folder.path / "state.safetensors").is_file():
+        with interrupt.hung_up():
+            where = "" if trainer.consistent else "; broken off in the midst of the next, so from the last checkpoint"
             console.print(
-                "broken off in the midst of an iteration, before the first checkpoint: nothing to resume",
+                f"stopped after iteration {trainer.iteration} of {trainer.task.iterations}{where}. Go on with:\n"
+                f"  tracetorch train --resume {folder.path}",
                 soft_wrap=True,
+                markup=False,
             )
-            raise typer.Exit(128 + (interrupt.number or 2))
-        where = "" if trainer.consistent else "; broken off in the midst of an iteration, so from the last checkpoint"
-        console.print(
-            f"stopped after iteration {trainer.iteration} of {trainer.task.iterations}{where}. Go on with:\n"
-            f"  tracetorch train --resume {folder.path}",
-            soft_wrap=True,
-            markup=False,
-        )
         raise typer.Exit(128 + (interrupt.number or 2))
 
 

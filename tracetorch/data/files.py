@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,9 +16,36 @@ import numpy.typing as npt
 ENVIRONMENT_VARIABLE = "TRACETORCH_DATA"
 """Name of the environment variable that says which folder holds the data files: ``TRACETORCH_DATA``."""
 
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, ValueError, TypeError),
+    *(SyntaxError, RuntimeError, MemoryError, OverflowError, AttributeError, tokenize.TokenError),
+)
+"""What NumPy and zipfile raise at damaged archives."""
+
 
 class DataNotFoundError(FileNotFoundError):
     """Say that a data file is absent, where it was looked for, and how to name its place."""
+
+
+class DamagedFileError(ValueError):
+    """A file does not hold what it should. The message names the file, the field, and what is wrong.
+
+    Attributes:
+        path: The file.
+        field: The place in it: an array, keys with dots between them, a line, or ``sha256`` for the file as a whole.
+        why: What is wrong.
+    """
+
+    def __init__(self, path: Path, field: str, why: str) -> None:
+        """Compose the message.
+
+        Args:
+            path: The file.
+            field: The place in it.
+            why: What is wrong, and what was expected.
+        """
+        self.path, self.field, self.why = path, field, why
+        super().__init__(f"{str(path)!r}: {field}: {' '.join(why.split())}")
 
 
 def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
@@ -57,16 +87,22 @@ def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.gen
         The arrays by name.
 
     Raises:
-        ValueError: The file is no npz archive, an array is absent, or it holds pickled objects.
+        DamagedFileError: The file is no npz archive, an array is absent or unreadable, or it holds pickled objects.
     """
-    unreadable = f"{str(file)!r} is no readable npz archive"
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"{unreadable}: write it with numpy.savez")
+        raise DamagedFileError(file, "content", "no readable npz archive: write it with numpy.savez")
+    field = "content"
+    arrays = {}
     try:
         with np.load(file, allow_pickle=False) as archive:
-            absent = [key for key in keys if key not in archive]
-            if absent:
-                raise ValueError(f"{str(file)!r} has no array {absent}; it has {sorted(archive.files)}")
-            return {key: archive[key] for key in keys}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{unreadable}: {error}") from error
+            for field in keys:
+                if field not in archive:
+                    raise DamagedFileError(file, field, f"no such array; the file has {sorted(archive.files)}")
+                arrays[field] = archive[field]
+                if not isinstance(arrays[field], np.ndarray):  # NumPy returns the bytes of a member without its magic
+                    raise DamagedFileError(file, field, "not in NumPy's npy format")
+    except DamagedFileError:
+        raise
+    except _UNREADABLE as error:
+        raise DamagedFileError(file, field, f"not readable: {type(error).__name__}: {error}") from error
+    return arrays

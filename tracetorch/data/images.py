@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tracetorch.data.files import find_file, load_arrays
+from tracetorch.data.files import DamagedFileError, find_file, load_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ def mnist(path: str | os.PathLike[str] | None = None) -> Images:
 
     Raises:
         DataNotFoundError: The file is absent.
-        ValueError: The file is not what it should be.
+        DamagedFileError: The file is not what it should be.
 
     Reference:
         "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner,
@@ -59,7 +60,7 @@ def fashion_mnist(path: str | os.PathLike[str] | None = None) -> Images:
 
     Raises:
         DataNotFoundError: The file is absent.
-        ValueError: The file is not what it should be.
+        DamagedFileError: The file is not what it should be.
 
     Reference:
         "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K. Rasul,
@@ -71,13 +72,17 @@ def fashion_mnist(path: str | os.PathLike[str] | None = None) -> Images:
 def _images(name: str, path: str | os.PathLike[str] | None) -> Images:
     file = find_file(name, path)
     arrays = load_arrays(file, ("x_train", "y_train", "x_test", "y_test"))
-    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    for key, array in arrays.items():
+        if array.dtype.kind not in "iu":
+            raise DamagedFileError(file, key, f"expected whole numbers, got {array.dtype}")
+    tensors = {
+        key: torch.from_numpy(np.asarray(array, dtype=array.dtype.newbyteorder("="))) for key, array in arrays.items()
+    }
     for part in ("train", "test"):
         x, y = tensors[f"x_{part}"], tensors[f"y_{part}"]
-        if x.dtype != torch.uint8 or x.dim() != 3 or y.shape != x.shape[:1]:
-            raise ValueError(
-                f"{str(file)!r}: x_{part} is uint8 [N, H, W] and y_{part} [N], "
-                f"got {x.dtype} {tuple(x.shape)} and {tuple(y.shape)}"
-            )
+        if x.dtype != torch.uint8 or x.shape[1:] != (28, 28) or not len(x):
+            raise DamagedFileError(file, f"x_{part}", f"expected uint8 [N, 28, 28], got {x.dtype} {list(x.shape)}")
+        if y.shape != x.shape[:1] or y.min() < 0 or y.max() > 9:
+            raise DamagedFileError(file, f"y_{part}", f"expected labels 0 to 9, [{len(x)}], got {list(y.shape)}: {y}")
         tensors[f"y_{part}"] = y.to(torch.int64)
     return Images(**tensors)

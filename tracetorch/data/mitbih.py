@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracetorch.data.files import find_file, load_arrays
+from tracetorch.data.files import DamagedFileError, find_file, load_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +52,8 @@ def mitbih(record: int, path: str | os.PathLike[str] | None = None) -> ECGRecord
 
     Raises:
         DataNotFoundError: The file is absent.
-        ValueError: The file is not what it should be, or has no such record.
+        DamagedFileError: The file is not what it should be.
+        ValueError: It has no such record.
 
     Reference:
         "The impact of the MIT-BIH Arrhythmia Database", G. B. Moody, R. G. Mark, 2001,
@@ -53,6 +61,7 @@ def mitbih(record: int, path: str | os.PathLike[str] | None = None) -> ECGRecord
     """
     file = find_file("mitbih12.npz", path)
     arrays = load_arrays(file, ("ecg", "gain", "fs", "record", "beat", "beat_offsets", "beat_is_pvc"))
+    _check(file, arrays)
     numbers = [int(name) for name in arrays["record"].astype(str)]
     if record not in numbers:
         raise ValueError(f"{str(file)!r} has no record {record}; it has {numbers}")
@@ -66,3 +75,30 @@ def mitbih(record: int, path: str | os.PathLike[str] | None = None) -> ECGRecord
         pvc=torch.from_numpy(arrays["beat_is_pvc"][start:stop]).to(torch.bool),
         rate=float(arrays["fs"]),
     )
+
+
+def _check(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Check kinds, shapes and ranges of the file's arrays."""
+    ecg, record, beat = arrays["ecg"], arrays["record"], arrays["beat"]
+    offsets, pvc = arrays["beat_offsets"], arrays["beat_is_pvc"]
+    rows, one = len(record) if record.ndim == 1 else -1, (arrays["gain"], arrays["fs"])
+    right = {
+        "record": record.ndim == 1 and record.dtype.kind in "iuUS" and all(n.isdecimal() for n in record.astype(str)),
+        "ecg": ecg.ndim == 2 and ecg.dtype.kind == "i" and len(ecg) == rows,
+        "gain": one[0].size == 1 and one[0].dtype.kind in "iuf" and bool(0 < one[0].item() < math.inf),
+        "fs": one[1].size == 1 and one[1].dtype.kind in "iuf" and bool(0 < one[1].item() < math.inf),
+        "beat": beat.ndim == 1 and beat.dtype.kind in "iu",
+        "beat_is_pvc": pvc.shape == beat.shape and (pvc.dtype.kind == "b" or set(pvc.flat) <= {0, 1}),
+        "beat_offsets": offsets.shape == (rows + 1,) and offsets.dtype.kind in "iu",
+    }
+    if all(right.values()):
+        edges = offsets.astype(int)
+        right["beat_offsets"] = edges[0] == 0 and edges[-1] == len(beat) and bool((np.diff(edges) >= 0).all())
+    if all(right.values()):
+        steps = beat.astype(int)
+        inside = bool(((steps >= 0) & (steps < ecg.shape[1])).all())
+        right["beat"] = inside and all((np.diff(steps[a:b]) > 0).all() for a, b in pairwise(edges))
+    for field, fine in right.items():
+        if not fine:
+            array = arrays[field]
+            raise DamagedFileError(file, field, f"wrong kind, shape or values: {array.dtype} {list(array.shape)}")

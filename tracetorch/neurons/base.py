@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,8 @@ from typing_extensions import Unpack
 
 from tracetorch.neurons.blocks import Blocks, generic_blocks
 from tracetorch.neurons.decays import Decay, Value, half_life, set_decay, set_positive
-from tracetorch.neurons.scalar import Scalar
+from tracetorch.neurons.lowering import Lowered, NotLowered, configuration, tensor_blocks, trace
+from tracetorch.neurons.scalar import Scalar, lowered_scalar
 from tracetorch.neurons.surrogates import ATan, Surrogate
 from tracetorch.ops.entries import Entry
 
@@ -21,6 +22,9 @@ Constant = tuple[Tensor, Tensor]
 """The blocks A, `[S, S]`, and B, `[S]`, of a neuron in which they are the same for all units and steps."""
 
 
+PROGRAMS = 256
+"""Number of lowered steps that are stored, for as many configurations of neurons."""
+_PROGRAMS: dict[tuple[Any, ...], Lowered | NotLowered] = {}
 _TYPES: dict[tuple[str, ...], Any] = {}  # a table, as torch.compile looks into it and warns of functools.cache
 
 
@@ -63,6 +67,8 @@ class Neuron(nn.Module):
     """Names of the state variables, each `[B, *unit]` and zero after a reset."""
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
+    currents: tuple[str, ...] = ("i",)
+    """Names of the input currents per unit; where there are several, `step` gets a named tuple of them."""
     threshold: Tensor
     beta: Tensor
 
@@ -95,6 +101,10 @@ class Neuron(nn.Module):
         names = (*self.state, *self.counters)
         return (_TYPES.get(names) or state_type(names))(*values)
 
+    def pack_currents(self, values: Sequence[Tensor]) -> Any:
+        """Return what `step` takes as its current: the only one, or a named tuple in the order of `currents`."""
+        return values[0] if len(self.currents) == 1 else state_type(self.currents)(*values)
+
     def zeros(self, like: Tensor) -> tuple[Tensor, ...]:
         """Return the state after a reset, for currents of the shape, dtype and device of `like`."""
         return tuple(torch.zeros_like(like) for _ in (*self.state, *self.counters))
@@ -108,9 +118,16 @@ class Neuron(nn.Module):
             params: values of the parameters to differentiate by, by name.
 
         Returns:
-            The blocks; a built-in neuron may give a closed form, which a test holds against the generic one.
+            The blocks: of the lowered step, or where it cannot be lowered by `torch.func`; a built-in neuron may give a
+            closed form. Tests compare all of them.
         """
-        return generic_blocks(self, s, current, params)
+        program = None if torch.compiler.is_compiling() else self.lowered()
+        if not isinstance(program, Lowered) or program.currents > 1:
+            return generic_blocks(self, s, current, params)
+        size = program.states
+        values = [params[n].detach() if n in params else v.detach() for n, v in program.named_values(self)]
+        blocks: Blocks = tensor_blocks(program, tuple(params))(s[:size], s[size:], current, values)
+        return blocks
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
         """Return the blocks A and B where they are constant in time and shared by all units.
@@ -135,12 +152,45 @@ class Neuron(nn.Module):
         stacked, size = torch.stack([x.reshape(-1)[0] for x in rows]), len(self.state)
         return stacked[: size * size].reshape(size, size), stacked[size * size :]
 
-    def scalar(self) -> Scalar | None:
-        """Return the step on plain numbers, from which fused kernels are compiled; None where there is none.
+    def lowered(self) -> Lowered | NotLowered:
+        """Return the step as one list of scalar assignments with all its derivatives, or the reason why there is none.
 
-        A neuron of one's own has none unless it gives one, and then runs through `step` and `torch.func`.
+        The step is traced once for all neurons of the same configuration: class, surrogate, reset and options. What
+        cannot be lowered runs through `step` and `torch.func`.
+
+        Returns:
+            The program.
+
+        Example:
+            >>> import tracetorch as tt
+            >>> tt.LIF(half_life=20).lowered().parameters
+            ('beta', 'threshold')
         """
-        return None
+        found = self.__dict__.get("_lowered_program")
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        key, settled = configuration(self)
+        program = _PROGRAMS.get(key)
+        if program is None:
+            program = trace(self)
+            while len(_PROGRAMS) >= PROGRAMS:
+                _PROGRAMS.pop(next(iter(_PROGRAMS)))
+            _PROGRAMS[key] = program
+        if settled and not any(name != "parametrizations" for name in self._modules):
+            self.__dict__["_lowered_program"] = program
+        return program
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__.pop("_lowered_program", None)
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lowered_program"}
+
+    def scalar(self) -> Scalar | None:
+        """Return the step on plain numbers, from which compiled kernels are made; None where there is none."""
+        program = self.lowered()
+        return lowered_scalar(program) if isinstance(program, Lowered) else None
 
     @property
     def decay(self) -> Tensor | None:

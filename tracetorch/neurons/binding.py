@@ -39,6 +39,18 @@ def effective_parameters(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def tensor_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the dotted names under which a module's code sees its floating-point parameters and buffers, sorted."""
+    tables: list[Mapping[str, Tensor | None]] = [module._parameters, module._buffers]
+    names = [n for table in tables for n, t in table.items() if t is not None and t.is_floating_point()]
+    if parametrize.is_parametrized(module):
+        names += module.parametrizations.keys()  # type: ignore[union-attr, operator]
+    for head, child in module._modules.items():
+        if child is not None and head != "parametrizations":
+            names += [f"{head}.{name}" for name in tensor_names(child)]
+    return tuple(sorted(names))
+
+
 def bind(module: M, values: Mapping[str, Tensor]) -> M:
     """Return a view of a module in which some parameters have the given values.
 

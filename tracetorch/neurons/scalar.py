@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tracetorch.neurons.lowering import Lowered, step_text
 from tracetorch.neurons.surrogates import ATan, FastSigmoid, Sigmoid, StraightThrough, Surrogate, Triangle
 
 SOURCE = Path(__file__).with_name("steps.py")
@@ -26,6 +27,7 @@ class Scalar:
         flags: switches by name, decided when the step is compiled.
         names: functions of `source` that stand in for others, such as the surrogate.
         source: file with the functions.
+        text: source of the functions where they come from a lowered step; empty for those of the file.
     """
 
     step: str
@@ -35,6 +37,7 @@ class Scalar:
     flags: Mapping[str, bool] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     source: Path = SOURCE
+    text: str = ""
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -43,7 +46,34 @@ class Scalar:
     def key(self) -> str:
         """What tells this step from any other."""
         parts = (sorted(self.numbers.items()), sorted(self.flags.items()), sorted(self.names.items()))
-        return f"{self.source} {self.step} {self.states} {self.parameters} {parts}"
+        return f"{self.source} {self.step} {self.states} {self.parameters} {parts} {self.text}"
+
+
+STATES, PARAMETERS = 2, 4
+"""Numbers of states and parameters that the kernels' templates know."""
+
+
+def lowered_scalar(program: Lowered) -> Scalar | None:
+    """Return a lowered step in the form of the kernels' templates; None for one that they do not know.
+
+    Args:
+        program: the lowered step.
+
+    Returns:
+        The step, or None where it has more states, counters, currents or parameters than they take.
+    """
+    sizes = (program.states, program.counters, program.currents, len(program.parameters))
+    if not 1 <= sizes[0] <= STATES or sizes[1] > 1 or sizes[2] != 1 or sizes[3] > PARAMETERS:
+        return None
+    if any("." in name for name in program.parameters):
+        return None
+    counters, after = ("(c,)", "count[0]") if program.counters else ("()", "c")
+    text = (
+        f"{step_text(program, name='whole', learned=())}\n\ndef lowered(s, c, i, p):\n"
+        f"    new, count, z, A, B, D, psi, _, _ = whole(s, {counters}, i, p)\n"
+        f"    return new, {after}, z, A, B, D, psi\n"
+    )
+    return Scalar("lowered", program.states, program.parameters, text=text)
 
 
 def scalar_surrogate(surrogate: Surrogate) -> tuple[str, dict[str, float]] | None:

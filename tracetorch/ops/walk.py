@@ -49,14 +49,16 @@ def choose(asked: str, like: Tensor, work: int, *, step: Any) -> Backend:
     if asked == "auto":
         if step is None or like.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
             return "reference"
-        if like.is_cuda and not backends()["triton"]:
+        if like.is_cuda and not backends()["triton"] and not step.text:
             return "triton"
         return "fused" if like.device.type == "cpu" and work >= SMALL and not backends()["fused"] else "reference"
     why = backends()[asked]
     if asked == "fused" and like.device.type != "cpu":
         why = why or f"it serves CPUs, the layer is on {like.device}"
     if asked != "reference" and step is None:
-        why = why or "the neuron brings no step on plain numbers (Neuron.scalar)"
+        why = why or "the neuron has no step on plain numbers (Neuron.lowered gives the reason)"
+    if asked == "triton" and step is not None and step.text:
+        why = why or "its kernels take the library's own neurons alone"
     if asked != "reference" and like.dtype not in (torch.float32, torch.float64):
         why = why or f"it takes float32 and float64, not {like.dtype}"
     if why:

@@ -20,6 +20,7 @@ class Step(Hashable, Protocol):
     flags: Mapping[str, bool]
     names: Mapping[str, str]
     source: Path
+    text: str
 
     @property
     def key(self) -> str:

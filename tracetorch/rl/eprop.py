@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from tracetorch.feedback import Feedback
 from tracetorch.rl.actor_critic import ActorCritic
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.senses import Senses
 from tracetorch.rl.step import Step
 from tracetorch.rules import eprop
-from tracetorch.signals import Signal
 from tracetorch.state import set_rule
 
 
@@ -28,7 +28,8 @@ class RewardEProp(ActorCritic):
         policy: what the head's n numbers mean.
         gamma: the discount per step.
         value_weight: weight of the value's gradient, c_V.
-        signal: the way back; `tt.signals.Symmetric()` by default, or `tt.signals.Random()`.
+        feedback: the matrix through which credit reaches the layer below; `tt.feedback.Symmetric()` by default, or
+            `tt.feedback.RandomFeedback()`.
         step: how to move along the trace.
         senses: what stands between environment and network.
 
@@ -41,7 +42,7 @@ class RewardEProp(ActorCritic):
         ...     tt.Layer(torch.nn.Linear(4, 16), tt.ALIF(half_life=5, adaptation_half_life=50, adaptation=0.2)),
         ...     tt.Layer(torch.nn.Linear(16, 3), tt.LI(half_life=5)),
         ... )
-        >>> agent = tt.rl.RewardEProp(net, tt.rl.Categorical(2), signal=tt.signals.Random())
+        >>> agent = tt.rl.RewardEProp(net, tt.rl.Categorical(2), feedback=tt.feedback.RandomFeedback())
         >>> agent.act([0.1, 0.2, 0.3, 0.4]) in (0, 1), agent.lam
         (True, 1.0)
     """
@@ -53,10 +54,10 @@ class RewardEProp(ActorCritic):
         *,
         gamma: float = 0.99,
         value_weight: float = 1.0,
-        signal: Signal | None = None,
+        feedback: Feedback | None = None,
         step: Step | None = None,
         senses: Senses | None = None,
     ) -> None:
-        set_rule(net, eprop(signal=signal))
+        set_rule(net, eprop(feedback=feedback))
         super().__init__(net, policy, gamma=gamma, lam=1.0, step=step, senses=senses)
         self.value_weight = value_weight

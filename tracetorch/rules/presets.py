@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.rule import Rule
-from tracetorch.signals import Signal, Symmetric
 from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre
 
 
@@ -52,7 +52,7 @@ def tbptt() -> Rule:
     return Rule(name="tbptt", weight=NoTrace(), input="window", window="call")
 
 
-def sltt(*, signal: Signal | None = None) -> Rule:
+def sltt(*, feedback: Feedback | None = None) -> Rule:
     r"""Credit the present step alone.
 
     .. math:: \Delta W = \sum_t L_t \psi_t \otimes x_t
@@ -63,7 +63,7 @@ def sltt(*, signal: Signal | None = None) -> Rule:
     (2023), https://arxiv.org/abs/2302.14311.
 
     Args:
-        signal: the way back through the synapse; symmetric by default.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
         The rule.
@@ -73,10 +73,10 @@ def sltt(*, signal: Signal | None = None) -> Rule:
         >>> tt.rules.sltt().input
         'psi'
     """
-    return Rule(name="sltt", weight=NoTrace(), input="psi", window="step", signal=signal or Symmetric())
+    return Rule(name="sltt", weight=NoTrace(), input="psi", window="step", feedback=feedback or Symmetric())
 
 
-def ottt(*, approximate: bool = False, signal: Signal | None = None) -> Rule:
+def ottt(*, approximate: bool = False, feedback: Feedback | None = None) -> Rule:
     r"""Trace each input with the membrane's decay.
 
     .. math:: \hat x_t = \beta \hat x_{t-1} + x_t, \qquad \Delta W = \sum_t L_t \psi_t \otimes \hat x_t
@@ -91,7 +91,7 @@ def ottt(*, approximate: bool = False, signal: Signal | None = None) -> Rule:
     Args:
         approximate: accept layers whose structure one trace per input cannot represent (decays per neuron, adaptation,
             hard reset), with mean decays; they raise otherwise.
-        signal: the way back through the synapse; symmetric by default.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
         The rule.
@@ -102,7 +102,7 @@ def ottt(*, approximate: bool = False, signal: Signal | None = None) -> Rule:
         Pre(detach_reset=True, approximate=False)
     """
     weight = Pre(detach_reset=True, approximate=approximate)
-    return Rule(name="ottt", weight=weight, input="psi", window="step", signal=signal or Symmetric())
+    return Rule(name="ottt", weight=weight, input="psi", window="step", feedback=feedback or Symmetric())
 
 
 def traced_bptt() -> Rule:
@@ -122,7 +122,7 @@ def traced_bptt() -> Rule:
     return Rule(name="traced_bptt", weight=Full(), input="window", window="call")
 
 
-def eprop(*, kappa: float | None = None, signal: Signal | None = None) -> Rule:
+def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as the readout will.
 
     .. math:: E_t = A_t E_{t-1} + B_t \otimes x_t, \quad e_t = D_t E_{t-1} + \psi_t \otimes x_t, \quad
@@ -137,7 +137,7 @@ def eprop(*, kappa: float | None = None, signal: Signal | None = None) -> Rule:
     Args:
         kappa: decay of the output filter per step; None takes that of the leaky readout which follows a layer directly,
             and 0 elsewhere.
-        signal: the way back through the synapse; symmetric by default.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
         The rule.
@@ -147,10 +147,10 @@ def eprop(*, kappa: float | None = None, signal: Signal | None = None) -> Rule:
         >>> tt.rules.eprop(kappa=0.9).kappa
         0.9
     """
-    return Rule(name="eprop", weight=Full(), input="psi", window="step", signal=signal or Symmetric(), kappa=kappa)
+    return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), kappa=kappa)
 
 
-def drtrl(*, input: Literal["psi", "gain"] = "psi", signal: Signal | None = None) -> Rule:  # noqa: A002
+def drtrl(*, input: Literal["psi", "gain"] = "psi", feedback: Feedback | None = None) -> Rule:  # noqa: A002
     r"""Trace each weight's effect on its own unit: real-time recurrent learning with a diagonal Jacobian.
 
     .. math:: E_t = A_t E_{t-1} + B_t \otimes x_t, \qquad \Delta W = \sum_t L_t\,(D_t E_{t-1} + \psi_t \otimes x_t)
@@ -163,7 +163,7 @@ def drtrl(*, input: Literal["psi", "gain"] = "psi", signal: Signal | None = None
 
     Args:
         input: what is sent below: `psi`, the surrogate alone, or `gain`, the sensitivity to a constant current.
-        signal: the way back through the synapse; symmetric by default.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
         The rule.
@@ -173,10 +173,10 @@ def drtrl(*, input: Literal["psi", "gain"] = "psi", signal: Signal | None = None
         >>> tt.rules.drtrl(input="gain").input
         'gain'
     """
-    return Rule(name="drtrl", weight=Full(), input=input, window="step", signal=signal or Symmetric())
+    return Rule(name="drtrl", weight=Full(), input=input, window="step", feedback=feedback or Symmetric())
 
 
-def trace(*, decay: float | None = None, buckets: int = 4, signal: Signal | None = None) -> Rule:
+def trace(*, decay: float | None = None, buckets: int = 4, feedback: Feedback | None = None) -> Rule:
     r"""Average each layer's input and its sensitivity, and credit their product: the default.
 
     .. math:: \bar x_t = \frac{1-a}{1-a^n} \sum_k a^{t-k} x_k, \quad
@@ -189,7 +189,7 @@ def trace(*, decay: float | None = None, buckets: int = 4, signal: Signal | None
     Args:
         decay: `q` per step; None takes the decay of the readout that follows in the network.
         buckets: number of decays with which inputs are averaged where units have decays of their own.
-        signal: the way back through the synapse; symmetric by default.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
         The rule.
@@ -200,10 +200,10 @@ def trace(*, decay: float | None = None, buckets: int = 4, signal: Signal | None
         Factor(uniform=False, decay=None, buckets=4)
     """
     weight = Factor(decay=decay, buckets=buckets)
-    return Rule(name="trace", weight=weight, input="trace", window="step", signal=signal or Symmetric())
+    return Rule(name="trace", weight=weight, input="trace", window="step", feedback=feedback or Symmetric())
 
 
-def rate(*, signal: Signal | None = None) -> Rule:
+def rate(*, feedback: Feedback | None = None) -> Rule:
     r"""Credit the firing rates over a whole sequence: `trace` with uniform averages.
 
     .. math:: \Delta W = \Big(\bar h \odot \sum_t L_t\Big) \otimes \bar x
@@ -214,7 +214,7 @@ def rate(*, signal: Signal | None = None) -> Rule:
     Representation" (2022), https://arxiv.org/abs/2205.00459.
 
     Args:
-        signal: the way back through the synapse; symmetric by default.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
         The rule.
@@ -229,7 +229,7 @@ def rate(*, signal: Signal | None = None) -> Rule:
         weight=Factor(uniform=True),
         input="trace",
         window="sequence",
-        signal=signal or Symmetric(),
+        feedback=feedback or Symmetric(),
     )
 
 

@@ -1,11 +1,11 @@
-"""A rule: one valid point on the axes of weight credit, input credit, window and learning signal."""
+"""A rule: one valid point on the axes of weight credit, input credit, window and feedback."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tracetorch.signals import Signal, Symmetric
+from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.traces.credit import Factor, Full, Graph, NoTrace, Pre, WeightCredit
 
 InputCredit = Literal["window", "psi", "gain", "trace"]
@@ -22,7 +22,7 @@ class Rule:
         input: what is sent to the layer below, times the learning signal: `window` (autograd inside the window), `psi`
             (the surrogate alone), `gain` (the sensitivity to a constant current) or `trace` (its average).
         window: `step`, `call` (one call or scan), `sequence` (one scan of a whole sequence) or `all`.
-        signal: the way back through the synapse.
+        feedback: the matrix through which credit reaches the layer below.
         kappa: decay of the output filter per step; None finds it from the network, 0 turns it off.
 
     Raises:
@@ -38,7 +38,7 @@ class Rule:
     weight: WeightCredit
     input: InputCredit
     window: Window
-    signal: Signal = field(default_factory=Symmetric)
+    feedback: Feedback = field(default_factory=Symmetric)
     kappa: float | None = 0.0
 
     def __post_init__(self) -> None:
@@ -71,8 +71,8 @@ class Rule:
                 "weight=Factor() reads cotangents as ones on averages, so it goes with input='trace', and only with it",
             ),
             (
-                window_credit and not isinstance(self.signal, Symmetric),
-                "inside a window credit is autograd's, through the weights themselves; take signal=Symmetric()",
+                window_credit and not isinstance(self.feedback, Symmetric),
+                "inside a window credit is autograd's, through the weights themselves; take feedback=Symmetric()",
             ),
             (
                 self.kappa != 0 and not isinstance(self.weight, Full | Pre),

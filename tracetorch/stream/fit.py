@@ -10,6 +10,8 @@ from torch import nn
 
 from tracetorch.cell import Part, unfit
 from tracetorch.layer import Layer
+from tracetorch.neurons import Neuron
+from tracetorch.neurons.lowering import NotLowered
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused import why_not
 from tracetorch.rules.resolve import resolve
@@ -95,5 +97,10 @@ def _tensors(name: str, layer: Layer) -> Scalar:
         _refuse(name, f"its neuron learns {', '.join(sorted(learned))}; tt.Stream updates weights and biases only")
     scalar = layer.neuron.scalar()
     if scalar is None:
-        _refuse(name, f"{type(layer.neuron).__name__} gives no step on plain numbers (Neuron.scalar)")
+        _refuse(name, f"{type(layer.neuron).__name__} has no step on plain numbers ({_reason(layer.neuron)})")
     return scalar
+
+
+def _reason(neuron: Neuron) -> str:
+    program = neuron.lowered()
+    return program.reason if isinstance(program, NotLowered) else "kernels take 2 states, 1 counter, 4 parameters"

@@ -77,6 +77,7 @@ class Stream:
         self._dtype, self._inputs, self._outputs = first.dtype, first.shape[1], self._parts[-1].weight.shape[0]
         self._moved = [t for p in self._parts for t in (p.weight, p.bias) if t is not None]
         self._tensors = [*self._moved, *(f for p in self._parts if (f := p.layer.feedback) is not None)]
+        self._made_of = [(p.layer, p.layer.synapse, p.layer.neuron, p.weight, p.bias) for p in self._parts]
         self._run = chain(tuple(link_of(p, first=i == 0) for i, p in enumerate(self._parts)), self._dtype)
         self._cells: list[Cell] = []
         self._held: Tensor | None = None
@@ -230,6 +231,13 @@ class Stream:
             self._count, self._mask = 0, None
 
     def _check_storage(self) -> None:
+        for layer, synapse, neuron, weight, bias in self._made_of:
+            parts, values = layer._modules, synapse._parameters
+            same = parts["synapse"] is synapse and parts["neuron"] is neuron and parts.get("recurrent") is None
+            if not same or values["weight"] is not weight or values["bias"] is not bias:
+                raise RuntimeError(
+                    "a part or a weight was replaced since the stream was made; make a new tt.Stream(net)"
+                )
         if [t.data_ptr() for t in self._tensors] != self._addresses:
             raise RuntimeError("a weight was given other memory since this stream was made; make a new tt.Stream(net)")
 

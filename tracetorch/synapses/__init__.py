@@ -1,9 +1,33 @@
 """Synapses: what is linear in its weights, and what a trace needs to know of it."""
 
+from torch import nn
+
 from tracetorch.synapses.base import Synapse
 from tracetorch.synapses.conv import ConvSynapse
-from tracetorch.synapses.declared import LinearInWeights
-from tracetorch.synapses.find import synapse_of
+from tracetorch.synapses.conv_transpose import ConvTransposeSynapse
+from tracetorch.synapses.declared import DeclaredSynapse, LinearInWeights
+from tracetorch.synapses.effective import evaluated_once, require_values
 from tracetorch.synapses.linear import LinearSynapse
+from tracetorch.synapses.registry import adapters, register_synapse, synapse_of
 
-__all__ = ["ConvSynapse", "LinearInWeights", "LinearSynapse", "Synapse", "synapse_of"]
+register_synapse(nn.Linear, LinearSynapse)
+register_synapse(nn.Conv1d, ConvSynapse)
+register_synapse(nn.Conv2d, ConvSynapse)
+register_synapse(nn.Conv3d, ConvSynapse)
+register_synapse(nn.ConvTranspose1d, ConvTransposeSynapse)
+register_synapse(nn.ConvTranspose2d, ConvTransposeSynapse)
+register_synapse(nn.ConvTranspose3d, ConvTransposeSynapse)
+register_synapse(LinearInWeights, DeclaredSynapse)
+
+__all__ = [
+    "ConvSynapse",
+    "ConvTransposeSynapse",
+    "LinearInWeights",
+    "LinearSynapse",
+    "Synapse",
+    "adapters",
+    "evaluated_once",
+    "register_synapse",
+    "require_values",
+    "synapse_of",
+]

@@ -8,10 +8,13 @@ features of an input are then `[N, G, L, K]`, K weights per unit, and one contra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from tracetorch.synapses.effective import require_no_hooks
 
 
 class Synapse(ABC):
@@ -21,8 +24,28 @@ class Synapse(ABC):
         module: the module that is linear in its weights.
     """
 
+    computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__")
+    """Methods of the module that the adapter stands for: a subclass that overrides one needs an adapter of its own."""
+
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+
+    def require_usable(self) -> None:
+        """Raise TypeError where the module cannot be served as it is now; each call of the layer asks."""
+        module = self.module
+        require_no_hooks(module)
+        for name in self.computed_by:
+            if name in module.__dict__:
+                raise TypeError(
+                    f"{type(module).__name__} was given a {name} of its own, which a layer does not call: it computes "
+                    f"with the weights; declare the module with tt.LinearInWeights(module)"
+                )
+        dtypes = {p.dtype for p in module._parameters.values() if p is not None}
+        if len(dtypes) > 1:
+            raise TypeError(
+                f"the parameters of {type(module).__name__} have more than one dtype "
+                f"({', '.join(sorted(map(str, dtypes)))}); move them to one with module.to(dtype)"
+            )
 
     @abstractmethod
     def weights(self) -> tuple[Tensor, ...]:
@@ -30,6 +53,18 @@ class Synapse(ABC):
 
     def bias(self) -> Tensor | None:
         """Return the bias in the units' shape or one that broadcasts to it, with its graph; None without."""
+        return None
+
+    def dense(self) -> tuple[Tensor, Tensor | None] | None:
+        """Return weight `[out, in]` and bias `[out]` of a dense map, which compiled kernels run; None for others."""
+        return None
+
+    def feedback_weight(self) -> Tensor | None:
+        """Return the weight that a fixed feedback matrix may stand for, without graph.
+
+        Returns:
+            The weight, in whose shape `input_grad` takes a feedback; None where it takes none.
+        """
         return None
 
     @abstractmethod
@@ -40,10 +75,35 @@ class Synapse(ABC):
     def current(self, x: Tensor) -> Tensor:
         """Return the currents `[N, *unit]` of inputs `[N, *in]`, bias included."""
 
+    def feedback_matrix(self, draw: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+        """Return a feedback matrix for the synapse.
+
+        Args:
+            draw: returns the matrix in the shape of a weight, or None for the weight itself.
+
+        Returns:
+            The matrix; None for the weights themselves.
+
+        Raises:
+            ValueError: if there is a matrix and no weight that it may stand for.
+        """
+        weight = self.feedback_weight()
+        found = draw(self.weights()[0].detach() if weight is None else weight)
+        if found is not None and weight is None:
+            raise ValueError(
+                f"a feedback matrix stands for the one weight of nn.Linear or a convolution, which "
+                f"{type(self.module).__name__} does not have; take tt.feedback.Symmetric()"
+            )
+        return found
+
+    def out_units(self, x: Tensor) -> torch.Size:
+        """Return the shape of the units, without batch, for inputs `[N, *in]`."""
+        return self.current(x[:1]).shape[1:]
+
     def like(self, x: Tensor) -> Tensor:
         """Return a tensor of the form of the currents of inputs `[N, *in]`, at least in single precision."""
-        found = self.current(x)
-        return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
+        dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+        return x.new_empty(x.shape[0], *self.out_units(x), dtype=dtype)
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -93,17 +153,4 @@ class Synapse(ABC):
         Returns:
             The gradients, summed over the batch.
         """
-        return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace))
-
-
-def flat_time(x: Tensor) -> Tensor:
-    """Return `[T, B, ...]` as `[T * B, ...]`."""
-    return x.reshape(-1, *x.shape[2:])
-
-
-def positions(shape: Sequence[int]) -> int:
-    """Return the number of positions of a shape."""
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+        return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace.to(q.dtype)))

@@ -2,101 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tracetorch.synapses.base import Synapse
+from tracetorch.synapses.convolution import ConvolutionSynapse, Geometry, windows
+from tracetorch.synapses.effective import effective_bias
 
 
-class ConvSynapse(Synapse):
-    """Adapt `nn.Conv1d` and `nn.Conv2d`: stride, padding, dilation, groups."""
+class ConvSynapse(ConvolutionSynapse):
+    """Adapt `nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`: stride, padding of every mode, dilation, groups.
 
-    module: nn.Conv1d | nn.Conv2d
+    Where zeros on both sides alike do not say the padding (another mode, or 'same' with an even extent), the padded
+    input is the features, and the convolution of these has no padding.
+    """
 
-    def __init__(self, module: nn.Conv1d | nn.Conv2d) -> None:
-        if module.padding_mode != "zeros":
-            raise ValueError(
-                f"a traced convolution pads with zeros, got padding_mode={module.padding_mode!r}; "
-                f"put the padding module (nn.CircularPad2d, ...) before the layer"
-            )
-        super().__init__(module)
-        size = len(module.kernel_size)
-        stride, dilation = list(module.stride), list(module.dilation)
-        padding: list[int]
+    computed_by: ClassVar[tuple[str, ...]] = ("forward", "_conv_forward", "__call__")
+    module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+    @property
+    def _around(self) -> list[int]:
+        """The padding of each side, last dimension first, as `nn.functional.pad` takes it."""
+        module = self.module
         if module.padding == "valid":
-            padding = [0] * size
-        elif module.padding == "same":
-            wide = [d * (k - 1) for d, k in zip(dilation, module.kernel_size, strict=True)]
-            if any(w % 2 for w in wide):
-                raise ValueError(
-                    f"a traced convolution with padding='same' needs an odd extent, got kernel_size="
-                    f"{module.kernel_size} with dilation={module.dilation}; pad with nn.ZeroPad before the layer"
-                )
-            padding = [w // 2 for w in wide]
-        else:
-            padding = [int(p) for p in module.padding]
-        self._geometry: tuple[list[int], list[int], list[int]] = (stride, padding, dilation)
+            return [0, 0] * len(module.kernel_size)
+        found: list[int] = []
+        for axis in reversed(range(len(module.kernel_size))):
+            if isinstance(module.padding, str):
+                total = module.dilation[axis] * (module.kernel_size[axis] - 1)
+                found += [total // 2, total - total // 2]
+            else:
+                found += [module.padding[axis]] * 2
+        return found
 
-    def weights(self) -> tuple[Tensor, ...]:
-        """Return the weight, `[out, in / groups, *kernel]`."""
-        return (self.module.weight,)
+    @property
+    def _padded_before(self) -> bool:
+        around = self._around
+        return self.module.padding_mode != "zeros" or around[::2] != around[1::2]
 
-    def bias(self) -> Tensor | None:
-        """Return the bias as `[out, 1, ...]`."""
-        bias = self.module.bias
-        return None if bias is None else bias.reshape(-1, *[1] * len(self.module.kernel_size))
+    def geometry(self) -> Geometry:
+        """Return the geometry of the convolution of the features."""
+        module = self.module
+        padding = [0] * len(module.kernel_size) if self._padded_before else self._around[::2][::-1]
+        return Geometry(list(module.stride), padding, list(module.dilation), False, [0] * len(padding))
 
-    def check(self, x: Tensor) -> None:
-        """Raise ValueError where the channels or the number of dimensions do not fit."""
-        rank = len(self.module.kernel_size) + 2
-        if x.dim() != rank or x.shape[1] != self.module.in_channels:
-            spatial = "height, width" if rank == 4 else "length"
-            raise ValueError(
-                f"this layer takes inputs [batch, {self.module.in_channels}, {spatial}] per time step, "
-                f"got {list(x.shape)}; give one step at a time, or a whole sequence [time, batch, ...] to tt.scan"
-            )
+    def _pad(self, x: Tensor) -> Tensor:
+        mode = self.module.padding_mode
+        return nn.functional.pad(x, self._around, mode="constant" if mode == "zeros" else mode)
+
+    def weight_shape(self) -> torch.Size:
+        """Return `[out, in / groups, *kernel]`."""
+        module = self.module
+        return torch.Size((module.out_channels, module.in_channels // module.groups, *module.kernel_size))
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, out, *positions]`."""
-        out: Tensor = self.module._conv_forward(x, self.module.weight, self.module.bias)
+        out: Tensor = self.module._conv_forward(x, self.weights()[0], effective_bias(self.module))
         return out
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the input itself: a convolution is linear in it."""
-        return x
+        """Return the input, padded where the convolution itself does not pad it."""
+        return self._pad(x) if self._padded_before else x
 
-    def _backward(self, q: Tensor, x: Tensor, weight: Tensor, mask: list[bool]) -> Any:
-        stride, padding, dilation = self._geometry
-        return torch.ops.aten.convolution_backward(
-            q, x, weight, None, stride, padding, dilation, False, [0] * len(stride), self.module.groups, mask
-        )
-
-    def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
-        """Return the weight's gradient, summed over samples and positions."""
-        return (self._backward(q, features, self.module.weight.to(q.dtype), [False, True, False])[1],)
+    def out_units(self, x: Tensor) -> torch.Size:
+        """Return the shape of the units, `[out, *positions]`."""
+        g, around = self.geometry(), self._around[::-1]
+        sizes = [
+            (n + around[2 * i] + around[2 * i + 1] - g.dilation[i] * (k - 1) - 1) // g.stride[i] + 1
+            for i, (n, k) in enumerate(zip(x.shape[2:], self.module.kernel_size, strict=True))
+        ]
+        return torch.Size((self.module.out_channels, *sizes))
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return the inputs' cotangents, `[N, in, ...]`."""
-        out: Tensor = self._backward(q, x, self.module.weight if weight is None else weight, [True, False, False])[0]
-        return out
+        if not self._padded_before:
+            return super().input_grad(q, x, weight)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            padded = self._pad(leaf)
+        inner = super().input_grad(q, padded.detach(), weight)
+        return torch.autograd.grad(padded, leaf, inner)[0]
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the features unfolded, `[N, groups, positions, in / groups * kernel]`."""
-        geometry: tuple[list[int], ...] = (list(self.module.kernel_size), *self._geometry)
-        if len(geometry[0]) == 1:
-            features = features.unsqueeze(2)
-            geometry = tuple([first, *rest] for first, rest in zip((1, 1, 0, 1), geometry, strict=True))
-        kernel, stride, padding, dilation = (tuple(g) for g in geometry)
-        columns = nn.functional.unfold(features, kernel, dilation, padding, stride)
-        return columns.reshape(columns.shape[0], self.module.groups, -1, columns.shape[-1]).transpose(2, 3)
-
-    def units(self, q: Tensor) -> Tensor:
-        """Return the values as `[N, groups, out / groups, positions]`."""
-        groups = self.module.groups
-        return q.reshape(q.shape[0], groups, self.module.out_channels // groups, -1)
+        g = self.geometry()
+        if any(g.padding):
+            features = nn.functional.pad(features, [n for p in reversed(g.padding) for n in (p, p)])
+        return windows(features, self.module.kernel_size, g.stride, g.dilation, self.module.groups)
 
     def fold(self, grad: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradient in the weight's shape."""
-        return (grad.reshape(self.module.weight.shape),)
+        """Return the gradient in the weight's shape, `[out, in / groups, *kernel]`."""
+        return (grad.reshape(self.weight_shape()),)

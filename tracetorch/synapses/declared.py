@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,11 @@ class LinearInWeights(nn.Module):
     .. math:: I = J(x)\, W, \qquad J(x) = \partial I / \partial W
 
     The declaration is the user's: `tracetorch.testing.check_linear_in_weights` tests it. The module may be anything
-    in its input; it must treat samples apart. Its full trace keeps `units x weights` numbers per sample.
+    in its input; it must treat samples apart, and must not draw random numbers or write to its buffers.
+
+    Cost: each call computes the Jacobian of each sample and step by all of the module's parameters, frozen ones
+    included: for a window, `T B units weights` numbers. A full trace keeps `units weights` numbers per sample and
+    state. Where a kind of module is used much, an adapter of its own (`tt.register_synapse`) is worth its lines.
 
     Args:
         module: the module; it is called as `module(x)` with `x` of shape `[batch, *in]`.
@@ -44,11 +50,18 @@ class LinearInWeights(nn.Module):
 class DeclaredSynapse(Synapse):
     """Adapt `LinearInWeights`, by its Jacobian: every unit is a position that shares all the weights."""
 
+    computed_by: ClassVar[tuple[str, ...]] = ()
     module: LinearInWeights
+
+    def require_usable(self) -> None:
+        """Accept the module: it is called, with its hooks, and torch says what does not fit."""
 
     def weights(self) -> tuple[Tensor, ...]:
         """Return all parameters of the module."""
-        return tuple(self.module.parameters())
+        found = tuple(self.module.parameters())
+        if not found:
+            raise ValueError(f"{type(self.module.module).__name__} has no parameters, so there is nothing to trace")
+        return found
 
     def check(self, x: Tensor) -> None:
         """Accept any input with a batch dimension; the module itself says what it takes."""
@@ -60,19 +73,23 @@ class DeclaredSynapse(Synapse):
         out: Tensor = self.module(x)
         return out
 
+    def _tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return the module's parameters, then its buffers, by name and without graph, in a dtype."""
+        named = [*self.module.named_parameters(), *self.module.named_buffers()]
+        return {n: v.detach().to(dtype) if v.is_floating_point() else v for n, v in named}
+
     def features(self, x: Tensor) -> Tensor:
         """Return the Jacobian by all weights, `[N, units, weights]`."""
+        tensors = self._tensors(x.dtype)
         names = [n for n, _ in self.module.named_parameters()]
-        values = tuple(p.detach() for p in self.module.parameters())
 
-        def one(ws: tuple[Tensor, ...], sample: Tensor) -> Tensor:
-            out: Tensor = torch.func.functional_call(
-                self.module, dict(zip(names, ws, strict=True)), (sample.unsqueeze(0),)
-            )
+        def one(weights: dict[str, Tensor], sample: Tensor) -> Tensor:
+            out: Tensor = torch.func.functional_call(self.module, {**tensors, **weights}, (sample.unsqueeze(0),))
             return out.reshape(-1)
 
-        jacobians = torch.func.vmap(torch.func.jacrev(one), in_dims=(None, 0))(values, x.detach())
-        return torch.cat([j.flatten(2) if j.dim() > 2 else j.unsqueeze(-1) for j in jacobians], dim=-1)
+        weights = {n: tensors[n] for n in names}
+        jacobians = torch.func.vmap(torch.func.jacrev(one), in_dims=(None, 0))(weights, x.detach())
+        return torch.cat([jacobians[n].reshape(*jacobians[n].shape[:2], -1) for n in names], dim=-1)
 
     def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
         """Return each parameter's gradient."""
@@ -80,13 +97,11 @@ class DeclaredSynapse(Synapse):
         return self.fold(flat.reshape(1, 1, -1))
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
-        """Return the inputs' cotangents by the module's own backward."""
-        if weight is not None:
-            raise ValueError("a random feedback needs nn.Linear or a convolution, not LinearInWeights; use Symmetric()")
+        """Return the inputs' cotangents by the module's own backward; there is no feedback weight."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            (grad,) = torch.autograd.grad(self.module(leaf), leaf, q)
-        return grad
+            out: Tensor = torch.func.functional_call(self.module, self._tensors(x.dtype), (leaf,))
+        return torch.autograd.grad(out, leaf, q, materialize_grads=True)[0]
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the Jacobian as `[N, 1, units, weights]`."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tracetorch.ops.products import outer_sum, product
 from tracetorch.synapses.base import Synapse
+from tracetorch.synapses.effective import effective_bias, effective_weight
 
 
 class LinearSynapse(Synapse):
@@ -16,29 +17,37 @@ class LinearSynapse(Synapse):
 
     def weights(self) -> tuple[Tensor, ...]:
         """Return the weight, `[out, in]`."""
-        return (self.module.weight,)
+        return (effective_weight(self.module),)
 
     def bias(self) -> Tensor | None:
         """Return the bias, `[out]`."""
-        return self.module.bias
+        return effective_bias(self.module)
+
+    def dense(self) -> tuple[Tensor, Tensor | None]:
+        """Return the weight and the bias."""
+        return self.weights()[0], self.bias()
+
+    def feedback_weight(self) -> Tensor:
+        """Return the weight."""
+        return self.weights()[0].detach()
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError where the last dimension is not `in_features`."""
-        if x.dim() < 2 or x.shape[-1] != self.module.in_features:
+        inputs = self.weights()[0].shape[1]
+        if x.dim() < 2 or x.shape[-1] != inputs:
             raise ValueError(
-                f"this layer takes inputs [batch, ..., {self.module.in_features}] per time step, got {list(x.shape)}; "
+                f"this layer takes inputs [batch, ..., {inputs}] per time step, got {list(x.shape)}; "
                 f"give one step at a time, or a whole sequence [time, batch, ...] to tt.scan"
             )
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, ..., out]`."""
-        flat = product(x.reshape(-1, x.shape[-1]), self.module.weight, self.module.bias)
-        return flat.view(*x.shape[:-1], self.module.out_features)
+        weight, bias = self.dense()
+        return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
 
-    def like(self, x: Tensor) -> Tensor:
-        """Return a tensor of the form of the currents, `[N, ..., out]`."""
-        dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-        return x.new_empty(*x.shape[:-1], self.module.out_features, dtype=dtype)
+    def out_units(self, x: Tensor) -> torch.Size:
+        """Return the shape of the units, `[..., out]`."""
+        return torch.Size((*x.shape[1:-1], self.weights()[0].shape[0]))
 
     def features(self, x: Tensor) -> Tensor:
         """Return the input itself."""
@@ -46,12 +55,12 @@ class LinearSynapse(Synapse):
 
     def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
         """Return the weight's gradient, `[out, in]`."""
-        return (outer_sum(q.reshape(-1, q.shape[-1]), features.reshape(-1, features.shape[-1])),)
+        return (outer_sum(q.reshape(-1, q.shape[-1]), features.reshape(-1, features.shape[-1]).to(q.dtype)),)
 
     def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return `q W`, `[N, ..., in]`."""
-        weight = self.module.weight if weight is None else weight
-        return product(q.reshape(-1, q.shape[-1]), weight.t()).view(*q.shape[:-1], self.module.in_features)
+        weight = (self.weights()[0] if weight is None else weight).to(q.dtype)
+        return product(q.reshape(-1, q.shape[-1]), weight.t()).view(*q.shape[:-1], weight.shape[1])
 
     def patches(self, features: Tensor) -> Tensor:
         """Return the features as `[N, 1, L, in]`."""

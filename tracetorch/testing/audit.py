@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tracetorch.rules.rule import Rule
 from tracetorch.testing.agreement import Agreement, agreement
 from tracetorch.testing.clone import clone
-from tracetorch.testing.liveness import firing_rates
+from tracetorch.testing.liveness import Firing, firing_rates
 from tracetorch.testing.oracle import Loss, Out, bptt
 from tracetorch.testing.running import rule_gradients, split
 
@@ -23,12 +23,12 @@ class Audit:
     Args:
         rows: the measures by parameter name.
         total: the measures of all parameters taken together.
-        rates: firing rates by layer name; a silent layer makes its row worth nothing.
+        firing: firing by layer name, unit by unit; silent units make their rows worth nothing.
     """
 
     rows: Mapping[str, Agreement]
     total: Agreement
-    rates: Mapping[str, float]
+    firing: Mapping[str, Firing]
 
     def __str__(self) -> str:
         """Return a table with one line per parameter."""
@@ -36,9 +36,7 @@ class Audit:
         lines = [f"{'parameter':{wide}}  relative error  cosine   norm ratio"]
         for name, row in (*self.rows.items(), ("all", self.total)):
             lines.append(f"{name:{wide}}  {row.relative_error:14.2e}  {row.cosine:+.4f}  {row.norm_ratio:10.4f}")
-        lines += [
-            f"layer {name or '(the network)'} fires in {rate:.1%} of the steps" for name, rate in self.rates.items()
-        ]
+        lines += [f"layer {name or '(the network)'} {firing}" for name, firing in self.firing.items()]
         return "\n".join(lines)
 
 

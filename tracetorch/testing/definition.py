@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean, Neuron, Readout, Reset
-from tracetorch.signals import Random
+from tracetorch.synapses import synapse_of
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.eligibility import (
     UnitBlocks,
@@ -161,7 +162,7 @@ def pass_through(module: nn.Module, xs: Tensor, bars: Tensor, total: dict[int, T
 
 def is_bias(synapse: nn.Module, name: str) -> bool:
     """Whether a parameter is a built-in synapse's bias, which has an eligibility of its own under every rule."""
-    return name == "bias" and isinstance(synapse, nn.Linear | nn.Conv1d | nn.Conv2d)
+    return name == "bias" and synapse_of(synapse).bias() is not None
 
 
 def without_reset_gradient(neuron: Neuron) -> Neuron:
@@ -277,7 +278,7 @@ def by_parameter(rec: Record, blocks: UnitBlocks, bars: Tensor, name: str, *, fa
 def send(layer: Layer, xs: Tensor, qs: Tensor) -> Tensor:
     """Return the cotangents of a layer's inputs, through its synapse or its feedback matrix, step by step."""
     values = {n: p.detach() for n, p in layer.synapse.named_parameters()}
-    if isinstance(layer.rule.signal, Random):
+    if isinstance(layer.rule.feedback, RandomFeedback):
         values["weight"] = layer.feedback.detach()  # type: ignore[union-attr]
     downs = []
     for x, bar in zip(xs, qs, strict=True):

@@ -1,6 +1,8 @@
-"""Guard against silent networks: whatever does not fire passes every test of its gradient."""
+"""Guard against silent units: whatever does not fire passes every test of its gradient."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +13,72 @@ from tracetorch.testing.clone import layers
 from tracetorch.testing.oracle import open_graph
 
 LOW, HIGH = 0.05, 0.6
+SATURATED = 0.95
+"""Share of steps from which on a unit counts as saturated."""
+SHOWN = 8
+DEAD = 0.85
+"""Share of silent or saturated units that the table's layers of few units may have."""
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""Synapses whose weight has one row per input."""
 
 
 class SilentError(AssertionError):
-    """Say that a layer fires too seldom or too often for a test of its gradient to mean anything."""
+    """Report that a layer or some of its units fire too seldom or too often for a test of its gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """Firing of one layer, unit by unit: a layer's mean hides units that never fire.
+
+    A unit of a convolution is an output channel: all its places share their weights.
+
+    Args:
+        rates: share of steps in which each unit fires, over all steps, samples and places, `[units]`, float64.
+    """
+
+    rates: Tensor
+
+    @property
+    def mean(self) -> float:
+        """Return the share of steps in which the layer's units fire, in [0, 1]."""
+        return float(self.rates.mean())
+
+    @property
+    def silent(self) -> tuple[int, ...]:
+        """Return the numbers of the units that never fire."""
+        return tuple(int(i) for i in (self.rates == 0.0).nonzero().flatten())
+
+    @property
+    def saturated(self) -> tuple[int, ...]:
+        """Return the numbers of the units that fire in 95 % of the steps or more."""
+        return tuple(int(i) for i in (self.rates >= SATURATED).nonzero().flatten())
+
+    @property
+    def dead(self) -> float:
+        """Return the share of units that are silent or saturated, in [0, 1]."""
+        return (len(self.silent) + len(self.saturated)) / len(self.rates)
+
+    def __repr__(self) -> str:
+        dead = f"{len(self.silent)} silent, {len(self.saturated)} saturated"
+        return f"Firing({self.mean:.1%}, {len(self.rates)} units, {dead})"
+
+    def __str__(self) -> str:
+        parts = [f"fires in {self.mean:.1%} of the steps"]
+        for name, units in (("silent", self.silent), ("saturated", self.saturated)):
+            if units:
+                parts.append(f"{len(units)} of {len(self.rates)} units {name} ({listed(units)})")
+        return ", ".join(parts)
+
+
+def listed(units: tuple[int, ...]) -> str:
+    """Return the numbers of units as text; of many the first few and their count."""
+    text = ", ".join(map(str, units[:SHOWN]))
+    return text if len(units) <= SHOWN else f"{text} and {len(units) - SHOWN} more"
 
 
 @torch.no_grad()
-def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, float]:
-    """Measure the share of steps in which the units of each spiking layer fire, from a reset.
+def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, Firing]:
+    """Measure how often each unit of each spiking layer fires, from a reset.
 
     Readouts and layers whose outputs are not all 0 or 1 are left out.
 
@@ -28,101 +87,150 @@ def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, float]:
         xs: inputs, `[T, B, *in]`.
 
     Returns:
-        Spikes per step and unit by layer name, in [0, 1].
+        The firing by layer name: rates per unit, their mean, and which units are silent or saturated.
 
     Example:
         >>> import torch, tracetorch as tt
         >>> from tracetorch.testing import firing_rates
-        >>> net = tt.Layer(torch.nn.Linear(1, 1, bias=False), tt.IF(threshold=0.5))
-        >>> _ = torch.nn.init.ones_(net.synapse.weight)
-        >>> firing_rates(net, torch.ones(4, 1, 1))
-        {'': 1.0}
+        >>> net = tt.Layer(torch.nn.Linear(1, 2, bias=False), tt.IF(threshold=0.5))
+        >>> _ = net.synapse.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
+        >>> firing = firing_rates(net, torch.ones(4, 1, 1))[""]
+        >>> firing.mean, firing.silent, firing.saturated
+        (0.5, (1,), (0,))
     """
     twin, made = open_graph(net)
     with parametrize.cached():
         for x in xs:
             twin(x)
-    rates: dict[str, float] = {}
+    found: dict[str, Firing] = {}
     for name, oracle in zip(layers(net), made, strict=True):
         if isinstance(oracle.layer.neuron, Readout) or not oracle.spikes:
             continue
         spikes = torch.stack(oracle.spikes)
         if bool(((spikes == 0) | (spikes == 1)).all()):
-            rates[name] = float(spikes.double().mean())
-    return rates
+            rates = spikes.double().mean((0, 1))
+            found[name] = Firing(rates.flatten(1).mean(1) if rates.dim() > 1 else rates.flatten())
+    return found
 
 
-def require_alive(net: nn.Module, xs: Tensor, *, low: float = LOW, high: float = HIGH) -> dict[str, float]:
-    """Raise unless every spiking layer fires in a sensible share of steps.
+def require_alive(
+    net: nn.Module, xs: Tensor, *, low: float = LOW, high: float = HIGH, dead: float = 0.0
+) -> dict[str, Firing]:
+    """Raise unless every spiking layer fires in a sensible share of steps, and its units one by one too.
 
     Args:
         net: the network; its state is not touched.
         xs: inputs, `[T, B, *in]`.
         low: least share of steps, per layer.
         high: greatest share of steps, per layer.
+        dead: greatest share of a layer's units that may be silent (never fire) or saturated (in 95 % of the steps).
 
     Returns:
-        The firing rates by layer name.
+        The firing by layer name.
 
     Raises:
-        SilentError: if a layer's rate is outside the bounds.
+        SilentError: if a layer's rate is outside the bounds, or too many of its units are silent or saturated; the
+            message counts and lists them.
 
     Example:
         >>> import torch, tracetorch as tt
         >>> from tracetorch.testing import require_alive
         >>> net = tt.Layer(torch.nn.Linear(1, 1, bias=False), tt.IF(threshold=2.0))
         >>> _ = torch.nn.init.ones_(net.synapse.weight)
-        >>> require_alive(net, torch.ones(9, 1, 1))["" ] > 0.2
+        >>> require_alive(net, torch.ones(9, 1, 1))[""].mean > 0.2
         True
     """
-    rates = firing_rates(net, xs)
-    wrong = {name: rate for name, rate in rates.items() if not low <= rate <= high}
+    found = firing_rates(net, xs)
+    wrong = {name: f for name, f in found.items() if not low <= f.mean <= high or f.dead > dead}
     if wrong:
-        told = ", ".join(f"{name or 'the layer'} in {rate:.1%}" for name, rate in wrong.items())
+        told = "; ".join(f"{name or 'the layer'} {firing}" for name, firing in wrong.items())
         raise SilentError(
-            f"layers must fire in {low:.0%} to {high:.0%} of the steps, or a test of their gradient is empty; "
-            f"found {told}: scale their weights (tracetorch.testing.calibrate does)"
+            f"layers must fire in {low:.0%} to {high:.0%} of the steps, with at most {dead:.0%} of their units silent "
+            f"or saturated, or a test of their gradient is empty; found: {told}. Scale their weights "
+            "(tracetorch.testing.calibrate does), or allow more with dead="
         )
-    return rates
+    return found
 
 
 @torch.no_grad()
 def calibrate(
     net: nn.Module, xs: Tensor, *, rate: float = 0.25, close: float = 0.06, rounds: int = 14
-) -> dict[str, float]:
-    """Scale the synapses, layer by layer, until every spiking layer fires at about a given rate.
+) -> dict[str, Firing]:
+    """Scale the synapses, layer by layer, until every spiking layer fires at about a given rate and no unit is dead.
+
+    Each layer's synapse is multiplied by one number. Then the weights and bias of each unit that is still silent or
+    saturated are multiplied by a number of its own; those of one that stays silent however large they are change their
+    sign first, since its current is negative throughout. That second part needs parameters with one row per unit, as
+    those of `nn.Linear` and `nn.Conv2d` have; other synapses get the first alone.
 
     Args:
-        net: the network, changed in place: each spiking layer's synapse is multiplied by a number.
+        net: the network, changed in place.
         xs: inputs, `[T, B, *in]`.
         rate: share of steps in which the units of a layer are to fire.
-        close: how far from that rate is good enough.
+        close: how far from that rate is good enough, for a layer's mean.
         rounds: greatest number of halvings in the search for each factor.
 
     Returns:
-        The firing rates afterwards, by layer name.
+        The firing afterwards, by layer name.
 
     Example:
         >>> import torch, tracetorch as tt
         >>> from tracetorch.testing import calibrate
         >>> net = tt.Layer(torch.nn.Linear(3, 50), tt.LIF(half_life=5))
-        >>> 0.1 < calibrate(net, torch.rand(20, 2, 3))[""] < 0.4
-        True
+        >>> firing = calibrate(net, torch.rand(20, 2, 3))[""]
+        >>> 0.1 < firing.mean < 0.4, firing.silent
+        (True, ())
     """
     for name, layer in layers(net).items():
         if name not in firing_rates(net, xs):
             continue
         base = {key: p.detach().clone() for key, p in layer.synapse.named_parameters()}
-        low, high, best, gain = 0.02, 50.0, (2.0, 1.0), 1.0
+        low, high, best, scale = 0.02, 50.0, (2.0, 1.0), 1.0
         for _ in range(rounds):
             for key, p in layer.synapse.named_parameters():
-                p.copy_(base[key] * gain)
-            found = firing_rates(net, xs)[name]
-            best = min(best, (abs(found - rate), gain))
+                p.copy_(base[key] * scale)
+            found = firing_rates(net, xs)[name].mean
+            best = min(best, (abs(found - rate), scale))
             if best[0] <= close:
                 break
-            low, high = (gain, high) if found < rate else (low, gain)
-            gain = (low * high) ** 0.5
+            low, high = (scale, high) if found < rate else (low, scale)
+            scale = (low * high) ** 0.5
         for key, p in layer.synapse.named_parameters():
             p.copy_(base[key] * best[1])
+        _revive(net, xs, name, rate=rate, rounds=rounds)
     return firing_rates(net, xs)
+
+
+def _revive(net: nn.Module, xs: Tensor, name: str, *, rate: float, rounds: int) -> None:
+    """Search a factor of its own for each silent or saturated unit of a layer: first with its sign, then turned."""
+    synapse = layers(net)[name].synapse
+    for sign in (1.0, -1.0):
+        rates = firing_rates(net, xs)[name].rates
+        dead = _dead(rates)
+        rows = [p for p in synapse.parameters() if p.shape[:1] == rates.shape]
+        if not bool(dead.any()) or isinstance(synapse, TRANSPOSED):
+            return
+        base = [p.detach().clone() for p in rows]
+        signs = torch.where(rates == 0.0, sign, 1.0)
+        low, high = torch.full_like(rates, 0.02), torch.full_like(rates, 50.0)
+        best, distance = torch.ones_like(rates), torch.full_like(rates, torch.inf)
+        for _ in range(rounds):
+            size = (low * high).sqrt()
+            _scale(rows, base, torch.where(dead, signs * size, 1.0))
+            found = firing_rates(net, xs)[name].rates
+            off = torch.where(_dead(found), torch.inf, (found - rate).abs())
+            best, distance = torch.where(dead & (off < distance), signs * size, best), torch.minimum(off, distance)
+            low, high = torch.where(found < rate, size, low), torch.where(found < rate, high, size)
+        _scale(rows, base, best)
+        if int(_dead(firing_rates(net, xs)[name].rates).sum()) >= int(dead.sum()):
+            _scale(rows, base, torch.ones_like(rates))  # rows are not units here, or nothing helps
+
+
+def _dead(rates: Tensor) -> Tensor:
+    return (rates == 0.0) | (rates >= SATURATED)
+
+
+def _scale(rows: list[nn.Parameter], base: list[Tensor], factors: Tensor) -> None:
+    """Set each parameter to its first values, each row times its factor."""
+    for p, first in zip(rows, base, strict=True):
+        p.copy_(first * factors.to(p).view(-1, *[1] * (p.dim() - 1)))

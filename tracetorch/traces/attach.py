@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.synapses import Synapse
-from tracetorch.traces.backward import sum_to
+from tracetorch.traces.backward import require_first_derivative, sum_to
 from tracetorch.traces.plan import Plan
 from tracetorch.traces.window import Traces
 
@@ -61,6 +61,7 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
+        require_first_derivative()
         seam: Seam = ctx.seam
         if ctx.versions and [x._version for x in seam.large] != ctx.versions:
             raise RuntimeError(MOVED_ON)

@@ -128,6 +128,15 @@ def _aligned(entry: Entry, rank: int, rows: bool) -> Entry:
     return entry.unsqueeze(1) if rows and entry is not None and entry.dim() == rank else entry
 
 
+def require_first_derivative() -> None:
+    """Raise RuntimeError where a backward is itself to be differentiated: a trace's credit has no graph."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(
+            "the gradients of a tt.Layer cannot be differentiated again (create_graph=True): traces have no graph. "
+            "Take first derivatives alone, or form such a penalty from a module without tt.Layer"
+        )
+
+
 def sum_to(value: Tensor, like: Tensor) -> Tensor:
     """Return per-unit cotangents summed to the shape of the parameter they belong to."""
     return value.sum_to_size(like.shape) if value.shape != like.shape else value

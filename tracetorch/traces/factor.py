@@ -18,7 +18,7 @@ from torch import Tensor
 from tracetorch.ops import walk
 from tracetorch.traces.averages import Averages
 from tracetorch.traces.back import Back, go_back
-from tracetorch.traces.backward import combine, sum_to
+from tracetorch.traces.backward import combine, require_first_derivative, sum_to
 from tracetorch.traces.instant import Call, given_out, require_finite, scaled, send_below
 from tracetorch.traces.window import BIAS, Afferent, Window
 
@@ -35,6 +35,7 @@ class _Factor(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
+        require_first_derivative()
         call: Call = ctx.call
         averages: Averages = ctx.averages
         window = call.window

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tracetorch.ops.pool import into_pool
 from tracetorch.traces.back import Back, go_back
-from tracetorch.traces.backward import combine, sum_to
+from tracetorch.traces.backward import combine, require_first_derivative, sum_to
 from tracetorch.traces.window import BIAS, Window
 
 
@@ -54,6 +54,7 @@ class _Instant(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
+        require_first_derivative()
         call: Call = ctx.call
         window = call.window
         require_finite(call.finite, z_bar)

@@ -11,6 +11,7 @@ from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logg
 from tracetorch.train.folder import RunFolder
 from tracetorch.train.memory import PeakMemory, peak_mb, resident_mb
 from tracetorch.train.recording import Result, begin, fit, recorded, reopen
+from tracetorch.train.schema import RunFileError
 from tracetorch.train.tasks import TASKS, Batch, Outcome, StreamTask, Task, make
 from tracetorch.train.trainer import Trainer
 
@@ -28,6 +29,7 @@ __all__ = [
     "PeakMemory",
     "Progressed",
     "Result",
+    "RunFileError",
     "RunFolder",
     "Saved",
     "StreamTask",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tracetorch.train.schema import RunFileError, join, read_json
+
 _KEY = "tracetorch"
+_ZEROS = b"0" * 64
+_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')  # inside a text of the header its quotes would be escaped
 
 
 def pack(tree: Any, prefix: str = "") -> tuple[Any, dict[str, Tensor]]:
@@ -43,17 +49,13 @@ def _pack(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if tree is None or type(tree) in (bool, int, float, str):
         return tree
     if isinstance(tree, Mapping) and all(type(key) in (int, str) for key in tree):
-        return {"map": [[key, _pack(tree[key], _join(name, key), tensors)] for key in tree]}
+        return {"map": [[key, _pack(tree[key], join(name, key), tensors)] for key in tree]}
     if type(tree) in (list, tuple):
-        return {type(tree).__name__: [_pack(item, _join(name, i), tensors) for i, item in enumerate(tree)]}
+        return {type(tree).__name__: [_pack(item, join(name, i), tensors) for i, item in enumerate(tree)]}
     raise TypeError(
         f"cannot save {name!r}: it is a {type(tree).__name__}; a checkpoint holds tensors, dicts, lists, tuples, "
         "numbers, text and None"
     )
-
-
-def _join(name: str, key: int | str) -> str:
-    return f"{name}.{key}" if name else str(key)
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -65,16 +67,24 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
 
     Returns:
         The nested structure.
+
+    Raises:
+        ValueError: The structure is none of `pack`.
+        KeyError: A tensor is missing.
     """
-    if not isinstance(packed, dict):
+    if not isinstance(packed, (dict, list)):
         return packed
+    if len(packed) != 1 or isinstance(packed, list):
+        raise ValueError(f"expected one kind of structure, got {len(packed)} things")
     ((kind, content),) = packed.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "map":
         return {key: unpack(value, tensors) for key, value in content}
-    items = [unpack(item, tensors) for item in content]
-    return tuple(items) if kind == "tuple" else items
+    if kind in ("list", "tuple"):
+        items = [unpack(item, tensors) for item in content]
+        return tuple(items) if kind == "tuple" else items
+    raise ValueError(f"{kind!r} is no kind of structure")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -91,8 +101,24 @@ def write_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        if os.name == "posix":  # the new name is on the disk only when its folder is
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed `write_file` left in a folder.
+
+    Args:
+        folder: A folder that no other process writes to.
+    """
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 def save_tree(path: Path, tree: Any) -> None:
@@ -110,7 +136,7 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def load_tree(path: Path) -> Any:
-    """Read what `save_tree` wrote.
+    """Read what `save_tree` wrote. Nothing in the file is executed.
 
     Args:
         path: The file.
@@ -120,19 +146,28 @@ def load_tree(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged or of another kind.
+        RunFileError: The file is damaged or of another kind.
         ImportError: safetensors is not installed.
     """
-    _, safe_open, error_type = _safetensors()
+    _, load, error_type = _safetensors()
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    if not 2 <= size <= len(raw) - 8:
+        raise RunFileError(path, "header", f"no readable safetensors file: a header of {size} in {len(raw)} bytes")
+    found = _DIGEST.search(raw, 8, 8 + size)
+    if found is None:
+        raise RunFileError(path, "sha256", "missing: it was not written by this version of this library's trainer")
+    if _digest(raw, found.start(1)) != found[1]:
+        raise RunFileError(path, "sha256", "the content is not what was written: the file is damaged")
+    header = read_json(path, raw[8 : 8 + size], "header")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except error_type as error:
-        raise ValueError(f"{str(path)!r} is no readable safetensors file: {error}") from error
-    if header is None:
-        raise ValueError(f"{str(path)!r} holds tensors but no structure: it was not written by this library's trainer")
-    return unpack(json.loads(header), tensors)
+        return unpack(read_json(path, header["__metadata__"][_KEY], "header"), load(raw))
+    except RunFileError:
+        raise
+    except RecursionError:
+        raise RunFileError(path, "header", "nested too deeply") from None
+    except (error_type, ValueError, TypeError, KeyError) as error:
+        raise RunFileError(path, "header", f"no readable safetensors file: {error!r}") from error
 
 
 def encode(tensors: Mapping[str, Tensor], header: str | None = None) -> bytes:
@@ -140,7 +175,7 @@ def encode(tensors: Mapping[str, Tensor], header: str | None = None) -> bytes:
 
     Args:
         tensors: Tensors by name; each is copied, so shared storage and strides do not matter.
-        header: Text to keep in the file's header.
+        header: Text to put into the file's header; a checksum of the whole file then stands beside it.
 
     Returns:
         The bytes.
@@ -149,21 +184,34 @@ def encode(tensors: Mapping[str, Tensor], header: str | None = None) -> bytes:
         ImportError: safetensors is not installed.
     """
     save, _, _ = _safetensors()
-    plain = {
+    copies = {
         name: torch.empty_like(t, device="cpu", memory_format=torch.contiguous_format).copy_(t.detach())
         for name, t in tensors.items()
     }
-    content: bytes = save(plain, {_KEY: header} if header is not None else None)
-    return content
+    if header is None:
+        content: bytes = save(copies)
+        return content
+    content = save(copies, {_KEY: header, "sha256": _ZEROS.decode()})
+    found = _DIGEST.search(content)
+    start = found.start(1) if found is not None else 0
+    return content[:start] + _digest(content, start) + content[start + len(_ZEROS) :]
+
+
+def _digest(content: bytes, start: int) -> bytes:
+    """Return the SHA-256 of a file, in hexadecimal digits, with zeros in the place where it stands itself."""
+    digest = hashlib.sha256(content[:start])
+    digest.update(_ZEROS)
+    digest.update(memoryview(content)[start + len(_ZEROS) :])
+    return digest.hexdigest().encode()
 
 
 def _safetensors() -> tuple[Any, Any, Any]:
     """Import safetensors, an optional dependency."""
     try:
-        from safetensors import SafetensorError, safe_open
-        from safetensors.torch import save
+        from safetensors import SafetensorError
+        from safetensors.torch import load, save
     except ImportError as error:
         raise ImportError(
             "checkpoints need safetensors, which is not installed: pip install 'tracetorch[train]'"
         ) from error
-    return save, safe_open, SafetensorError
+    return save, load, SafetensorError

@@ -10,7 +10,7 @@ from typing import Any
 import tracetorch as tt
 from tracetorch.train.tasks.base import AnyProblem
 
-_SIGNALS = {"symmetric": "Symmetric", "random": "Random"}
+_FEEDBACK = {"symmetric": tt.feedback.Symmetric, "random": tt.feedback.RandomFeedback}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Choice:
 def read_choice(text: str) -> Choice:
     """Read a rule's word: a preset's name, then what is set in it, after colons.
 
-    ``trace``; ``traced_bptt:4`` (windows of 4 time steps); ``drtrl:input=gain``; ``eprop:kappa=0.95:signal=random``;
+    ``trace``; ``traced_bptt:4`` (windows of 4 time steps); ``drtrl:input=gain``; ``eprop:kappa=0.95:feedback=random``;
     ``frozen`` (``trace`` at the readout, every other layer left as it was drawn).
 
     Args:
@@ -99,11 +99,11 @@ def _read_window(text: str, setting: str) -> int:
 
 
 def _read_value(key: str, value: str) -> Any:
-    """Read an argument of a rule: a signal by name, true, false, none, a number, or text."""
-    if key == "signal":
-        if value not in _SIGNALS:
-            raise ValueError(f"no learning signal {value!r}: choose one of {', '.join(_SIGNALS)}")
-        return getattr(tt.signals, _SIGNALS[value])()
+    """Read an argument of a rule: a feedback by name, true, false, none, a number, or text."""
+    if key == "feedback":
+        if value not in _FEEDBACK:
+            raise ValueError(f"no feedback {value!r}: choose one of {', '.join(_FEEDBACK)}")
+        return _FEEDBACK[value]()
     words = {"true": True, "false": False, "none": None}
     if value.lower() in words:
         return words[value.lower()]

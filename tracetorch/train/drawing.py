@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def _rewarded(
     panels: dict[str, dict[str, Any]] = {}
     names = {"train": "episodes of a stretch", "eval": "last 100 episodes"}
     for kind, name in names.items():
-        chosen = [r for r in records if r["kind"] == kind and r.get("return") is not None]
+        chosen = [r for r in records if r["kind"] == kind and math.isfinite(r.get("return", math.nan))]
         if chosen:
             points = ([r["time_step"] for r in chosen], [r["return"] for r in chosen])
             panels.setdefault("return", {})[name] = points

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 import torch
 
 import tracetorch as tt
-from tracetorch.train.checkpoint import encode, load_tree, save_tree, write_file
+from tracetorch.train.checkpoint import encode, load_tree, remove_parts, save_tree, write_file
+from tracetorch.train.formats import FORMAT, Checkpoint, Config, Record
 from tracetorch.train.runner import Runner
+from tracetorch.train.schema import (
+    RunFileError,
+    check,
+    difference,
+    join,
+    plain,
+    read_json,
+    shown,
+)
 
-FORMAT = 1
+LOCK = ".lock"
 
 
 class RunFolder:
-    """Keep a run in a folder.
+    """A folder that stores one run.
 
     - ``config.json``: everything needed to repeat it;
     - ``metrics.jsonl``: one JSON record a line, of kind train, eval or test;
     - ``weights.safetensors``: the network's ``state_dict``, for use elsewhere;
-    - ``state.safetensors``: the checkpoint: weights, optimizer, stream state, counters, in one file that is always
-      whole;
-    - ``figures/``: PNG files.
+    - ``state.safetensors``: the checkpoint: weights, optimizer, stream state, counters, and the checksums of itself and
+      of the log, in one file that is always whole;
+    - ``figures/``: PNG files;
+    - ``.lock``: locked by the one process that writes here; the system unlocks it when that process ends, however.
 
     Attributes:
         path: The folder.
@@ -42,10 +56,11 @@ class RunFolder:
             path: The folder.
         """
         self.path = Path(path)
+        self._lock: Any = None
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], config: Mapping[str, Any]) -> RunFolder:
-        """Make the folder of a new run and write its configuration.
+    def create(cls, path: str | os.PathLike[str], config: Config) -> RunFolder:
+        """Make the folder of a new run, lock it, and write its configuration.
 
         Args:
             path: The folder; it must not exist or be empty.
@@ -59,12 +74,17 @@ class RunFolder:
         """
         folder = cls(path)
         folder.path.mkdir(parents=True, exist_ok=True)
-        if any(folder.path.iterdir()):
-            raise FileExistsError(
-                f"{str(path)!r} is not empty: a run overwrites nothing; give another folder, or resume the run in it"
-            )
-        write_file(folder.path / "config.json", (json.dumps(config, indent=2, default=repr) + "\n").encode())
+        folder._require_empty()  # before anything is written there, and after: two may have seen it empty
+        folder.lock()
+        folder._require_empty()
+        folder.configure(config)
         return folder
+
+    def _require_empty(self) -> None:
+        if any(file.name != LOCK for file in self.path.iterdir()):
+            raise FileExistsError(
+                f"{str(self.path)!r} is not empty: a run overwrites nothing; give another folder, or resume its run"
+            )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -84,21 +104,55 @@ class RunFolder:
             raise FileNotFoundError(f"{str(path)!r} holds no run: there is no config.json in it")
         return folder
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Return the run's configuration.
+    def lock(self) -> None:
+        """Make this object the folder's only writer, and remove what a killed one left; once more does nothing.
 
         Raises:
-            ValueError: The file is no JSON object, or of a newer format.
+            BlockingIOError: Another process, or another `RunFolder` of this one, writes there.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._lock is None:
+            lock = FileLock(self.path / LOCK, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise BlockingIOError(
+                    f"{str(self.path)!r} is being trained by another process: wait for its end, or stop it first"
+                ) from None
+            self._lock = lock
+            remove_parts(self.path)
+
+    def unlock(self) -> None:
+        """Let others write; nothing happens where nothing is locked."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def configure(self, config: Config) -> None:
+        """Write the configuration.
+
+        Args:
+            config: What `describe` returned.
+        """
+        write_file(self.path / "config.json", (json.dumps(config, indent=2, default=repr) + "\n").encode())
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's configuration.
+
+        Returns:
+            The configuration, checked.
+
+        Raises:
+            RunFileError: The file is no JSON object, or of another version, or something in it is missing or wrong.
         """
         file = self.path / "config.json"
-        try:
-            config = json.loads(file.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{str(file)!r} is no readable JSON: {error}") from error
+        config = read_json(file, file.read_bytes())
         if not isinstance(config, dict) or config.get("format") != FORMAT:
-            raise ValueError(f"{str(file)!r} is not a configuration of format {FORMAT}: it is of another version")
-        return config
+            raise RunFileError(file, "format", f"not a configuration of format {FORMAT}: it is of another version")
+        check(Config, config, file)
+        return cast(Config, config)
 
     @property
     def log(self) -> Path:
@@ -114,17 +168,36 @@ class RunFolder:
         """Add a record to the log.
 
         Args:
-            record: Plain values by name.
+            record: Plain values by name; NaN and infinity are written as null.
         """
         with open(self.log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(plain(record)) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the log's records; a last line that was cut off in its midst is left out."""
-        if not self.log.is_file():
-            return []
-        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        """Return the log's records, NaN for null; a last line that was cut off in its midst is left out.
+
+        Returns:
+            The records, in order.
+
+        Raises:
+            RunFileError: A line is damaged.
+        """
+        return self._parse(self.log.read_bytes()) if self.log.is_file() else []
+
+    def _parse(self, content: bytes) -> list[dict[str, Any]]:
+        """Read the whole lines of a log."""
+        kinds = get_type_hints(Record, include_extras=True)
+        records = []
+        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+            field = f"line {number}"
+            record = read_json(self.log, line, field)
+            check(dict[str, Any], record, self.log, field)
+            check(Record, {name: record[name] for name in record if name in kinds}, self.log, field)
+            for name, value in record.items():
+                if name not in kinds and type(value) is not bool:
+                    check(float | None, value, self.log, join(field, name))
+            records.append({name: math.nan if value is None else value for name, value in record.items()})
+        return records
 
     def save(self, trainer: Runner[Any]) -> None:
         """Write the checkpoint and the weights, each whole or not at all.
@@ -136,11 +209,52 @@ class RunFolder:
             RuntimeError: The trainer was broken off in the midst of an iteration.
             ImportError: safetensors is not installed.
         """
-        size = self.log.stat().st_size if self.log.is_file() else 0
-        save_tree(self.path / "state.safetensors", {**trainer.state_dict(), "log_bytes": size})
+        log = b""
+        if self.log.is_file():
+            with open(self.log, "r+b") as file:
+                log = file.read()
+                os.fsync(file.fileno())  # a checkpoint counts on the log that it names
+        checkpoint = Checkpoint(
+            run=trainer.state_dict(),
+            config=cast(dict[str, Any], self.config),
+            log_bytes=len(log),
+            log_sha256=hashlib.sha256(log).hexdigest(),
+        )
+        save_tree(self.path / "state.safetensors", checkpoint)
         write_file(self.path / "weights.safetensors", encode(trainer.net.state_dict()))
 
-    def load(self, trainer: Runner[Any]) -> dict[str, Any]:
+    def checkpoint(self) -> Checkpoint:
+        """Read the checkpoint; check it, and that configuration and log are those that it was written with.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            FileNotFoundError: The run has no checkpoint.
+            RunFileError: A file is damaged, or one of them is another run's.
+        """
+        file = self.path / "state.safetensors"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{str(self.path)!r} has no checkpoint (state.safetensors): the run never saved one"
+            )
+        checkpoint = load_tree(file)
+        check(Checkpoint, checkpoint, file)
+        found = difference(self.config, checkpoint["config"])
+        if found is not None:
+            field, here, there = found
+            why = f"{shown(here)}, but the checkpoint was written with {shown(there)}"
+            raise RunFileError(self.path / "config.json", field, why)
+        size = checkpoint["log_bytes"]
+        log = self.log.read_bytes()[:size] if self.log.is_file() else b""
+        if hashlib.sha256(log).hexdigest() != checkpoint["log_sha256"]:
+            self._parse(log)  # names the line, where it can
+            if len(log) < size:
+                raise RunFileError(self.log, "length", f"{len(log)} bytes, but the checkpoint covers {size}")
+            raise RunFileError(self.log, "sha256", f"the first {size} bytes are not what was written")
+        return cast(Checkpoint, checkpoint)
+
+    def load(self, trainer: Runner[Any]) -> Checkpoint:
         """Put a trainer into the state of the checkpoint; the folder is left as it is.
 
         Args:
@@ -151,19 +265,11 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: The run has no checkpoint.
-            ValueError: The checkpoint is damaged or does not fit the trainer.
+            RunFileError: A file is damaged, or the checkpoint does not fit the trainer.
         """
-        file = self.path / "state.safetensors"
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{str(self.path)!r} has no checkpoint (state.safetensors): the run never saved one"
-            )
-        state: dict[str, Any] = load_tree(file)
-        try:
-            trainer.load_state_dict(state)
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"{str(file)!r} does not fit the run's configuration: {error}") from error
-        return state
+        checkpoint = self.checkpoint()
+        trainer.load_state_dict(checkpoint["run"], source=self.path / "state.safetensors")
+        return checkpoint
 
     def cut_log(self, size: int) -> None:
         """Drop what the log holds beyond a checkpoint.
@@ -175,7 +281,7 @@ class RunFolder:
             os.truncate(self.log, min(size, self.log.stat().st_size))
 
 
-def describe(trainer: Runner[Any]) -> dict[str, Any]:
+def describe(trainer: Runner[Any]) -> Config:
     """Return everything needed to repeat a run, as JSON can hold it.
 
     Args:
@@ -185,7 +291,7 @@ def describe(trainer: Runner[Any]) -> dict[str, Any]:
         Format, task, options, rule, seed, device, threads, the versions of what it ran on, the time of its start.
     """
     return {
-        "format": FORMAT,
+        "format": 2,
         "task": trainer.task.name,
         "options": trainer.task.options(),
         "rule": trainer.choice.text,

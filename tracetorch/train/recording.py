@@ -5,37 +5,42 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
 import tracetorch as tt
-from tracetorch.train.choice import Choice
+from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
 from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.formats import Config
 from tracetorch.train.making import make_runner
-from tracetorch.train.reward.runner import RewardRunner
-from tracetorch.train.runner import Runner
+from tracetorch.train.runner import Runner, find_device, fitting
+from tracetorch.train.schema import RunFileError, check
 from tracetorch.train.tasks import TASKS
 from tracetorch.train.tasks.base import Problem
 
 
 def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:
-    """Make the folder of a trainer's new run.
+    """Make the folder of a trainer's new run, with its first checkpoint.
 
     Args:
         trainer: The run, before its first iteration.
         path: A folder that does not exist or is empty.
 
     Returns:
-        The folder, with the configuration in it.
+        The folder, locked until `recorded` ends.
 
     Raises:
         FileExistsError: There is something in the folder already.
+        BlockingIOError: Another process begins a run there.
     """
-    return RunFolder.create(path, describe(trainer))
+    folder = RunFolder.create(path, describe(trainer))
+    folder.save(trainer)
+    return folder
 
 
 def reopen(
@@ -57,75 +62,100 @@ def reopen(
         steps: Number of iterations to go to in all; None for the run's own.
         data: Where the data lies now; None for where it was.
         device: Where to run now; None for where it ran.
-        resume: Cut the log back to the checkpoint, to go on with `recorded`; otherwise the folder is left as it is.
+        resume: Lock the folder and cut the log back to the checkpoint, to go on with `recorded`; otherwise the folder
+            is left as it is.
 
     Returns:
         The trainer and the folder.
 
     Raises:
         FileNotFoundError: There is no run, or no checkpoint of it.
-        ValueError: The folder's content does not fit this version, or the task is unknown.
+        BlockingIOError: Another process trains this run.
+        RunFileError: A file of the run is damaged, or of another run or version.
+        ValueError: The task is unknown, or task or rule are not the run's.
     """
     folder = RunFolder.open(path)
     config = folder.config
-    if task is None:
-        task = _task_of(config)
-    changes: dict[str, Any] = {}
-    if steps is not None:
-        changes["steps"] = steps
-    if data is not None:
-        if "data" not in task.options():
-            raise ValueError(f"task {task.name!r} reads no data file: leave the path out")
-        changes["data"] = data
-    task = replace(task, **changes)
-    trainer = make_runner(
-        task,
-        rule=config["rule"] if rule is None else rule,
-        log_every=config["log_every"],
-        device=config["device"] if device is None else device,
-    )
-    state = folder.load(trainer)
-    if resume:
-        folder.cut_log(state["log_bytes"])
+    with ExitStack() as failed:
+        if resume:
+            folder.lock()
+            failed.callback(folder.unlock)
+        checkpoint = folder.checkpoint()
+        file = folder.path / "config.json"
+        task = _task_of(config, task, file, steps=steps, data=data)
+        with fitting(file, "rule"):
+            choice = read_choice(config["rule"]) if rule is None else rule
+        with fitting(file, "device"):
+            device = find_device(config["device"]) if device is None else device
+        with fitting(file, "options"):
+            trainer = make_runner(task, rule=choice, log_every=config["log_every"], device=device)
+        if rule is not None and repr(trainer.choice.rule) != config["rule_in_full"]:
+            raise ValueError(f"{str(path)!r} is a run of rule {config['rule']}, not of {trainer.choice.text}")
+        trainer.load_state_dict(checkpoint["run"], source=folder.path / "state.safetensors")
+        if resume:
+            folder.cut_log(checkpoint["log_bytes"])
+        failed.pop_all()
     return trainer, folder
 
 
-def _task_of(config: dict[str, Any]) -> Problem:
-    """Make the task that a configuration names."""
+def _task_of(config: Config, task: Problem | None, file: Path, *, steps: int | None, data: str | None) -> Problem:
+    """Make the task that a configuration names, or check that the task passed is of its name; set what is new."""
     name = config["task"]
-    if name not in TASKS:
-        raise ValueError(f"the run's task {name!r} is none of {', '.join(TASKS)}: pass the task itself")
-    try:
-        return TASKS[name](**config["options"])
-    except TypeError as error:
-        raise ValueError(f"the run's options do not fit this version of task {name!r}: {error}") from error
+    if task is None:
+        if name not in TASKS:
+            raise RunFileError(file, "task", f"{name!r} is none of {', '.join(TASKS)}: pass the task itself")
+        kinds = get_type_hints(TASKS[name])
+        for key, value in config["options"].items():
+            if key not in TASKS[name].__dataclass_fields__:
+                raise RunFileError(file, f"options.{key}", f"unknown to this version of task {name!r}")
+            check(kinds[key], value, file, f"options.{key}")
+        with fitting(file, "options"):
+            task = TASKS[name](**config["options"])
+    elif task.name != name:
+        raise ValueError(f"{str(file.parent)!r} is a run of task {name!r}, not of {task.name!r}")
+    if data is not None and "data" not in task.options():
+        raise ValueError(f"task {name!r} reads no data file: leave the path out")
+    new: dict[str, Any] = {"steps": steps, "data": data}
+    return replace(task, **{key: value for key, value in new.items() if value is not None})
 
 
 def recorded(
-    trainer: Runner[Any], folder: RunFolder, *, save_seconds: float = 60.0, until: int | None = None
+    trainer: Runner[Any],
+    folder: RunFolder,
+    *,
+    save_seconds: float = 60.0,
+    save_steps: int | None = None,
+    until: int | None = None,
 ) -> Iterator[Event]:
-    """Train, write log and checkpoints into the folder, and tell what happens.
+    """Train, write log and checkpoints into the folder, and yield what happens.
 
     Args:
         trainer: The run; new from `begin` or going on from `reopen`.
-        folder: Its folder.
+        folder: Its folder, which is unlocked at the end.
         save_seconds: Time between two checkpoints; one more is written at the end.
+        save_steps: Iterations between two checkpoints, whichever is due first; None for by time alone.
         until: Number of iterations after which to end; None for the task's ``steps``.
 
     Yields:
         What `Runner.events` yields, and a `Saved` for every checkpoint.
+
+    Raises:
+        BlockingIOError: Another process trains this run.
     """
-    saved = time.monotonic()
-    if isinstance(trainer, RewardRunner) and trainer.iteration == 0:
-        folder.save(trainer)  # an environment may fail in the first stretch
-    for event in trainer.events(until):
-        if isinstance(event, (Logged, Evaluated)):
-            folder.append(event.record)
-        if isinstance(event, Finished) or time.monotonic() - saved > save_seconds:
-            folder.save(trainer)
-            saved = time.monotonic()
-            yield Saved(event.iteration, str(folder.path))
-        yield event
+    folder.lock()
+    saved, saved_at = time.monotonic(), trainer.iteration
+    try:
+        for event in trainer.events(until):
+            if isinstance(event, (Logged, Evaluated)):
+                folder.append(event.record)
+            due = save_steps is not None and event.iteration - saved_at >= save_steps
+            if due or isinstance(event, Finished) or time.monotonic() - saved > save_seconds:
+                folder.save(trainer)
+                saved, saved_at = time.monotonic(), event.iteration
+                yield Saved(event.iteration, str(folder.path))
+            yield event
+    finally:
+        folder.unlock()
 
 
 @dataclass(frozen=True)

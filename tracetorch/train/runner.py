@@ -6,17 +6,44 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, TypedDict
 
 import torch
 from torch import nn
 
 import tracetorch as tt
+from tracetorch.data import DamagedFileError
 from tracetorch.train.averages import Averages
 from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed
 from tracetorch.train.memory import resident_mb
-from tracetorch.train.tasks.base import AnyProblem, derived_seed
+from tracetorch.train.schema import Count, Positive, Range, RunFileError, Seconds, check
+from tracetorch.train.tasks.base import AnyProblem, Problem, derived_seed
+
+_SIZE, _RATE = Range(1, 2**24), Range(0.0, 1e6)
+_RANGES = {"steps": Range(0, 2**53), "eval_every": Range(1, 2**53), "lr": _RATE, "neuron_lr": _RATE, "hidden": _SIZE}
+_RANGES |= {"batch_size": _SIZE, "window": _SIZE, "chunk": _SIZE, "rows": _SIZE}
+"""What options that many tasks have can be."""
+
+
+class Means(TypedDict):
+    """The state of `Averages`."""
+
+    sums: dict[str, float]
+    counts: dict[str, Positive]
+
+
+class Counters(TypedDict):
+    """What every run's state holds beside its parts."""
+
+    averages: Means
+    iteration: Count
+    time_steps: Count
+    seconds: Seconds
+    logged_at: Count
+    evaluated_at: Count
+    tested_at: Annotated[int, Range(-1)]
 
 
 class Runner(ABC, Generic[AnyProblem]):
@@ -33,8 +60,10 @@ class Runner(ABC, Generic[AnyProblem]):
         seconds: Seconds spent in iterations, evaluation left out.
         evaluating: Whether an evaluation is going on: it may be broken off without harm to the state.
         consistent: Whether the state is that after `iteration` iterations; False inside an iteration.
+        form: The kind of its state, a ``TypedDict``.
     """
 
+    form: ClassVar[Any] = Counters
     net: nn.Module
 
     def __init__(
@@ -45,7 +74,7 @@ class Runner(ABC, Generic[AnyProblem]):
         log_every: int = 10,
         device: str | torch.device = "cpu",
     ) -> None:
-        """Prepare the task's data; nothing is built.
+        """Prepare the task's data, build what learns, set the rule.
 
         Args:
             task: What to learn.
@@ -54,8 +83,10 @@ class Runner(ABC, Generic[AnyProblem]):
             device: Where to train.
 
         Raises:
-            ValueError: `log_every` is not positive, the rule does not fit the task, or there is no such device.
+            ValueError: `log_every` is not positive, an option is out of its range, the rule does not fit the task, or
+                there is no such device.
             tracetorch.data.DataNotFoundError: The task's data is absent.
+            ImportError: A package that the task needs is not installed.
         """
         if log_every < 1:
             raise ValueError(f"log_every must be at least 1, got {log_every}")
@@ -65,7 +96,8 @@ class Runner(ABC, Generic[AnyProblem]):
             rule = read_choice(rule)
         self.choice = rule if isinstance(rule, Choice) else Choice(repr(rule), rule)
         self.task: AnyProblem = self.choice.apply(task)
-        self.device = _device(device)
+        _check_options(self.task)
+        self.device = find_device(device)
         self.log_every = log_every
         self.task.prepare()
         self.iteration = 0
@@ -78,6 +110,11 @@ class Runner(ABC, Generic[AnyProblem]):
         self._logged_at = 0
         self._evaluated_at = 0
         self._tested_at = -1
+        self.net = self._build()
+
+    @abstractmethod
+    def _build(self) -> nn.Module:
+        """Build what learns, with its rule, on the device; return the network."""
 
     def events(self, until: int | None = None) -> Iterator[Event]:
         """Train, and tell what happens.
@@ -205,17 +242,22 @@ class Runner(ABC, Generic[AnyProblem]):
     def _state(self) -> dict[str, Any]:
         """Return what the run has become, counters left out."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave, in a run made with the same task and rule.
+    def load_state_dict(self, state: Mapping[str, Any], *, source: Path = Path("state")) -> None:
+        """Restore what `state_dict` returned, in a run made with the same task and rule.
 
         Args:
             state: The nested dict.
+            source: The file that it is from, which errors name.
 
         Raises:
-            KeyError: Something is missing in it.
-            RuntimeError: The weights are of another network.
+            RunFileError: Something in it is missing, of another kind, or of another network.
         """
-        self._load(state)
+        check(self.form, state, source, "run")
+        for name in ("logged_at", "evaluated_at", "tested_at"):
+            check(Annotated[int, Range(-1, state["iteration"])], state[name], source, f"run.{name}")
+        if state["averages"]["sums"].keys() != state["averages"]["counts"].keys():
+            raise RunFileError(source, "run.averages", "sums and counts are of other names")
+        self._load(state, source)
         self._averages.load_state_dict(state["averages"])
         self.iteration = state["iteration"]
         self.time_steps = state["time_steps"]
@@ -226,16 +268,58 @@ class Runner(ABC, Generic[AnyProblem]):
         self.consistent = True
 
     @abstractmethod
-    def _load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `_state` gave."""
+    def _load(self, state: Mapping[str, Any], source: Path) -> None:
+        """Restore what `_state` returned."""
 
 
-def _device(device: str | torch.device) -> torch.device:
-    """Return a device that is there."""
+@contextmanager
+def fitting(source: Path, field: str) -> Iterator[None]:
+    """Name file and field where a part of a state does not fit.
+
+    Args:
+        source: The file that it is from.
+        field: The place in it.
+
+    Raises:
+        RunFileError: The part does not fit.
+    """
+    try:
+        yield
+    except DamagedFileError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise RunFileError(source, field, f"cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _check_options(task: Problem) -> None:
+    """Raise ValueError where an option is not a number, or too small, whoever set it."""
+    for name, value in task.options().items():
+        if type(value) in (int, float) and not _RANGES.get(name, Range()).holds(value):
+            bounds = f": it is {_RANGES[name]}" if name in _RANGES else ""
+            raise ValueError(f"option {name!r} of task {task.name!r} cannot be {value}{bounds}")
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """Return a device that is there.
+
+    Args:
+        device: Its name.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
     try:
         found = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"no device {device!r}: expected cpu, cuda or cuda:0, cuda:1, …") from error
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"no device {str(device)!r}: torch sees {torch.cuda.device_count()} CUDA devices")
+    there = torch.accelerator.current_accelerator()
+    if found.type == "cpu":
+        count = 1
+    else:
+        count = torch.accelerator.device_count() if there is not None and there.type == found.type else 0
+    if (found.index or 0) >= count:
+        raise ValueError(f"no device {str(device)!r}: torch sees {count} of type {found.type}")
     return found

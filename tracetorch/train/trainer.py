@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.train.averages import Averages
-from tracetorch.train.choice import Choice
-from tracetorch.train.runner import Runner
+from tracetorch.train.runner import Counters, Runner, fitting
+from tracetorch.train.schema import RunFileError, check_like
 from tracetorch.train.tasks.base import Task
+
+
+class OptimizerState(TypedDict):
+    """The state of an optimizer of torch."""
+
+    state: dict[int, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
+
+class TrainerState(Counters):
+    """The state of a `Trainer`."""
+
+    weights: dict[str, Tensor]
+    optimizer: OptimizerState
+    stream: dict[str, Tensor]
+    task: dict[str, Tensor]
 
 
 class Trainer(Runner[Task]):
@@ -32,32 +50,15 @@ class Trainer(Runner[Task]):
         ['Progressed', 'Progressed', 'Logged', 'Evaluating', 'Evaluated', 'Finished']
     """
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        rule: str | tt.Rule | Choice | None = None,
-        log_every: int = 10,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        """Prepare the task's data, build its network, set the rule.
+    form: ClassVar[Any] = TrainerState
 
-        Args:
-            task: What to learn.
-            rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
-            log_every: Iterations that one record of the log covers.
-            device: Where to train.
-
-        Raises:
-            ValueError: `log_every` is not positive, the rule does not fit the task, or there is no such device.
-            tracetorch.data.DataNotFoundError: The task's data is absent.
-        """
-        super().__init__(task, rule=rule, log_every=log_every, device=device)
-        self.net = self.task.build()
+    def _build(self) -> nn.Module:
+        net = self.task.build()
         with self._seeded("feedback"):
-            tt.set_rule(self.net, self.choice.rule)
-        self.net.to(self.device)
-        self.optimizer = self.task.optimizer(self.net)
+            tt.set_rule(net, self.choice.rule)
+        net.to(self.device)
+        self.optimizer = self.task.optimizer(net)
+        return net
 
     def _scores(self, *, quick: bool) -> dict[str, float]:
         return dict(self.task.evaluate(self.net, quick=quick))
@@ -90,10 +91,32 @@ class Trainer(Runner[Task]):
             "task": self.task.state_dict(),
         }
 
-    def _load(self, state: Mapping[str, Any]) -> None:
+    def _load(self, state: Mapping[str, Any], source: Path) -> None:
+        check_like(self.net.state_dict(), state["weights"], source, "run.weights")
         self.net.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._check_optimizer(state["optimizer"], source, "run.optimizer")
+        with fitting(source, "run.optimizer"):
+            self.optimizer.load_state_dict(state["optimizer"])
+        if self.task.is_stream and state["iteration"] and not state["stream"]:
+            raise RunFileError(source, "run.stream", "empty: the state of the layers is missing")
         tt.reset(self.net)
         if state["stream"]:
-            tt.set_state(self.net, {name: value.to(self.device) for name, value in state["stream"].items()})
-        self.task.load_state_dict(state["task"])
+            with fitting(source, "run.stream"):
+                tt.set_state(self.net, {name: value.to(self.device) for name, value in state["stream"].items()})
+        check_like(self.task.state_dict(), state["task"], source, "run.task")
+        with fitting(source, "run.task"):
+            self.task.load_state_dict(state["task"])
+
+    def _check_optimizer(self, state: Mapping[str, Any], source: Path, field: str) -> None:
+        """Check an optimizer's state against that of a copy that took one step with zero gradients."""
+        probe = copy.deepcopy(self.optimizer)
+        for group in probe.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        probe.step()
+        model = probe.state_dict()
+        check_like(model["param_groups"], state["param_groups"], source, f"{field}.param_groups")
+        for key, moments in state["state"].items():
+            if key not in model["state"]:
+                raise RunFileError(source, f"{field}.state.{key}", "unknown: there is no parameter of this number")
+            check_like(model["state"][key], moments, source, f"{field}.state.{key}")

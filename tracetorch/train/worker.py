@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 
@@ -18,10 +18,22 @@ from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Evaluated, Evaluating, Logged
 from tracetorch.train.folder import RunFolder, describe
+from tracetorch.train.formats import THREADS
 from tracetorch.train.making import make_runner
 from tracetorch.train.memory import PeakMemory
 from tracetorch.train.recording import scores_of
+from tracetorch.train.schema import Range, check, read_json
 from tracetorch.train.tasks import TASKS, Problem
+
+
+class JobFile(TypedDict):
+    """What ``job.json`` holds: the fields of `Job`."""
+
+    task: str
+    rule: str
+    seed: int
+    options: dict[str, Any]
+    threads: Annotated[int, Range(1, THREADS)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,8 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
     task = job.make_task()
     trainer = make_runner(task, rule=read_choice(job.rule))
     run = RunFolder(folder)
-    write_file(folder / "config.json", (json.dumps(describe(trainer), indent=2, default=repr) + "\n").encode())
+    run.lock()
+    run.configure(describe(trainer))
     run.log.unlink(missing_ok=True)
     meter = PeakMemory()
     records: list[dict[str, Any]] = []
@@ -92,12 +105,26 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
         "training_mb": meter.peak_mb - meter.start_mb,
     }
     write_file(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    run.unlock()
     return result
 
 
 def read_job(folder: Path) -> Job:
-    """Read the job that a folder holds."""
-    return Job(**json.loads((folder / "job.json").read_text()))
+    """Read the job that a folder holds.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The job.
+
+    Raises:
+        RunFileError: The file is damaged.
+    """
+    file = folder / "job.json"
+    job = read_json(file, file.read_bytes())
+    check(JobFile, job, file)
+    return Job(**job)
 
 
 def write_job(job: Job, folder: Path) -> None:

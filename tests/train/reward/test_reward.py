@@ -76,6 +76,12 @@ class Failing(Chain):
         return Env(self.length, distractors=self.distractors)
 
 
+class Mended(Chain):
+    """The same task with an environment that works."""
+
+    name: ClassVar[str] = "failing"
+
+
 @pytest.mark.parametrize(
     ("distractors", "error", "text"),
     [(0, FloatingPointError, "reward that is not finite"), (1, EnvironmentDied, "OSError: the cable broke")],
@@ -91,7 +97,7 @@ def test_a_failure_leaves_the_last_good_checkpoint(distractors, error, text, tmp
 
     with pytest.raises(error, match=text):
         go()
-    good = Chain(length=5, steps=200, chunk=20, hidden=4, distractors=distractors)
+    good = Mended(length=5, steps=200, chunk=20, hidden=4, distractors=distractors)
     again, _ = reopen(tmp_path / "run", task=good, resume=True)
     assert again.iteration == 3
     lived(again)

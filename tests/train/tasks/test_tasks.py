@@ -21,6 +21,12 @@ SMALL = {
     "mnist": {"hidden": 6, "batch_size": 8, "time_steps": 4},
     "fashion": {"hidden": 6, "batch_size": 8, "time_steps": 4},
     "ecg": {"hidden": 6, "record": 100},
+    "har": {"hidden": 6, "batch_size": 4, "seconds": 0.2},
+    "speech": {"hidden": 6, "batch_size": 4, "time_steps": 8, "bands": 5},
+    "evidence": {"hidden": 6, "batch_size": 4, "trials": 20, "dt": 25.0, "cues": 3, "delay": 100.0},
+    "store-recall": {"hidden": 6, "batch_size": 4, "trials": 20},
+    "delayed-xor": {"hidden": 6, "batch_size": 4, "trials": 20},
+    "copy": {"hidden": 6, "batch_size": 4, "trials": 20},
 }
 
 
@@ -43,6 +49,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         beat=beat,
         beat_offsets=np.array([0, len(beat)]),
         beat_is_pvc=rng.random(len(beat)) < 0.5,
+    )
+    np.savez(
+        directory / "har_geotec.npz",
+        x=rng.normal(size=(600, 6)).astype(np.float32),
+        label=rng.integers(0, 5, 600, dtype=np.uint8),
+        offsets=np.arange(0, 601, 60),
+        subject=np.repeat(np.arange(5, dtype=np.uint8), 2),
+    )
+    np.savez(
+        directory / "gsc_test_8k.npz",
+        wave=rng.normal(0, 3000, 24 * 8000).astype(np.int16),
+        label=np.arange(24, dtype=np.uint8) % 12,
+        speaker=np.repeat(np.arange(12, dtype=np.int16), 2) - 1,
     )
     return directory
 

@@ -91,6 +91,8 @@ def _named(links: Sequence[Link], dtype: torch.dtype) -> tuple[str, Any]:
 
 def _layer(name: str, link: Link, level: int, common: Mapping[str, Any], rest: Any) -> ModuleType:
     """Execute the template for one layer; `rest` is what follows it, None where it gives credit to autograd."""
+    if link.storage not in ("none", "pre", "full", "factor"):
+        raise ValueError(f"no kernel of single steps knows traces of the kind {link.storage!r}")
     switches = {
         "PRE": link.storage == "pre",
         "FULL": link.storage == "full",

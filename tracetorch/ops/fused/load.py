@@ -73,6 +73,17 @@ def cell(scalar: Step, name: str, kind: Any, units: int) -> dict[str, Any]:
     return names | {k: v for k, v in vars(made).items() if getattr(v, "__module__", "") == made.__name__}
 
 
+UNARY = ("log", "log1p", "expm1", "sqrt", "tanh", "sin", "cos", "tan", "floor", "ceil", "sign", "exp2", "log2")
+"""Functions of NumPy of one number that a lowered step may call."""
+
+
+def _typed(function: Any, kind: Any) -> Any:
+    def call(x: Any) -> Any:
+        return kind(function(x))
+
+    return call
+
+
 def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
     """Return a neuron's step, compiled for one scalar type."""
     import numba
@@ -94,7 +105,14 @@ def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
 
     given = {"where": where, "maximum": maximum, "absolute": absolute, "exp": exp}
     constants = {"ZERO": kind(0), "ONE": kind(1), **{k: kind(v) for k, v in scalar.numbers.items()}, **scalar.flags}
-    module = execute(name, scalar.source, {})
+    if scalar.text:
+        module = ModuleType(name)
+        exec(compile(scalar.text, name, "exec"), module.__dict__)
+        constants |= {"F": kind}
+        given |= {f: _typed(getattr(np, f), kind) for f in UNARY}
+        given |= {"pow": lambda x, y: kind(x**y), "minimum": lambda a, b: a if a < b else b}
+    else:
+        module = execute(name, scalar.source, {})
     own = {k: jit(f) for k, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == name}
     module.__dict__.update({k: jit(f) for k, f in given.items()} | own | constants)
     module.__dict__.update({k: own[v] for k, v in scalar.names.items()})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from tracetorch.feedback import RandomFeedback
 from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
-from tracetorch.signals import Random
 from tracetorch.state import set_rule
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
@@ -26,11 +26,11 @@ DEFINED: dict[str, Rule] = {
     "drtrl(gain)": drtrl(input="gain"),
     "trace": trace(decay=0.7),
     "rate": rate(),
-    "sltt, random": sltt(signal=Random()),
-    "eprop, random": eprop(signal=Random()),
-    "drtrl(gain), random": drtrl(input="gain", signal=Random()),
-    "trace, random": trace(decay=0.7, signal=Random()),
-    "rate, random": rate(signal=Random()),
+    "sltt, random": sltt(feedback=RandomFeedback()),
+    "eprop, random": eprop(feedback=RandomFeedback()),
+    "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
+    "trace, random": trace(decay=0.7, feedback=RandomFeedback()),
+    "rate, random": rate(feedback=RandomFeedback()),
 }
 """Rules whose definition needs no window."""
 SAME_DECAY = (
@@ -60,7 +60,7 @@ def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
     xs = stream(INPUTS, steps=SHORT)
     first, second = (kind(n) for n in names)
     setup = build(layer(INPUTS, UNITS, first.make), layer(UNITS, UNITS, second.make), readout(), xs=xs)
-    set_rule(setup.net, ottt(signal=Random()) if random else ottt())
+    set_rule(setup.net, ottt(feedback=RandomFeedback()) if random else ottt())
     want = definition(setup.net, setup.xs, setup.loss)
     got = rule_gradients(setup.net, setup.xs, setup.loss, splits=[4, 0, SHORT - 5])
     return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))

@@ -19,7 +19,7 @@ from tracetorch.testing.conformance.case import Case, Finding, equal, same_value
 from tracetorch.testing.conformance.networks import RULES, WHOLE, has_no_way_back, network
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, Quadratic, Setup, build, layer, readout, stream
-from tracetorch.testing.liveness import require_alive
+from tracetorch.testing.liveness import DEAD, require_alive
 from tracetorch.testing.oracle import learned
 from tracetorch.testing.running import rule_gradients
 
@@ -140,7 +140,7 @@ def shared(rule: Rule, tied: bool) -> list[Finding]:
         for p in first.synapse.parameters():
             p.mul_(3.0)
     net = nn.Sequential(first, second, out).double()
-    require_alive(net, xs)
+    require_alive(net, xs, dead=DEAD)
     setup = Setup(net, xs, Quadratic(torch.randn(SHORT, BATCH, 4, dtype=torch.float64)))
     apart = nn.Sequential(_copy(first), _copy(second), _copy(out))
     set_rule(net, rule)
@@ -174,7 +174,15 @@ NAMES: tuple[str, ...] = ("LIF hard, gradient", "ALIF refractory not decayed", "
 
 def cases() -> Iterator[Case]:
     """Yield the cases of fixed networks."""
-    some = ("hard ALIF, LIF per unit", "recurrent SynapticLIF, LIF", "Conv2d", "a user's synapse", "residual", "Mean")
+    some = (
+        "hard ALIF, LIF per unit",
+        "recurrent SynapticLIF, LIF",
+        "Conv2d",
+        "ConvTranspose3d, Conv3d",
+        "a user's synapse",
+        "residual",
+        "Mean",
+    )
     for told, rule in RULES.items():
         if "random" not in told or told.startswith("eprop"):
             for name in some:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
-from tracetorch.signals import Random
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
@@ -29,11 +29,11 @@ STEPWISE: dict[str, Rule] = {
 """Rules that credit step by step; the presynaptic trace approximates where it must."""
 
 RANDOM: dict[str, Rule] = {
-    "sltt, random": sltt(signal=Random()),
-    "ottt, random": ottt(approximate=True, signal=Random()),
-    "eprop, random": eprop(signal=Random()),
-    "drtrl(gain), random": drtrl(input="gain", signal=Random()),
-    "trace, random": trace(signal=Random(0.7)),
+    "sltt, random": sltt(feedback=RandomFeedback()),
+    "ottt, random": ottt(approximate=True, feedback=RandomFeedback()),
+    "eprop, random": eprop(feedback=RandomFeedback()),
+    "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
+    "trace, random": trace(feedback=RandomFeedback(0.7)),
 }
 """The same with a fixed random way back."""
 
@@ -84,6 +84,18 @@ def conv1d() -> list[nn.Module]:
     ]
 
 
+def up_and_down() -> list[nn.Module]:
+    """Return a transposed convolution, a convolution over volumes, and a readout."""
+    first = nn.ConvTranspose3d(2, 4, (1, 2, 2), stride=(1, 2, 1), groups=2)
+    second = nn.Conv3d(4, 3, (1, 2, 2), stride=(1, 2, 1), padding=(0, 1, 0))
+    return [
+        Layer(first, kind("LIF soft").make((4, 2, 4, 3)), rule=sltt()),
+        Layer(second, kind("ALIF per unit").make((3, 2, 3, 2)), rule=sltt()),
+        nn.Flatten(),
+        readout(36),
+    ]
+
+
 def _dense(*names: str, recurrent: float = 0.0) -> list[nn.Module]:
     sizes = (INPUTS, UNITS + 1, UNITS)
     hidden: list[nn.Module] = [
@@ -116,6 +128,7 @@ NETWORKS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
     ),
     "Conv2d": (conv2d, (2, 5, 4)),
     "Conv1d": (conv1d, (2, 8)),
+    "ConvTranspose3d, Conv3d": (up_and_down, (2, 2, 2, 2)),
     "a user's synapse": (
         lambda: [
             Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=sltt()),
@@ -149,4 +162,4 @@ def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
 
 def has_no_way_back(name: str, rule: Rule) -> bool:
     """Whether a rule's random feedback cannot stand in a network, because a synapse of it is a user's."""
-    return isinstance(rule.signal, Random) and name == "a user's synapse"
+    return isinstance(rule.feedback, RandomFeedback) and name == "a user's synapse"

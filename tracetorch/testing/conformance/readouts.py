@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tracetorch.feedback import RandomFeedback
 from tracetorch.neurons import LI, Learnable, Mean, Neuron
 from tracetorch.rules import Rule, drtrl, eprop, rate, trace
-from tracetorch.signals import Random
 from tracetorch.state import set_rule
 from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
@@ -189,7 +189,7 @@ def for_kind(k: Kind) -> Iterator[Case]:
     for i, (name, leak) in enumerate(LEAKY.items()):
         splits = [[0] * STEPS, [STEPS], [4, 0, STEPS - 5]][i]
         yield Case("kappa e-prop = BPTT through LI", f"{k.name} to {name}", partial(filtered, k, leak, eprop(), splits))
-    random = eprop(signal=Random())
+    random = eprop(feedback=RandomFeedback())
     feedback = partial(filtered, k, LEAKY["LI"], random, [6, STEPS - 6])
     yield Case("kappa e-prop = BPTT through LI", f"{k.name}, random feedback", feedback)
     yield Case(

@@ -12,7 +12,7 @@ from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Neuron
 from tracetorch.rules import sltt
 from tracetorch.testing.conformance.neurons import Factory
-from tracetorch.testing.liveness import calibrate, require_alive
+from tracetorch.testing.liveness import DEAD, calibrate, require_alive
 from tracetorch.testing.oracle import Loss, run
 
 STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 15, 3, 6, 5, 4
@@ -79,7 +79,7 @@ def build(
     """Put modules in a row, in double precision, scaled so that every spiking layer fires."""
     net = nn.Sequential(*modules).double()
     calibrate(net, xs, rate=rate)
-    require_alive(net, xs)
+    require_alive(net, xs, dead=DEAD)
     return Setup(net, xs, loss(net, xs))
 
 

@@ -9,13 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule, sltt
-from tracetorch.signals import Random
 from tracetorch.state import set_rule
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.conformance.case import Case, Finding, equal, raises, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
 from tracetorch.testing.conformance.linearity import sensible, splits_of
 from tracetorch.testing.conformance.networks import RULES
 from tracetorch.testing.conformance.neurons import Kind, kind
@@ -32,6 +32,17 @@ CONVOLUTIONS: dict[str, tuple[type[nn.Module], dict[str, object], tuple[int, ...
     "Conv2d dilated": (nn.Conv2d, {"kernel_size": 2, "dilation": (2, 1), "padding": 1, "bias": False}, (2, 4, 4)),
     "Conv2d groups": (nn.Conv2d, {"kernel_size": 2, "groups": 2, "stride": 2}, (2, 4, 4)),
     "Conv2d depthwise, same": (nn.Conv2d, {"kernel_size": 3, "groups": 2, "padding": "same"}, (2, 3, 4)),
+    "Conv2d same, even": (nn.Conv2d, {"kernel_size": 2, "padding": "same"}, (2, 3, 4)),
+    "Conv2d circular": (
+        nn.Conv2d,
+        {"kernel_size": 3, "padding": 1, "padding_mode": "circular", "stride": 2},
+        (2, 4, 5),
+    ),
+    "Conv3d": (nn.Conv3d, {"kernel_size": 2, "stride": (1, 2, 1), "padding": (0, 1, 0), "groups": 2}, (2, 3, 2, 3)),
+    "ConvTranspose1d": (nn.ConvTranspose1d, {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}, (2, 4)),
+    "ConvTranspose2d": (nn.ConvTranspose2d, {"kernel_size": 2, "stride": (2, 1), "dilation": (1, 2)}, (2, 2, 2)),
+    "ConvTranspose2d groups": (nn.ConvTranspose2d, {"kernel_size": 2, "groups": 2, "bias": False}, (2, 2, 3)),
+    "ConvTranspose3d": (nn.ConvTranspose3d, {"kernel_size": 2, "padding": (0, 1, 0)}, (2, 2, 3, 1)),
 }
 CHANNELS = 4
 
@@ -90,7 +101,7 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     first = make(shape[0], CHANNELS, **options)
     with torch.no_grad():
         middle = tuple(first(torch.zeros(1, *shape)).shape[1:])
-    second = (nn.Conv1d if make is nn.Conv1d else nn.Conv2d)(CHANNELS, 6, 2, groups=2)
+    second = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(middle) - 2](CHANNELS, 6, 2, groups=2)
     with torch.no_grad():
         last = tuple(second(torch.zeros(1, *middle)).shape[1:])
     size = torch.Size(last).numel()
@@ -105,7 +116,7 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     net = nn.Sequential(flat_one, flat_two, nn.Flatten(), flat_out)
     set_rule(setup.net, rule)
     set_rule(net, rule)
-    if isinstance(rule.signal, Random):
+    if isinstance(rule.feedback, RandomFeedback):
         for conv, flat, at in ((one, flat_one, shape), (two, flat_two, tuple(units_one))):
             flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr]
         flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr]
@@ -115,6 +126,19 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     want = {n: g for n, g in grads.items() if n.startswith("3.")}
     want |= rolled(one, shape, units_one, grads, 0) | rolled(two, tuple(units_one), units_two, grads, 1)
     return together(same_values(got, own), sensible(dict(got.grads), want))
+
+
+def one_layer(name: str, rule: Rule, splits: list[int], *, exact: bool) -> list[Finding]:
+    """The gradients of one convolutional layer are those of BPTT under an exact rule, and not under another."""
+    make, options, shape = CONVOLUTIONS[name]
+    synapse = make(shape[0], CHANNELS, **options)
+    with torch.no_grad():
+        units = tuple(synapse(torch.zeros(1, *shape)).shape[1:])
+    setup = build(Layer(synapse, kind("ALIF per unit").make(units), rule=sltt()), xs=stream(*shape, steps=SHORT))
+    want = bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    found = equal(got.grads, want.grads) if exact else apart(got.grads, want.grads, ["0.synapse.weight"])
+    return together(same_values(got, want), found)
 
 
 def per_channel(rule: Rule, splits: list[int]) -> list[Finding]:
@@ -144,10 +168,14 @@ def declared(rule: Rule, conv: bool) -> list[Finding]:
     return together(same_values(got, Gradients(want.values, {})), sensible(renamed, dict(want.grads)))
 
 
-def circular() -> list[Finding]:
-    """A convolution that does not pad with zeros is refused."""
-    conv = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")
-    return raises(lambda: Layer(conv, kind("LIF soft").make((3, 4, 4))), "padding")
+class _Masked(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return nn.functional.linear(input, self.weight.tril(), self.bias)
+
+
+def own_forward() -> list[Finding]:
+    """A subclass of a known module that computes otherwise is refused."""
+    return raises(lambda: Layer(_Masked(3, 3), kind("LIF soft").make((3,))), "register_synapse")
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
@@ -168,13 +196,18 @@ def cases() -> Iterator[Case]:
             yield Case(claim, f"{told}, {name}", partial(convolution, name, kind("LIF soft"), RULES[told]))
     for told, rule in RULES.items():
         yield Case(claim, f"{told}, ALIF, Conv2d", partial(convolution, "Conv2d strided, padded", kind("ALIF"), rule))
-        if not isinstance(rule.signal, Random):
+        if not isinstance(rule.feedback, RandomFeedback):
             for conv in (False, True):
                 yield Case(
                     "a declared synapse = the built-in one",
                     f"{told}{', Conv2d' if conv else ''}",
                     partial(declared, rule, conv),
                 )
-    yield Case("a synapse that cannot be traced is refused", "Conv2d, circular", circular, True)
+    for name in ("Conv3d", "Conv2d circular", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"):
+        for told, splits in (("drtrl", [0] * SHORT), ("eprop", [4, 0, SHORT - 5]), ("traced_bptt", [3, SHORT - 3])):
+            yield Case("full = BPTT", f"{told}, {name}", partial(one_layer, name, RULES[told], splits, exact=True))
+        check = partial(one_layer, name, RULES["sltt"], [0] * SHORT, exact=False)
+        yield Case("sltt is not BPTT", name, check, True)
+    yield Case("a synapse that cannot be traced is refused", "Linear with a forward of its own", own_forward, True)
     for told, splits in (("drtrl", [0] * 15), ("eprop", [4, 11]), ("traced_bptt", [5, 5, 5])):
         yield Case("full = BPTT", f"{told}, values per channel", partial(per_channel, RULES[told], splits))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tracetorch import rules, signals
+from tracetorch import feedback, rules
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Neuron
 from tracetorch.scan import scan
@@ -53,7 +53,7 @@ def network(weights: Weights, neuron: Neuron, *, decay: Tensor) -> nn.Sequential
             Layer(_linear(weights.w_in), neuron, recurrent=_linear(weights.w_rec)),
             Layer(_linear(weights.w_out), LI(beta=decay, normalized=True)),
         )
-        set_rule(net, rules.eprop(signal=signals.Random()))
+        set_rule(net, rules.eprop(feedback=feedback.RandomFeedback()))
     with torch.no_grad():
         net.get_parameter("1.feedback").copy_(weights.feedback)
     return net

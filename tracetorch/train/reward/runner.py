@@ -5,19 +5,30 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.choice import Choice
 from tracetorch.train.reward.base import RewardTask
 from tracetorch.train.reward.play import play
-from tracetorch.train.runner import Runner
+from tracetorch.train.runner import Counters, Runner, fitting
+from tracetorch.train.schema import Count, check_like
 
 WINDOW = 100
 """Number of episodes that a score is the mean of."""
+
+
+class RewardState(Counters):
+    """The state of a `RewardRunner`."""
+
+    stream: dict[str, Any]
+    returns: list[float]
+    episodes: Count
+    best: float | None
+    solved: float | None
 
 
 class RewardRunner(Runner[RewardTask]):
@@ -36,33 +47,15 @@ class RewardRunner(Runner[RewardTask]):
         ['Progressed', 'Progressed', 'Logged', 'Evaluating', 'Evaluated', 'Finished']
     """
 
-    def __init__(
-        self,
-        task: RewardTask,
-        *,
-        rule: str | tt.Rule | Choice | None = None,
-        log_every: int = 10,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        """Make environment and agent.
+    form: ClassVar[Any] = RewardState
 
-        Args:
-            task: What to learn.
-            rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
-            log_every: Iterations that one record of the log covers.
-            device: Where to train.
-
-        Raises:
-            ValueError: `log_every` is not positive, the rule does not fit the task, or there is no such device.
-            ImportError: The environment's package is not installed.
-        """
-        super().__init__(task, rule=rule, log_every=log_every, device=device)
+    def _build(self) -> nn.Module:
         self.stream = self.task.stream(self.choice.rule, self.device)
-        self.net = self.stream.agent.net
         self._returns: deque[float] = deque(maxlen=WINDOW)
         self._episodes = 0
         self._best = -math.inf
         self._solved = math.nan
+        return self.stream.agent.net
 
     def _learn(self) -> tuple[dict[str, float], int]:
         rows, ended = self.task.rows, []
@@ -114,9 +107,22 @@ class RewardRunner(Runner[RewardTask]):
             "solved": None if math.isnan(self._solved) else self._solved,
         }
 
-    def _load(self, state: Mapping[str, Any]) -> None:
-        self.stream.load_state_dict(state["stream"])
+    def _load(self, state: Mapping[str, Any], source: Path) -> None:
+        model = _opened(self.stream.state_dict())
+        model["agent"]["stream"] = Any  # what the layers hold depends on the steps so far
+        check_like(model, state["stream"], source, "run.stream")
+        with fitting(source, "run.stream"):
+            self.stream.load_state_dict(state["stream"])
         self._returns = deque(state["returns"], maxlen=WINDOW)
         self._episodes = state["episodes"]
         self._best = -math.inf if state["best"] is None else state["best"]
         self._solved = math.nan if state["solved"] is None else state["solved"]
+
+
+def _opened(state: Any) -> Any:
+    """Return the state of a fresh agent with ``Any`` in every place that is filled only later."""
+    if isinstance(state, dict):
+        return {key: _opened(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)) and state:
+        return type(state)(_opened(item) for item in state)
+    return Any if state is None or isinstance(state, (list, tuple)) else state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
+
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+}
+"""What the option ``optim`` chooses from."""
 
 
 def option(default: Any, help: str) -> Any:  # noqa: A002 - the word that command lines use
@@ -34,7 +40,7 @@ class Batch:
 
     Attributes:
         x: Inputs, ``[T, B, *in]``, time first.
-        y: Targets; for classification ``[B]`` class numbers.
+        y: Targets; for classification class numbers, ``[B]``, or ``[T, B]`` where each step has its own.
         extra: Whatever else the task wants to hand from `Task.batch` to `Task.losses`, as tensors.
     """
 
@@ -167,6 +173,7 @@ class Task(Problem):
 
     lr: float = option(1e-3, "learning rate of the synapses (Adam)")
     neuron_lr: float = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
+    optim: str = option("adam", "the optimizer: 'adam' or 'rmsprop', both with torch's other defaults")
     frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def build(self) -> nn.Module:
@@ -180,10 +187,21 @@ class Task(Problem):
         return net
 
     def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
-        """Return Adam with `lr` for the synapses and `neuron_lr` for what the neurons learn.
+        """Return the optimizer `optim` with `lr` for the synapses and `neuron_lr` for what the neurons learn.
 
         Each group keeps its undecayed rate under ``"initial_lr"``, which `schedule` scales.
+
+        Args:
+            net: the network.
+
+        Returns:
+            The optimizer.
+
+        Raises:
+            ValueError: `optim` names no optimizer.
         """
+        if self.optim not in OPTIMIZERS:
+            raise ValueError(f"optim is one of {', '.join(OPTIMIZERS)}, got {self.optim!r}")
         neurons = {id(p) for layer in layers(net).values() for p in layer.neuron.parameters()}
         trainable = [p for p in net.parameters() if p.requires_grad]
         groups = [
@@ -194,7 +212,7 @@ class Task(Problem):
                 "initial_lr": self.neuron_lr,
             },
         ]
-        return torch.optim.Adam([group for group in groups if group["params"]])
+        return OPTIMIZERS[self.optim]([group for group in groups if group["params"]])
 
     def schedule(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
         """Set the learning rates of `iteration`, from 0: each group's ``initial_lr`` times `lr_scale`."""

@@ -15,16 +15,19 @@ import tracetorch as tt
 from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, layers, option
 
 LOSSES = ("last", "every")
+UNLABELLED = -100
+"""The target of a time step that has none; `torch.nn.functional.cross_entropy` leaves it out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassificationTask(Task):
-    """Describe the labelling of whole sequences by the readout's output, with a cross-entropy loss.
+    """Describe the labelling of sequences, or of their time steps, by the readout's output, with a cross-entropy loss.
 
-    The loss is taken at the last step (one learning event a sequence) or as the mean over all steps. With a
-    `window` the sequence is run in pieces of that many steps, each with its own backward where it has a loss:
-    that is what a rule whose window is one call sees. Rules that need the whole sequence in one call
-    (``bptt``, ``rate``) ignore it.
+    A batch's targets are ``[B]``, one class per sequence, or ``[T, B]``, one per time step, `UNLABELLED` (-100)
+    where a step has none. The loss is taken at the last step (one learning event a sequence) or as the mean over
+    all steps that have a target. With a `window` the sequence is run in pieces of that many steps, each with its
+    own backward where it has a loss: that is what a rule whose window is one call sees. Rules that need the whole
+    sequence in one call (``bptt``, ``rate``) ignore it.
     """
 
     metric: ClassVar[str] = "accuracy"
@@ -52,23 +55,29 @@ class ClassificationTask(Task):
         """Yield the held-out data in batches, the same at every call."""
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
-        """Yield the cross-entropy: once if it is at the last step, else once per window."""
+        """Yield the cross-entropy: once if it is at the last step, else once per window that has a target."""
         batch = batch.to(device_of(net))
         tt.reset(net)
-        pieces = batch.x.split(self.window_of(net) or batch.time_steps)
+        size = self.window_of(net) or batch.time_steps
+        pieces = batch.x.split(size)
         if self.loss == "last":
             for piece in pieces[:-1]:
                 tt.scan(net, piece, out="last")
             output = tt.scan(net, pieces[-1], out="last")
-            yield classified(output, batch.y)
+            yield classified(output, batch.y if batch.y.dim() == 1 else batch.y[-1])
             return
-        for piece in pieces:
+        targets = batch.y.expand(batch.time_steps, -1)
+        total = int((targets != UNLABELLED).sum())
+        for piece, target in zip(pieces, targets.split(size), strict=True):
+            labelled = target != UNLABELLED
+            share = int(labelled.sum()) / total
+            if share == 0.0:
+                tt.scan(net, piece, out="last")
+                continue
             outputs = tt.scan(net, piece)
-            target = batch.y.expand(len(piece), -1).flatten()
-            share = len(piece) / batch.time_steps
-            loss = share * nn.functional.cross_entropy(outputs.flatten(0, 1), target)
-            accuracy = (outputs[-1].argmax(-1) == batch.y).float().mean()
-            yield Outcome(loss, {"loss": float(loss.detach()) / share, "accuracy": float(accuracy)})
+            loss = share * nn.functional.cross_entropy(outputs.flatten(0, 1), target.flatten(), ignore_index=UNLABELLED)
+            right = (outputs.argmax(-1) == target)[labelled] if batch.y.dim() > 1 else outputs[-1].argmax(-1) == batch.y
+            yield Outcome(loss, {"loss": float(loss.detach()) / share, "accuracy": float(right.float().mean())})
 
     def window_of(self, net: nn.Module) -> int | None:
         """Return `window`, or None where a layer's rule needs the whole sequence in one call."""
@@ -77,18 +86,19 @@ class ClassificationTask(Task):
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
-        """Return the share of held-out sequences whose last output is largest at the label."""
+        """Return the share of right answers: at the last step, or at each step that a held-out batch labels."""
         right = total = 0
         for batch in self.held_out(quick=quick):
             right += int((self.answers(net, batch) == batch.y).sum())
-            total += len(batch.y)
+            total += int((batch.y != UNLABELLED).sum())
         return {self.metric: right / total}
 
     @torch.no_grad()
     def answers(self, net: nn.Module, batch: Batch) -> Tensor:
-        """Return the network's class for each sequence of `batch`, ``[B]``, on the CPU."""
+        """Return the network's classes in the shape of ``batch.y``, ``[B]`` or ``[T, B]``, on the CPU."""
         tt.reset(net)
-        output = tt.scan(net, batch.x.to(device_of(net)), out="last")
+        x = batch.x.to(device_of(net))
+        output = tt.scan(net, x, out="last") if batch.y.dim() == 1 else tt.scan(net, x)
         tt.reset(net)
         return output.argmax(-1).cpu()
 
@@ -149,3 +159,9 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise a ValueError unless `value` is among `choices`."""
     if value not in choices:
         raise ValueError(f"{name} is one of {', '.join(choices)}, got {value!r}")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise a ValueError unless `value` is `least` or more."""
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")

@@ -13,14 +13,21 @@ from tracetorch.train.reward.guess import ClicksReward, DigitsReward, MNISTRewar
 from tracetorch.train.reward.remember import Chain, Maze
 from tracetorch.train.tasks.base import Problem
 from tracetorch.train.tasks.clicks import Clicks
+from tracetorch.train.tasks.copying import Copy
+from tracetorch.train.tasks.delayed_xor import DelayedXOR
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.ecg import ECG
+from tracetorch.train.tasks.evidence import Evidence
+from tracetorch.train.tasks.har import HAR
 from tracetorch.train.tasks.images import MNIST, FashionMNIST
+from tracetorch.train.tasks.speech import Speech
+from tracetorch.train.tasks.store_recall import StoreRecall
 
-_SUPERVISED: tuple[type[Problem], ...] = (Clicks, Digits, MNIST, FashionMNIST, ECG)
+_DRAWN: tuple[type[Problem], ...] = (Clicks, Evidence, StoreRecall, DelayedXOR, Copy)
+_READ: tuple[type[Problem], ...] = (Digits, MNIST, FashionMNIST, ECG, HAR, Speech)
 _REWARDED: tuple[type[Problem], ...] = (CartPole, Acrobot, Pendulum, Chain, Maze)
 _GUESSED: tuple[type[Problem], ...] = (ClicksReward, DigitsReward, MNISTReward)
-TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_SUPERVISED, *_REWARDED, *_GUESSED)}
+TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_DRAWN, *_READ, *_REWARDED, *_GUESSED)}
 """Tasks by name: the classes that `make` and ``tracetorch train`` know."""
 
 _TRUE = {"true", "yes", "on", "1"}

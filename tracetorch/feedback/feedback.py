@@ -1,4 +1,4 @@
-"""Learning signals: through the synapse's own transpose, or through a fixed random one."""
+"""Feedback: through the synapse's own transpose, or through a fixed random one."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Signal(ABC):
-    """Say through which matrix a layer sends credit to the layer below."""
+class Feedback(ABC):
+    """The matrix through which a layer sends credit to the layer below."""
 
     @abstractmethod
-    def feedback(self, weight: Tensor) -> Tensor | None:
+    def matrix(self, weight: Tensor) -> Tensor | None:
         """Return a fixed feedback matrix in the weight's shape, or None for the weight itself."""
 
 
 @dataclass(frozen=True)
-class Symmetric(Signal):
+class Symmetric(Feedback):
     """Send credit through the synapse's own weights.
 
     Example:
         >>> import tracetorch as tt
-        >>> tt.rules.eprop(signal=tt.signals.Symmetric()).signal
+        >>> tt.rules.eprop(feedback=tt.feedback.Symmetric()).feedback
         Symmetric()
     """
 
-    def feedback(self, weight: Tensor) -> None:
+    def matrix(self, weight: Tensor) -> None:
         """Return None: the weights themselves are used."""
 
 
 @dataclass(frozen=True)
-class Random(Signal):
+class RandomFeedback(Feedback):
     r"""Send credit through a fixed random matrix, drawn once with torch's generator.
 
     .. math:: B_{ij} \sim \mathcal N(0, 1 / n_\mathrm{in})
@@ -49,14 +49,15 @@ class Random(Signal):
 
     Example:
         >>> import torch, tracetorch as tt
-        >>> layer = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=tt.rules.eprop(signal=tt.signals.Random()))
+        >>> rule = tt.rules.eprop(feedback=tt.feedback.RandomFeedback())
+        >>> layer = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=rule)
         >>> layer.feedback.shape
         torch.Size([2, 3])
     """
 
     scale: float = 1.0
 
-    def feedback(self, weight: Tensor) -> Tensor:
+    def matrix(self, weight: Tensor) -> Tensor:
         """Return the matrix, of the shape, dtype and device of the weight."""
         spread = self.scale / weight[0].numel() ** 0.5
         return torch.randn_like(weight).mul(spread)

@@ -1,0 +1,105 @@
+"""What would be another gradient in silence raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.cell import unfit
+from tracetorch.traces.plan import Plan
+
+
+def network(rule: tt.rules.Rule | None = None) -> nn.Sequential:
+    torch.manual_seed(0)
+    hidden = tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=4), rule=rule)
+    return nn.Sequential(hidden, tt.Layer(nn.Linear(5, 2), tt.LI(half_life=6), rule=rule))
+
+
+def test_eprop_in_a_network_that_its_layers_do_not_know_raises() -> None:
+    net = network(tt.rules.eprop())
+    with pytest.raises(RuntimeError, match=r"tt.reset\(net\) before the first step"):
+        net(torch.ones(2, 3))
+    assert net[0].state is None
+    tt.reset(net)
+    net(torch.ones(2, 3)).sum().backward()
+    assert net[0].synapse.weight.grad is not None
+
+
+@pytest.mark.parametrize("rule", [tt.rules.eprop(kappa=0.5), tt.rules.drtrl(), tt.rules.trace()], ids=str)
+def test_rules_that_need_no_readout_do_not(rule: tt.rules.Rule) -> None:
+    net = network(rule)
+    net(torch.ones(2, 3)).sum().backward()
+    assert net[0].synapse.weight.grad is not None
+
+
+def reset_by_parts(net: nn.Sequential) -> None:
+    for layer in net:
+        tt.reset(layer)
+
+
+def reset_in_another_order(net: nn.Sequential) -> None:
+    tt.reset(nn.Sequential(net[1], net[0]))
+
+
+def reset_under_another_head(net: nn.Sequential) -> None:
+    tt.reset(nn.Sequential(net[0], tt.Layer(nn.Linear(5, 2), tt.LI(half_life=30))))
+    tt.reset(net[1])
+
+
+@pytest.mark.parametrize("told", [reset_by_parts, reset_in_another_order, reset_under_another_head])
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Flatten()], ids=["directly", "through a module"])
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_eprop_that_was_told_another_network_raises(told: Any, between: nn.Module, backend: str) -> None:
+    if tt.backends()[backend]:
+        pytest.skip(tt.backends()[backend])
+    net = network(tt.rules.eprop())
+    tt.set_backend(net, backend)
+    told(net)
+    with pytest.raises(RuntimeError, match="by the readout that it feeds"):
+        net[1](between(net[0](torch.ones(2, 3))))
+    tt.reset(net)
+    net[1](between(net[0](torch.ones(2, 3)))).sum().backward()
+
+
+def test_eprop_under_two_heads_of_different_decay_raises() -> None:
+    net = network(tt.rules.eprop())
+    other = tt.Layer(nn.Linear(5, 2), tt.LI(half_life=30), rule=tt.rules.eprop())
+    tt.reset(nn.ModuleList([*net, other]))
+    z = net[0](torch.ones(2, 3))
+    net[1](z)
+    with pytest.raises(RuntimeError, match="by the readout that it feeds"):
+        other(z)
+
+
+def test_values_without_gradients_need_no_network() -> None:
+    with torch.no_grad():
+        assert network(tt.rules.eprop())(torch.ones(2, 3)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", sorted(tt.rules.PRESETS))
+@pytest.mark.parametrize("steps", [1, 4])
+def test_second_derivatives_raise(name: str, steps: int) -> None:
+    net = network(tt.rules.PRESETS[name]())
+    xs = torch.ones(4, 2, 3, requires_grad=True)
+    loss = tt.scan(net, xs[:steps]).sum()
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(loss, xs, create_graph=True)
+
+
+def test_second_derivatives_of_compiled_steps_raise() -> None:
+    pytest.importorskip("numba")
+    net = network()
+    tt.set_backend(net, "fused")
+    x = torch.ones(2, 3, requires_grad=True)
+    first = torch.autograd.grad(net(x).sum(), x, create_graph=True)[0]
+    with pytest.raises(RuntimeError):
+        first.sum().backward()
+
+
+def test_a_kind_of_trace_that_no_kernel_knows_is_refused() -> None:
+    assert "no kernel knows" in unfit(Plan("another", "psi"))  # type: ignore[arg-type]
+    assert unfit(Plan("pre", "psi")) == ""

@@ -1,0 +1,5 @@
+"""The path of the learning signal: the matrix through which credit reaches the layer below."""
+
+from tracetorch.feedback.feedback import Feedback, RandomFeedback, Symmetric
+
+__all__ = ["Feedback", "RandomFeedback", "Symmetric"]

@@ -1,0 +1,97 @@
+"""Which adapter serves which kind of module."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tracetorch.synapses.base import Synapse
+from tracetorch.synapses.effective import require_materialised
+
+_ADAPTERS: dict[type[nn.Module], type[Synapse]] = {}
+
+
+def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> None:
+    """Register the adapter through which traces see a kind of module; a later registration replaces an earlier one.
+
+    The adapter serves the type itself and those of its subclasses that do not override what `adapter.computed_by`
+    names.
+
+    Args:
+        module_type: the type of the modules.
+        adapter: the adapter, a subclass of `tracetorch.synapses.Synapse`; it is called with the module.
+
+    Raises:
+        TypeError: if the types are not such types.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.synapses import LinearSynapse
+        >>> class Masked(torch.nn.Linear):
+        ...     def __init__(self, mask):
+        ...         super().__init__(mask.shape[1], mask.shape[0])
+        ...         self.register_buffer("mask", mask)
+        ...     def forward(self, x):
+        ...         return torch.nn.functional.linear(x, self.weight * self.mask, self.bias)
+        >>> class MaskedSynapse(LinearSynapse):
+        ...     def weights(self):
+        ...         return (self.module.weight * self.module.mask,)
+        >>> tt.register_synapse(Masked, MaskedSynapse)
+        >>> tt.Layer(Masked(torch.eye(3)), tt.LIF(half_life=5))(torch.ones(2, 3)).shape
+        torch.Size([2, 3])
+    """
+    if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
+        raise TypeError(f"module_type must be a subclass of nn.Module, got {module_type!r}")
+    if not (isinstance(adapter, type) and issubclass(adapter, Synapse)):
+        raise TypeError(f"adapter must be a subclass of tracetorch.synapses.Synapse, got {adapter!r}")
+    _ADAPTERS[module_type] = adapter
+
+
+def synapse_of(module: nn.Module) -> Synapse:
+    """Return the adapter through which traces see a module.
+
+    Args:
+        module: a module of a registered kind.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        TypeError: if the module is of another kind, or computes its output otherwise than its registered base does.
+        ValueError: if the adapter does not serve the module as it is.
+    """
+    kind = type(module)
+    for base in kind.__mro__:
+        adapter = _ADAPTERS.get(base)
+        if adapter is None:
+            continue
+        overridden = [n for n in adapter.computed_by if getattr(kind, n) is not getattr(base, n)]
+        if overridden:
+            raise TypeError(
+                f"{kind.__name__} has its own {overridden[0]}, which traces for nn.{base.__name__} would pass over; "
+                f"write its effective weight as a parametrization (torch.nn.utils.parametrize), declare it with "
+                f"tt.LinearInWeights(module), or register an adapter with tt.register_synapse({kind.__name__}, adapter)"
+            )
+        require_materialised(module)
+        return adapter(module)
+    known = ", ".join(f"nn.{k.__name__}" for k in _ADAPTERS if k.__module__.startswith("torch.nn"))
+    raise TypeError(
+        f"a synapse is one of {known} or tt.LinearInWeights(module), got {kind.__module__}.{kind.__name__}; wrap a "
+        f"module that is linear in its weights in tt.LinearInWeights, or register an adapter with "
+        f"tt.register_synapse({kind.__name__}, adapter)"
+    )
+
+
+def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...]) -> tuple[Synapse, ...]:
+    """Return the adapters of a layer's modules as they are now.
+
+    Args:
+        known: the adapters at the last call.
+        modules: the modules; None for one that the layer does not have.
+
+    Returns:
+        The adapters in order: `known` itself where no module was replaced.
+    """
+    present = [m for m in modules if m is not None]
+    if len(known) == len(present) and all(a.module is m for a, m in zip(known, present, strict=True)):
+        return known
+    return tuple(map(synapse_of, present))

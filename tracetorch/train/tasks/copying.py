@@ -1,0 +1,83 @@
+"""The copy task: repeat a sequence of symbols after a delay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.train.tasks.base import Batch, option
+from tracetorch.train.tasks.classification import at_least, one_of
+from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Copy(DrawnTask):
+    """Describe copying: symbols are shown one after the other, then a delay, then they are due in the same order.
+
+    Each symbol makes its own group of channels fire for `symbol_steps` steps. After the delay one more group fires
+    until the end, and in each stretch of `symbol_steps` steps the next symbol is due. There is an answer at every one
+    of these steps, so the loss cannot be at the last alone. A symbol is scored at the last step of its stretch. Without
+    memory one answer in `symbols` is right.
+
+    Source: A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines" (2014), https://arxiv.org/abs/1410.5401; with a
+    delay, M. Arjovsky, A. Shah, Y. Bengio, "Unitary Evolution Recurrent Neural Networks" (2016),
+    https://arxiv.org/abs/1511.06464.
+    """
+
+    name: ClassVar[str] = "copy"
+    summary: ClassVar[str] = "repeat a sequence of symbols after a delay (no data needed)"
+
+    symbols: int = option(4, "number of different symbols")
+    length: int = option(4, "symbols in a sequence")
+    symbol_steps: int = option(4, "time steps of a symbol")
+    delay: int = option(8, "time steps between the last symbol and the first answer")
+    channels: int = option(8, "channels of each group: one group per symbol, one for the recall")
+    on: float = option(0.9, "probability that a channel of an active group fires in a step")
+    off: float = option(0.0, "the same of a group that is not active")
+
+    hidden: int = option(200, "neurons in each hidden layer")
+    half_life: float = option(20.0, "half-life of the hidden neurons, steps")
+    readout_half_life: float = option(2.0, "half-life of the readout, steps")
+    hidden_layers: int = option(2, "number of hidden layers")
+    lr: float = option(3e-3, "highest learning rate (Adam)")
+    loss: str = option("every", "where the loss is: at 'every' step at which an answer is due")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        super().__post_init__()
+        one_of("loss", self.loss, ("every",))
+        for key, least in (("symbols", 2), ("length", 1), ("symbol_steps", 1), ("delay", 0)):
+            at_least(key, getattr(self, key), least)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the number of input channels and of classes."""
+        return (self.symbols + 1) * self.channels, self.symbols
+
+    def network(self) -> nn.Module:
+        """Build hidden layers of LIF neurons under leaky integrators."""
+        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
+
+    def draw(self, size: int, source: torch.Generator) -> Batch:
+        """Draw sequences; ``extra["symbols"]`` is ``[B, length]``. See `DrawnTask.draw`."""
+        drawn = torch.randint(0, self.symbols, (size, self.length), generator=source)
+        each = drawn.T.repeat_interleave(self.symbol_steps, dim=0)
+        shown = len(each)
+        steps = 2 * shown + self.delay
+        active = torch.zeros(steps, size, self.symbols + 1, dtype=torch.bool)
+        active[:shown].scatter_(-1, each.unsqueeze(-1), True)
+        active[-shown:, :, -1] = True
+        y = unlabelled(steps, size)
+        y[-shown:] = each
+        return Batch(groups(active, self.channels, source, on=self.on, off=self.off), y, {"symbols": drawn})
+
+    def scored(self, y: Tensor) -> Tensor:
+        """Return the targets of the last step of each symbol's stretch, ``[T, B]``."""
+        counted = unlabelled(*y.shape)
+        first = len(y) - self.length * self.symbol_steps + self.symbol_steps - 1
+        ends = slice(first, None, self.symbol_steps)
+        counted[ends] = y[ends]
+        return counted

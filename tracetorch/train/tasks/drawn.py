@@ -1,0 +1,109 @@
+"""The common part of tasks whose sequences are drawn at random: no data file, no sequence twice."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.classification import UNLABELLED, ClassificationTask, at_least
+from tracetorch.train.tasks.networks import stack
+
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnTask(ClassificationTask):
+    """Describe the labelling of sequences that `draw` makes: each training batch is new, the held-out ones are fixed.
+
+    `draw` labels every step at which an answer is due; `scored` says which of these the score counts.
+    """
+
+    trials: int = option(1000, "held-out sequences")
+    hidden: int = option(100, "neurons in each hidden layer")
+    hidden_layers: int = option(1, "number of hidden layers")
+    recurrent: bool = option(False, "dense recurrent weights in the hidden layers")
+    steps: int = option(1000, "number of training iterations")
+    loss: str = option("every", "where the loss is: at the 'last' step, or at 'every' step at which an answer is due")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        super().__post_init__()
+        at_least("hidden_layers", self.hidden_layers, 1)
+        at_least("trials", self.trials, 1)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Return the number of input channels and of classes."""
+
+    @abstractmethod
+    def draw(self, size: int, source: torch.Generator) -> Batch:
+        """Draw sequences.
+
+        Args:
+            size: Number of sequences, B.
+            source: Generator on the CPU.
+
+        Returns:
+            Inputs ``[T, B, channels]``; targets ``[T, B]``, `UNLABELLED` where no answer is due.
+        """
+
+    def scored(self, y: Tensor) -> Tensor:
+        """Return the targets that the score counts, ``[B]`` or ``[T, B]``: those of the last step here."""
+        return y[-1]
+
+    def stack(self, *, half_life: float, readout_half_life: float) -> nn.Sequential:
+        """Build hidden layers of LIF neurons under leaky integrators, one per class; half-lives in steps."""
+        inputs, classes = self.shape
+        sizes = (inputs, *[self.hidden] * self.hidden_layers, classes)
+        return stack(sizes, half_life=half_life, readout_half_life=readout_half_life, recurrent=self.recurrent)
+
+    def batch(self, iteration: int) -> Batch:
+        """Draw the sequences of `iteration`."""
+        return self.draw(self.batch_size, generator(self.seed, self.name, iteration))
+
+    @cached_property
+    def _held_out(self) -> Batch:
+        return self.draw(self.trials, generator(self.seed, self.name, "held out"))
+
+    def held_out(self, *, quick: bool) -> Iterator[Batch]:
+        """Yield the held-out sequences with the targets that are scored; a quick look takes the first 250."""
+        held = self._held_out
+        y = self.scored(held.y)
+        for start in range(0, min(EVALUATION_BATCH, self.trials) if quick else self.trials, EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            yield Batch(held.x[:, part], y[..., part], {key: value[part] for key, value in held.extra.items()})
+
+
+def groups(active: Tensor, size: int, source: torch.Generator, *, on: float, off: float) -> Tensor:
+    """Code which groups are active as spikes: every channel of a group fires with the probability of its state.
+
+    Args:
+        active: ``[T, B, G]``, bool.
+        size: Channels in a group, n.
+        source: Generator on the CPU.
+        on: Probability that a channel of an active group fires in a step.
+        off: The same of a group that is not active.
+
+    Returns:
+        ``[T, B, G * n]``, 0 or 1.
+
+    Example:
+        >>> import torch
+        >>> on = torch.tensor([[[True, False]]])
+        >>> groups(on, 2, torch.Generator().manual_seed(0), on=1.0, off=0.0).tolist()
+        [[[1.0, 1.0, 0.0, 0.0]]]
+    """
+    chance = torch.where(active, on, off).repeat_interleave(size, dim=-1)
+    return (torch.rand(chance.shape, generator=source) < chance).float()
+
+
+def unlabelled(steps: int, size: int) -> Tensor:
+    """Return targets ``[T, B]`` of which none is set."""
+    return torch.full((steps, size), UNLABELLED)
