@@ -1,8 +1,9 @@
 """Learn from reward on a stream of experience: no replay, no rollouts, flat memory.
 
-`ActorCritic`, `Q` and `RewardEProp` learn at every step; `Reflect` gathers REINFORCE's gradient over whole episodes. The
-network is any module of `tt.Layer`s and ordinary modules, with any rule that gives gradients at each step. Environments
-follow gymnasium's interface; the package itself (``pip install 'tracetorch[rl]'``) is needed for its environments only.
+`ActorCritic`, `Q` and `RewardEProp` learn at every step; `Reflect` accumulates REINFORCE's gradient over whole
+episodes. The network is any module of `tt.Layer`s and ordinary modules, with any rule that gives gradients at each
+step. Environments follow gymnasium's interface; the package itself (``pip install 'tracetorch[rl]'``) is needed for its
+environments only.
 """
 
 from tracetorch.rl.actor_critic import ActorCritic

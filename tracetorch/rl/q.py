@@ -19,8 +19,8 @@ class Q(Agent):
     .. math:: \delta_t = r_t + \gamma \max_a Q(s_{t+1}, a) - Q(s_t, a_t), \qquad
         z_t = [a_t \text{ is greedy}]\,\gamma\lambda\,z_{t-1} + \nabla Q(s_t, a_t)
 
-    The network puts out :math:`Q(s, a)` for each action. What follows an exploratory action says nothing about the greedy
-    policy from before it, so the trace is cut there.
+    The network puts out :math:`Q(s, a)` for each action. What follows an exploratory action says nothing about the
+    greedy policy from before it, so the trace is cut there.
 
     Args:
         net: the network, `[B, *in] -> [B, actions]`.

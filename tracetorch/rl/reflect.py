@@ -29,9 +29,10 @@ class Reflect:
     :math:`\gamma^t` with which the gradient of the discounted return of an episode's start weighs step t, as nearly
     everybody does.
 
-    With a value, a reward is compared with it step by step: :math:`\delta_k = r_k + \gamma V_{k+1} - V_k` takes the place
-    of :math:`r_k`, and the sum telescopes into :math:`\sum_t \nabla\log\pi(a_t)\,(G_t - V_t)`, REINFORCE with the value as
-    its baseline, unbiased for any length of an episode; the trace takes up :math:`\nabla V` too, so the value is learned.
+    With a value, a reward is compared with it step by step: :math:`\delta_k = r_k + \gamma V_{k+1} - V_k` takes the
+    place of :math:`r_k`, and the sum telescopes into :math:`\sum_t \nabla\log\pi(a_t)\,(G_t - V_t)`, REINFORCE with the
+    value as its baseline, unbiased for any length of an episode; the trace takes up :math:`\nabla V` too, so the value
+    is learned.
 
     Args:
         net: the network, `[B, *in] -> [B, n]`, or `[B, n + 1]` with a value, last.

@@ -13,12 +13,13 @@ class ParameterTrace:
 
     .. math:: z^b_k = \gamma\lambda\, z^b_{k-1} + \nabla_\theta\, c_k^{b\top} y^b_k
 
-    with :math:`y_k` the network's output and :math:`c_k` a cotangent, for example that of :math:`\log\pi(a_k)`. Autograd
-    adds the gradient to the trace in place, so a step of one row costs one product in place and one backward pass.
+    with :math:`y_k` the network's output and :math:`c_k` a cotangent, for example that of :math:`\log\pi(a_k)`.
+    Autograd adds the gradient to the trace in place, so a step of one row costs one product in place and one backward
+    pass.
 
-    Rows share the weights but have rewards and ends of their own, so their traces are kept apart: one forward runs all
-    rows, then each row has a backward pass with the other rows' cotangents zero. This is exact for every network in which
-    rows do not mix (no batch normalisation), and costs R backward passes and R · P numbers.
+    Rows share the weights but have rewards and ends of their own, so each has a trace of its own: one forward runs all
+    rows, then each row has a backward pass with the other rows' cotangents zero. This is exact for every network in
+    which rows do not mix (no batch normalisation), and costs R backward passes and R · P numbers.
 
     Args:
         net: the network.
