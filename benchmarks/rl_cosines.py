@@ -64,7 +64,7 @@ def cosine(rule: tt.Rule, layers: int, leaky: bool, seed: int) -> float:
     objective = (logs[:, 0] * logs.new_tensor(returns[::-1])).sum()
     expected = torch.cat([g.flatten() for g in oracle.gradients_of(objective, net).values()])
     tt.set_rule(net, rule)
-    tt.rl.reset(net)
+    tt.reset(net)
     reflect = tt.rl.Reflect(net, policy, gamma=GAMMA)
     for x, action, reward in zip(xs, actions, rewards, strict=True):
         reflect.act(x, action)

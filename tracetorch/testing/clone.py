@@ -11,11 +11,7 @@ from torch import nn
 
 from tracetorch.layer import Layer
 from tracetorch.rules.rule import Rule
-
-
-def layers(net: nn.Module) -> dict[str, Layer]:
-    """Return the layers of a network by module name, each once, in the order of registration."""
-    return {name: module for name, module in net.named_modules() if isinstance(module, Layer)}
+from tracetorch.state import layers
 
 
 def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None = None) -> nn.Module:

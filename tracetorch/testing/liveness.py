@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tracetorch.neurons import Readout
-from tracetorch.testing.clone import layers
+from tracetorch.state import layers
 from tracetorch.testing.oracle import open_graph
 
 LOW, HIGH = 0.05, 0.6

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from tracetorch.rules.rule import Rule
 from tracetorch.scan import scan
-from tracetorch.state import reset, set_rule
+from tracetorch.state import layers, reset, set_rule
 from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.clone import layers
 from tracetorch.testing.oracle import Loss, Out, learned, starts
 
 
