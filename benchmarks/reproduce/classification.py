@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from benchmarks.reproduce.draws import RECALL_STEPS, UNITS, evidence_trials, evidence_weights, generator
+from benchmarks.reproduce.runs import Reproduced, clear_diagonal, network, outputs
 from tracetorch.neurons import ALIF, SoftReset
 from tracetorch.neurons.surrogates import Triangle
 from tracetorch.rates import FinalRate
 from tracetorch.state import reset
-from tracetorch.train.reproduce.draws import RECALL_STEPS, UNITS, evidence_trials, evidence_weights, generator
-from tracetorch.train.reproduce.runs import Reproduced, clear_diagonal, network, outputs
 
 PUBLISHED = (0.741152550006, 0.740388187700, 0.665785233177, 0.663644193322, 0.729428962844)
 RATE, BETAS, EPSILON = 5e-3, (0.9, 0.999), 1e-8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reproduce import oracle
 
-from tracetorch.train import reproduce
+from benchmarks import reproduce
 
 
 @pytest.mark.parametrize("split", [None, 137])

@@ -6,12 +6,12 @@ import math
 
 import torch
 
+from benchmarks.reproduce.draws import generator, pattern
+from benchmarks.reproduce.runs import Reproduced, clear_diagonal, network, outputs
 from tracetorch.neurons import LIF, SoftReset
 from tracetorch.neurons.surrogates import Triangle
 from tracetorch.rates import FinalRate
 from tracetorch.state import reset
-from tracetorch.train.reproduce.draws import generator, pattern
-from tracetorch.train.reproduce.runs import Reproduced, clear_diagonal, network, outputs
 
 PUBLISHED = (101.964356999, 103.466731126, 103.340607075, 103.680244038, 104.412775749)
 TENSORFLOW = (101.964363098, 103.466735840, 103.340606689, 103.680244446, 104.412780762)
@@ -41,7 +41,7 @@ def regression(iterations: int = 5, *, split: int | None = None) -> Reproduced:
         ValueError: `iterations` or `split` is below 1.
 
     Example:
-        >>> from tracetorch.train.reproduce import regression
+        >>> from benchmarks.reproduce import regression
         >>> regression(iterations=1).worst < 1e-9
         True
     """

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmarks.reproduce.draws import Weights
 from tracetorch import feedback, rules
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Neuron
 from tracetorch.scan import scan
 from tracetorch.state import set_rule
-from tracetorch.train.reproduce.draws import Weights
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reproduce import oracle
 
-from tracetorch.train.reproduce.draws import evidence_trials, evidence_weights, generator, pattern
+from benchmarks.reproduce.draws import evidence_trials, evidence_weights, generator, pattern
 
 
 def same_weights(weights, case):
@@ -36,7 +36,7 @@ def test_classification_case(batch):
 
 
 def test_global_generators_stay_where_they_are():
-    from tracetorch.train import reproduce
+    from benchmarks import reproduce
 
     np.random.seed(5)
     torch.manual_seed(5)

@@ -4,8 +4,8 @@ Each function draws its weights and data from a seed as the published simulation
 downloaded.
 """
 
-from tracetorch.train.reproduce.classification import classification
-from tracetorch.train.reproduce.regression import regression
-from tracetorch.train.reproduce.runs import Reproduced
+from benchmarks.reproduce.classification import classification
+from benchmarks.reproduce.regression import regression
+from benchmarks.reproduce.runs import Reproduced
 
 __all__ = ["Reproduced", "classification", "regression"]

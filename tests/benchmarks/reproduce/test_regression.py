@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from reproduce import oracle
 
-from tracetorch.train import reproduce
+from benchmarks import reproduce
+from benchmarks.reproduce.__main__ import main
 
 
 @pytest.mark.parametrize("split", [None, 137, 1])
@@ -26,3 +27,10 @@ def test_beyond_the_published_iterations_it_goes_with_the_oracle():
 def test_bad_arguments_are_named(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         reproduce.regression(**arguments)
+
+
+def test_the_command_prints_losses_beside_the_published(capsys):
+    main(["eprop-regression", "--iterations", "1"])
+    assert "101.964356999" in capsys.readouterr().out
+    main(["eprop-classification", "--iterations", "1", "--batch", "2"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
