@@ -17,7 +17,7 @@ from tracetorch.train.tasks import make
 def test_what_is_shown(terminal, quiet):
     written = io.StringIO()
     trainer = make_runner(make("digits", {"steps": 4, "batch_size": 4, "hidden": 8}))
-    with View(trainer, Console(file=written, force_terminal=terminal, width=120), quiet=quiet) as view:
+    with View(trainer, Console(file=written, force_terminal=terminal, width=120, highlight=False), quiet=quiet) as view:
         for i in (1, 2):
             view.show(Progressed(i, 100 * i, {"loss": 2.0 * i, "accuracy": 0.5}, float(i)))
         view.show(Evaluating(2, quick=True))

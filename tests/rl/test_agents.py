@@ -66,7 +66,10 @@ def test_the_step_is_the_formula():
             after = float(other(torch.from_numpy(xs[t + 1 : t + 2]))[0, -1])
         head = output.detach()
         delta = reward + GAMMA * after - float(head[0, -1])
-        log = policy.log_prob(output[:, :2], action) + 0.05 * np.sign(delta) * policy.entropy(output[:, :2])
+        log = (
+            policy.distribution(output[:, :2]).log_prob(action)
+            + 0.05 * np.sign(delta) * policy.distribution(output[:, :2]).entropy()
+        )
         grads = torch.autograd.grad(log.sum() + output[0, -1], list(twin.parameters()))
         z = GAMMA * LAM * z + torch.cat([g.flatten() for g in grads])
         agent.learn(reward, xs[t + 1], terminated=False, truncated=False)

@@ -40,7 +40,7 @@ def flat(net: nn.Module, objective: Tensor) -> Tensor:
 def reinforce(net: nn.Module, policy: tt.rl.Policy, xs: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
     """The gradient of `sum_t log pi(a_t) G_t`, through the whole graph."""
     heads = oracle.run(net, xs)[..., : policy.outputs]
-    logs = torch.stack([policy.log_prob(h, a) for h, a in zip(heads, actions, strict=True)])
+    logs = torch.stack([policy.distribution(h).log_prob(a) for h, a in zip(heads, actions, strict=True)])
     return flat(net, (logs * weights).sum())
 
 
@@ -137,7 +137,7 @@ def test_td_errors_telescope_into_reinforce_with_a_value_as_baseline():
     xs, actions, rewards = episode(net, policy)
     tt.set_rule(net, tt.rules.eprop())
     ys = oracle.run(net, xs)
-    logs = torch.stack([policy.log_prob(h[..., :-1], a) for h, a in zip(ys, actions, strict=True)])
+    logs = torch.stack([policy.distribution(h[..., :-1]).log_prob(a) for h, a in zip(ys, actions, strict=True)])
     values = ys[..., -1]
     advantage = returns(rewards) - values.detach()
     expected = flat(net, ((logs + values) * advantage).sum())
@@ -158,7 +158,7 @@ def test_a_truncated_episode_counts_the_next_value():
     ys = oracle.run(net, torch.cat([xs, last]))
     worth = rewards.clone()
     worth[-1] += GAMMA * ys[-1, :, -1].detach()
-    logs = torch.stack([policy.log_prob(h[..., :-1], a) for h, a in zip(ys[:-1], actions, strict=True)])
+    logs = torch.stack([policy.distribution(h[..., :-1]).log_prob(a) for h, a in zip(ys[:-1], actions, strict=True)])
     values = ys[:-1, :, -1]
     expected = flat(net, ((logs + values) * (returns(worth) - values.detach())).sum())
     reflect = tt.rl.Reflect(net, policy, gamma=GAMMA, value=True)

@@ -187,7 +187,10 @@ def test_the_guesss_gradient_is_that_of_its_objective():
     reward = (action == label).double()
     value = output[:, 3]
     advantage = (reward - value).detach()
-    score = policy.log_prob(output[:, :3], action) * advantage + 0.1 * policy.entropy(output[:, :3])
+    score = (
+        policy.distribution(output[:, :3]).log_prob(action) * advantage
+        + 0.1 * policy.distribution(output[:, :3]).entropy()
+    )
     (expected,) = torch.autograd.grad((-score + 0.25 * (reward - value) ** 2).mean(), output)
     torch.testing.assert_close(found, expected)
     assert outcome.stats["accuracy"] == pytest.approx(float(reward.mean()))
