@@ -28,7 +28,6 @@ PUBLIC = (
     "tracetorch.neurons",
     "tracetorch.testing.conformance",
     "tracetorch.rl.envs",
-    "tracetorch.train.reproduce",
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "encoding", "rl", "train")
-BESIDE = ("testing.conformance", "rl.envs", "train.reproduce")
+BESIDE = ("testing.conformance", "rl.envs")
 
 
 def listed() -> dict[str, object]:

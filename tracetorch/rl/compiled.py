@@ -26,7 +26,7 @@ from tracetorch.ops.fused.table import (
     end_row,
 )
 from tracetorch.rl.body import Body
-from tracetorch.rl.trace import FlatParameters
+from tracetorch.rl.trace import ParameterTrace
 from tracetorch.stream.fit import parts
 
 
@@ -46,7 +46,7 @@ class CompiledBody(Body):
         RuntimeError: if the compiled kernels cannot run here.
     """
 
-    def __init__(self, net: nn.Module, trace: FlatParameters) -> None:
+    def __init__(self, net: nn.Module, trace: ParameterTrace) -> None:
         self._net, self._trace = net, trace
         self._parts = parts(net)
         if len(trace.value) != 1:
@@ -113,7 +113,7 @@ class CompiledBody(Body):
         self._call(2, self._accepted(x), 0, FORWARD)
         return self._scratch[-1][1][0].clone()
 
-    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+    def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add credit to the trace that the body was made with; see `Body.credit`."""
         if self._held is None:
             raise RuntimeError("there is no output to give credit for: call forward before credit, once")

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tracetorch.firing import SATURATED, Firing
+from tracetorch.network import layers
 from tracetorch.neurons import Readout
-from tracetorch.testing.clone import layers
 from tracetorch.testing.oracle import open_graph
 
 LOW, HIGH = 0.05, 0.6
