@@ -24,4 +24,4 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
         tuning = numba.Tuning(small=0, few=0, dense=2.0)
         monkeypatch.setattr(numba.backend(), "tuning", tuning)
-        monkeypatch.setattr("tracetorch.single.LEAST", 0)
+        monkeypatch.setattr("tracetorch.steps.single.LEAST", 0)

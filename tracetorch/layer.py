@@ -13,7 +13,7 @@ from tracetorch.engine import Core, Result, Spec, carry, run
 from tracetorch.neurons import Neuron
 from tracetorch.order import check, sign
 from tracetorch.rules import Rule
-from tracetorch.single import run_single
+from tracetorch.steps import run_single
 from tracetorch.synapses import Synapse, adapters, evaluated_once
 
 

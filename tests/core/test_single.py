@@ -312,7 +312,7 @@ def test_single_precision_equals_to_its_rounding(case) -> None:
 
 
 def test_auto_leaves_small_layers_and_large_batches_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "tracetorch.single"
+    module = "tracetorch.steps.single"
     for small, large, wanted in ((64, 10**6, False), (63, 10**6, True), (63, 189, True), (63, 188, False)):
         monkeypatch.setattr(f"{module}.LEAST", small)
         monkeypatch.setattr(f"{module}.MOST", large)

@@ -148,8 +148,8 @@ def test_a_stream_equals_the_eager_loop_from_any_point_to_any_point(case, batch)
         close(z, y)
         assert stream.loss == pytest.approx(value, rel=1e-10)
         for i, layer in enumerate(net):
-            rates[i] += float(stream._cells[i].flat[0].mean()) / 50
-            assert layer.synapse.weight.data_ptr() == stream._parts[i].weight.data_ptr()
+            rates[i] += float(stream._program.cells[i].output.mean()) / 50
+            assert layer.synapse.weight.data_ptr() == stream._parts[i].synapse.weight.data_ptr()
     spiking = [r for r, layer in zip(rates, net, strict=True) if not isinstance(layer.neuron, tt.Readout)]
     assert all(0.03 < r < 0.9 for r in spiking), rates
     assert all(not torch.equal(p, q) for p, q in zip(before, net.parameters(), strict=True) if q.requires_grad)
@@ -262,8 +262,8 @@ def test_single_precision_equals_to_its_rounding() -> None:
 
 
 def snapshot(stream: tt.Stream) -> list[torch.Tensor]:
-    carried = [(c.get(c.at.state), c.get(c.at.h), c.trace, c.large, c.small, c.steps) for c in stream._cells]
-    return [*(p.detach().clone() for p in stream.net.parameters()), *(t.clone() for row in carried for t in row)]
+    stream.sync()
+    return [*(p.detach().clone() for p in stream.net.parameters()), *tt.get_state(stream.net).values()]
 
 
 BAD = [
@@ -352,9 +352,11 @@ REFUSED = {
     "a layer alone": (layer, "nn.Sequential of tt.Layer, got Layer"),
     "a module between": (lambda: nn.Sequential(layer(), nn.ReLU()), "layer '1': it is a ReLU"),
     "convolution": (lambda: nn.Sequential(layer(nn.Conv1d(1, 1, 3))), "synapse is a Conv1d"),
-    "recurrence": (lambda: nn.Sequential(layer(recurrent=nn.Linear(4, 4))), "recurrent synapse"),
-    "own neuron": (lambda: nn.Sequential(layer(neuron=Own(half_life=3))), "Own has no step on plain numbers"),
-    "learned": (lambda: nn.Sequential(layer(neuron=tt.LIF(half_life=tt.Learnable(5.0)))), "neuron learns.*beta"),
+    "recurrence": (
+        lambda: nn.Sequential(layer(recurrent=tt.LinearInWeights(nn.Linear(4, 4)))),
+        "recurrent synapse is a LinearInWeights",
+    ),
+    "own neuron": (lambda: nn.Sequential(layer(neuron=Own(half_life=3))), "the step of Own cannot be compiled"),
     "bptt": (lambda: nn.Sequential(layer(rule=RULES.bptt())), "'bptt' keeps one graph"),
     "rate": (lambda: nn.Sequential(layer(rule=RULES.rate())), "'rate' reads averages of a whole sequence"),
     "approximate": (

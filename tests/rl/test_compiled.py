@@ -12,7 +12,7 @@ from torch import nn
 import tracetorch as tt
 from rl import nets
 from rl.nets import live, weights
-from tracetorch.ops.fused import why_not
+from tracetorch.steps import why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"compiled kernels cannot run here: {why_not()}")
 

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tracetorch.cell import Cell, link_of
-from tracetorch.network import get_state, reset, set_state
-from tracetorch.ops.fused.chain import chain
-from tracetorch.ops.fused.table import (
+from tracetorch.backends.numba.steps.layout import (
     ADVANCE,
-    BACK,
-    BIAS,
-    COLUMNS,
-    FLAT,
+    BLOCK,
     FORWARD,
     GIVEN,
     LEARN,
     LOSS_NOT_FINITE,
-    SPACE,
-    WEIGHT,
-    end_row,
+    OUTPUT,
+    TRACES,
 )
+from tracetorch.network import get_state, reset, set_state
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import ParameterTrace
+from tracetorch.steps import Program
 from tracetorch.stream.fit import parts
 
 
 class CompiledBody(Body):
     """Run a network of one row by compiled kernels: equal to autograd to rounding, at a fraction of its time.
 
-    The kernels of `tt.Stream` move weights down a gradient. Here they are shown the trace in the weights' place, a step
-    size of minus one, and the weights themselves as the way back: so what they would subtract is added to the trace.
-    Looking ahead is a forward on a scratch copy of the states.
+    The program of `tt.Stream` adds credit to any tensors: here to the trace. Looking ahead is a forward on a scratch copy
+    of what the layers carry.
 
     Args:
         net: an `nn.Sequential` that `tt.Stream` takes, with a rule that it takes.
@@ -49,51 +42,28 @@ class CompiledBody(Body):
     def __init__(self, net: nn.Module, trace: ParameterTrace) -> None:
         self._net, self._trace = net, trace
         self._parts = parts(net)
+        learned = [name for part in self._parts for name in part.learned]
+        if learned:
+            raise ValueError(f"compiled agents learn weights and biases, this network's neurons learn {learned}")
         if len(trace.value) != 1:
             raise ValueError(f"compiled agents have one row, got {len(trace.value)}; run several through autograd")
         places = {id(p): view for p, view in zip(trace.parameters, trace.split(trace.value[0]), strict=True)}
-        self._dtype = self._parts[0].weight.dtype
-        links = tuple(link_of(p, first=i == 0)._replace(feedback=i > 0) for i, p in enumerate(self._parts))
-        self._run = chain(links, self._dtype)
-        self._weights = [t for p in self._parts for t in (p.weight, p.bias) if t is not None]
-        self._targets = [places[id(t)] for t in self._weights]
+        self._dtype = self._parts[0].synapse.weight.dtype
+        self._weights = [t for p in self._parts for t in p.weights if t is not None]
+        self._targets = [[None if t is None else places[id(t)] for t in p.weights] for p in self._parts]
         self._held: Tensor | None = None
         self._allocate()
 
     def _allocate(self) -> None:
-        self._cells = [Cell(part, 1) for part in self._parts]
-        self._steps = 0
-        self._scratch = [(torch.empty_like(c.space).copy_(c.space), torch.zeros_like(c.flat)) for c in self._cells]
-        forward, credit, look = [], [], []
-        targets = iter(self._targets)
-        for cell, (space, flat) in zip(self._cells, self._scratch, strict=True):
-            row = cell.addresses()
-            forward.append(row)
-            learn, scratch = list(row), list(row)
-            learn[BACK] = row[BACK] or row[WEIGHT]
-            learn[WEIGHT] = next(targets).data_ptr()
-            if row[BIAS]:
-                learn[BIAS] = next(targets).data_ptr()
-            scratch[SPACE], scratch[FLAT] = space.data_ptr(), flat.data_ptr()
-            credit.append(learn)
-            look.append(scratch)
-        outputs = self._parts[-1].weight.shape[0]
-        end = end_row(GIVEN, 1, outputs)
-        self._tables = [
-            torch.tensor([*rows, end], dtype=torch.int64).view(-1, COLUMNS).numpy() for rows in (forward, credit, look)
-        ]
+        self._program, self._ahead = (Program(self._parts, 1, GIVEN) for _ in range(2))
+        self._program.credit_to(self._targets)
+        self._steps, self._pending = 0, False
+        self._scratch = []
+        for cell, row in zip(self._program.cells, self._ahead.table, strict=False):
+            block, output = cell.block.clone(), torch.zeros_like(cell.output)
+            row[BLOCK], row[OUTPUT] = block.data_ptr(), output.data_ptr()
+            self._scratch.append((cell, block, output))
         self._addresses = [t.data_ptr() for t in self._weights]
-        # Where a forward waits for its credit, the next states stand beside the present ones.
-        self._copies: list[tuple[Any, Any, Any]] = []
-        for cell, (space, _) in zip(self._cells, self._scratch, strict=True):
-            at, states = cell.at, cell.part.scalar.states
-            held: Any = cell.space.numpy()
-            copied: Any = space.numpy()
-            for now, waiting in ((at.state, at.state_next), (at.counter, at.counter_next)):
-                size = states if now == at.state else 1
-                places = (slice(now, now + size), slice(waiting, waiting + size))
-                rows: list[Any] = [held[:, :, place] for place in places]
-                self._copies.append((rows[0], rows[1], copied[:, :, places[0]]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Advance by one step; see `Body.forward`."""
@@ -102,16 +72,19 @@ class CompiledBody(Body):
         if self._held is not None:
             raise RuntimeError("a compiled agent learns from each step: credit did not follow the last forward")
         x = self._accepted(x)
-        self._call(0, x, 0, FORWARD)
+        mode = FORWARD | (ADVANCE | TRACES if self._pending else 0)
+        self._pending = False
+        self._call(self._program, mode, x.data_ptr(), 0)
         self._held = x
-        return self._cells[-1].flat[0].clone()
+        return self._program.output.clone()
 
     def ahead(self, x: Tensor) -> Tensor:
         """Return the output at the next input; see `Body.ahead`."""
-        for now, waiting, scratch in self._copies:
-            scratch[:] = now if self._held is None else waiting
-        self._call(2, self._accepted(x), 0, FORWARD)
-        return self._scratch[-1][1][0].clone()
+        for cell, block, _ in self._scratch:
+            block.copy_(cell.block)
+        mode = FORWARD | (ADVANCE if self._pending or self._held is not None else 0)
+        self._call(self._ahead, mode, self._accepted(x).data_ptr(), 0)
+        return self._scratch[-1][2].clone()
 
     def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add credit to the trace that the body was made with; see `Body.credit`."""
@@ -120,15 +93,15 @@ class CompiledBody(Body):
         if trace is not self._trace:
             raise ValueError("a compiled agent gives credit to the trace that it was made with")
         cotangent = cotangent.to(self._dtype).contiguous()
-        self._call(1, self._held, cotangent.data_ptr(), LEARN | ADVANCE)
-        self._held = None
+        self._call(self._program, LEARN, 0, cotangent.data_ptr())
+        self._held, self._pending = None, True
         self._steps += 1
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin a new episode; see `Body.forget`."""
         if mask is None or bool(mask.all()):
-            self._held = None
-            for cell in self._cells:
+            self._held, self._pending = None, False
+            for cell in self._program.cells:
                 cell.reset(torch.ones(1, dtype=torch.bool))
             self._steps = 0
 
@@ -138,7 +111,10 @@ class CompiledBody(Body):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the network carries, as the layers would have it; see `Body.state`."""
-        for cell in self._cells:
+        if self._pending:
+            self._call(self._program, ADVANCE | TRACES, 0, 0)
+            self._pending = False
+        for cell in self._program.cells:
             cell.steps += self._steps
             cell.part.core.state = cell.state()
         self._steps = 0
@@ -152,13 +128,13 @@ class CompiledBody(Body):
         self._allocate()
 
     def _accepted(self, x: Tensor) -> Tensor:
-        wanted = self._parts[0].weight.shape[1]
-        if x.shape != (1, wanted):
-            raise ValueError(f"the network takes inputs [1, {wanted}], got {list(x.shape)}")
+        inputs = self._parts[0].synapse.in_features
+        if x.shape != (1, inputs):
+            raise ValueError(f"the network takes inputs [1, {inputs}], got {list(x.shape)}")
         return x.to(self._dtype).contiguous()
 
-    def _call(self, table: int, x: Tensor, target: int, mode: int) -> None:
-        status, _ = self._run(self._tables[table], x.data_ptr(), 0, target, mode, -1.0)
+    def _call(self, program: Program, mode: int, x: int, target: int) -> None:
+        status = program.run(mode, x, target, -1.0)
         if status:
             what = "a cotangent" if status == LOSS_NOT_FINITE else "an input, a weight or a state"
             raise FloatingPointError(f"{what} has NaN or infinity in it; nothing was written in this step")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NoReturn
 
-import torch
 from torch import nn
 
-from tracetorch.cell import Part, unfit
 from tracetorch.layer import Layer
 from tracetorch.network import link
-from tracetorch.neurons import Neuron
+from tracetorch.neurons import effective_parameters
 from tracetorch.neurons.lowering import NotLowered
-from tracetorch.neurons.scalar import Scalar
-from tracetorch.ops.fused import why_not
+from tracetorch.steps import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
 
 
 def parts(net: nn.Module) -> list[Part]:
@@ -39,14 +36,16 @@ def parts(net: nn.Module) -> list[Part]:
             _refuse(name, f"it is a {type(module).__name__}, and only tt.Layer can be fused")
     _refuse_hooks(net)
     found = [_part(name, layer) for name, layer in link(net).items()]
-    first = found[0].weight
+    first = found[0].synapse.weight
     for part in found:
-        if part.weight.dtype != first.dtype:
-            _refuse(part.name, f"its weights are {part.weight.dtype}, those of the first layer {first.dtype}")
+        if part.synapse.weight.dtype != first.dtype:
+            _refuse(part.name, f"its weights are {part.synapse.weight.dtype}, those of the first layer {first.dtype}")
     for below, above in pairwise(found):
-        if below.weight.shape[0] != above.weight.shape[1]:
-            _refuse(above.name, f"it takes {above.weight.shape[1]} inputs and is given {below.weight.shape[0]}")
-    tensors = [t for p in found for t in (p.weight, p.bias) if t is not None]
+        if below.synapse.out_features != above.synapse.in_features:
+            _refuse(
+                above.name, f"it takes {above.synapse.in_features} inputs and is given {below.synapse.out_features}"
+            )
+    tensors = [t for p in found for t in (*p.weights, *p.neuron.parameters()) if t is not None]
     if len({t.untyped_storage().data_ptr() for t in tensors}) < len(tensors):
         raise ValueError("layers share weights, so that one update would meet another; tt.Stream needs weights apart")
     return found
@@ -63,43 +62,30 @@ def _refuse_hooks(net: nn.Module) -> None:
 
 
 def _part(name: str, layer: Layer) -> Part:
-    if type(layer.synapse) is not nn.Linear:
-        _refuse(name, f"its synapse is a {type(layer.synapse).__name__}; only nn.Linear can be fused")
-    if layer.recurrent is not None:
-        _refuse(name, "it has a recurrent synapse")
-    scalar = _tensors(name, layer)
-    units = layer.synapse.out_features
+    layer.follow_parts()
+    why = unfit_tensors(layer)
+    if why:
+        _refuse(name, why)
+    synapse, recurrent, neuron = layer.synapse, layer.recurrent, layer.neuron
+    if not isinstance(synapse, nn.Linear) or not isinstance(recurrent, nn.Linear | None):
+        _refuse(name, "its synapses are not nn.Linear")
+    units = synapse.out_features
+    why, lowered = unfit_neuron(neuron, units, synapse.weight.dtype), neuron.lowered()
+    if why or isinstance(lowered, NotLowered):
+        _refuse(name, why)
     state = layer.core.state
     if state is not None and state.s[0].dim() != 2:
         _refuse(name, f"its state is {list(state.s[0].shape)}, not [batch, units]; call tt.reset(net)")
     if layer.core.counted:
         _refuse(name, "its spikes are counted for a rate term (tt.FinalRate, tt.RunningRate)")
+    if state is None:
+        layer.spec().require_known()
     trace = layer.spec().trace((units,)) if state is None else state.trace
     why = unfit(trace)
     if why:
         _refuse(name, f"rule {layer.rule.name!r} {why}")
-    return Part(name, layer.core, layer.synapses[0], layer.neuron, layer.feedback, trace, scalar)
-
-
-def _tensors(name: str, layer: Layer) -> Scalar:
-    for kind, tensor in layer.synapse.named_parameters():
-        if not tensor.requires_grad:
-            _refuse(name, f"its {kind} is frozen; tt.Stream updates all weights and biases")
-        if tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.float64):
-            _refuse(name, f"its {kind} is {tensor.dtype} on {tensor.device}; kernels take float32 or float64 on cpu")
-        if not tensor.is_contiguous():
-            _refuse(name, f"its {kind} is not contiguous")
-    if not isinstance(layer.synapse._parameters.get("weight"), nn.Parameter):
-        _refuse(name, "its weight is computed from others (a parametrization)")
-    learned = [n for n, _ in layer.neuron.named_parameters()]
-    if learned:
-        _refuse(name, f"its neuron learns {', '.join(sorted(learned))}; tt.Stream updates weights and biases only")
-    scalar = layer.neuron.scalar()
-    if scalar is None:
-        _refuse(name, f"{type(layer.neuron).__name__} has no step on plain numbers ({_reason(layer.neuron)})")
-    return scalar
-
-
-def _reason(neuron: Neuron) -> str:
-    program = neuron.lowered()
-    return program.reason if isinstance(program, NotLowered) else "kernels take 2 states, 1 counter, 4 parameters"
+    why = unfit_blocks(trace, neuron)
+    if why:
+        _refuse(name, why)
+    learned = tuple(effective_parameters(neuron))
+    return Part(name, layer.core, synapse, recurrent, neuron, layer.feedback, trace, lowered, learned)

@@ -1,53 +1,57 @@
-"""A stream: forward, loss, credit and gradient descent of a whole network in one compiled call per time step."""
+"""A stream: forward, loss, credit and update of a whole network in one compiled call per time step."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from tracetorch.cell import Cell, link_of
-from tracetorch.ops.fused.chain import chain
-from tracetorch.ops.fused.table import (
+from tracetorch.backends.numba.steps.layout import (
     ADVANCE,
-    COLUMNS,
     CROSS_ENTROPY,
     FORWARD,
+    FRESH,
     GIVEN,
     LEARN,
     LOSS_NOT_FINITE,
     NO_CLASS,
     SQUARED,
-    end_row,
+    TRACES,
 )
+from tracetorch.steps import Program
 from tracetorch.stream.fit import parts
+from tracetorch.stream.update import Descent, update_of
+from tracetorch.traces.base import sum_to
 
 Loss = Literal["cross_entropy", "mse"]
 _LOSSES = {"cross_entropy": CROSS_ENTROPY, "mse": SQUARED, None: GIVEN}
-_STEP = FORWARD | LEARN | ADVANCE
 
 
 class Stream:
-    r"""Learn online, one compiled call per time step: forward, loss, credit and plain gradient descent.
+    r"""Learn online, one compiled call per time step: forward, loss, credit and update.
 
     .. math:: W \leftarrow W - \eta\, \Delta W_t
 
-    Equal, to rounding, to the loop ``loss = f(net(x), target); loss.backward(); sgd.step(); sgd.zero_grad()``, at a
-    fraction of its time where networks and batches are small: nothing of torch runs in between. The weights are the
-    network's own and move in place, so `net` is the truth for them at any time; state and traces live in the stream,
-    which takes up those of the layers when it is made, and gives them back in `sync`.
+    Equal, to rounding, to the loop ``loss = f(net(x), target); loss.backward(); optimizer.step();
+    optimizer.zero_grad()``, at a fraction of its time where networks and batches are small: nothing of torch runs in
+    between. The weights are the network's own and move in place, so `net` is the truth for them at any time; state and
+    traces live in the stream, which takes up those of the layers when it is made, and gives them back in `sync`.
 
-    It runs an `nn.Sequential` of `tt.Layer(nn.Linear, neuron)` on a CPU, in float32 or float64, with neurons that
-    have a compiled step and learn nothing themselves, under the rules that give credit at every step: `trace`, `sltt`,
-    `tbptt`, `ottt`, `drtrl`, `eprop` and `traced_bptt`. All else is refused.
+    It runs an `nn.Sequential` of `tt.Layer(nn.Linear, neuron)` on a CPU, in float32 or float64, with any neuron whose
+    step can be lowered, learned neuron parameters and `nn.Linear` recurrence included, under the rules that give credit
+    at every step: all but `bptt` and `rate`. All else is refused.
 
     Args:
         net: the network.
-        lr: learning rate; may be changed at any time as the attribute `lr`.
+        lr: learning rate of plain gradient descent; may be changed at any time as the attribute `lr`.
         loss: `"cross_entropy"` of class numbers, `[B]`, or `"mse"`, each a mean as torch's; None where cotangents of
             the outputs are given.
+        optimizer: an optimizer of `torch.optim` over the network's parameters, in the place of `lr`. `SGD`, `Adam` and
+            `AdamW` are computed by kernels on the optimizer's own state and settings, so that its `state_dict` and a
+            scheduler work as usual; any other is given the gradients and called.
 
     Raises:
         ValueError: if the network, its rule, the learning rate or the loss does not fit; the message says why.
@@ -65,24 +69,40 @@ class Stream:
         >>> stream.sync()
     """
 
-    def __init__(self, net: nn.Module, *, lr: float, loss: Loss | None = "cross_entropy") -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        lr: float | None = None,
+        loss: Loss | None = "cross_entropy",
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
         if loss not in _LOSSES:
             raise ValueError(f"loss must be 'cross_entropy', 'mse' or None, got {loss!r}")
-        self.net, self.lr = net, lr
+        self.net, self._update = net, update_of(lr, optimizer)
         self.loss = math.nan
         """Value of the last loss."""
         self._kind = _LOSSES[loss]
         self._parts = parts(net)
-        first = self._parts[0].weight
-        self._dtype, self._inputs, self._outputs = first.dtype, first.shape[1], self._parts[-1].weight.shape[0]
-        self._moved = [t for p in self._parts for t in (p.weight, p.bias) if t is not None]
-        self._tensors = [*self._moved, *(f for p in self._parts if (f := p.feedback) is not None)]
-        self._made_of = [
-            (m, m.synapse, m.neuron, p.weight, p.bias) for p, m in zip(self._parts, net.children(), strict=True)
+        first = self._parts[0].synapse
+        self._dtype, self._inputs = first.weight.dtype, first.in_features
+        self._outputs = self._parts[-1].synapse.out_features
+        self._weights = [[t for t in p.weights if t is not None] for p in self._parts]
+        self._raw = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
+        self._moved = [t for row in (*self._weights, *self._raw) for t in row]
+        self._tensors = [
+            *(t for row in self._weights for t in row),
+            *(f for p in self._parts if (f := p.feedback) is not None),
         ]
-        self._run = chain(tuple(link_of(p, first=i == 0) for i, p in enumerate(self._parts)), self._dtype)
-        self._cells: list[Cell] = []
-        self._held: Tensor | None = None
+        self._grads = [[None if t is None else torch.zeros_like(t) for t in p.weights] for p in self._parts]
+        if self._update.direct:
+            self._grads = []
+        self._made_of = [
+            (m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net, strict=True)
+        ]
+        self._program: Program | None = None
+        self._pending, self._waiting = False, False
+        self._read: list[Mapping[str, Tensor]] = []
         self._mask: Tensor | None = None
         self._shape: torch.Size | None = None
         self._count = 0
@@ -94,14 +114,14 @@ class Stream:
 
     @property
     def lr(self) -> float:
-        """Learning rate."""
-        return self._lr
+        """Learning rate of plain gradient descent."""
+        return self._update.rate
 
     @lr.setter
     def lr(self, value: float) -> None:
-        if not math.isfinite(value) or value < 0:
-            raise ValueError(f"lr must be finite and at least 0, got {value!r}")
-        self._lr = float(value)
+        if not isinstance(self._update, Descent):
+            raise AttributeError("the learning rate is the optimizer's: set it in optimizer.param_groups")
+        self._update = Descent(value)
 
     def __call__(self, x: Tensor, target: Tensor) -> Tensor:
         """Advance by one time step and learn from its loss.
@@ -119,19 +139,12 @@ class Stream:
         """
         if self._kind == GIVEN:
             raise TypeError("this stream has no loss: call forward(x) and backward(y_bar), or give Stream a loss")
-        if x.dtype is not self._dtype or x.shape != self._shape or not x.is_contiguous() or not x.is_cpu:
-            x = self._accepted(x)
+        x, program = self._accepted(x)
         target = self._target(target)
-        if self._held is not None or self._mask is not None:
-            self._settle()
-        self._check_storage()
-        status, loss = self._run(self._table, x.data_ptr(), 0, target.data_ptr(), _STEP, self._lr)
-        if status:
-            self._fail(status, x)
-        self.loss = loss
-        self._count += 1
-        torch.autograd.graph.increment_version(self._moved)
-        return self._y.clone()
+        self._run(program, FORWARD | LEARN, x, target)
+        self.loss = float(program.value)
+        self._learned(program)
+        return program.output.clone()
 
     def forward(self, x: Tensor) -> Tensor:
         """Advance by one time step, without learning from it unless `backward` follows.
@@ -145,18 +158,10 @@ class Stream:
         Raises:
             ValueError: if the shape does not fit or the input is not finite; all is then as before.
         """
-        x = self._accepted(x)
-        if self._held is not None or self._mask is not None:
-            if not bool(torch.isfinite(x).all()):
-                self._fail(0, x)
-            self._settle()
-        self._check_storage()
-        status, _ = self._run(self._table, x.data_ptr(), 0, 0, FORWARD, self._lr)
-        if status:
-            self._fail(status, x)
-        self._held = x.clone()
-        self._count += 1
-        return self._y.clone()
+        x, program = self._accepted(x)
+        self._run(program, FORWARD, x, None)
+        self._waiting = True
+        return program.output.clone()
 
     def backward(self, y_bar: Tensor) -> None:
         """Learn from the last `forward`: give credit and move the weights.
@@ -169,16 +174,12 @@ class Stream:
             ValueError: if the shape does not fit.
             FloatingPointError: if the cotangents are not finite; nothing was written.
         """
-        held = self._held
-        if held is None:
+        program = self._program
+        if not self._waiting or program is None:
             raise RuntimeError("there is no forward to learn from: call forward(x), then backward(y_bar) once")
-        y_bar = self._values(y_bar, "y_bar")
-        self._check_storage()
-        status, _ = self._run(self._table, held.data_ptr(), 0, y_bar.data_ptr(), LEARN | ADVANCE, self._lr)
-        if status:
-            self._fail(status, held)
-        self._held = None
-        torch.autograd.graph.increment_version(self._moved)
+        self._run(program, LEARN, None, self._values(y_bar, "y_bar"))
+        self._waiting = False
+        self._learned(program)
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Begin a new sequence at the next step.
@@ -189,93 +190,144 @@ class Stream:
         Raises:
             ValueError: if the mask is not of shape `[B]`.
         """
+        program = self._program
         if mask is None:
-            self._cells, self._held, self._mask, self._shape = [], None, None, None
+            self._program, self._mask, self._shape, self._pending, self._waiting = None, None, None, False, False
             for part in self._parts:
                 part.core.state = None
             return
-        size = self._cells[0].batch if self._cells else None
-        if mask.dim() != 1 or (size is not None and mask.shape[0] != size):
-            raise ValueError(f"mask has one entry per row of the batch, [{size or 'B'}], got {list(mask.shape)}")
-        if self._cells:
+        if mask.dim() != 1 or (program is not None and mask.shape[0] != program.batch):
+            size = "B" if program is None else program.batch
+            raise ValueError(f"mask has one entry per row of the batch, [{size}], got {list(mask.shape)}")
+        if program is not None:
             mask = mask.to(device="cpu", dtype=torch.bool)
             self._mask = mask.clone() if self._mask is None else self._mask | mask
 
     def sync(self) -> None:
         """Give state and traces back to the layers, so that the network goes on from here."""
-        if self._held is not None or self._mask is not None:
-            self._settle()
-        for cell in self._cells:
+        if self._program is None:
+            return
+        self._settle(self._program)
+        for cell in self._program.cells:
             cell.steps += self._count
             cell.part.core.state, cell.part.core.spikes = cell.state(), None
         self._count = 0
 
-    def _allocate(self, batch: int) -> None:
-        self._cells = [Cell(p, batch) for p in self._parts]
+    def _allocate(self, batch: int) -> Program:
+        program = self._program = Program(self._parts, batch, self._kind)
+        if not self._update.direct:
+            program.credit_to(self._grads)
         self._shape = torch.Size((batch, self._inputs))
-        self._count = 0
+        self._count, self._pending = 0, False
         self._addresses = [t.data_ptr() for t in self._tensors]
-        rows = [c.addresses() for c in self._cells]
-        end = end_row(self._kind, batch, self._outputs)
-        self._table = torch.tensor([*rows, end], dtype=torch.int64).view(-1, COLUMNS).numpy()
-        self._y = self._cells[-1].flat[0]
+        return program
 
-    def _settle(self) -> None:
-        """Carry a step on from which nothing was learned, then begin anew the rows that are to."""
-        if self._held is not None:
-            self._run(self._table, self._held.data_ptr(), 0, 0, ADVANCE, self._lr)
-            self._held = None
+    def _run(self, program: Program, mode: int, x: Tensor | None, target: Tensor | None) -> None:
+        """Run parts of a step; where it fails, state and traces are as before."""
+        if self._mask is not None and mode & FORWARD:
+            if x is not None and not bool(torch.isfinite(x).all()):
+                self._fail(0, x)
+            self._settle(program)
+        self._check_storage()
+        if program.learns:
+            if mode & FORWARD:
+                self._read = program.read()
+            if mode & LEARN and self._update.direct:
+                for cell in program.cells:
+                    cell.to_learned.zero_()
+        if mode & FORWARD and self._pending:
+            mode |= ADVANCE | TRACES
+        if mode & LEARN and not self._update.direct:
+            mode |= FRESH
+        places = (0 if x is None else x.data_ptr(), 0 if target is None else target.data_ptr())
+        status = program.run(mode, *places, self._update.rate)
+        if mode & FORWARD:  # what was pending has been carried on, whatever became of this step
+            self._pending = self._waiting = False
+        if status:
+            self._fail(status, x)
+        if mode & FORWARD:
+            self._pending = True
+            self._count += 1
+
+    def _learned(self, program: Program) -> None:
+        """Move what the call itself has not moved."""
+        moved: list[Tensor] = []
+        grads: list[Tensor] = []
+        for raw, values, cell in zip(self._raw, self._read, program.cells, strict=False):
+            if values:
+                found = [sum_to(g, v.shape) for g, v in zip(cell.to_learned, values.values(), strict=True)]
+                moved += raw
+                grads += torch.autograd.grad(list(values.values()), raw, found)
+        if self._grads:
+            for weights, row in zip(self._weights, self._grads, strict=True):
+                moved += weights
+                grads += [g for g in row if g is not None]
+        if moved:
+            self._update.step(moved, grads)
+        torch.autograd.graph.increment_version(self._moved)
+
+    def _settle(self, program: Program) -> None:
+        """Carry the last step on, then begin anew the rows that are to."""
+        if self._pending:
+            program.run(ADVANCE | TRACES, 0, 0, 0.0)
+            self._pending = self._waiting = False
         if self._mask is not None:
-            for cell in self._cells:
+            for cell in program.cells:
                 cell.steps += self._count
                 cell.reset(self._mask)
             self._count, self._mask = 0, None
 
     def _check_storage(self) -> None:
-        layer: Any
-        synapse: Any
-        for layer, synapse, neuron, weight, bias in self._made_of:
-            parts, values = layer._modules, synapse._parameters
-            same = parts["synapse"] is synapse and parts["neuron"] is neuron and parts.get("recurrent") is None
-            if not same or values["weight"] is not weight or values["bias"] is not bias:
+        for layer, synapse, recurrent, neuron, weights in self._made_of:
+            parts = layer._modules
+            same = parts["synapse"] is synapse and parts["neuron"] is neuron and parts.get("recurrent") is recurrent
+            now = [synapse._parameters.get(name) for name in ("weight", "bias")]
+            now += [None if recurrent is None else recurrent._parameters.get(name) for name in ("weight", "bias")]
+            if not same or any(a is not b for a, b in zip(now, weights, strict=True)):
                 raise RuntimeError(
                     "a part or a weight was replaced since the stream was made; make a new tt.Stream(net)"
                 )
         if [t.data_ptr() for t in self._tensors] != self._addresses:
             raise RuntimeError("a weight was given other memory since this stream was made; make a new tt.Stream(net)")
 
-    def _accepted(self, x: Tensor) -> Tensor:
+    def _accepted(self, x: Tensor) -> tuple[Tensor, Program]:
+        program = self._program
+        if program is not None and x.dtype is self._dtype and x.shape == self._shape and x.is_contiguous() and x.is_cpu:
+            return x, program
         if x.dim() != 2 or x.shape[1] != self._inputs or not x.shape[0]:
             raise ValueError(f"the network takes inputs [batch, {self._inputs}], got {list(x.shape)}")
         if not x.is_cpu:
             raise ValueError(f"the input is on {x.device}, the network on cpu; move it with .cpu()")
-        if self._cells and x.shape[0] != self._cells[0].batch:
-            size = self._cells[0].batch
-            raise ValueError(f"the batch has {x.shape[0]} rows, the state {size}; call stream.reset() before a new one")
-        if not self._cells:
-            self._allocate(x.shape[0])
-        return x.detach().to(self._dtype).contiguous()
+        if program is not None and x.shape[0] != program.batch:
+            raise ValueError(
+                f"the batch has {x.shape[0]} rows, the state {program.batch}; call stream.reset() before a new one"
+            )
+        if program is None:
+            program = self._allocate(x.shape[0])
+        return x.detach().to(self._dtype).contiguous(), program
 
     def _target(self, target: Tensor) -> Tensor:
         if self._kind == SQUARED:
             return self._values(target, "target")
-        if target.dtype is not torch.int64 or target.dim() != 1 or target.shape[0] != self._y.shape[0]:
-            wanted = f"class numbers, int64 of shape [{self._y.shape[0]}]"
-            raise ValueError(f"target must be {wanted}, got {target.dtype} of shape {list(target.shape)}")
+        rows = 0 if self._shape is None else self._shape[0]
+        if target.dtype is not torch.int64 or target.dim() != 1 or target.shape[0] != rows:
+            expected = f"class numbers, int64 of shape [{rows}]"
+            raise ValueError(f"target must be {expected}, got {target.dtype} of shape {list(target.shape)}")
         return target.contiguous()
 
     def _values(self, value: Tensor, name: str) -> Tensor:
-        if value.shape != self._y.shape:
-            raise ValueError(f"{name} must have the outputs' shape {list(self._y.shape)}, got {list(value.shape)}")
-        return value.detach().to(self._y).contiguous()
+        shape = [0 if self._shape is None else self._shape[0], self._outputs]
+        if list(value.shape) != shape:
+            raise ValueError(f"{name} must have the outputs' shape {shape}, got {list(value.shape)}")
+        return value.detach().to(device="cpu", dtype=self._dtype).contiguous()
 
-    def _fail(self, status: int, x: Tensor) -> None:
+    def _fail(self, status: int, x: Tensor | None) -> None:
         if status == LOSS_NOT_FINITE:
             raise FloatingPointError(
                 "the loss, or a cotangent of the outputs, has NaN or infinity in it; nothing was written"
             )
         if status == NO_CLASS:
             raise ValueError(f"target must be class numbers from 0 to {self._outputs - 1}; nothing was written")
-        if not bool(torch.isfinite(x).all()):
+        if x is not None and not bool(torch.isfinite(x).all()):
             raise ValueError("the input has NaN or infinity in it; nothing was written. Clean the input")
         raise FloatingPointError("weights or states have NaN or infinity in them; nothing was written")

@@ -1,0 +1,220 @@
+"""Compile the step program's functions under addresses, by which Python and one another call them.
+
+The functions that know no neuron are compiled once per scalar type, a neuron's own once per set of learned parameters and
+width; so a network costs the compiler one small function per kind of neuron, and single steps and streams share all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+from tracetorch.backends.numba.compile import _LOG, _execute_text, _functions, _inner, _kind, _notice_no_cache, execute
+from tracetorch.backends.numba.options import FAST
+from tracetorch.backends.numba.steps.layout import Sizes
+from tracetorch.backends.numba.steps.text import stepped_text
+from tracetorch.neurons.lowering import Lowered, functions_of, step_text
+
+_HERE = Path(__file__).parent
+_ROWS = [
+    "SPREAD",
+    "fill",
+    "copy",
+    "copy_normal",
+    "scale",
+    "add",
+    "add_two",
+    "add_product",
+    "add_events",
+    "carry_one",
+    "carry_filter",
+    "find",
+    "currents",
+    "unfinite",
+]
+_ARGUMENTS = {
+    "units": "iii",
+    "begin": "iiiii",
+    "give": "iiiiid",
+    "drive": "iiiiid",
+    "sgd": "iiiiiddddi",
+    "adam": "iiiiiidddddd",
+}
+"""Types of the functions' arguments: `i` for addresses and sizes, `d` for numbers."""
+
+
+class Function(NamedTuple):
+    """A compiled function.
+
+    Args:
+        address: its address.
+        call: the same for Python.
+        owner: what owns the machine code.
+    """
+
+    address: int
+    call: Callable[..., int]
+    owner: Any
+
+
+def _signature(arguments: str) -> Any:
+    import numba
+
+    kinds = {"i": numba.types.int64, "d": numba.types.float64}
+    return numba.types.int64(*(kinds[a] for a in arguments))
+
+
+def _compiled(name: str, function: Any, arguments: str) -> Function:
+    import numba
+
+    function.__qualname__ = name
+    signature, started = _signature(arguments), time.perf_counter()
+    try:
+        found = numba.cfunc(signature, cache=True, **FAST)(function)
+    except OSError as error:  # the machine code is there, but could not be written: a full disk
+        _LOG.warning("compiled kernel %s cannot be cached: %s", name, error)
+        found = numba.cfunc(signature, **FAST)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        _notice_no_cache()
+        found = numba.cfunc(signature, **FAST)(function)
+    if not found.cache_hits:
+        _LOG.info("compiled kernel %s in %.1f s", name, time.perf_counter() - started)
+    return Function(found.address, found.ctypes, found)
+
+
+@lru_cache(1)
+def _digest() -> str:
+    import numba
+
+    files = [*sorted(_HERE.glob("*.py")), *sorted(_HERE.parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files) + numba.__version__.encode()).hexdigest()
+
+
+def _name(prefix: str, *parts: object) -> str:
+    text = "|".join(str(part) for part in (_digest(), *parts))
+    return f"tracetorch_{prefix}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _memory(to: Any) -> tuple[Any, Any]:
+    """Return functions for compiled code that load and store the k-th value of a type from an address on."""
+    import numba
+    from numba.extending import intrinsic
+
+    pointer, whole = numba.types.CPointer(to), numba.types.int64
+
+    def place(context: Any, builder: Any, args: Any) -> Any:
+        return builder.gep(builder.inttoptr(args[0], context.get_value_type(pointer)), [args[1]])
+
+    @intrinsic
+    def load(context: Any, address: Any, at: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(place(context, builder, args))
+
+        return to(whole, whole), build
+
+    @intrinsic
+    def store(context: Any, address: Any, at: Any, value: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], place(context, builder, args))
+            return context.get_dummy_value()
+
+        return numba.types.void(whole, whole, to), build
+
+    return load, store
+
+
+def _caller(arguments: str) -> Any:
+    """Return a function for compiled code that calls the function at an address, its first argument."""
+    import numba
+    from llvmlite import ir
+    from numba.extending import intrinsic
+
+    kinds = {"i": (ir.IntType(64), numba.types.int64), "d": (ir.DoubleType(), numba.types.float64)}
+    plain = ir.FunctionType(ir.IntType(64), [kinds[a][0] for a in arguments])
+
+    def typed(context: Any, *arguments_types: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.call(builder.inttoptr(args[0], plain.as_pointer()), args[1:])
+
+        types = [numba.types.int64, *(kinds[a][1] for a in arguments)]
+        return numba.types.int64(*types), build
+
+    names = ", ".join(f"a{i}" for i in range(len(arguments)))
+    scope: dict[str, Any] = {"typed": typed}
+    exec(f"def call(context, address, {names}):\n    return typed(context)", scope)  # an intrinsic has no *arguments
+    return intrinsic(scope["call"])
+
+
+@lru_cache(2)
+def _common(dtype: torch.dtype) -> dict[str, Any]:
+    """Return the names that all templates are given."""
+    import numba
+    import numpy as np
+
+    kind = _kind(dtype)
+    get, put = _memory(numba.from_dtype(np.dtype(kind)))
+    place, put_place = _memory(numba.types.uint32)
+    col, set_col = _memory(numba.types.int64)
+    names = {
+        "F": kind,
+        "TINY": np.finfo(kind).tiny * kind(1e8),
+        "SUMS": {**FAST, "fastmath": {"contract", "nsz", "arcp", "reassoc"}},
+        "njit": numba.njit,
+        "jit": _inner(),
+        "get": get,
+        "put": put,
+        "place": place,
+        "put_place": put_place,
+        "col": col,
+        "set_col": set_col,
+        "put64": _memory(numba.types.float64)[1],
+    }
+    rows = execute(_name("rows", dtype), _HERE / "rows.py", names)
+    return names | {key: getattr(rows, key) for key in _ROWS}
+
+
+@lru_cache(16)
+def function(dtype: torch.dtype, which: str) -> Function:
+    """Return a function that knows no neuron: `begin`, `give`, `drive`, `sgd` or `adam`, compiled at its first use."""
+    names, folder = dict(_common(dtype)), {"begin": "layer", "give": "layer", "drive": "drive"}.get(which, "update")
+    if folder == "layer":
+        module = _layer(dtype)
+    else:
+        if folder == "drive":
+            names |= {"run_begin": _caller(_ARGUMENTS["begin"]), "run_give": _caller(_ARGUMENTS["give"])}
+        module = execute(_name(folder, dtype), _HERE / f"{folder}.py", names)
+    return _compiled(f"{which}_{_name(folder, dtype)}", getattr(module, which), _ARGUMENTS[which])
+
+
+@lru_cache(2)
+def _layer(dtype: torch.dtype) -> ModuleType:
+    names = _common(dtype) | {"run_units": _caller(_ARGUMENTS["units"])}
+    return execute(_name("layer", dtype), _HERE / "layer.py", names)
+
+
+@lru_cache(256)
+def units(lowered: Lowered, dtype: torch.dtype, width: int, learned: tuple[str, ...]) -> Function:
+    """Return the function of a neuron.
+
+    Args:
+        lowered: the neuron's step.
+        dtype: float32 or float64.
+        width: number of units that are computed at once.
+        learned: names of the parameters whose eligibilities are formed, which the step reads.
+    """
+    sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(learned), 0)
+    source, text = step_text(lowered, learned=learned), stepped_text(sizes, width)
+    name, kind, jit = _name("units", source, text, dtype), _kind(dtype), _inner()
+    step = _execute_text(f"{name}_step", source, _functions(kind, functions_of(lowered)))["step"]
+    common = {"load": _common(dtype)["get"], "store": _common(dtype)["put"], "F": kind, "jit": jit, "step": jit(step)}
+    names = {"F": kind, "stepped": _execute_text(f"{name}_text", text, common)["stepped"]}
+    return _compiled(name, execute(name, _HERE / "units.py", names).units, _ARGUMENTS["units"])

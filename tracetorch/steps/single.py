@@ -1,0 +1,267 @@
+"""One step of a dense layer as one node of autograd: a compiled call forwards, a compiled call back.
+
+A call per time step is short of nothing but time: dozens of small operations cost more than their arithmetic. Here a
+step is one block of numbers that is copied and carried on, so that any number of steps may wait for their backward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.backends.numba.steps import function
+from tracetorch.backends.numba.steps import layout as at
+from tracetorch.engine import Core, LayerState, require_finite_input
+from tracetorch.neurons import effective_parameters
+from tracetorch.steps.cell import Cell
+from tracetorch.steps.part import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
+from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
+from tracetorch.traces.base import sum_to
+
+LEAST = 2**12
+"""Number of weights of a layer below which compiling its kernels is not worth the seconds."""
+MOST = 2**22
+"""Weights times rows above which torch's products are faster."""
+
+
+class Single:
+    """Run a layer step by step, in the place of its memory as long as nothing else is done with it.
+
+    Args:
+        layer: the layer, as a module.
+        part: the same, as the program serves it.
+        batch: B.
+    """
+
+    def __init__(self, layer: nn.Module, part: Part, batch: int) -> None:
+        self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
+        self.weights = part.weights
+        self.addresses = [0 if w is None else w.data_ptr() for w in self.weights]
+        self.parameters = [w for w in self.weights if w is not None]
+        self.back = self.parameters[0] if part.feedback is None else part.feedback
+        weight = self.parameters[0]
+        self.dtype, self.shape = weight.dtype, torch.Size((batch, weight.shape[1]))
+        self.outputs = (batch, weight.shape[0])
+        sources = part.sources
+        self.renumbers = any(any(True for _ in n.parameters()) for n in sources)
+        self.watched = [
+            (module._buffers, name, value, value._version)
+            for root in {id(n): n for n in (part.neuron, *sources)}.values()
+            for module in root.modules()
+            for name, value in module._buffers.items()
+            if value is not None
+        ]
+        self.cell = Cell(part, batch)
+        self.begin, self.give = function(self.dtype, "begin").call, function(self.dtype, "give").call
+        self.row = self.cell.row()
+        self.at = self.row.ctypes.data
+        self.block = self.cell.block.clone()
+        self.large = (self.cell.large, self.cell.large_fed) if self.cell.large.numel() else None
+        self.pending, self.moved, self.steps = False, 0, 0
+
+    def serves(self, x: Tensor) -> bool:
+        """Return whether all is as it was when this was made, and an input fits."""
+        core, part, modules = self.core, self.part, self.layer._modules
+        return (
+            x.shape == self.shape
+            and x.is_cpu
+            and torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and modules["synapse"] is part.synapse
+            and modules["neuron"] is part.neuron
+            and modules.get("recurrent") is part.recurrent
+            and core.above is self.above
+            and core.opened is None
+            and not core.counted
+            and core.backend in ("auto", "numba")
+            and _unhooked(part.synapse)
+            and (part.recurrent is None or _unhooked(part.recurrent))
+            and self._same_weights()
+            and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
+            and all(
+                table.get(name) is value and value._version == version for table, name, value, version in self.watched
+            )
+        )
+
+    def _same_weights(self) -> bool:
+        own, places = self.part.synapse._parameters, self.addresses
+        weight, bias, recurrent, recurrent_bias = self.weights
+        return (
+            _same(own.get("weight"), weight, places[0])
+            and _same(own.get("bias"), bias, places[1])
+            and (
+                self.part.recurrent is None
+                or (
+                    _same(self.part.recurrent._parameters.get("weight"), recurrent, places[2])
+                    and _same(self.part.recurrent._parameters.get("bias"), recurrent_bias, places[3])
+                )
+            )
+        )
+
+    def forward(self, x: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
+        """Step, and return the outputs."""
+        block, z, large = self.block.clone(), x.new_empty(self.outputs), self.large
+        if self.pending and large is not None:
+            if not self.moved:  # the first step may still wait for its backward
+                large = (large[0].clone(), large[1].clone())
+            self._point(large)
+        if learned:
+            self.cell.read(dict(zip(self.part.learned, learned, strict=True)))
+        if self.renumbers:
+            self.cell.renumber()
+        mode = at.FORWARD | (at.ADVANCE | at.TRACES if self.pending else 0)
+        mode |= 0 if self.core.finite is False else at.CHECK
+        x = x.contiguous()
+        if self.begin(self.at, block.data_ptr(), x.data_ptr(), z.data_ptr(), mode) and mode & at.CHECK:
+            require_finite_input(x)
+        self.moved += self.pending
+        self.block, self.large, self.pending = block, large, True
+        self.steps += 1
+        return z
+
+    def _point(self, large: tuple[Tensor, Tensor]) -> None:
+        self.row[at.LARGE], self.row[at.LARGE_FED] = large[0].data_ptr(), large[1].data_ptr()
+
+    def state(self) -> LayerState:
+        """Return what the layer carries, as the layer has it."""
+        block, large = self.block.clone(), self.large
+        if large is not None:
+            large = (large[0].clone(), large[1].clone())
+        if self.pending:
+            if large is not None:
+                self._point(large)
+            self.begin(self.at, block.data_ptr(), 0, 0, at.ADVANCE | at.TRACES)
+        self.cell.block = block
+        if large is not None:
+            self.cell.large, self.cell.large_fed = large
+        found = self.cell.state()
+        return replace(found, steps=found.steps + self.steps)
+
+
+def _same(parameter: Tensor | None, expected: Tensor | None, address: int) -> bool:
+    return parameter is expected and (
+        parameter is None or (parameter.requires_grad and parameter.data_ptr() == address)
+    )
+
+
+def _unhooked(module: nn.Module) -> bool:
+    return "forward" not in module.__dict__ and not (
+        module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, single: Single, x: Tensor, *parameters: Tensor) -> Tensor:
+        learned = parameters[len(single.parameters) :]
+        z = single.forward(x, learned)
+        ctx.block, ctx.single, ctx.large, ctx.moved = single.block, single, single.large, single.moved
+        ctx.check = single.core.finite is not False
+        ctx.shapes = [p.shape for p in learned]
+        if ctx.needs_input_grad[1]:
+            ctx.save_for_backward(single.back, x)
+        else:
+            ctx.save_for_backward(single.back)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
+        require_first_derivative()
+        single: Single = ctx.single
+        row, back = single.row, ctx.saved_tensors[0]
+        if back.dtype is not single.dtype or not back.is_contiguous():
+            raise RuntimeError("the weights were given another form between a step and its backward; step anew")
+        row[at.BACK] = back.data_ptr()
+        if ctx.large is not None:
+            if ctx.large is single.large and ctx.moved != single.moved:
+                raise RuntimeError(MOVED_ON)
+            single._point(ctx.large)
+        z_bar = z_bar.contiguous()
+        x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[1] else None
+        grads = [torch.empty_like(p) for p in single.parameters]
+        learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1])
+        places = iter(grads)
+        for column, weight in zip(_TARGETS, single.weights, strict=True):
+            if weight is not None:
+                row[column] = next(places).data_ptr()
+        row[at.TO_LEARNED] = learned.data_ptr()
+        mode = at.FRESH | (at.CHECK if ctx.check else 0)
+        below = 0 if x_bar is None else x_bar.data_ptr()
+        if single.give(single.at, ctx.block.data_ptr(), z_bar.data_ptr(), below, mode, -1.0):
+            require_finite(True, z_bar)
+        found = [sum_to(value, shape) for value, shape in zip(learned, ctx.shapes, strict=True)]
+        return None, x_bar, *grads, *found
+
+
+_TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
+
+
+def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
+    """Advance a layer by one time step with compiled kernels, where they serve it and pay.
+
+    Args:
+        layer: the layer, as a module.
+        core: what it holds beside its modules.
+        x: input, `[B, K]`.
+
+    Returns:
+        The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
+    """
+    single, learned = core.stepper, None
+    if not isinstance(single, Single) or not single.serves(x):
+        single = _compiled(layer, core, x)
+        if single is None:
+            return None
+        core.stepper = single
+    names = single.part.learned
+    if names or single.renumbers:
+        learned = effective_parameters(single.part.neuron)
+        if tuple(learned) != names:  # one was frozen, or learns now
+            single = _compiled(layer, core, x)
+            if single is None:
+                return None
+            core.stepper = single
+    if x.dtype is not single.dtype:
+        x = x.to(single.dtype)
+    found: Tensor = _Step.apply(single, x, *single.parameters, *(learned or {}).values())
+    return found
+
+
+def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
+    """Return what runs a layer from where it is, or None where it cannot or need not."""
+    layer.follow_parts()
+    synapse, state = layer.synapse, core.state
+    if type(synapse) is not nn.Linear or x.dim() != 2 or x.shape[1] != synapse.in_features or not len(x):
+        return None
+    size = synapse.in_features * synapse.out_features
+    if core.backend != "numba" and (core.backend != "auto" or size < LEAST or size * len(x) > MOST):
+        return None
+    if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.is_cpu or why_not():
+        return None
+    if core.opened is not None or core.counted or unfit_tensors(layer):
+        return None
+    if not all(_unhooked(s) for s in (synapse, layer.recurrent) if s is not None):
+        return None
+    units, dtype = synapse.out_features, synapse.weight.dtype
+    if unfit_neuron(layer.neuron, units, dtype):
+        return None
+    if state is None:
+        spec = layer.spec()
+        spec.require_known()
+        trace = spec.trace((units,))
+    else:
+        trace = state.trace
+        if state.batch != len(x) or any(s.dtype is not dtype or s.dim() != 2 for s in state.s):
+            return None
+        if state.carry is not None or state.count is not None:
+            return None
+    if unfit(trace) or unfit_blocks(trace, layer.neuron):
+        return None
+    learned = tuple(effective_parameters(layer.neuron))
+    part = Part(
+        "", core, synapse, layer.recurrent, layer.neuron, layer.feedback, trace, layer.neuron.lowered(), learned
+    )
+    return Single(layer, part, len(x))
