@@ -153,13 +153,13 @@ class _Language(ast.NodeTransformer):
     def __init__(self, *, single: bool) -> None:
         self.single = single
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         name, args = ast.unparse(node.func), ", ".join(map(ast.unparse, node.args))
         text = {"F": f"tl.full((), {args}, F)", "where": f"tl.where({args})"}.get(name)
         return node if text is None else ast.parse(text, mode="eval").body
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Div) or not self.single:
             return node

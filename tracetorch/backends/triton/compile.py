@@ -25,6 +25,7 @@ _UNSPECIALIZED = ("steps", "first", "first_raw")
 """Arguments whose values must not make Triton compile anew."""
 _FORWARD_AHEAD, _REVERSE_AHEAD = 4, 2
 """Steps by which loads run ahead; a step back loads three to five arrays, a step forward one."""
+_SWITCHES = ("RECORD", "TRACED", "LINKED", "EXTRA", "BELOW")
 _CACHED = 512
 
 
@@ -64,18 +65,17 @@ class Reverse(NamedTuple):
 
 def _constants(lowered: Lowered, variant: Forward | Reverse) -> dict[str, int | bool]:
     """Return the template's numbers and switches."""
-    states, m = lowered.states, variant.filters
-    coefficients = m * m + 2 * m + 1 if m else 0
-    common = {"STATES": states, "SAVED": states + lowered.counters, "PARAMETERS": len(lowered.parameters)}
+    states, saved, m = lowered.states, lowered.states + lowered.counters, variant.filters
+    numbers = {"STATES": states, "SAVED": saved, "PARAMETERS": len(lowered.parameters), "GRADIENTS": 0}
+    numbers["COEFFICIENTS"] = m * m + 2 * m + 1 if m else 0
     if isinstance(variant, Forward):
-        carried = common["SAVED"] + (states + m if variant.traced else 0)
-        switches = {"RECORD": variant.record, "TRACED": variant.traced, "LINKED": False, "EXTRA": False, "BELOW": False}
-        return common | switches | {"CARRIED": carried, "GRADIENTS": 0, "AHEAD": _FORWARD_AHEAD, "COEFFICIENTS": coefficients}
-    coefficients += states * states + states if variant.constant else 0
-    switches = {"RECORD": False, "TRACED": False, "LINKED": variant.linked, "EXTRA": variant.extra, "BELOW": variant.below}
-    carried = m + (states if variant.linked else 0)
-    gradients = len(variant.learned)
-    return common | switches | {"CARRIED": carried, "GRADIENTS": gradients, "AHEAD": _REVERSE_AHEAD, "COEFFICIENTS": coefficients}
+        numbers |= {"AHEAD": _FORWARD_AHEAD, "CARRIED": saved + (states + m if variant.traced else 0)}
+    else:
+        numbers |= {"AHEAD": _REVERSE_AHEAD, "CARRIED": m + (states if variant.linked else 0)}
+        numbers["COEFFICIENTS"] += states * states + states if variant.constant else 0
+        numbers["GRADIENTS"] = len(variant.learned)
+    switches = variant._asdict()
+    return numbers | {name: bool(switches.get(name.lower())) for name in _SWITCHES}
 
 
 def _template(name: str) -> ModuleType:

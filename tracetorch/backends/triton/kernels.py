@@ -1,10 +1,10 @@
 """Template of the Triton kernels: executed once per neuron and variant, with the names of `names` put in first.
 
-A program scans BLOCK units through the whole window with everything that it carries in registers, so that each tensor is
-read once and written once, which is what bounds the time. Arrays come as tuples; one that is not used is an empty tuple.
-Loads run AHEAD steps before their use: a store may touch any address as far as the compiler knows, so it never moves a
-load up by itself. What happens to the units in one step, `advanced` and `credited`, is the text of `cells`. The loader
-compiles every function.
+A program scans BLOCK units through the whole window with everything that it carries in registers, so that each tensor
+is read once and written once, which is what bounds the time. Arrays come as tuples; one that is not used is an empty
+tuple. Loads run AHEAD steps before their use: a store may touch any address as far as the compiler knows, so it never
+moves a load up by itself. What happens to the units in one step, `advanced` and `credited`, is the text of `cells`. The
+loader compiles every function.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def rows(x: Tensor, unit: tuple[int, ...]) -> tuple[Tensor, ...]:
 
 
 def parameters(scan: Scan, names: Sequence[str]) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """Return the values of a neuron's parameters, and the distances between neighbouring units': 0 where all share one."""
+    """Return the values of a neuron's parameters, and their strides over units: 0 where all share one."""
     units = math.prod(scan.unit)
     values, strides = [], []
     for name in names:
@@ -72,7 +72,7 @@ def parameters(scan: Scan, names: Sequence[str]) -> tuple[tuple[Tensor, ...], tu
 
 
 def coefficients(above: Filter | None, constant: tuple[Tensor, Tensor] | None, like: Tensor) -> Tensor:
-    """Return coefficients in one row: a by rows, b, d, p of the filter, then A by rows and B; of no elements for none."""
+    """Return coefficients in one row: a by rows, b, d, p of the filter, then A by rows and B; empty for none."""
     parts = [] if above is None or not above.size else [above.a, above.b, above.d, above.p]
     parts += [] if constant is None else list(constant)
     return torch.cat([x.detach().to(like).reshape(-1) for x in parts]) if parts else like.new_empty(0)

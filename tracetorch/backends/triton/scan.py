@@ -46,7 +46,11 @@ class Triton(Torch):
         request, saved = save.sensitivity, len(scan.s)
         above = None if request is None else request.filter
         filters = 0 if above is None else above.size
-        drive, start, values = flat(scan.drive, unit), tuple(flat(x, unit) for x in scan.s), parameters(scan, lowered.parameters)
+        drive, start, values = (
+            flat(scan.drive, unit),
+            tuple(flat(x, unit) for x in scan.s),
+            parameters(scan, lowered.parameters),
+        )
         own = scan.out is not None and scan.out.is_contiguous()
         z = flat(scan.out, unit) if own and scan.out is not None else like.new_empty(steps, batch, units)
         carried, first = start, 0

@@ -74,7 +74,9 @@ class TritonTape:
         c, like, unit = cotangents, self.start[0], self.scan.unit
         (steps, batch, units), size = self.drive.shape, self.lowered.states
         if c.fed is not None:
-            raise ValueError("cotangents through a recurrent synapse were given, but the window has none; pass fed=None")
+            raise ValueError(
+                "the window has no recurrent synapse, but cotangents through one were given; pass fed=None"
+            )
         filters = 0 if c.filter is None else c.filter.size
         if c.filter is not None and c.level is None:
             raise ValueError(f"the filter has {filters} states, their cotangents are missing; pass level of zeros")
