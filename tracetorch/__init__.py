@@ -6,7 +6,9 @@ from importlib import import_module
 from types import ModuleType
 
 from tracetorch import feedback, rules
+from tracetorch.backends import backends
 from tracetorch.layer import Layer
+from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
     IF,
@@ -25,11 +27,9 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
-from tracetorch.backends import backends
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
-from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +13,12 @@ from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused.chain import Link
 from tracetorch.ops.fused.load import width
 from tracetorch.ops.fused.table import COLUMNS, rows
+from tracetorch.rules.above import FixedDecay, ReadoutDecay
 from tracetorch.synapses import Synapse
 from tracetorch.traces import Averaged, Eligibility, InGraph, Presynaptic, Trace, Traces, Untraced
 from tracetorch.traces.averages import Sums
-from tracetorch.rules.above import FixedDecay, ReadoutDecay
 from tracetorch.traces.base import Start
 from tracetorch.traces.window import BIAS
-
 
 KINDS: dict[type[Trace], str] = {Untraced: "none", Presynaptic: "pre", Eligibility: "full", Averaged: "factor"}
 """Kinds of traces that the kernels of single steps know, by what they call them; any other is refused."""

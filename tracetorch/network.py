@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from tracetorch.layer import Layer
-from tracetorch.engine import LayerState
-from tracetorch.neurons import Neuron
 from tracetorch.backends import backends
+from tracetorch.engine import LayerState
+from tracetorch.layer import Layer
+from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
 

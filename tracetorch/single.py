@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from tracetorch.cell import Cell, Part, link_of, unfit
 from tracetorch.engine import Core, LayerState, require_finite_input
+from tracetorch.neurons import Neuron
 from tracetorch.ops.fused import why_not
 from tracetorch.ops.fused.chain import single as compiled
 from tracetorch.ops.fused.table import ADVANCE, BACK, CHECK, FORWARD, LARGE
-from tracetorch.neurons import Neuron
 from tracetorch.rules.above import ReadoutDecay
 from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
 
@@ -38,7 +38,7 @@ class Single:
 
     def __init__(self, layer: nn.Module, part: Part, batch: int) -> None:
         weight = part.weight
-        self.layer, self.core, self.synapse, self.neuron = layer, part.core, layer._modules["synapse"], part.neuron
+        self.layer, self.core, self.synapse, self.neuron = layer, part.core, layer.get_submodule("synapse"), part.neuron
         self.above, self.readout = part.core.above, _readout(part)
         self.weight, self.bias, self.back = weight, part.bias, weight if part.feedback is None else part.feedback
         self.weight_at, self.bias_at = weight.data_ptr(), 0 if part.bias is None else part.bias.data_ptr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -135,9 +136,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     neuron = bind(spec.neuron, snapshot(call.given.learned))
     with torch.no_grad():
         s = tuple(map(state.masked, state.s))
-        scan = Scan(
-            neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out
-        )
+        scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
         backend = choose(spec.backend, scan)
         scan = _driven(spec, backend, scan)
         numbers, start, save = Numbers(), None, Save()
@@ -163,10 +162,12 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
 def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
     """Return the scan with its currents, or with its inputs and weights where they are multiplied by events."""
     xs, dense = scan.drive, spec.synapses[0].dense()
-    if dense is not None and spec.sparse is not False and xs.dim() == 3 and xs.dtype == dense[0].dtype:
-        if backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"):
-            bias = dense[1]
-            return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
+    fits = xs.dim() == 3 and dense is not None and xs.dtype == dense[0].dtype == scan.s[0].dtype
+    if dense is None or not fits or spec.sparse is False:
+        return replace(scan, drive=spec.currents(xs))
+    if backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"):
+        bias = dense[1]
+        return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
     return replace(scan, drive=spec.currents(xs))
 
 
@@ -218,11 +219,9 @@ def _window(
         Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None)
         for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
     ]
-    tape = outputs.tape if outputs.tape is not None else _NoTape()
+    tape: Any = outputs.tape if outputs.tape is not None else _NoTape()
     counted = call.spec.counted and state.trace.counts
-    return Window(
-        numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted
-    )
+    return Window(numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted)
 
 
 class _NoTape:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.cell import Cell, link_of
+from tracetorch.network import get_state, reset, set_state
 from tracetorch.ops.fused.chain import chain
 from tracetorch.ops.fused.table import (
     ADVANCE,
@@ -26,7 +27,6 @@ from tracetorch.ops.fused.table import (
 )
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import FlatParameters
-from tracetorch.network import get_state, reset, set_state
 from tracetorch.stream.fit import parts
 
 

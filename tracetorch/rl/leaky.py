@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from tracetorch.layer import Layer
+from tracetorch.network import get_state, reset, set_state
 from tracetorch.neurons import LI
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import FlatParameters
-from tracetorch.network import get_state, reset, set_state
 
 BETA = "parametrizations.beta.original"
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tracetorch.network import layers
 from tracetorch.rl.baselines import Baseline, NoBaseline
 from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
 from tracetorch.rl.trace import ParameterTrace
-from tracetorch.network import layers
 from tracetorch.traces import Graph
 
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from tracetorch.cell import Part, unfit
 from tracetorch.layer import Layer
+from tracetorch.network import link
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.fused import why_not
-from tracetorch.network import link
 
 
 def parts(net: nn.Module) -> list[Part]:

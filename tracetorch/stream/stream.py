@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -77,14 +77,16 @@ class Stream:
         self._dtype, self._inputs, self._outputs = first.dtype, first.shape[1], self._parts[-1].weight.shape[0]
         self._moved = [t for p in self._parts for t in (p.weight, p.bias) if t is not None]
         self._tensors = [*self._moved, *(f for p in self._parts if (f := p.feedback) is not None)]
-        self._made_of = [(m, m.synapse, m.neuron, p.weight, p.bias) for p, m in zip(self._parts, net, strict=True)]
+        self._made_of = [
+            (m, m.synapse, m.neuron, p.weight, p.bias) for p, m in zip(self._parts, net.children(), strict=True)
+        ]
         self._run = chain(tuple(link_of(p, first=i == 0) for i, p in enumerate(self._parts)), self._dtype)
         self._cells: list[Cell] = []
         self._held: Tensor | None = None
         self._mask: Tensor | None = None
         self._shape: torch.Size | None = None
         self._count = 0
-        batches = {p.core.batch for p in self._parts} - {None}
+        batches = {size for p in self._parts if (size := p.core.batch) is not None}
         if len(batches) > 1:
             raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
         for size in batches:
@@ -230,6 +232,8 @@ class Stream:
             self._count, self._mask = 0, None
 
     def _check_storage(self) -> None:
+        layer: Any
+        synapse: Any
         for layer, synapse, neuron, weight, bias in self._made_of:
             parts, values = layer._modules, synapse._parameters
             same = parts["synapse"] is synapse and parts["neuron"] is neuron and parts.get("recurrent") is None

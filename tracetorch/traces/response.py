@@ -21,8 +21,8 @@ def mean_response(neuron: Neuron, like: Tensor) -> Filter:
 
     .. math:: a = \bar A, \quad b = \bar B, \quad d = \bar D / \bar\psi, \quad p = 1
 
-    The blocks are those of a neuron without a spike in its past, with its reset detached; for a leaky integrate-and-fire
-    neuron with a soft reset, that is the leaky filter of its decay, exactly.
+    The blocks are those of a neuron without a spike in its past, with its reset detached; for a LIF with a soft
+    reset, that is the leaky filter of its decay, exactly.
 
     Args:
         neuron: the neuron, with one value for all units of each of its parameters.

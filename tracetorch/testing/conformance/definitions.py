@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from tracetorch.feedback import RandomFeedback
-from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
 from tracetorch.network import set_rule
+from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
 from tracetorch.testing.conformance.networks import NETWORKS, has_no_way_back, network

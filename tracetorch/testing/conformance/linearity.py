@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
+from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule
 from tracetorch.scan import scan
-from tracetorch.network import reset, set_rule
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, equal, same_values, together
 from tracetorch.testing.conformance.networks import RULES, WHOLE, has_no_way_back, network

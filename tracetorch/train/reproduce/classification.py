@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from tracetorch.network import reset
 from tracetorch.neurons import ALIF, SoftReset
 from tracetorch.neurons.surrogates import Triangle
 from tracetorch.rates import FinalRate
-from tracetorch.network import reset
 from tracetorch.train.reproduce.draws import RECALL_STEPS, UNITS, evidence_trials, evidence_weights, generator
 from tracetorch.train.reproduce.runs import Reproduced, clear_diagonal, network, outputs
 

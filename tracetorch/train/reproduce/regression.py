@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from tracetorch.network import reset
 from tracetorch.neurons import LIF, SoftReset
 from tracetorch.neurons.surrogates import Triangle
 from tracetorch.rates import FinalRate
-from tracetorch.network import reset
 from tracetorch.train.reproduce.draws import generator, pattern
 from tracetorch.train.reproduce.runs import Reproduced, clear_diagonal, network, outputs
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from tracetorch import feedback, rules
 from tracetorch.layer import Layer
+from tracetorch.network import set_rule
 from tracetorch.neurons import LI, Neuron
 from tracetorch.scan import scan
-from tracetorch.network import set_rule
 from tracetorch.train.reproduce.draws import Weights
 
 
