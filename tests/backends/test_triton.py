@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from backends.windows import EXPECTED_RATE, Shape, Window, true_gradients, window
-from torch import Tensor
+from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.backends import Gradients, Outputs, Pull, Save, backends
@@ -130,8 +130,8 @@ def pulls(w: Window) -> list[Pull]:
     ]
 
 
-def compare(w: Window, pulls: list[Pull], *, spikes: bool) -> None:
-    close = CLOSE[w.scan.s[0].dtype]
+def compare(w: Window, pulls: list[Pull], *, spikes: bool, close: dict[str, Any] | None = None) -> None:
+    close = CLOSE[w.scan.s[0].dtype] if close is None else close
     assert Triton().why_not(w.scan) == ""
     with torch.no_grad():
         got, want = Triton().forward(w.scan, w.save), Torch().forward(w.scan, w.save)
@@ -179,6 +179,30 @@ def test_gradients_are_those_of_autograd(name: str) -> None:
     found = Triton().forward(w.scan, Save(tape=True)).tape
     assert found is not None
     assert_same(found.reverse(w.cotangents, Pull(parameters=w.names)), true_gradients(w), CLOSE[F64])
+
+
+@executed
+@pytest.mark.parametrize("rule", ["trace", "cascade", "eprop", "tbptt"])
+def test_a_network_has_the_gradients_of_torch(rule: str) -> None:
+    def gradients(backend: str) -> list[Tensor]:
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            tt.Layer(nn.Linear(9, 17), tt.LIF(half_life=tt.Learnable(5.0), threshold=0.6)),
+            tt.Layer(nn.Linear(17, 13), tt.ALIF(half_life=tt.Learnable(4.0), adaptation_half_life=9.0, threshold=0.6)),
+            tt.Layer(nn.Linear(13, 3), tt.LI(half_life=tt.Learnable(8.0))),
+        ).to(DEVICE, F64)
+        tt.set_rule(net, tt.rules.PRESETS[rule]())
+        tt.set_backend(net, backend)
+        tt.reset(net)
+        xs = 2 * (torch.rand(2, 8, 3, 9, dtype=F64) < 0.4).to(DEVICE, F64)
+        for part in xs:
+            out = tt.scan(net, part)
+            out.square().sum().backward()
+        grads = [p.grad for p in net.parameters() if p.grad is not None]
+        assert len(grads) > 6 and all(float(g.abs().max()) > 1e-6 for g in grads)  # of layers that fire
+        return [out.detach(), *grads]
+
+    torch.testing.assert_close(gradients("triton"), gradients("torch"), **CLOSE[F64])
 
 
 @executed
@@ -375,6 +399,16 @@ def test_kernels_compile_for_a_gpu_that_is_not_here(name: str, dtype: torch.dtyp
     assert [bool(k.asm["cubin"]) for k in made] == [True] * 10
     if name not in (THREE, FUNCTIONS):  # the device library's functions fuse
         assert not any("fma.rn" in k.asm["ptx"] for k in made)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="needs a CUDA device")
+@compiled
+@pytest.mark.parametrize("name", ["LIF soft", "ALIF hard, gradient", THREE])
+@pytest.mark.parametrize(("steps", "batch", "units"), [(1000, 2, 257), (40, 64, 1024)])
+def test_long_and_wide_windows_on_a_gpu(name: str, steps: int, batch: int, units: int) -> None:
+    w = drawn(name, Shape(steps=steps, batch=batch, unit=(units,)))
+    compare(w, pulls(w), spikes=True, close={"rtol": 1e-9, "atol": 1e-9})
 
 
 @compiled
