@@ -48,7 +48,7 @@ def name_of(file: Path) -> str:
 MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
 _FUSED = {"cells", "raw"}
-TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.ops.triton.kernels"}
+TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.backends.triton.kernels"}
 TEMPLATES |= {f"tracetorch.backends.numba.{name}" for name in ("events", "kernels", "raw")}
 
 
