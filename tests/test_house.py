@@ -28,7 +28,7 @@ FLOORS = (
     {"state", "undo"},
     {"scan", "rates", "stream"},
     {"tracetorch"},
-    {"encoding", "data", "plot", "rl", "testing"},
+    {"encoding", "data", "interop", "plot", "rl", "testing"},
     {"train"},
     {"cli"},
     {"__main__"},
