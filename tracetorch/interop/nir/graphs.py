@@ -78,7 +78,9 @@ def _inlined(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, s
         inner, between = _inlined(node, f"{prefix}{name}.")
         ports = {kind: [n for n, m in inner.items() if type(m).__name__ == kind] for kind in ("Input", "Output")}
         if any(len(found) != 1 for found in ports.values()):
-            raise NotCarriedOverError(f"{prefix}{name}", f"a graph inside must have one Input and one Output, got {ports}")
+            raise NotCarriedOverError(
+                f"{prefix}{name}", f"a graph inside must have one Input and one Output, got {ports}"
+            )
         (first,), (last,) = ports["Input"], ports["Output"]
         whole = f"{prefix}{name}"
         edges = [(last if a == whole else a, first if b == whole else b) for a, b in edges] + between
@@ -100,7 +102,8 @@ def _order(sources: Mapping[str, list[str]]) -> list[str]:
         ready = [n for n, before in waiting.items() if all(b in done for b in before)]
         if not ready:
             raise NotCarriedOverError(
-                "graph", f"{sorted(waiting)} stand on a cycle or behind one; a neuron may feed itself through one Linear"
+                "graph",
+                f"{sorted(waiting)} stand on a cycle or behind one; a neuron may feed itself through one Linear",
             )
         done += ready
         for name in ready:

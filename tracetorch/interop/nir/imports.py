@@ -13,7 +13,7 @@ from tracetorch.interop.discretisation import Discretisation, Euler, Exponential
 from tracetorch.interop.errors import NotCarriedOverError
 from tracetorch.interop.nir.graphs import NEURONS, SYNAPSES, Flat, flat
 from tracetorch.interop.nir.modules import read_module, rescaled
-from tracetorch.interop.nir.neurons import ReadNeuron, Reading, read_neuron
+from tracetorch.interop.nir.neurons import Reading, ReadNeuron, read_neuron
 from tracetorch.neurons.resets import Reset
 from tracetorch.neurons.surrogates import Surrogate
 
@@ -28,16 +28,16 @@ def from_nir(
 ) -> nn.Module:
     r"""Build the network of a graph of the Neuromorphic Intermediate Representation.
 
-    A synapse and the neuron that it alone feeds become a `tt.Layer`; a chain becomes an `nn.Sequential`, another graph a
-    `torch.fx.GraphModule`, in which what several edges bring to a node is summed. A neuron computes
+    A synapse and the neuron that it alone feeds become a `tt.Layer`; a chain becomes an `nn.Sequential`, another graph
+    a `torch.fx.GraphModule`, in which what several edges bring to a node is summed. A neuron computes
     :math:`v_t = \beta v_{t-1} + k I_t` with :math:`k = r (1 - \beta)`: where `k` or `r` is 1 the weights are as in the
     graph, and else multiplied by `k`. A resting potential is taken as the origin of the membrane.
 
     Args:
         graph: the graph, a `nir.NIRGraph` such as `nir.read` returns.
         time: from time constants to decays; by default what `to_nir` wrote into the metadata. A graph of another
-            program does not say: snnTorch's have `Euler(1e-4)`. In `IF` nodes :math:`k = r\,dt`: programs that count its
-            time in steps are read with `Euler(1.0)`.
+            program does not say: snnTorch's have `Euler(1e-4)`. In `IF` nodes :math:`k = r\,dt`: programs that
+            count its time in steps are read with `Euler(1.0)`.
         reset: the reset of all neurons; by default what the metadata say, and else the hard one of NIR's equations.
             snnTorch writes its soft resets as hard ones: read them with `tt.SoftReset(decayed=False)`.
         surrogate: stand-in for the derivative of the spike; `ATan()` by default.
@@ -97,7 +97,9 @@ def _modules(found: Flat, how: Reading) -> tuple[dict[str, nn.Module], dict[str,
             continue
         read = read_neuron(node, name, how)
         before = found.before[name]
-        alone = len(before) == 1 and type(found.nodes[before[0]]).__name__ in SYNAPSES and len(found.after(before[0])) == 1
+        alone = (
+            len(before) == 1 and type(found.nodes[before[0]]).__name__ in SYNAPSES and len(found.after(before[0])) == 1
+        )
         synapse = modules.pop(before[0]) if alone else _identity(read.unit, name, how.dtype)
         stem = name.removesuffix(".lif").removesuffix(".neuron")
         modules[name] = _layer(synapse, read, found, name, how)
@@ -126,7 +128,9 @@ def _identity(unit: tuple[int, ...], name: str, dtype: torch.dtype) -> nn.Module
         module = kind(unit[0], unit[0], 1, groups=unit[0], bias=False, dtype=dtype)
         weight = torch.ones(unit[0], *[1] * len(unit), dtype=dtype)
     else:
-        raise NotCarriedOverError(name, f"no synapse feeds it alone, and units of the shape {list(unit)} have no identity")
+        raise NotCarriedOverError(
+            name, f"no synapse feeds it alone, and units of the shape {list(unit)} have no identity"
+        )
     module.weight = nn.Parameter(weight, requires_grad=False)
     return module
 
@@ -170,5 +174,3 @@ def _sum(graph: fx.Graph, values: list[fx.Node]) -> fx.Node:
     for value in values[1:]:
         total = graph.call_function(operator.add, (total, value))
     return total
-
-

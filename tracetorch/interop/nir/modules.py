@@ -82,7 +82,7 @@ def _pool_node(module: nn.Module, name: str) -> Any:
         return nir.SumPool2d(kernel_size=pair(module.kernel_size), stride=pair(stride), padding=pair(0))
     if module.divisor_override is not None or (not module.count_include_pad and np.any(pair(module.padding))):
         raise NotCarriedOverError(name, "NIR's average is over the whole kernel, padding included")
-    return nir.AvgPool2d(kernel_size=pair(module.kernel_size), stride=pair(stride), padding=pair(module.padding))  # type: ignore[arg-type]
+    return nir.AvgPool2d(kernel_size=pair(module.kernel_size), stride=pair(stride), padding=pair(module.padding))
 
 
 def flatten_node(start: int, end: int, shape: Shape, name: str) -> Any:
@@ -168,8 +168,8 @@ def rescaled(module: nn.Module, scale: Array, name: str) -> None:
 
 
 def _weights(module: nn.Module, scale: Array | None, name: str) -> tuple[Any, Any]:
-    weight = module.weight.detach().cpu().numpy()  # type: ignore[operator,union-attr]
-    bias = None if module.bias is None else module.bias.detach().cpu().numpy()  # type: ignore[operator,union-attr]
+    weight = module.weight.detach().cpu().numpy()  # type: ignore[operator]
+    bias = None if module.bias is None else module.bias.detach().cpu().numpy()  # type: ignore[operator]
     if scale is None:
         return weight.copy(), None if bias is None else bias.copy()
     rows = scale.reshape(scale.shape[0], -1) if scale.ndim else scale.reshape(1, 1)
@@ -182,9 +182,9 @@ def _weights(module: nn.Module, scale: Array | None, name: str) -> tuple[Any, An
 
 def _filled(module: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
     with torch.no_grad():
-        module.weight.copy_(weight)  # type: ignore[operator,union-attr]
+        module.weight.copy_(weight)  # type: ignore[operator]
         if bias is not None:
-            module.bias.copy_(bias)  # type: ignore[operator,union-attr]
+            module.bias.copy_(bias)  # type: ignore[operator]
     return module
 
 

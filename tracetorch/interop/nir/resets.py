@@ -102,7 +102,8 @@ def reset_difference(net: nn.Module, xs: Tensor) -> dict[str, float]:
     chosen = layers_without_hard_reset(net)
     for layer in map(hard.get_submodule, chosen):
         neuron = copy.deepcopy(layer.neuron)  # another object, so that nothing derived from the old one is reused
-        getattr(neuron, "inner", neuron).reset = HardReset()
+        spiking: Any = getattr(neuron, "inner", neuron)
+        spiking.reset = HardReset()
         tt_reset(hard)
         layer.neuron = neuron
     before, after = _spikes(ours, chosen, xs), _spikes(hard, chosen, xs)
