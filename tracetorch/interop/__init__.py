@@ -2,6 +2,7 @@
 
 from tracetorch.interop.discretisation import Discretisation, Euler, Exponential
 from tracetorch.interop.errors import NotCarriedOverError
+from tracetorch.interop.networks import from_norse, from_snntorch, from_spikingjelly
 from tracetorch.interop.nir import from_nir, reset_difference, to_nir
 from tracetorch.interop.scale import Scale
 
@@ -12,6 +13,9 @@ __all__ = [
     "NotCarriedOverError",
     "Scale",
     "from_nir",
+    "from_norse",
+    "from_snntorch",
+    "from_spikingjelly",
     "reset_difference",
     "to_nir",
 ]

@@ -92,7 +92,7 @@ class _Writer:
         unit = _output_shape(layer.synapse, self.shapes[below], name)
         neuron, recurrent = layer.neuron, layer.recurrent
         if isinstance(neuron, DiagonalRecurrent):
-            neuron, recurrent = neuron.inner, _diagonal(neuron.r, name)
+            neuron, recurrent = neuron.inner, _diagonal(neuron.r, name)  # type: ignore[arg-type]
         made, scale = neuron_node(neuron, unit, name, self.how)
         synapse = module_node(layer.synapse, self.shapes[below], name, scale)
         self._add(f"{name}.synapse", synapse, below)
