@@ -70,11 +70,17 @@ class TestSnnTorch:
     def test_leaky(self, options: dict[str, Any]) -> None:
         snn = need("snntorch")
         options = {"beta": 0.9, "init_hidden": True, "spike_grad": snn.surrogate.fast_sigmoid(slope=10)} | options
-        theirs = louder(nn.Sequential(nn.Linear(10, 20), snn.Leaky(**options), nn.Linear(20, 5), snn.Leaky(**options | {"beta": 0.8})))
+        theirs = louder(
+            nn.Sequential(
+                nn.Linear(10, 20), snn.Leaky(**options), nn.Linear(20, 5), snn.Leaky(**options | {"beta": 0.8})
+            )
+        )
         ours = tt.interop.from_snntorch(theirs)
         assert ours[0].neuron.surrogate == tt.surrogates.FastSigmoid(10.0)
         assert list(tt.layers(ours)) == ["0", "2"]
-        compare(ours, lambda xs: self.run(theirs, xs), torch.rand(40, 4, 10), (ours[0].synapse.weight, theirs[0].weight))
+        compare(
+            ours, lambda xs: self.run(theirs, xs), torch.rand(40, 4, 10), (ours[0].synapse.weight, theirs[0].weight)
+        )
         learned = sum(p.requires_grad for p in ours[0].neuron.parameters())
         assert learned == (2 if "learn_beta" in options else 0)
 
@@ -84,10 +90,10 @@ class TestSnnTorch:
         options: dict[str, Any] = {"beta": 0.9, "init_hidden": True}
         if "Synaptic" in kind:
             options["alpha"] = 0.5
-        if kind[0] == "R":
-            options |= {"linear_features": 20}
         if kind.endswith("diagonal"):
             options |= {"all_to_all": False, "V": torch.linspace(-1, 1, 20)}
+        elif kind[0] == "R":
+            options |= {"linear_features": 20}
         neuron = getattr(snn, kind.split()[0])(**options)
         theirs = nn.Sequential(nn.Linear(10, 20), neuron)
         ours = tt.interop.from_snntorch(theirs)
@@ -98,10 +104,17 @@ class TestSnnTorch:
 
     def test_convolution_pooling_then_a_neuron(self) -> None:
         snn = need("snntorch")
-        theirs = louder(nn.Sequential(
-            nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), snn.Leaky(beta=0.5, init_hidden=True),
-            nn.Flatten(), nn.Linear(36, 5), snn.Leaky(beta=0.5, init_hidden=True),
-        ))
+        theirs = louder(
+            nn.Sequential(
+                nn.Conv2d(1, 8, 3),
+                nn.MaxPool2d(2),
+                snn.Leaky(beta=0.5, init_hidden=True),
+                nn.Flatten(),
+                nn.Linear(72, 5),
+                snn.Leaky(beta=0.5, init_hidden=True),
+            ),
+            5.0,
+        )
         ours = tt.interop.from_snntorch(theirs)
         assert [type(m).__name__ for m in ours] == ["Conv2d", "MaxPool2d", "Layer", "Flatten", "Layer"]
         assert not ours[2].synapse.weight.requires_grad
@@ -193,7 +206,9 @@ class TestSpikingJelly:
         from spikingjelly.activation_based import functional, layer, neuron, surrogate
 
         options = options | {"surrogate_function": surrogate.ATan(3.0)}
-        theirs = louder(nn.Sequential(layer.Linear(10, 20), getattr(neuron, kind)(**options)), 6.0 if kind == "LIFNode" else 3.0)
+        theirs = louder(
+            nn.Sequential(layer.Linear(10, 20), getattr(neuron, kind)(**options)), 6.0 if "LIFN" in kind else 3.0
+        )
         functional.set_step_mode(theirs, "m")
         ours = tt.interop.from_spikingjelly(theirs)
         assert type(ours[0].synapse) is nn.Linear
@@ -216,10 +231,15 @@ class TestSpikingJelly:
         need("spikingjelly")
         from spikingjelly.activation_based import functional, layer, neuron
 
-        theirs = nn.Sequential(
-            nn.Sequential(layer.Conv2d(1, 4, 3, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(v_threshold=0.1)),
-            layer.MaxPool2d(2), layer.Flatten(), layer.Linear(36, 5), neuron.LIFNode(v_threshold=0.1),
-        ).eval()
+        theirs = louder(
+            nn.Sequential(
+                nn.Sequential(layer.Conv2d(1, 4, 3, bias=False), layer.BatchNorm2d(4), neuron.LIFNode(v_threshold=0.1)),
+                layer.MaxPool2d(2),
+                layer.Flatten(),
+                layer.Linear(36, 5),
+                neuron.LIFNode(v_threshold=0.1),
+            ).eval()
+        )
         functional.set_step_mode(theirs, "m")
         ours = tt.interop.from_spikingjelly(theirs)
         assert [name for name, _ in ours.named_children()] == ["0_0", "0_1", "0_2", "1", "2", "3"]
@@ -261,7 +281,9 @@ class TestSpikingJelly:
             (lambda n, layer: [layer.SynapseFilter(), nn.Linear(3, 3)], "SynapseFilter"),
         ],
     )
-    def test_what_cannot_be_carried_over_is_named(self, modules: Callable[[Any, Any], list[nn.Module]], why: str) -> None:
+    def test_what_cannot_be_carried_over_is_named(
+        self, modules: Callable[[Any, Any], list[nn.Module]], why: str
+    ) -> None:
         need("spikingjelly")
         from spikingjelly.activation_based import layer, neuron
 
@@ -286,10 +308,12 @@ class TestNorse:
         p = LIFBoxParameters(tau_mem_inv=torch.tensor(200.0), v_leak=torch.tensor(-0.1), v_reset=torch.tensor(-0.2))
         q = LIFBoxParameters(tau_mem_inv=torch.tensor(100.0), reset_method=reset_subtract)
         theirs = louder(
-            norse.SequentialState(nn.Linear(10, 20), norse.LIFBoxCell(p), nn.Linear(20, 20), norse.LIFBoxCell(q)), 10.0
+            norse.SequentialState(nn.Linear(10, 20), norse.LIFBoxCell(p), nn.Linear(20, 20), norse.LIFBoxCell(q)), 20.0
         )
         ours = tt.interop.from_norse(theirs)
-        compare(ours, lambda xs: self.run(theirs, xs), torch.rand(40, 4, 10), (ours[0].synapse.weight, theirs[0].weight))
+        compare(
+            ours, lambda xs: self.run(theirs, xs), torch.rand(40, 4, 10), (ours[0].synapse.weight, theirs[0].weight)
+        )
 
     def test_current_based(self) -> None:
         norse = need("norse.torch")
@@ -322,7 +346,9 @@ class TestNorse:
         compare(ours, lambda xs: self.run(theirs, xs), torch.rand(40, 4, 10))
         readout = norse.SequentialState(nn.Linear(10, 20), norse.LIBoxCell())
         xs = torch.rand(40, 4, 10)
-        torch.testing.assert_close(tt.scan(tt.interop.from_norse(readout), xs), self.run(readout, xs), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            tt.scan(tt.interop.from_norse(readout), xs), self.run(readout, xs), rtol=1e-4, atol=1e-5
+        )
 
     def test_what_cannot_be_carried_over_is_named(self) -> None:
         norse = need("norse.torch")

@@ -25,12 +25,12 @@ def from_norse(
 
     `LIFBoxCell`, `LIBoxCell`, `LIFCell`, `LIF`, `LIFRecurrentCell`, `LIFRecurrent` and `IAFCell` become neurons of a
     `tt.Layer` with the linear module before them; `Lift` is not needed. The decays are
-    :math:`\beta = 1 - dt\,\tau_{mem}^{-1}` and :math:`\alpha = 1 - dt\,\tau_{syn}^{-1}`; in the current-based neurons the
-    weights are multiplied by :math:`1 - \beta`. A membrane is counted from `v_leak`.
+    :math:`\beta = 1 - dt\,\tau_{mem}^{-1}` and :math:`\alpha = 1 - dt\,\tau_{syn}^{-1}`; in the current-based neurons
+    the weights are multiplied by :math:`1 - \beta`. A membrane is counted from `v_leak`.
 
     Args:
-        net: a `SequentialState` or `nn.Sequential`, or the modules in their order; a forward written in Python cannot be
-            read off.
+        net: a `SequentialState` or `nn.Sequential`, or the modules in their order; a forward written in Python cannot
+            be read off.
         share: let the synapses' weights be the same parameters as there; copies by default. It fails where the weights
             have to be multiplied.
         surrogate: stand-in for the derivative of all spikes; by default the counterpart of each neuron's own.
@@ -85,8 +85,8 @@ def _counterpart(module: Any, name: str, kind: str, surrogate: Surrogate | None)
         return Counterpart(neuron, scale=scale)
     if not module.autapses:
         warnings.warn(
-            f"{name!r}: autapses=False keeps the diagonal of the recurrent weights at zero in training; here it starts at "
-            f"zero and is learned",
+            f"{name!r}: autapses=False keeps the diagonal of the recurrent weights at zero in training; here it starts "
+            f"at zero and is learned",
             stacklevel=5,
         )
     synapse, recurrent = _linear(module.input_weights), _linear(module.recurrent_weights)

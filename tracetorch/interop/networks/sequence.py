@@ -113,7 +113,8 @@ def _layer(synapse: nn.Module, found: Counterpart, name: str, *, share: bool) ->
     if found.scale != 1:
         if share and any(p.requires_grad for p in synapse.parameters()):
             raise NotCarriedOverError(
-                name, f"its currents are scaled by {found.scale:g}, which goes into the weights; share=False copies them"
+                name,
+                f"its currents are scaled by {found.scale:g}, which goes into the weights; share=False copies them",
             )
         with torch.no_grad():
             for module in filter(None, (synapse, found.recurrent)):

@@ -25,14 +25,15 @@ def from_snntorch(
 ) -> nn.Sequential:
     """Build the equivalent of a network of snnTorch, with the same spikes.
 
-    `Leaky`, `Synaptic`, `RLeaky` and `RSynaptic` become neurons of a `tt.Layer` with the linear module before them, named as
-    that module; where batch norm or pooling stands between, the layer's synapse is an identity that is not learned.
-    Reset, surrogate, thresholds, and which of these are learned come across. The network gives spikes; where theirs gives
-    out the membrane, put a `tt.LI` there.
+    `Leaky`, `Synaptic`, `RLeaky` and `RSynaptic` become neurons of a `tt.Layer` with the linear module before them, named
+    as that module; where batch norm or pooling stands between, the layer's synapse is an identity that is not learned.
+    Reset, surrogate, thresholds, and which of these are learned come across. The network gives spikes; where theirs
+    gives out the membrane, put a `tt.LI` there.
 
     Args:
         net: an `nn.Sequential`, or the modules in their order; a forward written in Python cannot be read off.
-        share: let the synapses' weights be the same parameters as there; copies by default. Neuron parameters are copied.
+        share: let the synapses' weights be the same parameters as there; copies by default. Neuron parameters are
+            copied.
         surrogate: stand-in for the derivative of all spikes; by default the counterpart of each neuron's own.
 
     Returns:
@@ -106,15 +107,15 @@ def _reset(module: Any, name: str, kind: str) -> Reset:
         if delayed and kind != "Leaky":
             raise NotCarriedOverError(
                 name,
-                f"{kind} with reset_mechanism='zero' gives nothing on in the step after a spike, its input included, which "
-                f"no reset here does; reset_delay=False, or 'subtract', has a counterpart",
+                f"{kind} with reset_mechanism='zero' gives nothing on in the step after a spike, its input included, "
+                f"which no reset here does; reset_delay=False, or 'subtract', has a counterpart",
             )
         return HardReset(gradient=not delayed)
     if delayed:
         return SoftReset(decayed=False)
     warnings.warn(
-        f"{name!r}: {kind} with reset_delay=False subtracts a second time where a membrane is above the threshold after "
-        f"its reset; spikes are the same while none is",
+        f"{name!r}: {kind} with reset_delay=False subtracts a second time where a membrane is above the threshold "
+        f"after its reset; spikes are the same while none is",
         stacklevel=6,
     )
     return SoftReset(gradient=True)

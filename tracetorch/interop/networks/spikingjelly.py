@@ -33,14 +33,15 @@ def from_spikingjelly(
 ) -> nn.Sequential:
     r"""Build the equivalent of a network of SpikingJelly, with the same spikes.
 
-    `LIFNode`, `ParametricLIFNode`, `IFNode`, `CUBALIFNode` and `NonSpikingLIFNode` become neurons of a `tt.Layer` with the
-    linear module before them, named as that module; where batch norm or pooling stands between, the layer's synapse is an
-    identity that is not learned. A membrane that rests at `v_reset` is counted from there. A spike there is
+    `LIFNode`, `ParametricLIFNode`, `IFNode`, `CUBALIFNode` and `NonSpikingLIFNode` become neurons of a `tt.Layer` with
+    the linear module before them, named as that module; where batch norm or pooling stands between, the layer's synapse
+    is an identity that is not learned. A membrane that rests at `v_reset` is counted from there. A spike there is
     :math:`v \ge \theta`, here :math:`v > \theta`: the threshold becomes the next smaller number of the dtype.
 
     Args:
         net: an `nn.Sequential`, or the modules in their order; a forward written in Python cannot be read off.
-        share: let the synapses' weights be the same parameters as there; copies by default. Neuron parameters are copied.
+        share: let the synapses' weights be the same parameters as there; copies by default. Neuron parameters are
+            copied.
         surrogate: stand-in for the derivative of all spikes; by default the counterpart of each neuron's own.
         dtype: in which the network will run: that of the thresholds.
 
@@ -87,11 +88,15 @@ def _neuron(module: Any, name: str, surrogate: Surrogate | None, dtype: torch.dt
     kind = type(module).__name__
     if kind == "NonSpikingLIFNode":
         if module.decode is not None:
-            raise NotCarriedOverError(name, f"decode={module.decode!r} is over a whole sequence: apply it to the outputs")
+            raise NotCarriedOverError(
+                name, f"decode={module.decode!r} is over a whole sequence: apply it to the outputs"
+            )
         return LI(normalized=True, beta=_decay(1 - 1 / module.tau, name))
     rest = 0.0 if module.v_reset is None else float(module.v_reset)
     if kind == "CUBALIFNode" and rest:
-        raise NotCarriedOverError(name, f"it begins at v_reset={rest:g} and rests at 0; here a membrane begins where it rests")
+        raise NotCarriedOverError(
+            name, f"it begins at v_reset={rest:g} and rests at 0; here a membrane begins where it rests"
+        )
     threshold = torch.tensor(float(module.v_threshold) - rest, dtype=dtype)
     if threshold <= 0:
         raise NotCarriedOverError(name, f"v_threshold must lie above v_reset, got {module.v_threshold} and {rest}")
@@ -127,4 +132,3 @@ def _surrogate(function: Any, name: str) -> Surrogate:
     raise NotCarriedOverError(
         name, f"the surrogate {function} has no counterpart; choose one: surrogate=tt.surrogates.Sigmoid(4.0)"
     )
-
