@@ -16,7 +16,7 @@ import numpy.typing as npt
 ENVIRONMENT_VARIABLE = "TRACETORCH_DATA"
 """Name of the environment variable that says which folder holds the data files: ``TRACETORCH_DATA``."""
 
-_UNREADABLE = (
+UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, ValueError, TypeError),
     *(SyntaxError, RuntimeError, MemoryError, OverflowError, AttributeError, tokenize.TokenError),
 )
@@ -103,6 +103,6 @@ def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.gen
                     raise DamagedFileError(file, field, "not in NumPy's npy format")
     except DamagedFileError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DamagedFileError(file, field, f"not readable: {type(error).__name__}: {error}") from error
     return arrays
