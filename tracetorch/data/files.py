@@ -76,6 +76,23 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
     return found
 
 
+def given_file(path: str | os.PathLike[str], kind: str) -> Path:
+    """Return the path of a file that the user names, or raise DataNotFoundError where there is none.
+
+    Args:
+        path: The file.
+        kind: What is expected there, for the message.
+
+    Returns:
+        The file's path.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = "a directory" if file.is_dir() else "no file"
+        raise DataNotFoundError(f"{str(file)!r} is {what}: {kind} is expected")
+    return file
+
+
 def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
     """Read named arrays from an npz file, never unpickling.
 

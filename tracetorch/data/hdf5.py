@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracetorch.data.files import UNREADABLE, DamagedFileError, find_file
+from tracetorch.data.files import UNREADABLE, DamagedFileError, given_file
 from tracetorch.data.recordings import EventRecording
 
 
@@ -48,7 +48,7 @@ class HDF5Events:
             self._h5py: str = import_module("h5py").__name__
         except ImportError as error:
             raise ImportError("HDF5 files need the package h5py: pip install 'tracetorch[data]'") from error
-        self.file = find_file("an HDF5 file", path)
+        self.file = given_file(path, "an HDF5 file")
         self.shape = (units,) if isinstance(units, int) else tuple(units)
         self.dt, self.steps, self.keys = dt, steps, keys
         self.labels = self.field(keys[2])

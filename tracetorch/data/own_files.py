@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tracetorch.data.files import UNREADABLE, DamagedFileError, find_file
+from tracetorch.data.files import UNREADABLE, DamagedFileError, given_file
 from tracetorch.data.recordings import DenseRecording
 
 CHUNK = 2**20
@@ -49,14 +49,15 @@ def read_csv(
         tensor([[3., 1.],
                 [6., 4.]])
     """
-    file = find_file("a CSV file", path)
+    file = given_file(path, "a CSV file")
     names: list[str] | None = None
     rows: list[list[float]] = []
     width, places = 0, []
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            for cells in csv.reader(lines, delimiter=delimiter):
-                number = len(rows) + (2 if names else 1)
+            reader = csv.reader(lines, delimiter=delimiter)
+            for cells in reader:
+                number = reader.line_num
                 if not any(cell.strip() for cell in cells):
                     continue
                 if not width:
@@ -118,7 +119,7 @@ def read_npy(path: str | os.PathLike[str], *, rate: float | None = None) -> Dens
         DataNotFoundError: the file is absent.
         DamagedFileError: it is no such array, is cut short, or holds a value that is not finite.
     """
-    file = find_file("an npy file", path)
+    file = given_file(path, "an npy file")
     try:
         values: npt.NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
         if not isinstance(values, np.ndarray):
@@ -150,7 +151,7 @@ def read_wav(path: str | os.PathLike[str]) -> DenseRecording:
         DataNotFoundError: the file is absent.
         DamagedFileError: it is no such file, or has fewer samples than its header says.
     """
-    file = find_file("a WAV file", path)
+    file = given_file(path, "a WAV file")
     try:
         with wave.open(str(file), "rb") as sound:
             channels, width, rate, count = sound.getparams()[:4]

@@ -108,11 +108,14 @@ class RowPool:
             ValueError: if a recording has another shape than those before, or no step. The position is then as before.
         """
         before = (self._taken, list(self._place), list(self._at), list(self._open))
+        done = False
         try:
-            return self._window()
-        except BaseException:
-            self._taken, self._place, self._at, self._open = before
-            raise
+            window = self._window()
+            done = True
+        finally:
+            if not done:
+                self._taken, self._place, self._at, self._open = before
+        return window
 
     def _window(self) -> Window | None:
         T, B = self.steps, self.rows
@@ -197,12 +200,17 @@ class RowPool:
             raise ValueError(f"the position has no {lost[0]!r}; expected what state_dict() returns")
         if state["belongs_to"].tolist() != own["belongs_to"].tolist():
             count, seed = state["belongs_to"].tolist()
-            raise ValueError(f"the position is of {count} recordings and seed {seed}, not of {own['belongs_to'].tolist()}")
+            raise ValueError(
+                f"the position is of {count} recordings and seed {seed}, not of {own['belongs_to'].tolist()}"
+            )
         places, at = state["recordings"].tolist(), state["steps"].tolist()
         if len(places) != self.rows or len(at) != self.rows:
             raise ValueError(f"the position is of {len(places)} rows, the pool has {self.rows}")
+        outside = [place for place in places if not -1 <= place < len(self.recordings)]
+        if outside or int(state["taken"]) < 0:
+            raise ValueError(f"the position names recordings that there are not: {outside or int(state['taken'])}")
         sources = [None if place < 0 else self._read(place) for place in places]
         for source, step in zip(sources, at, strict=True):
-            if step < 0 or (source is not None and step >= source[0].steps):
+            if not 0 <= step < (1 if source is None else source[0].steps):
                 raise ValueError(f"the position has step {step}, which its recording does not have")
         self._taken, self._place, self._at, self._open = int(state["taken"]), places, at, list(sources)

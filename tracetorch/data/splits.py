@@ -25,12 +25,16 @@ class Split:
 
 
 def split_by_hash(
-    names: Sequence[Hashable], fractions: Mapping[str, float], *, groups: Sequence[Hashable] | None = None, seed: int = 0
+    names: Sequence[Hashable],
+    fractions: Mapping[str, float],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
 ) -> Split:
     """Split recordings by a hash of their names, or of the groups (persons, days) that must stay together.
 
-    A group goes where its own hash says, whatever else is in the set: recordings that are added later move no other, and
-    the sizes of the parts meet the fractions in the mean only.
+    A group goes where its own hash says, whatever else is in the set: recordings that are added later move no other,
+    and the sizes of the parts meet the fractions in the mean only.
 
     Args:
         names: a name for each recording, all different.

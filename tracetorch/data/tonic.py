@@ -25,8 +25,8 @@ class EventDataset(Protocol):
 class TonicRecordings:
     """Recordings of a Tonic data set, time first, without a dense tensor of a whole recording.
 
-    Give the data set without `ToFrame`; other transforms on events, `tonic.SlicedDataset`, and the caching data sets work
-    as they are. A step counts the events of each pixel and polarity as `tonic.transforms.ToFrame(time_window=dt)` does,
+    Give the data set without `ToFrame`; other transforms on events, `tonic.SlicedDataset`, and the caching data sets
+    work as they are. A step counts the events of each pixel and polarity as `tonic.transforms.ToFrame(time_window=dt)` does,
     with the last bin, which is not full, included.
 
     Args:
