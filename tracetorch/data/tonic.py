@@ -26,8 +26,8 @@ class TonicRecordings:
     """Recordings of a Tonic data set, time first, without a dense tensor of a whole recording.
 
     Give the data set without `ToFrame`; other transforms on events, `tonic.SlicedDataset`, and the caching data sets
-    work as they are. A step counts the events of each pixel and polarity as `tonic.transforms.ToFrame(time_window=dt)` does,
-    with the last bin, which is not full, included.
+    work as they are. A step counts the events of each pixel and polarity as `tonic.transforms.ToFrame(time_window=dt)`
+    does, with the last bin, which is not full, included.
 
     Args:
         dataset: a data set of `(events, target)`, the events a structured array with `t`, `x`, `p` and perhaps `y`.
