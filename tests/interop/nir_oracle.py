@@ -12,7 +12,8 @@ def simulate(graph: Any, xs: np.ndarray, dt: float, reset: dict[str, Any] | None
     nodes, edges = flatten(graph)
     reset = reset or {}
     state: dict[str, dict[str, np.ndarray]] = {name: {} for name in nodes}
-    last: dict[str, np.ndarray] = {}
+    # Before the first step no neuron has fired, so an Affine that a neuron feeds gives its bias.
+    last = {name: node.bias for name, node in nodes.items() if type(node).__name__ == "Affine"}
     record: dict[str, list[np.ndarray]] = {name: [] for name in nodes}
     order = in_order(nodes, edges)
     for x in xs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -119,3 +120,25 @@ def test_a_graph_of_snntorch_comes_here(kind: str, mechanism: str) -> None:
     assert torch.equal(spikes(net, xs), expected)
     if mechanism == "subtract":
         assert not torch.equal(spikes(tt.interop.from_nir(graph, time=tt.interop.Euler(1e-4)), xs), expected)
+
+
+def test_the_spikes_that_the_paper_recorded() -> None:
+    """One LIF of J. E. Pedersen et al. (2024), task 1, https://doi.org/10.1038/s41467-024-52259-9.
+
+    Weight 1, tau 2.5 ms, threshold 0.1, r 1, dt 0.1 ms; the times of its input, and what Norse gave.
+    """
+    array = np.ones(1)
+    neuron = nir.LIF(tau=array * 2.5e-3, r=array, v_leak=array * 0, v_threshold=array * 0.1)
+    graph = nir.NIRGraph.from_list(nir.Linear(weight=np.ones((1, 1))), neuron)
+    net = tt.interop.from_nir(graph, time=tt.interop.Euler(1e-4), dtype=torch.float64)
+    steps = [6, 22, 27, 31, 32, 35, 37, *range(40, 42), *range(43, 54), *range(67, 79), 84, 85]
+    spikes, membrane = [], []
+    with torch.no_grad():
+        for t in range(1000):
+            x = torch.tensor([[float(t % 10 == 0 and t // 10 in steps)]], dtype=torch.float64)
+            spikes.append(bool(net(x)))
+            membrane.append(float(net[0].state.v))
+    assert np.flatnonzero(spikes).tolist() == [460, 510, 710, 760]
+    recorded = {64: 0.03397386, 309: 0.0091991, 319: 0.03381722, 449: 0.06233775, 459: 0.06914552, 999: 0.00016073}
+    for t, v in recorded.items():
+        assert abs(membrane[t] - v) < 5e-8
