@@ -11,5 +11,6 @@ def require(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        top = name.partition(".")[0]
-        raise ImportError(f"this needs the package {top}: pip install 'tracetorch[interop]'") from error
+        package = name.partition(".")[0]
+        what = "'tracetorch[interop]'" if package == "nir" else package
+        raise ImportError(f"this needs the package {package}: pip install {what}") from error
