@@ -320,8 +320,10 @@ class TestNorse:
         theirs = louder(norse.SequentialState(nn.Linear(10, 20), norse.LIFCell()), 3.0)
         ours = tt.interop.from_norse(theirs)
         compare(ours, lambda xs: self.run(theirs, xs), torch.rand(40, 4, 10))
+        before = theirs[0].requires_grad_(False).weight.clone()
         with pytest.raises(REFUSED, match="share=False"):
             tt.interop.from_norse(theirs, share=True)
+        assert torch.equal(theirs[0].weight, before)
 
     def test_over_time(self) -> None:
         norse = need("norse.torch")

@@ -93,8 +93,9 @@ def network(net: nn.Module | Sequence[nn.Module], dialect: Dialect, *, share: bo
     width: Width | None = None
     while index < len(items):
         name, module = items[index]
-        neuron, index = found[index], index + 1
+        neuron, index, theirs = found[index], index + 1, True
         if neuron is not None:
+            theirs = neuron.synapse is not None
             synapse = neuron.synapse or _identity(width, name)
         else:
             synapse = _plain(module, name, dialect, share=share)
@@ -105,13 +106,13 @@ def network(net: nn.Module | Sequence[nn.Module], dialect: Dialect, *, share: bo
                 continue
             neuron, index = following, index + 1
         width = _width(synapse, width)
-        made.add_module(_name(name, made), _layer(synapse, neuron, name, share=share))
+        made.add_module(_name(name, made), _layer(synapse, neuron, name, share=share and theirs))
     return made
 
 
 def _layer(synapse: nn.Module, found: Counterpart, name: str, *, share: bool) -> Layer:
     if found.scale != 1:
-        if share and any(p.requires_grad for p in synapse.parameters()):
+        if share:
             raise NotCarriedOverError(
                 name,
                 f"its currents are scaled by {found.scale:g}, which goes into the weights; share=False copies them",
