@@ -29,7 +29,7 @@ FLOORS = (
     {"network", "undo"},
     {"scan", "rates", "stream", "firing"},
     {"tracetorch"},
-    {"encoding", "data", "plot", "rl", "testing"},
+    {"encoding", "data", "interop", "plot", "rl", "testing"},
     {"train"},
     {"cli"},
     {"__main__"},
@@ -47,8 +47,7 @@ def name_of(file: Path) -> str:
 
 MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
-_FUSED = {"cells", "raw"}
-TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.backends.triton.kernels"}
+TEMPLATES = {"tracetorch.backends.triton.kernels"}
 TEMPLATES |= {f"tracetorch.backends.numba.{name}" for name in ("events", "kernels", "raw")}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "encoding", "rl", "train")
+MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "interop", "encoding", "rl", "train")
 BESIDE = ("testing.conformance", "rl.envs")
 
 

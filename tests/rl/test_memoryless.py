@@ -8,7 +8,7 @@ from torch import nn
 
 import tracetorch as tt
 from rl.nets import INPUTS
-from tracetorch.ops.fused import why_not
+from tracetorch.backends.numba import why_not
 from tracetorch.rl.body import AutogradBody
 
 

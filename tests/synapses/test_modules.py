@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import tracetorch as tt
-from tracetorch.ops.fused import why_not
+from tracetorch.backends.numba import why_not
 
 F64 = torch.float64
 INPUTS, UNITS = 5, 8
