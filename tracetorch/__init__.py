@@ -7,6 +7,7 @@ from types import ModuleType
 
 from tracetorch import feedback, rules
 from tracetorch.backends import backends
+from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
@@ -24,6 +25,7 @@ from tracetorch.neurons import (
     SoftReset,
     SynapticLIF,
     half_life,
+    parameter_groups,
     surrogates,
     tau,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "LIF",
     "DiagonalRecurrent",
     "FinalRate",
+    "Firing",
     "HardReset",
     "Layer",
     "Learnable",
@@ -71,7 +74,9 @@ __all__ = [
     "feedback",
     "get_state",
     "half_life",
+    "init_firing",
     "layers",
+    "parameter_groups",
     "register_synapse",
     "reset",
     "rules",

@@ -160,3 +160,24 @@ def test_a_users_neuron_runs_on_the_compiled_kernels() -> None:
         found.append([p.grad for p in net.parameters()])
     for got, want in zip(*found, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_the_module_of_a_lowered_step_can_be_found_by_numba() -> None:
+    """Else what is cached on disk cannot be loaded in another process: numba writes `<dynamic>` for its module."""
+    pytest.importorskip("numba")
+    import inspect
+
+    import numpy as np
+
+    from tracetorch.ops.fused.load import _compiled_step
+
+    class Doubled(tt.LI):
+        def step(self, s, current):
+            v = self.beta * s.v + 2 * current
+            return self.pack((v,)), v
+
+        def scalar(self):
+            return tt.Neuron.scalar(self)
+
+    step = _compiled_step(Doubled(half_life=3).scalar(), "a_lowered_step", np.float64)
+    assert inspect.getmodule(step.py_func).__name__ == "a_lowered_step"

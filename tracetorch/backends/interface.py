@@ -274,7 +274,7 @@ class ScanBackend(Protocol):
         ...
 
     def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        """Multiply eligibilities `[B, N, K]` by `start`, `[B, N]`, and add the outer products of `q` and `x`, in place."""
+        """Multiply eligibilities `[B, N, K]` by `start`, `[B, N]`, and add the products of `q` and `x`, in place."""
         ...
 
     def credit_back(

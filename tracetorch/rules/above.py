@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tracetorch.backends import Filter
@@ -174,7 +175,13 @@ class ReadoutMemory(Credited):
 
 @dataclass(frozen=True)
 class AllMemory(Credited):
-    """The memory of all layers above: the chain of their mean responses."""
+    """The memory of all layers above: the chain of their mean responses.
+
+    Args:
+        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
+    """
+
+    approximate: bool = False
 
     @property
     def needs_network(self) -> bool:
@@ -184,11 +191,14 @@ class AllMemory(Credited):
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the chain; raise ValueError where a layer above has a decay per unit."""
         for other in above.neurons:
-            wide = [n for n, value in tensor_values(other).items() if value.numel() > 1]
-            if wide:
+            values = {n: value for n, value in tensor_values(other).items() if value.numel() > 1}
+            unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
+            wide = [] if other.constant(unit, detach_reset=True) is not None else list(values)
+            if wide and not self.approximate:
                 raise ValueError(
                     f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "
-                    f"{', '.join(wide)} per unit; give it one value for all units, or take tt.rules.drtrl()"
+                    f"{', '.join(wide)} per unit; give it one value for all units, pass approximate=True to take the "
+                    f"mean, or take tt.rules.drtrl()"
                 )
         return MeanResponses(above.neurons) if above.neurons else None
 

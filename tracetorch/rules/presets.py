@@ -152,7 +152,7 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
     return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
 
 
-def cascade(*, pairs: int | None = None, feedback: Feedback | None = None) -> Rule:
+def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Feedback | None = None) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
 
     .. math:: \Delta W = \sum_t L_t \odot \frac{F(e)_t}{n_t}, \qquad
@@ -173,6 +173,7 @@ def cascade(*, pairs: int | None = None, feedback: Feedback | None = None) -> Ru
 
     Args:
         pairs: number of pairs at most in the place of a full eligibility; None for the full one.
+        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -189,7 +190,7 @@ def cascade(*, pairs: int | None = None, feedback: Feedback | None = None) -> Ru
         input="cascade",
         window="step",
         feedback=feedback or Symmetric(),
-        above=AllMemory(),
+        above=AllMemory(approximate),
     )
 
 

@@ -6,10 +6,10 @@ current of step k, the full eligibility is a sum over all steps, and neighbours 
 .. math:: E_t = \sum_{k \le t} h_{k,t} \otimes x_k \approx \sum_i h_i \otimes x_i, \qquad
     (h, x) = \Big(h_1 + h_2,\ \frac{w_1 x_1 + w_2 x_2}{w_1 + w_2}\Big), \quad w = \lVert h \rVert_1
 
-Each pair advances by its unit's own Jacobians, so that nothing is lost but what a merge drops: the covariance, over the
-stretch of time that a pair stands for, of the inputs with how they are weighted by one unit and another. Where all units
-weigh them alike, as in the membrane of a shared decay, a merge is exact. With a pair for each step the trace is the full
-one.
+Each pair advances by its unit's own Jacobians, so that nothing is lost but what a merge drops: the covariance, over
+the stretch of time that a pair stands for, of the inputs with how they are weighted by one unit and another. Where all
+units weigh them alike, as in the membrane of a shared decay, a merge is exact. With a pair for each step the trace is
+the full one.
 
 An exponential histogram: those pairs are merged that are shortest for their age. Source: M. Datar et al., "Maintaining
 Stream Statistics over Sliding Windows" (2002), https://doi.org/10.1137/S0097539701398363.
@@ -151,7 +151,9 @@ def _merge(
     share = weight / total[index]
     out = h.new_zeros(len(groups), *h.shape[1:]).index_add_(0, index, h)
     means = [
-        v.new_zeros(len(groups), *v.shape[1:]).index_add_(0, index, v * share.reshape(*share.shape, *[1] * (v.dim() - 2)))
+        v.new_zeros(len(groups), *v.shape[1:]).index_add_(
+            0, index, v * share.reshape(*share.shape, *[1] * (v.dim() - 2))
+        )
         for v in x
     ]
     return out, means, [sum(lengths[i] for i in members) for members in groups]

@@ -106,7 +106,7 @@ def _compiled_step(scalar: Step, name: str, kind: Any) -> Any:
     given = {"where": where, "maximum": maximum, "absolute": absolute, "exp": exp}
     constants = {"ZERO": kind(0), "ONE": kind(1), **{k: kind(v) for k, v in scalar.numbers.items()}, **scalar.flags}
     if scalar.text:
-        module = ModuleType(name)
+        module = sys.modules[name] = ModuleType(name)  # else numba cannot load what it cached in another process
         exec(compile(scalar.text, name, "exec"), module.__dict__)
         constants |= {"F": kind}
         given |= {f: _typed(getattr(np, f), kind) for f in UNARY}
@@ -162,7 +162,8 @@ def kernels(scalar: Step, dtype: torch.dtype, units: int, variant: Variant) -> A
 
     path = Path(__file__).with_name("kernels.py")
     kind = np.float32 if dtype == torch.float32 else np.float64
-    text = f"{scalar.key}|{numba.__version__}|{digest_of(path, CELLS, RAW, scalar.source)}|{kind.__name__}|{units}"
+    digest = digest_of(path, CELLS, RAW, scalar.source, Path(__file__))
+    text = f"{scalar.key}|{numba.__version__}|{digest}|{kind.__name__}|{units}"
     name = f"tracetorch_{hashlib.sha256(text.encode()).hexdigest()[:16]}_{''.join(str(int(v)) for v in variant)}"
     switches = {k.upper(): v for k, v in variant._asdict().items()}
     module = execute(name, path, cell(scalar, name, kind, units) | switches)
