@@ -153,6 +153,9 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     after = _after(state, scan, outputs)
     if start is None:
         return Result(z, z[-1], after.forgotten())
+    if outputs.tape is not None:
+        with torch.no_grad():
+            spec.activity.measure(replace(scan, neuron=neuron), outputs.tape)
     state = state.flushed()
     start = replace(start, traces=state.traces)
     window = _window(call, state, part, scan, outputs, numbers, backend)
@@ -185,6 +188,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
         if module._parameters or module._modules:
             return state.trace.numbers(scan.neuron, scan.s[0]), state
         key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
+    key += [(id(a.blocks), 0) for a in spec.above.activities]
     if state.numbers is None or state.numbers[0] != key:
         state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
     return state.numbers[1] if state.numbers is not None else Numbers(), state

@@ -11,6 +11,7 @@ from torch import Tensor
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout, tensor_values
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.activity import Activity
 from tracetorch.traces.response import mean_response
 
 
@@ -21,10 +22,12 @@ class Above:
     Args:
         neurons: the neurons, the nearest first; empty where nothing follows.
         known: whether the network has told the layer; a layer on its own does not know.
+        activities: what each of these layers has been doing.
     """
 
     neurons: tuple[Neuron, ...] = ()
     known: bool = False
+    activities: tuple[Activity, ...] = ()
 
     @property
     def follower(self) -> Neuron | None:
@@ -75,9 +78,11 @@ class MeanResponses(OutputFilter):
 
     Args:
         neurons: their neurons, the nearest first.
+        activities: what each of these layers has been doing.
     """
 
     neurons: tuple[Neuron, ...]
+    activities: tuple[Activity, ...]
 
     @property
     def normalized(self) -> bool:
@@ -86,7 +91,8 @@ class MeanResponses(OutputFilter):
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
-        first, *rest = (mean_response(n, like) for n in self.neurons)
+        measured = (a.blocks for a in self.activities)
+        first, *rest = (mean_response(n, like, m) for n, m in zip(self.neurons, measured, strict=True))
         for response in rest:
             first = first.then(response)
         return first
@@ -200,7 +206,7 @@ class AllMemory(Credited):
                     f"{', '.join(wide)} per unit; give it one value for all units, pass approximate=True to take the "
                     f"mean, or take tt.rules.drtrl()"
                 )
-        return MeanResponses(above.neurons) if above.neurons else None
+        return MeanResponses(above.neurons, above.activities) if above.neurons else None
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is the layer that was told to follow."""
