@@ -47,11 +47,12 @@ class Single:
         self.outputs = (batch, weight.shape[0])
         sources = part.sources
         self.renumbers = any(any(True for _ in n.parameters()) for n in sources)
+        modules = {id(m): m for n in (part.neuron, *sources) for m in n.modules()}.values()
         self.watched = [
-            (module._buffers, name, value, value._version)
-            for root in {id(n): n for n in (part.neuron, *sources)}.values()
-            for module in root.modules()
-            for name, value in module._buffers.items()
+            (table, name, value, value.requires_grad, None if value.requires_grad else value._version)
+            for module in modules
+            for table in (module._buffers, module._parameters)
+            for name, value in table.items()
             if value is not None
         ]
         self.cell = Cell(part, batch)
@@ -82,7 +83,8 @@ class Single:
             and self._same_weights()
             and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
             and all(
-                table.get(name) is value and value._version == version for table, name, value, version in self.watched
+                table.get(name) is value and value.requires_grad is learns and version in (None, value._version)
+                for table, name, value, learns, version in self.watched
             )
         )
 
@@ -213,23 +215,16 @@ def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
     Returns:
         The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
     """
-    single, learned = core.stepper, None
+    single = core.stepper
     if not isinstance(single, Single) or not single.serves(x):
         single = _compiled(layer, core, x)
         if single is None:
             return None
         core.stepper = single
-    names = single.part.learned
-    if names or single.renumbers:
-        learned = effective_parameters(single.part.neuron)
-        if tuple(learned) != names:  # one was frozen, or learns now
-            single = _compiled(layer, core, x)
-            if single is None:
-                return None
-            core.stepper = single
+    learned = single.part.learns()
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
-    found: Tensor = _Step.apply(single, x, *single.parameters, *(learned or {}).values())
+    found: Tensor = _Step.apply(single, x, *single.parameters, *learned.values())
     return found
 
 
