@@ -106,72 +106,72 @@ BYTES = F(0).itemsize
 
 
 @jit
-def of(cell, b, g, i):
+def of(cell, b, g, i) -> int:
     """Return row `i` of a block of units of a sample."""
     block = (b * col(cell, CHUNKS) + g) * col(cell, ROWS) + i
     return col(cell, SPACE) + block * col(cell, WIDTH) * BYTES
 
 
 @jit
-def value(cell, b, g, i, j):
+def value(cell, b, g, i, j) -> F:
     """Return the value of a unit in row `i` of a block."""
     return get(of(cell, b, g, i), j)
 
 
 @jit
-def a_at(cell, i, k):
+def a_at(cell, i, k) -> F:
     """Return the filter's number a."""
     return get(col(cell, NOW), i * col(cell, FILTERS) + k)
 
 
 @jit
-def b_at(cell, i):
+def b_at(cell, i) -> F:
     """Return the filter's number b."""
     m = col(cell, FILTERS)
     return get(col(cell, NOW), m * m + i)
 
 
 @jit
-def d_at(cell, i):
+def d_at(cell, i) -> F:
     """Return the filter's number d; the one after the last is p."""
     m = col(cell, FILTERS)
     return get(col(cell, NOW), m * m + m + i)
 
 
 @jit
-def decay_at(cell, g):
+def decay_at(cell, g) -> F:
     """Return the decay of a bucket."""
     m = col(cell, FILTERS)
     return get(col(cell, NOW), m * m + 2 * m + 1 + g)
 
 
 @jit
-def numbers(cell):
+def numbers(cell) -> int:
     """Return how many numbers a step has."""
     m = col(cell, FILTERS)
     return m * m + 2 * m + 1 + col(cell, GROUPS)
 
 
 @jit
-def small(cell, i):
+def small(cell, i) -> int:
     """Return a row of the sums per sample."""
     return col(cell, SMALL) + i * col(cell, BATCH) * BYTES
 
 
 @jit
-def inputs_of(cell, fed):
+def inputs_of(cell, fed) -> int:
     """Return the number of inputs of the synapse, or of the recurrent one."""
     return col(cell, UNITS) if fed else col(cell, INPUTS)
 
 
 @jit
-def held(cell, fed, b):
+def held(cell, fed, b) -> int:
     """Return the inputs of a sample at this step."""
     return col(cell, FED if fed else HELD) + b * inputs_of(cell, fed) * BYTES
 
 
 @jit
-def locate(cell, block):
+def locate(cell, block) -> None:
     """Set the addresses of the pieces of a block."""
     batch, units, inputs, fed = col(cell, BATCH), col(cell, UNITS), col(cell, INPUTS), col(cell, RECURRENT) != 0
     rows = col(cell, STATES) if col(cell, KIND) == PRE else col(cell, GROUPS)
@@ -191,7 +191,7 @@ def locate(cell, block):
 
 
 @jit
-def norm(cell, b):
+def norm(cell, b) -> F:
     """Return the filter's response to ones at this step."""
     if col(cell, NORMALIZED) == 0:
         return F(1)
@@ -203,7 +203,7 @@ def norm(cell, b):
 
 
 @jit
-def sense(cell, b, g):
+def sense(cell, b, g) -> None:
     """Form what scales the signal that a block sends below, and carry sensitivities to the next step."""
     size, m, width = col(cell, STATES), col(cell, FILTERS), col(cell, WIDTH)
     send, sigma = of(cell, b, g, col(cell, IN_SEND)), of(cell, b, g, col(cell, IN_SIGMA))
@@ -233,7 +233,7 @@ def sense(cell, b, g):
 
 
 @jit
-def read_parameters(cell, b, g):
+def read_parameters(cell, b, g) -> None:
     """Copy the values of the neuron's parameters into a block."""
     width, units = col(cell, WIDTH), col(cell, UNITS)
     for i in range(col(cell, PARAMETERS)):
@@ -244,7 +244,7 @@ def read_parameters(cell, b, g):
 
 
 @jit
-def receive(cell, fed, b, g, size, count):
+def receive(cell, fed, b, g, size, count) -> None:
     """Add to the currents of a block what a synapse brings from its events."""
     inputs = inputs_of(cell, fed)
     weight = col(cell, RECURRENT if fed else WEIGHT) + g * col(cell, WIDTH) * inputs * BYTES
@@ -253,7 +253,7 @@ def receive(cell, fed, b, g, size, count):
 
 
 @jit
-def forward(cell, x_at, z_at):
+def forward(cell, x_at, z_at) -> bool:
     """Form a layer's outputs and what follows for its units; return whether all is finite."""
     batch, units, inputs, width = col(cell, BATCH), col(cell, UNITS), col(cell, INPUTS), col(cell, WIDTH)
     fed = col(cell, RECURRENT) != 0
@@ -286,7 +286,7 @@ def forward(cell, x_at, z_at):
 
 
 @jit
-def effect(cell, b, g, i, out):
+def effect(cell, b, g, i, out) -> None:
     """Write what a parameter does to the outputs, `e = Q + D E`, before the filter; the first is the bias."""
     size, width = col(cell, STATES), col(cell, WIDTH)
     copy(out, width, of(cell, b, g, PSI + i))
@@ -298,7 +298,7 @@ def effect(cell, b, g, i, out):
 
 
 @jit
-def credit_own(cell, b, g, i, to, signal):
+def credit_own(cell, b, g, i, to, signal) -> None:
     """Credit a bias or a learned parameter of a block of units with its eligibility, behind the filter."""
     size, m, width, out = col(cell, STATES), col(cell, FILTERS), col(cell, WIDTH), col(cell, SCRATCH)
     effect(cell, b, g, i, out)
@@ -310,32 +310,32 @@ def credit_own(cell, b, g, i, to, signal):
 
 
 @jit
-def large_row(cell, fed, i, b, n):
+def large_row(cell, fed, i, b, n) -> int:
     """Return a trace of a unit's weights."""
     width = inputs_of(cell, fed)
     return col(cell, LARGE_FED if fed else LARGE) + ((i * col(cell, BATCH) + b) * col(cell, UNITS) + n) * width * BYTES
 
 
 @jit
-def shared_row(cell, fed, i, b):
+def shared_row(cell, fed, i, b) -> int:
     """Return a trace of the inputs."""
     return col(cell, TRACE_FED if fed else TRACE) + (i * col(cell, BATCH) + b) * inputs_of(cell, fed) * BYTES
 
 
 @jit
-def state_row(cell, fed, i, b, n):
+def state_row(cell, fed, i, b, n) -> int:
     """Return the trace of a state: of a unit's weights, or for all units of the inputs."""
     return large_row(cell, fed, i, b, n) if col(cell, KIND) == FULL else shared_row(cell, fed, i, b)
 
 
 @jit
-def filter_row(cell, fed, i, b, n):
+def filter_row(cell, fed, i, b, n) -> int:
     """Return the eligibility of a unit's weights behind the filter, by one of the filter's states."""
     return large_row(cell, fed, (col(cell, STATES) if col(cell, KIND) == FULL else 0) + i, b, n)
 
 
 @jit
-def add_eligibility(cell, fed, c, b, n, to, index, count):
+def add_eligibility(cell, fed, c, b, n, to, index, count) -> None:
     """Add a multiple of what a unit's weights do to its output: by the input, and by its states."""
     g, j, x, inputs = n // col(cell, WIDTH), n % col(cell, WIDTH), held(cell, fed, b), inputs_of(cell, fed)
     direct, first = c * value(cell, b, g, PSI, j), 0
@@ -352,13 +352,13 @@ def add_eligibility(cell, fed, c, b, n, to, index, count):
 
 
 @jit
-def events_of(cell, fed, b):
+def events_of(cell, fed, b) -> int:
     """Return where the list of a sample's events is."""
     return col(cell, EVENTS_FED if fed else EVENTS) + b * (inputs_of(cell, fed) + 1) * 4
 
 
 @jit
-def move(cell, fed, g, b, count):
+def move(cell, fed, g, b, count) -> None:
     """Credit the weights of a block of units."""
     width, m, size, index = col(cell, WIDTH), col(cell, FILTERS), inputs_of(cell, fed), events_of(cell, fed, b)
     credits, averaged = of(cell, b, g, col(cell, IN_CREDIT)), col(cell, KIND) == AVERAGED
@@ -376,14 +376,14 @@ def move(cell, fed, g, b, count):
 
 
 @jit
-def mean_row(cell, fed, g, b):
+def mean_row(cell, fed, g, b) -> int:
     """Return where the average of a sample's inputs by a bucket's decay is written."""
     at = col(cell, GROUPS) * col(cell, BATCH) * col(cell, INPUTS) if fed else 0
     return col(cell, SCRATCH) + (col(cell, WIDTH) + at + (g * col(cell, BATCH) + b) * inputs_of(cell, fed)) * BYTES
 
 
 @jit
-def average(cell, fed):
+def average(cell, fed) -> None:
     """Write the averages of a layer's inputs after the step."""
     size = inputs_of(cell, fed)
     for g in range(col(cell, GROUPS)):
@@ -396,7 +396,7 @@ def average(cell, fed):
 
 
 @jit
-def credit(cell, b, g, z_bar, rate):
+def credit(cell, b, g, z_bar, rate) -> None:
     """Write what a block sends below, and what is multiplied by its eligibilities, from its outputs' cotangents."""
     width, share = col(cell, WIDTH), -rate / norm(cell, b)
     signal, send = of(cell, b, g, col(cell, IN_SIGNAL)), of(cell, b, g, col(cell, IN_SEND))
@@ -414,7 +414,7 @@ def credit(cell, b, g, z_bar, rate):
 
 
 @jit
-def send_below(cell, b, g, x_bar):
+def send_below(cell, b, g, x_bar) -> None:
     """Add what a block sends below."""
     width, inputs, signal = col(cell, WIDTH), col(cell, INPUTS), of(cell, b, g, col(cell, IN_SIGNAL))
     for j in range(min(width, col(cell, UNITS) - g * width)):
@@ -423,7 +423,7 @@ def send_below(cell, b, g, x_bar):
 
 
 @jit
-def clear(cell):
+def clear(cell) -> None:
     """Set to zero what credit is added to."""
     units = col(cell, UNITS)
     fill(col(cell, TO_WEIGHT), units * col(cell, INPUTS), F(0))
@@ -437,7 +437,7 @@ def clear(cell):
 
 
 @jit
-def credit_biases(cell, b, g, to_at):
+def credit_biases(cell, b, g, to_at) -> None:
     """Credit the biases of a block of units."""
     width, signal = col(cell, WIDTH), of(cell, b, g, col(cell, IN_CREDIT))
     to = to_at + g * width * BYTES
@@ -448,7 +448,7 @@ def credit_biases(cell, b, g, to_at):
 
 
 @jit
-def learn_block(cell, b, g):
+def learn_block(cell, b, g) -> None:
     """Add a block's credit in one sample to biases, learned parameters and weights."""
     units, width = col(cell, UNITS), col(cell, WIDTH)
     if col(cell, BIAS) != 0:
@@ -463,7 +463,7 @@ def learn_block(cell, b, g):
 
 
 @jit
-def learn(cell, z_bar_at, x_bar_at, rate):
+def learn(cell, z_bar_at, x_bar_at, rate) -> None:
     """Add credit to a layer's weights, biases and learned parameters, and send credit below."""
     batch, units, inputs, width = col(cell, BATCH), col(cell, UNITS), col(cell, INPUTS), col(cell, WIDTH)
     for f in range(2 if col(cell, RECURRENT) != 0 else 1):
@@ -486,7 +486,7 @@ def learn(cell, z_bar_at, x_bar_at, rate):
 
 
 @jit
-def carry_states(cell, fed, b, n, tmp):
+def carry_states(cell, fed, b, n, tmp) -> None:
     """Carry traces of the states on, `E <- A E + B x`, with the blocks of a unit."""
     size, g, j = col(cell, STATES), n // col(cell, WIDTH), n % col(cell, WIDTH)
     inputs, x, in_a, in_b = inputs_of(cell, fed), held(cell, fed, b), col(cell, IN_A), col(cell, IN_B)
@@ -504,7 +504,7 @@ def carry_states(cell, fed, b, n, tmp):
 
 
 @jit
-def carry_filtered(cell, fed, b, n, count, tmp):
+def carry_filtered(cell, fed, b, n, count, tmp) -> None:
     """Carry eligibilities behind the filter on, `F <- a F + b e`, for the weights of a unit."""
     m, g, j = col(cell, FILTERS), n // col(cell, WIDTH), n % col(cell, WIDTH)
     inputs, x, index = inputs_of(cell, fed), held(cell, fed, b), events_of(cell, fed, 0)
@@ -526,7 +526,7 @@ def carry_filtered(cell, fed, b, n, count, tmp):
 
 
 @jit
-def carry_inputs(cell, fed, b, tmp):
+def carry_inputs(cell, fed, b, tmp) -> None:
     """Carry on what is kept of one synapse's inputs: those behind the filter first, which read the others."""
     units, kind = col(cell, UNITS), col(cell, KIND)
     if kind == AVERAGED:
@@ -542,7 +542,7 @@ def carry_inputs(cell, fed, b, tmp):
 
 
 @jit
-def carry_own(cell, b, g, i, e, tmp):
+def carry_own(cell, b, g, i, e, tmp) -> None:
     """Carry the eligibility of a bias or a learned parameter on, by state and filter state."""
     size, m, width = col(cell, STATES), col(cell, FILTERS), col(cell, WIDTH)
     own, apart = of(cell, b, g, col(cell, IN_OWN) + i * (size + m)), col(cell, WIDTH) * BYTES
@@ -561,7 +561,7 @@ def carry_own(cell, b, g, i, e, tmp):
 
 
 @jit
-def carry_sums(cell, b, tmp):
+def carry_sums(cell, b, tmp) -> None:
     """Carry the sums per sample on."""
     m = col(cell, FILTERS)
     if col(cell, NORMALIZED) != 0:
@@ -577,7 +577,7 @@ def carry_sums(cell, b, tmp):
 
 
 @jit
-def carry_block(cell, b, g):
+def carry_block(cell, b, g) -> None:
     """Make what follows what is, in a block of units."""
     width, size, units = col(cell, WIDTH), col(cell, STATES), col(cell, UNITS)
     copy_normal(of(cell, b, g, col(cell, IN_STATE)), size * width, of(cell, b, g, col(cell, IN_STATE_NEXT)))
@@ -593,7 +593,7 @@ def carry_block(cell, b, g):
 
 
 @jit
-def advance(cell, traces):
+def advance(cell, traces) -> None:
     """Make what follows what is, and carry traces on."""
     e = col(cell, SCRATCH)
     tmp = e + col(cell, WIDTH) * BYTES
@@ -610,7 +610,7 @@ def advance(cell, traces):
             carry_sums(cell, b, tmp)
 
 
-def begin(cell, block, x_at, z_at, mode):
+def begin(cell, block, x_at, z_at, mode) -> int:
     """Carry the last step on and form the outputs of the next, by the bits of `mode`: ADVANCE, TRACES, FORWARD, CHECK.
 
     Returns NOT_FINITE where something is not; where the inputs are not, and CHECK is set, nothing was written.
@@ -625,7 +625,7 @@ def begin(cell, block, x_at, z_at, mode):
     return DONE
 
 
-def give(cell, block, z_bar_at, x_bar_at, mode, rate):
+def give(cell, block, z_bar_at, x_bar_at, mode, rate) -> int:
     """Credit a step: add `-rate` times its gradients to what they are for, and write what is sent below.
 
     Returns NOT_FINITE where CHECK is set and a cotangent of the outputs is not finite; nothing was written then.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 BYTES = F(0).itemsize
 
 
-def units(space, blocks, size):
+def units(space, blocks, size) -> int:
     """Step the units of all blocks: write next states, outputs and Jacobian blocks beside what is.
 
     Args:
