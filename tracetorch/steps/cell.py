@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.backends.numba.arrays import coefficients
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
@@ -96,6 +95,8 @@ class Cell:
         self.events_fed = torch.empty(batch * (self.fed + 1) + 2 * batch + 2, dtype=torch.int32)
         self.values = torch.zeros(len(self.part.lowered.parameters), 2, dtype=torch.int64)
         self.to_learned = new(len(self.part.learned), self.units)
+        self._places: Row = self.values.numpy()  # as NumPy writes a number in a tenth of torch's time
+        self._numbers: Row = self.numbers.numpy()
         self._read: list[Tensor] = []
 
     def row(self) -> Row:
@@ -141,7 +142,7 @@ class Cell:
                 value = value.to(self.like.dtype)
             found.append(value.contiguous())
         for i, value in enumerate(found):
-            self.values[i, 0], self.values[i, 1] = value.data_ptr(), int(value.numel() > 1)
+            self._places[i, 0], self._places[i, 1] = value.data_ptr(), value.numel() > 1
         self._read = found
 
     def _parameters(self, learned: Mapping[str, Tensor]) -> list[Tensor]:
@@ -160,21 +161,20 @@ class Cell:
 
     def renumber(self) -> None:
         """Form the trace's numbers anew."""
-        trace, neuron, m = self.part.trace, self.part.neuron, self.filters
+        trace, neuron, decays = self.part.trace, self.part.neuron, None
         if self.averaged:
             numbers = trace.numbers(neuron, self.like)
-            if numbers.filter is not None:
-                self.numbers[: m * m + 2 * m + 1] = coefficients(numbers.filter, self.like)
-            decays = self.like.new_ones(()) if numbers.decays is None else numbers.decays.to(self.like)
-            if self.shares is not None:
-                decays = self.shares @ decays.expand(self.units)
-            elif decays.numel() > 1:
-                decays = decays.mean()
-            self.numbers[m * m + 2 * m + 1 :] = decays
-        elif trace.filter is not None:
-            self.numbers[: m * m + 2 * m + 1] = coefficients(trace.filter.at(neuron, self.like), self.like)
+            filter, decays = numbers.filter, numbers.decays
         else:
-            self.numbers[0] = 1
+            filter = None if trace.filter is None else trace.filter.at(neuron, self.like)
+        row = [1.0]
+        if filter is not None:
+            row = [*filter.a.reshape(-1).tolist(), *filter.b.tolist(), *filter.d.tolist(), filter.p.item()]
+        if decays is not None and self.shares is not None:
+            row += (self.shares @ decays.to(self.like).expand(self.units)).tolist()
+        elif decays is not None:
+            row.append((decays if decays.numel() == 1 else decays.mean()).item())
+        self._numbers[:] = row
 
     def piece(self, name: str, block: Tensor | None = None) -> Tensor:
         """Return a piece of a block, this cell's own by default, in its shape."""

@@ -39,7 +39,11 @@ class Single:
     def __init__(self, layer: nn.Module, part: Part, batch: int) -> None:
         self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
         self.weights = part.weights
-        self.addresses = [0 if w is None else w.data_ptr() for w in self.weights]
+        tables = [m._parameters for m in (part.synapse, part.recurrent) if m is not None for _ in range(2)]
+        self.places = [
+            (table, name, weight, 0 if weight is None else weight.data_ptr())
+            for table, name, weight in zip(tables, ("weight", "bias") * 2, self.weights, strict=False)
+        ]
         self.parameters = [w for w in self.weights if w is not None]
         self.back = self.parameters[0] if part.feedback is None else part.feedback
         weight = self.parameters[0]
@@ -89,19 +93,12 @@ class Single:
         )
 
     def _same_weights(self) -> bool:
-        own, places = self.part.synapse._parameters, self.addresses
-        weight, bias, recurrent, recurrent_bias = self.weights
-        return (
-            _same(own.get("weight"), weight, places[0])
-            and _same(own.get("bias"), bias, places[1])
-            and (
-                self.part.recurrent is None
-                or (
-                    _same(self.part.recurrent._parameters.get("weight"), recurrent, places[2])
-                    and _same(self.part.recurrent._parameters.get("bias"), recurrent_bias, places[3])
-                )
-            )
-        )
+        for table, name, weight, address in self.places:
+            if table.get(name) is not weight:
+                return False
+            if weight is not None and not (weight.requires_grad and weight.data_ptr() == address):
+                return False
+        return True
 
     def forward(self, x: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
         """Step, and return the outputs."""
@@ -141,12 +138,6 @@ class Single:
             self.cell.large, self.cell.large_fed = large
         found = self.cell.state()
         return replace(found, steps=found.steps + self.steps)
-
-
-def _same(parameter: Tensor | None, expected: Tensor | None, address: int) -> bool:
-    return parameter is expected and (
-        parameter is None or (parameter.requires_grad and parameter.data_ptr() == address)
-    )
 
 
 def _unhooked(module: nn.Module) -> bool:
