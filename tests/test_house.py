@@ -50,6 +50,8 @@ MODULES = {name_of(file): file for file in SOURCES}
 _FUSED = {"cells", "events", "kernels", "raw"}
 TEMPLATES = {f"tracetorch.ops.fused.{name}" for name in _FUSED} | {"tracetorch.ops.triton.kernels"}
 TEMPLATES |= {f"tracetorch.backends.numba.{name}" for name in ("events", "kernels", "raw")}
+_STEPS = ("rows", "places", "forward", "credit", "carry", "layer", "drive", "units", "update")
+TEMPLATES |= {f"tracetorch.backends.numba.steps.{name}" for name in _STEPS}
 
 
 def unit_of(module: str) -> str:

@@ -1,4 +1,4 @@
-"""Steps by the compiled program equal the engine's torch path for every rule and neuron, recurrence and learned numbers."""
+"""Steps by the compiled program equal the engine's torch path for every rule and neuron, with recurrence."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,9 @@ def test_steps_equal_the_engine(rule, neuron) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 64])
-@pytest.mark.parametrize(("rule", "neuron"), [("eprop", "lif, learned"), ("trace", "lif, learned per unit"), ("cascade", "own")])
+@pytest.mark.parametrize(
+    ("rule", "neuron"), [("eprop", "lif, learned"), ("trace", "lif, learned per unit"), ("cascade", "own")]
+)
 def test_batches_of_any_size(rule, neuron, batch) -> None:
     net, other = pair(neuron, rule, tt.Mean)
     for x in inputs(8, batch):

@@ -12,7 +12,7 @@ from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
 from tracetorch.steps.part import Part
-from tracetorch.traces import Traces
+from tracetorch.traces import Numbers, Traces
 from tracetorch.traces.averages import Sums, buckets_of
 from tracetorch.traces.base import LEVEL, RESPONSE
 from tracetorch.traces.window import BIAS
@@ -36,21 +36,18 @@ class Cell:
         self.units, self.inputs = weight.shape
         self.fed = 0 if part.recurrent is None else self.units
         self.averaged = part.kind == at.AVERAGED
-        neuron, lowered = part.neuron, part.lowered
+        lowered = part.lowered
         with torch.no_grad():
             like = weight.new_zeros(batch, self.units)
-            numbers = trace.numbers(neuron, like) if self.averaged else None
-            filter = numbers.filter if numbers is not None else trace.filter and trace.filter.at(neuron, like)
-            self.bucket = self._buckets(None if numbers is None else numbers.decays)
-        self.filters = 0 if filter is None else filter.size
+            above = self._above(like)
+            self.bucket = self._buckets(above.decays)
+        self.filters = 0 if above.filter is None else above.filter.size
         self.normalized = self.averaged or trace.normalized
         self.groups = (1 if not self.bucket.numel() else int(trace.buckets)) if self.averaged else 0  # type: ignore[attr-defined]
         self.buckets = self.bucket if self.bucket.numel() else torch.zeros(self.units, dtype=torch.int64)
         one_hot = torch.nn.functional.one_hot(self.buckets, max(self.groups, 1)).to(weight)
         self.shares = (one_hot / one_hot.sum(0).clamp(min=1)).t().contiguous() if self.bucket.numel() else None
-        self.sizes = Sizes(
-            lowered.states, lowered.counters, len(lowered.parameters), len(part.learned), self.filters
-        )
+        self.sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(part.learned), self.filters)
         self.places = self.sizes.places()
         self.width = width(self.units)
         self.steps = weight.new_zeros(batch)
@@ -105,7 +102,12 @@ class Cell:
         row: Row = torch.zeros(at.COLUMNS, dtype=torch.int64).numpy()
         weight, bias, recurrent, recurrent_bias = (0 if t is None else t.data_ptr() for t in part.weights)
         row[at.STEP] = units(part.lowered, self.like.dtype, self.width, part.learned).address
-        row[at.WEIGHT], row[at.BIAS], row[at.RECURRENT], row[at.RECURRENT_BIAS] = weight, bias, recurrent, recurrent_bias
+        row[at.WEIGHT], row[at.BIAS], row[at.RECURRENT], row[at.RECURRENT_BIAS] = (
+            weight,
+            bias,
+            recurrent,
+            recurrent_bias,
+        )
         row[at.TO_WEIGHT], row[at.TO_BIAS], row[at.TO_RECURRENT] = weight, bias, recurrent
         row[at.TO_RECURRENT_BIAS], row[at.TO_LEARNED] = recurrent_bias, self.to_learned.data_ptr()
         row[at.BACK] = weight if part.feedback is None else part.feedback.data_ptr()
@@ -117,7 +119,12 @@ class Cell:
         row[at.BATCH], row[at.UNITS], row[at.INPUTS] = self.batch, self.units, self.inputs
         row[at.WIDTH], row[at.CHUNKS] = self.width, -(-self.units // self.width)
         row[at.STATES], row[at.COUNTERS], row[at.PARAMETERS] = sizes.states, sizes.counters, sizes.parameters
-        row[at.LEARNED], row[at.FILTERS], row[at.GROUPS], row[at.KIND] = sizes.learned, self.filters, self.groups, part.kind
+        row[at.LEARNED], row[at.FILTERS], row[at.GROUPS], row[at.KIND] = (
+            sizes.learned,
+            self.filters,
+            self.groups,
+            part.kind,
+        )
         row[at.SENSITIVE], row[at.NORMALIZED] = part.trace.sensitive, self.normalized
         for column, name in at.PLACES.items():
             row[column] = self.places[name]
@@ -135,12 +142,9 @@ class Cell:
 
     def read(self, learned: Mapping[str, Tensor]) -> None:
         """Read the neuron's parameters."""
-        part, found = self.part, []
-        for name, value in zip(part.lowered.parameters, self._parameters(learned), strict=True):
-            value = value.detach()
-            if value.dtype is not self.like.dtype:
-                value = value.to(self.like.dtype)
-            found.append(value.contiguous())
+        found: list[Tensor] = []
+        for value in map(Tensor.detach, self._parameters(learned)):
+            found.append(value.to(self.like.dtype).contiguous())
         for i, value in enumerate(found):
             self._places[i, 0], self._places[i, 1] = value.data_ptr(), value.numel() > 1
         self._read = found
@@ -159,17 +163,19 @@ class Cell:
             out.append(value)
         return out
 
+    def _above(self, like: Tensor) -> Numbers:
+        """Return the trace's numbers, but for the blocks of a presynaptic trace, which the neuron's step gives."""
+        trace, neuron = self.part.trace, self.part.neuron
+        if self.averaged:
+            return trace.numbers(neuron, like)
+        return Numbers(None if trace.filter is None else trace.filter.at(neuron, like))
+
     def renumber(self) -> None:
         """Form the trace's numbers anew."""
-        trace, neuron, decays = self.part.trace, self.part.neuron, None
-        if self.averaged:
-            numbers = trace.numbers(neuron, self.like)
-            filter, decays = numbers.filter, numbers.decays
-        else:
-            filter = None if trace.filter is None else trace.filter.at(neuron, self.like)
-        row = [1.0]
-        if filter is not None:
-            row = [*filter.a.reshape(-1).tolist(), *filter.b.tolist(), *filter.d.tolist(), filter.p.item()]
+        numbers = self._above(self.like)
+        above, decays, row = numbers.filter, numbers.decays, [1.0]
+        if above is not None:
+            row = [*above.a.reshape(-1).tolist(), *above.b.tolist(), *above.d.tolist(), above.p.item()]
         if decays is not None and self.shares is not None:
             row += (self.shares @ decays.to(self.like).expand(self.units)).tolist()
         elif decays is not None:

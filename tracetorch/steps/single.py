@@ -142,10 +142,7 @@ class Single:
 
 def _unhooked(module: nn.Module) -> bool:
     return "forward" not in module.__dict__ and not (
-        module._forward_pre_hooks
-        or module._forward_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
+        module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 
 

@@ -42,7 +42,9 @@ def parts(net: nn.Module) -> list[Part]:
             _refuse(part.name, f"its weights are {part.synapse.weight.dtype}, those of the first layer {first.dtype}")
     for below, above in pairwise(found):
         if below.synapse.out_features != above.synapse.in_features:
-            _refuse(above.name, f"it takes {above.synapse.in_features} inputs and is given {below.synapse.out_features}")
+            _refuse(
+                above.name, f"it takes {above.synapse.in_features} inputs and is given {below.synapse.out_features}"
+            )
     tensors = [t for p in found for t in (*p.weights, *p.neuron.parameters()) if t is not None]
     if len({t.untyped_storage().data_ptr() for t in tensors}) < len(tensors):
         raise ValueError("layers share weights, so that one update would meet another; tt.Stream needs weights apart")

@@ -89,19 +89,25 @@ class Stream:
         self._outputs = self._parts[-1].synapse.out_features
         self._weights = [[t for t in p.weights if t is not None] for p in self._parts]
         self._raw = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
-        self._moved = [t for row in (*self._weights, *self._raw) for t in row]
-        self._tensors = [*(t for row in self._weights for t in row), *(f for p in self._parts if (f := p.feedback) is not None)]
+        rows: list[list[Tensor]] = [*self._weights, *self._raw]
+        self._moved = [t for row in rows for t in row]
+        self._tensors = [
+            *(t for row in self._weights for t in row),
+            *(f for p in self._parts if (f := p.feedback) is not None),
+        ]
         self._grads = [[None if t is None else torch.zeros_like(t) for t in p.weights] for p in self._parts]
         if self._update.direct:
             self._grads = []
-        self._made_of = [(m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net, strict=True)]
+        self._made_of = [
+            (m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net.children(), strict=True)
+        ]
         self._program: Program | None = None
         self._pending, self._waiting = False, False
         self._read: list[Mapping[str, Tensor]] = []
         self._mask: Tensor | None = None
         self._shape: torch.Size | None = None
         self._count = 0
-        batches = {p.core.batch for p in self._parts} - {None}
+        batches = {p.core.batch for p in self._parts if p.core.batch is not None}
         if len(batches) > 1:
             raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
         for size in batches:

@@ -1,4 +1,4 @@
-"""Template of a whole network's step: its layers in order, the loss, and its layers back; executed once per scalar type."""
+"""Template of a network's step: its layers, the loss, and its layers back; executed once per scalar type."""
 
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,8 @@ from tracetorch.backends.numba.steps.layout import (
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import F, col, get, jit, put, put64, run_begin, run_give
+    from tracetorch.backends.numba.steps.rows import BYTES
 
-BYTES = F(0).itemsize
 ROW = COLUMNS * 8
 
 
@@ -113,10 +113,8 @@ def drive(table, layers, x, target, mode, rate) -> int:
     status = forwards(table, layers, x, mode & ~(LEARN | FRESH)) if mode & (FORWARD | ADVANCE) else DONE
     if status != DONE or not mode & LEARN:
         return status
-    if col(end, LOSS) == GIVEN or not mode & FORWARD:
-        status = given(last, target)
-    else:
-        status = loss(end, last, target)
+    taken = col(end, LOSS) == GIVEN or not mode & FORWARD
+    status = given(last, target) if taken else loss(end, last, target)
     if status != DONE:
         return status
     for r in range(layers):

@@ -1,7 +1,7 @@
 """Compile the step program's functions under addresses, by which Python and one another call them.
 
-The functions that know no neuron are compiled once per scalar type, a neuron's own once per set of learned parameters and
-width; so a network costs the compiler one small function per kind of neuron, and single steps and streams share all.
+The functions that know no neuron are compiled once per scalar type, a neuron's own once per set of learned parameters
+and width. So a network costs the compiler one small function per kind of neuron; single steps and streams share all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,9 +24,6 @@ from tracetorch.backends.numba.steps.text import stepped_text
 from tracetorch.neurons.lowering import Lowered, functions_of, step_text
 
 _HERE = Path(__file__).parent
-_ROWS = (
-    "SPREAD fill copy copy_normal scale add add_two add_product add_events carry_one carry_filter find currents unfinite"
-).split()
 _ARGUMENTS = {
     "units": "iii",
     "begin": "iiiii",
@@ -234,27 +230,30 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
         "set_col": set_col,
         "put64": _memory(numba.types.float64)[1],
     }
-    rows = execute(_name("rows", dtype), _HERE / "rows.py", names)
-    return names | {key: getattr(rows, key) for key in _ROWS}
+    names |= {f"run_{name}": _caller(_ARGUMENTS[name]) for name in ("units", "begin", "give")}
+    return _template("rows", dtype, names)
 
 
 @lru_cache(16)
 def function(dtype: torch.dtype, which: str) -> Function:
     """Return a function that knows no neuron: `begin`, `give`, `drive`, `sgd` or `adam`, compiled at its first use."""
-    names, folder = dict(_common(dtype)), {"begin": "layer", "give": "layer", "drive": "drive"}.get(which, "update")
-    if folder == "layer":
-        module = _layer(dtype)
-    else:
-        if folder == "drive":
-            names |= {"run_begin": _caller(_ARGUMENTS["begin"]), "run_give": _caller(_ARGUMENTS["give"])}
-        module = execute(_name(folder, dtype), _HERE / f"{folder}.py", names)
-    return _compiled(f"{which}_{_name(folder, dtype)}", getattr(module, which), _ARGUMENTS[which])
+    file = {"begin": "layer", "give": "layer", "drive": "drive"}.get(which, "update")
+    names = _layer(dtype) if file == "layer" else _template(file, dtype, _common(dtype))
+    return _compiled(f"{which}_{_name(file, dtype)}", names[which], _ARGUMENTS[which])
 
 
 @lru_cache(2)
-def _layer(dtype: torch.dtype) -> ModuleType:
-    names = _common(dtype) | {"run_units": _caller(_ARGUMENTS["units"])}
-    return execute(_name("layer", dtype), _HERE / "layer.py", names)
+def _layer(dtype: torch.dtype) -> dict[str, Any]:
+    names = _common(dtype)
+    for file in ("places", "forward", "credit", "carry", "layer"):
+        names = _template(file, dtype, names)
+    return names
+
+
+def _template(file: str, dtype: torch.dtype, names: dict[str, Any]) -> dict[str, Any]:
+    """Return names together with those that a template defines when it is given them."""
+    module = execute(_name(file, dtype), _HERE / f"{file}.py", names)
+    return {key: value for key, value in vars(module).items() if not key.startswith("_")}
 
 
 @lru_cache(256)
@@ -266,11 +265,20 @@ def units(lowered: Lowered, dtype: torch.dtype, width: int, learned: tuple[str, 
         dtype: float32 or float64.
         width: number of units that are computed at once.
         learned: names of the parameters whose eligibilities are formed, which the step reads.
+
+    Returns:
+        The function; its arguments are those of `units` in `units.py`.
     """
     sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(learned), 0)
     source, text = step_text(lowered, learned=learned), stepped_text(sizes, width)
     name, kind, jit = _name("units", source, text, dtype), _kind(dtype), _inner()
     step = _execute_text(f"{name}_step", source, _functions(kind, functions_of(lowered)))["step"]
-    common = {"load": _common(dtype)["get"], "store": _common(dtype)["put"], "F": kind, "jit": _subroutine, "step": jit(step)}
-    names = {"F": kind, "stepped": _execute_text(f"{name}_text", text, common)["stepped"]}
+    common = {
+        "load": _common(dtype)["get"],
+        "store": _common(dtype)["put"],
+        "F": kind,
+        "jit": _subroutine,
+        "step": jit(step),
+    }
+    names = _common(dtype) | {"stepped": _execute_text(f"{name}_text", text, common)["stepped"]}
     return _compiled(name, execute(name, _HERE / "units.py", names).units, _ARGUMENTS["units"])
