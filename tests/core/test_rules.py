@@ -31,7 +31,10 @@ def test_presets_are_frozen_values() -> None:
             {"weight": Full(), "input": "window", "window": "call", "feedback": tt.feedback.RandomFeedback()},
             "autograd's",
         ),
-        ({"weight": NoTrace(), "input": "psi", "window": "step", "above": tt.rules.ReadoutMemory(0.9)}, "filters an eligibility"),
+        (
+            {"weight": NoTrace(), "input": "psi", "window": "step", "above": tt.rules.ReadoutMemory(0.9)},
+            "filters an eligibility",
+        ),
         ({"weight": Full(), "input": "psi", "window": "step", "above": tt.rules.AllMemory()}, "take both"),
         ({"weight": Full(), "input": "cascade", "window": "step"}, "take both"),
         ({"weight": Factor(), "input": "trace", "window": "sequence"}, "uniform=True"),

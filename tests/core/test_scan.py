@@ -109,7 +109,7 @@ def test_an_open_window_is_a_layerwise_scan(rule) -> None:
     for wrap in (False, True):
         model = make("plain")
         model = Container(model) if wrap else model
-        tt.set_rule(model, rule_for(rule, kind))
+        tt.set_rule(model, tt.rules.PRESETS[rule]())
         losses = [tt.scan(model, part).square().sum() for part in (xs if rule == "bptt" else xs[:5], xs[5:])]
         sum(losses).backward()
         results.append([p.grad for p in model.parameters()])
@@ -137,7 +137,7 @@ def test_graphs_do_not_grow_with_the_stream(rule) -> None:
         return len(seen)
 
     model = make("plain")
-    tt.set_rule(model, rule_for(rule, kind))
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
     sizes = []
     for _ in range(4):
         y = model(torch.rand(4, 5).double())
@@ -166,7 +166,7 @@ def test_a_layer_that_runs_twice_in_a_step_is_refused(rule) -> None:
             return self.layer(self.layer(x))
 
     model = Shared()
-    tt.set_rule(model, rule_for(rule, kind))
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
     with pytest.raises(RuntimeError, match="tied"):
         tt.scan(model, torch.rand(3, 2, 5))
 
@@ -178,7 +178,7 @@ def test_a_batch_of_none_passes_and_teaches_nothing(rule, scanned) -> None:
     first = tt.Layer(nn.Conv2d(1, 2, 3), tt.LIF(half_life=4))
     wide = tt.Layer(nn.Linear(2 * 26 * 26, 6), tt.LIF(half_life=4), recurrent=back)
     model = nn.Sequential(first, nn.Flatten(), wide, tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5)))
-    tt.set_rule(model, rule_for(rule, kind))
+    tt.set_rule(model, tt.rules.PRESETS[rule]())
     xs = torch.zeros(3, 0, 1, 28, 28)
     for y in [tt.scan(model, xs)] if scanned or rule == "rate" else (model(x) for x in xs):
         assert y.shape[-2:] == (0, 2)

@@ -1,6 +1,6 @@
 r"""The mean Jacobian blocks of a layer at work, of which the layers below make its mean response.
 
-Where a neuron's states pass on by how it spikes, as with a hard reset, a reset that keeps its gradient or an adaptation,
+Where a neuron's states pass on by how it spikes, as with a hard reset, a reset that keeps its gradient or adaptation,
 :math:`\bar A, \bar B, \bar D, \bar\psi` are means over the units, samples and steps of the sequence before.
 """
 
