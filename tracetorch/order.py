@@ -64,7 +64,7 @@ def check(neuron: Neuron, x: Tensor) -> None:
         return
     for below in producers(x):
         core = below.core()
-        if core is None or below.rule.above.agrees(core.above, below.neuron, neuron):
+        if core is None or below.rule.agrees(below.neuron, core.above, neuron):
             continue
         follower = core.above.follower
         known = "nothing" if follower is None else repr(follower)
