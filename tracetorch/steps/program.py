@@ -57,7 +57,8 @@ class Program:
 
     def read(self) -> list[Mapping[str, Tensor]]:
         """Read the parameters that learn, and return their values with their graphs, layer by layer."""
-        found = [part.learns() for part in self.parts]
+        with torch.enable_grad():
+            found = [part.learns() for part in self.parts]
         for cell, values in zip(self.cells, found, strict=True):
             if tuple(values) != cell.part.learned:
                 raise RuntimeError(
