@@ -30,12 +30,14 @@ class Result:
         z: the outputs, `[T, B, *unit]`, with credit attached unless only the last carries it.
         last: the last output with credit attached, `[B, *unit]`.
         state: what the layer carries on.
+        before: what the layer carried before, its traces advanced; None after a reset.
         spikes: spikes for a rate term, where they are counted.
     """
 
     z: Tensor
     last: Tensor
     state: LayerState
+    before: LayerState | None
     spikes: Spikes | None = None
 
 
@@ -81,9 +83,10 @@ def run(
     source = xs if event is None else event
     given = spec.parameters()
     call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened)
-    state = _begun(call, state, xs)
+    fresh, state = state is None, _begun(call, state, xs)
     if event is None or not call.learns or xs.shape[0] == 1 or not _splits(call, state):
-        return _run(call, state, _Part(xs, event))
+        found = _run(call, state, _Part(xs, event))
+        return replace(found, before=None) if fresh else found
     if torch.compiler.is_compiling():
         before = _run(call, state, _Part(xs[:-1], silent=True))
         last = _run(call, before.state, _Part(xs[-1:], event))
@@ -152,7 +155,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     z = outputs.z.to(spec.output_dtype(xs))
     after = _after(state, scan, outputs)
     if start is None:
-        return Result(z, z[-1], after.forgotten())
+        return Result(z, z[-1], after.forgotten(), state)
     state = state.flushed()
     start = replace(start, traces=state.traces)
     window = _window(call, state, part, scan, outputs, numbers, backend)
@@ -244,7 +247,7 @@ def _close(
     closed = trace.close(start, window, outputs, silent=part.silent, last=part.silent or last)
     after = replace(after, traces=closed.traces, pending=closed.pending)
     if closed.credit is None:
-        return Result(z, z[-1], after)
+        return Result(z, z[-1], after, state)
     rows, before = _opening(call, state, window)
     x = part.event if last and part.event is not None else part.xs
     settings = Call(
@@ -269,8 +272,8 @@ def _close(
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
     if last:
-        return Result(z, out, after, spikes)
-    return Result(out, out[-1], after, spikes)
+        return Result(z, out, after, state, spikes)
+    return Result(out, out[-1], after, state, spikes)
 
 
 def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Tensor | None]:
