@@ -111,4 +111,10 @@ class Core:
         self.backend, self.sparse = other.backend, other.sparse
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_state": self.peek(), "stepper": None, "_before": None}
+        state, spikes = self.peek(), self.spikes
+        if state is not None:
+            state = state.without_graph()
+        if spikes is not None:
+            spikes = (spikes[0].detach(), spikes[1], None if spikes[2] is None else spikes[2].detach())
+        own = {"_state": state, "spikes": spikes, "stepper": None, "_before": None, "opened": None}
+        return self.__dict__ | own

@@ -142,6 +142,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
         backend = choose(spec.backend, scan)
         scan = _driven(spec, backend, scan)
+        _require_units(scan)
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
@@ -172,6 +173,17 @@ def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
         bias = dense[1]
         return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
     return replace(scan, drive=spec.currents(xs))
+
+
+def _require_units(scan: Scan) -> None:
+    """Raise ValueError where an input gives other units than those that the state is of."""
+    units = scan.drive.shape[2:] if scan.dense is None else scan.dense[0].shape[:1]
+    if units != scan.unit:
+        raise ValueError(
+            f"the input gives the layer units {list(units)}, its state has {list(scan.unit)}: an input [batch, *in] of "
+            f"one step has another shape than those before. Give a whole window to tt.scan(net, xs); call "
+            f"tt.reset(net) before inputs of another shape"
+        )
 
 
 def snapshot(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
