@@ -195,8 +195,9 @@ def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
         if not isinstance(one, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {one!r}")
         chosen.update(dict.fromkeys(under, one))
-    for name, one in chosen.items():
-        found[name].set_rule(one)
+    prepared = {name: found[name].prepare_rule(one) for name, one in chosen.items()}
+    for name, ready in prepared.items():
+        found[name].take_rule(ready)
     link(net)
 
 
