@@ -43,7 +43,7 @@ def mean_response(neuron: Neuron, like: Tensor) -> Filter:
     best = psi.abs().argmax()
     one = like.new_ones(())
     d = torch.stack([mean(x)[best] for x in blocks.D]) / torch.where(psi[best] == 0, one, psi[best])
-    constant = neuron.constant(unit, detach_reset=True)
+    constant = neuron.constant(detach_reset=True)
     if constant is None:
         a = torch.stack([torch.stack([mean(x)[0] for x in row]) for row in blocks.A])
         b = torch.stack([mean(x)[0] for x in blocks.B])
