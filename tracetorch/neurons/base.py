@@ -25,7 +25,7 @@ from tracetorch.neurons.decays import (
     set_positive,
     shown,
 )
-from tracetorch.neurons.lowering import Lowered, NotLowered, blocks_of, constant_of, program_of, source_of
+from tracetorch.neurons.lowering import Lowered, NotLowered, blocks_of, constant_of, program_of
 from tracetorch.neurons.surrogates import Surrogate
 
 Constant = tuple[Tensor, Tensor]
@@ -177,7 +177,7 @@ class Neuron(nn.Module):
         Returns:
             The blocks: those of the lowered step, or where it cannot be lowered those that `torch.func` takes.
         """
-        found = blocks_of(source_of(self), tuple(params))
+        found = blocks_of(self, tuple(params))
         if found is None:
             return generic_blocks(self, s, current, params)
         names, blocks = found
@@ -198,7 +198,7 @@ class Neuron(nn.Module):
         Returns:
             A, `[S, S]`, and B, `[S]`, or None where they vary, or the step cannot be lowered.
         """
-        found = constant_of(source_of(self), detach_reset)
+        found = constant_of(self, detach_reset=detach_reset)
         if found is None:
             return None
         names, blocks = found

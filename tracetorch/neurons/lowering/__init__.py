@@ -5,7 +5,7 @@ Kernels, Jacobian blocks on tensors, and the question of what is constant all de
 
 from tracetorch.neurons.lowering.emit import advance_text, functions_of, step_text, tensor_blocks
 from tracetorch.neurons.lowering.lowered import Lowered, NotLowered
-from tracetorch.neurons.lowering.programs import blocks_of, constant_of, program_of, source_of
+from tracetorch.neurons.lowering.programs import blocks_of, constant_of, program_of
 
 __all__ = [
     "Lowered",
@@ -15,7 +15,6 @@ __all__ = [
     "constant_of",
     "functions_of",
     "program_of",
-    "source_of",
     "step_text",
     "tensor_blocks",
 ]

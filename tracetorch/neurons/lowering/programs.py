@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from tracetorch.neurons.lowering.configuration import configuration
 from tracetorch.neurons.lowering.emit import Function, tensor_blocks, tensor_constant
@@ -63,24 +66,38 @@ def _detached(neuron: Any) -> Any:
     return view
 
 
-def blocks_of(source: Any, learned: tuple[str, ...]) -> OnTensors | None:
+def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
     """Return the Jacobian blocks of a neuron as a function of tensors; None where its step has no scalar form.
 
     Args:
-        source: the neuron, no view.
+        neuron: the neuron, or a view of it by `bind`.
         learned: names of the parameters by which P and Q are taken.
     """
+    source = source_of(neuron)
+    if torch.compiler.is_compiling():
+        return getattr(_GRAPHS, _named(source, learned))  # type: ignore[no-any-return]
+    return _blocks(source, learned)
+
+
+def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
+    """Return A and B as a function of parameters alone; None where they depend on anything else, or are not known.
+
+    Args:
+        neuron: the neuron, or a view of it by `bind`.
+        detach_reset: leave out the derivative that runs through a spike into the reset.
+    """
+    source = source_of(neuron)
+    if torch.compiler.is_compiling():
+        return getattr(_GRAPHS, _named(source, detach_reset))  # type: ignore[no-any-return]
+    return _constant(source, detach_reset)
+
+
+def _blocks(source: Any, learned: tuple[str, ...]) -> OnTensors | None:
     program = program_of(source)
     return (program.parameters, tensor_blocks(program, learned)) if isinstance(program, Lowered) else None
 
 
-def constant_of(source: Any, detach_reset: bool) -> OnTensors | None:
-    """Return A and B as a function of parameters alone; None where they depend on anything else, or are not known.
-
-    Args:
-        source: the neuron, no view.
-        detach_reset: leave out the derivative that runs through a spike into the reset.
-    """
+def _constant(source: Any, detach_reset: bool) -> OnTensors | None:
     program = program_of(source, detach_reset=detach_reset)
     if not isinstance(program, Lowered) or program.currents > 1:
         return None
@@ -91,7 +108,22 @@ def constant_of(source: Any, detach_reset: bool) -> OnTensors | None:
     return names, tensor_constant(program)
 
 
+class _Graphs:
+    """Hold what compiled graphs have looked up, by name: a graph can read an attribute, but be given no function."""
+
+
+_GRAPHS = _Graphs()
+
+
+def _named(source: Any, request: tuple[str, ...] | bool) -> str:
+    """Enter the blocks of a neuron, or A and B, into the table of graphs; return the name."""
+    found = _constant(source, request) if isinstance(request, bool) else _blocks(source, request)
+    program = program_of(source, detach_reset=request is True)
+    name = f"f{hashlib.sha256(f'{program!r} {request!r}'.encode()).hexdigest()}"
+    vars(_GRAPHS).setdefault(name, found)
+    return name
+
+
 # What torch.compiler.assume_constant_result sets, without the seconds that its import takes: under torch.compile the
 # program is looked up once, outside the graph, and its function of tensors is compiled like any other code.
-blocks_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
-constant_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_named._dynamo_marked_constant = True  # type: ignore[attr-defined]
