@@ -193,7 +193,7 @@ class Neuron(nn.Module):
 
         Args:
             detach_reset: leave out the derivative that runs through a spike into the reset: that of the neuron's
-                attribute `reset`, a `tt.Reset`. What else a step does with a spike is no reset.
+                attribute `reset`, such as `tt.SoftReset`. What else a step does with a spike is no reset.
 
         Returns:
             A, `[S, S]`, and B, `[S]`, or None where they vary, or the step cannot be lowered.
@@ -242,7 +242,7 @@ class Neuron(nn.Module):
         return None if self.decay is None else half_life(self.decay)
 
     def extra_repr(self) -> str:
-        """Return what the representation shows: half-lives in steps, thresholds, and what a subclass adds."""
+        """Return what the representation shows: half-lives in steps, thresholds, and why a step has no scalar form."""
         decays, others = [], []
         for name, argument in arguments_of(self).items():
             value, learned = getattr(self, name).detach(), "" if name in self._buffers else ", learned"
@@ -251,6 +251,9 @@ class Neuron(nn.Module):
                 others.append(f"{argument}={shown(value)}{learned}")
             else:
                 decays.append(f"{prefix}half_life={shown(half_life(value))}{learned}")
+        program = self.lowered()
+        if isinstance(program, NotLowered):
+            others.append(f"not lowered: {program.reason}")
         return ", ".join((*decays, *others))
 
     def _get_name(self) -> str:

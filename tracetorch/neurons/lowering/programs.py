@@ -67,11 +67,14 @@ def _detached(neuron: Any) -> Any:
 
 
 def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
-    """Return the Jacobian blocks of a neuron as a function of tensors; None where its step has no scalar form.
+    """Return the Jacobian blocks of a neuron as a function of tensors.
 
     Args:
         neuron: the neuron, or a view of it by `bind`.
         learned: names of the parameters by which P and Q are taken.
+
+    Returns:
+        The function with the parameters that it takes; None where the step has no scalar form.
     """
     source = source_of(neuron)
     if torch.compiler.is_compiling():
@@ -80,11 +83,15 @@ def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
 
 
 def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
-    """Return A and B as a function of parameters alone; None where they depend on anything else, or are not known.
+    """Return A and B as a function of parameters alone.
 
     Args:
         neuron: the neuron, or a view of it by `bind`.
         detach_reset: leave out the derivative that runs through a spike into the reset.
+
+    Returns:
+        The function with the parameters that it takes; None where A or B depend on anything else, or the step has no
+        scalar form.
     """
     source = source_of(neuron)
     if torch.compiler.is_compiling():
