@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from tracetorch.backends import Filter
@@ -211,8 +210,7 @@ class AllMemory(Credited):
         """Return the chain; raise ValueError where a layer above has a decay per unit."""
         for other in above.neurons:
             values = {n: value for n, value in tensor_values(other).items() if value.numel() > 1}
-            unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
-            wide = [] if other.constant(unit, detach_reset=True) is not None else list(values)
+            wide = [] if other.constant(detach_reset=True) is not None else list(values)
             if wide and not self.approximate:
                 raise ValueError(
                     f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "

@@ -120,7 +120,7 @@ def trace(neuron: Any) -> Lowered | NotLowered:
             return _lowered(neuron, inputs, names)
     except UnsupportedError as found:
         return NotLowered(str(found))
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         return NotLowered(f"the step fails on one element: {error}")
 
 
