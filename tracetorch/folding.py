@@ -62,7 +62,7 @@ def _spares_the_batch(module: nn.Module, name: str, dims: int | None) -> bool:
     if dims is None:
         return True  # what is left fails on another number of dimensions
     if name == "conv":
-        return dims == module.weight.dim()  # type: ignore[operator, union-attr]
+        return dims == module.weight.dim()  # type: ignore[operator]
     if name == "linear":
         return dims > 1
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
