@@ -86,6 +86,11 @@ def lowest(rows: Sequence[Row], rule: str, *, own: bool) -> dict[int, dict[int, 
     return found
 
 
+def mean(values: Sequence[float], digits: int) -> str:
+    """Return the mean of values with the least in brackets."""
+    return f"{statistics.fmean(values):.{digits}f} ({min(values):.{digits}f})"
+
+
 def table(rows: Sequence[Row], *, own: bool) -> str:
     """Return the lowest layer's cosine by rule and depth as Markdown: the mean over seeds and checks, and the worst."""
     text = ["| rule | " + " | ".join(f"{d} hidden layers" for d in DEPTHS) + " |", "|---" * (1 + len(DEPTHS)) + "|"]
@@ -94,7 +99,7 @@ def table(rows: Sequence[Row], *, own: bool) -> str:
         cells = []
         for depth in DEPTHS:
             values = [value for seed in found.get(depth, {}).values() for value in seed]
-            cells.append(f"{statistics.fmean(values):.3f} ({min(values):.3f})" if values else "–")
+            cells.append(mean(values, 3) if values else "–")
         text.append(f"| {rule} | " + " | ".join(cells) + " |")
     return "\n".join(text)
 
@@ -113,9 +118,7 @@ def by_layer(rows: Sequence[Row], depth: int) -> str:
         for layer in range(len(names)):
             cosines = [row["cosine"][layer] for row in mine if row["cosine"][layer] is not None]
             ratios = [row["norm_ratio"][layer] for row in mine if row["norm_ratio"][layer] is not None]
-            cells.append(
-                f"{statistics.fmean(cosines):.3f} ({min(cosines):.3f}) ×{statistics.median(ratios):.2g}" if cosines else "–"
-            )
+            cells.append(f"{mean(cosines, 3)} ×{statistics.median(ratios):.2g}" if cosines else "–")
         text.append(f"| {rule} | " + " | ".join(cells) + " |")
     return "\n".join(text)
 
@@ -128,7 +131,7 @@ def scores(rows: Sequence[Row]) -> str:
         cells = []
         for depth in DEPTHS:
             mine = [100 * r["accuracy"] for r in ended if (r["trained_by"], r["hidden_layers"]) == (rule, depth)]
-            cells.append(f"{statistics.fmean(mine):.1f} ({min(mine):.1f}), {len(mine)} seeds" if mine else "–")
+            cells.append(f"{mean(mine, 1)}, {len(mine)} seeds" if mine else "–")
         text.append(f"| {rule} | " + " | ".join(cells) + " |")
     return "\n".join(text)
 

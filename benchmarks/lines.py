@@ -57,7 +57,7 @@ def stamp() -> dict[str, Any]:
 
 
 def latest(rows: Iterable[Mapping[str, Any]], *key: str) -> list[Mapping[str, Any]]:
-    """Return the last row of each key, in the order of the keys' first rows; rows that lack a part of it are left out."""
+    """Return the last row of each key, in the order of the keys' first rows, without rows that lack a part of it."""
     found: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         if all(name in row for name in key):

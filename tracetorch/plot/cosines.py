@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def cosines(
-    series: Mapping[str, Curve], *, x_label: str = "layers above", y_label: str = "cosine to BPTT", title: str | None = None
+    series: Mapping[str, Curve],
+    *,
+    x_label: str = "layers above",
+    y_label: str = "cosine to BPTT",
+    title: str | None = None,
 ) -> Figure:
-    """Draw the cosine between each rule's gradient and a reference against depth: the mean, a bar from least to greatest.
+    """Draw the cosine of each rule's gradient to a reference against depth: the mean, a bar from least to greatest.
 
     Args:
         series: By rule ``(depth [n], cosine [seeds, n])``, or ``cosine [n]``.

@@ -1,13 +1,12 @@
 """Oracles, audits and conformance cases, for this library's neurons, synapses and rules and for a user's own.
 
 `audit` says how far rules are from BPTT on a network and what they cost, `gradient_audit` looks at one rule parameter
-by parameter, `check_neuron` and `check_linear_in_weights` test
-what a user wrote, `require_alive` guards against silent layers, and `tracetorch.testing.conformance` holds the table
-of what is exact and what is not, which `conformance.for_neuron` makes for any neuron.
+by parameter, `check_neuron` and `check_linear_in_weights` test what a user wrote, `require_alive` guards against silent
+layers, and `tracetorch.testing.conformance` holds the table of what is exact and what is not, which
+`conformance.for_neuron` makes for any neuron.
 """
 
 from tracetorch.testing.agreement import Agreement, Gradients, agreement
-from tracetorch.testing.single_audit import Audit, gradient_audit
 from tracetorch.testing.clone import clone
 from tracetorch.testing.definition import definition
 from tracetorch.testing.eligibility import UnitBlocks, unit_blocks
@@ -18,6 +17,7 @@ from tracetorch.testing.peak import PeakBytes
 from tracetorch.testing.rule_audit import Cost, RuleAudit
 from tracetorch.testing.rules_audit import audit
 from tracetorch.testing.running import rule_gradients
+from tracetorch.testing.single_audit import Audit, gradient_audit
 from tracetorch.testing.synapse_check import SynapseError, check_linear_in_weights
 
 __all__ = [

@@ -101,9 +101,7 @@ def audit(
     return audit_subjects(subject, rules, plan)
 
 
-def _of_batch(
-    net: nn.Module, xs: Tensor, targets: Tensor, loss: PairLoss, how: tuple[int | None, Out]
-) -> Subject:
+def _of_batch(net: nn.Module, xs: Tensor, targets: Tensor, loss: PairLoss, how: tuple[int | None, Out]) -> Subject:
     """Return the subject that a network, a batch and a loss are."""
     window, out = how
     if xs.dim() < 2 or 0 in xs.shape[:2]:

@@ -50,7 +50,7 @@ def audit_task(
         ('0', '1', '2')
     """
     if not isinstance(task, Task):
-        raise ValueError(f"an audit compares gradients of losses, which task {task.name!r} does not have: it has rewards")
+        raise ValueError(f"task {task.name!r} has no losses whose gradients an audit could compare: it has rewards")
     if after and task.is_stream:
         raise ValueError(f"task {task.name!r} is one stream, which an audit follows from its beginning only: after=0")
     if after < 0:
