@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -91,7 +91,7 @@ def _script(what: str, words: Sequence[str], seeds: range, *, window: int | None
     if odd is not None:
         raise ValueError(f"rule {odd!r} sets an option of a task, which a script does not have: give --window instead")
     rules = {word: choice.rule for word, choice in choices.items()}
-    kind = "all" if every else "last"
+    kind: Literal["all", "last"] = "all" if every else "last"
     return audit(subject[name], subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=kind)
 
 

@@ -95,7 +95,7 @@ def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, 
     def run(twin: nn.Module) -> dict[str, Tensor]:
         twin.zero_grad(set_to_none=True)
         rule = next(layer.rule for layer in tt.layers(twin).values())
-        options = windows.get(rule, {})
+        options: Any = windows.get(rule, {})
         mine = dataclasses.replace(task, **options) if options or task.is_stream else task
         for outcome in mine.losses(twin, _like(batch, twin)):
             if outcome.loss is not None:
