@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.backends import backends
+from tracetorch.backends import available_backends
 from tracetorch.engine import LayerState
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
@@ -223,8 +223,8 @@ def check_finite(net: nn.Module, on: bool) -> None:
 def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
     """Choose the kernels that walk the layers through their windows.
 
-    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.backends()` tells which can
-    run here. Results differ by the order of summation only.
+    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.available_backends()` tells
+    which can run here. Results differ by the order of summation only.
 
     Args:
         net: any module with layers in it.
@@ -241,7 +241,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
         >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
         >>> tt.set_backend(net, "torch")
     """
-    known = backends()
+    known = available_backends()
     if backend != "auto" and backend not in known:
         raise ValueError(f"backend must be 'auto' or one of {sorted(known)}, got {backend!r}")
     if backend != "auto" and known[backend]:
