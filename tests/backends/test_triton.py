@@ -18,7 +18,7 @@ from backends.windows import EXPECTED_RATE, Shape, Window, true_gradients, windo
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.backends import Gradients, Outputs, Pull, Save
+from tracetorch.backends import Gradients, Outputs, Pull, Save, available_backends
 from tracetorch.backends.torch import Torch
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.testing.conformance.neurons import Kind, kind
