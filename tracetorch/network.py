@@ -52,7 +52,10 @@ def link(net: nn.Module) -> dict[str, Layer]:
             if not same or not core.above.known:
                 activities = tuple(other.core.activity for other in above)
                 core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
-        core.activity.wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        if wanted != core.activity.wanted:
+            core.end_program()
+            core.activity.wanted = wanted
     return found
 
 
