@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.cell import unfit
+from tracetorch.steps import unfit
 from tracetorch.traces import Eligibility
 
 
