@@ -1,4 +1,1 @@
-"""This library beside its rivals: ``python -m benchmarks [W1 W2 ...]``.
-
-What is measured and how is in `tracetorch.train.bench`; here are the rivals, their environments, and the goals.
-"""
+"""This library beside its rivals, and beside another version of itself: ``python -m benchmarks [W1 W2 ...]``."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [W1 W2 ...] [--quick] [--rivals none|all|NAMES] [--json FILE]``."""
+"""Run the benchmarks: ``python -m benchmarks [W1 ...] [--rivals NAMES] [--against PYTHON] [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import envs, goals
+from benchmarks.figure import draw
+from benchmarks.measure import QUICK_EFFORT, Effort, against_place, run
 from benchmarks.registry import RIVALS
+from benchmarks.results import Report, read
+from benchmarks.rows import Library
+from benchmarks.settings import chosen, quick
+from benchmarks.tables import as_markdown
 from tracetorch.plot.style import save
-from tracetorch.train.bench import QUICK_EFFORT, Effort, Library, Report, as_markdown, chosen, draw, read, run
-
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,20 +50,22 @@ def _report(words: argparse.Namespace) -> Report:
     """Return the run that was asked for: a new one, or one read from a file."""
     if words.read is not None:
         return read(words.read)
-    workloads = chosen(words.workloads, quick=words.quick)
+    workloads = [quick(w) if words.quick else w for w in chosen(words.workloads)]
     narrower = {"steps": words.steps, "losses": words.losses, "updates": words.updates}
     workloads = [replace(w, **{k: tuple(v) for k, v in narrower.items() if v}) for w in workloads]
-    libraries = rivals(words.rivals)
+    libraries = rivals(words.rivals or ("none" if words.against else "all"))
     effort = QUICK_EFFORT if words.quick else Effort()
     if words.rounds is not None:
         effort = replace(effort, rounds=words.rounds)
     start = time.monotonic()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         print(f"[{time.monotonic() - start:6.0f} s] {line}", file=sys.stderr, flush=True)
 
-    places = [envs.place(library, words.envs, path=_ROOT, say=say) for library in libraries]
-    report = run(workloads, rivals=places, threads=words.threads, effort=effort, say=say)
+    places = [envs.place(library, words.envs, log=log) for library in libraries]
+    if words.against is not None:
+        places.append(against_place(words.against))
+    report = run(workloads, others=places, threads=words.threads, effort=effort, log=log)
     report.options["quick"] = words.quick
     return report
 
@@ -95,7 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--losses", nargs="+", choices=("last", "every"), help="these losses, not the table's")
     parser.add_argument("--updates", nargs="+", choices=("each", "end"), help="these updates, not the table's")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
-    parser.add_argument("--rivals", default="all", help=f"none, all (the default), or some of {','.join(RIVALS)}")
+    parser.add_argument("--rivals", help=f"none (the default beside --against), all, or some of {','.join(RIVALS)}")
+    parser.add_argument(
+        "--against", type=Path, metavar="PYTHON", help="interpreter with another version of this library, to pair with"
+    )
     parser.add_argument("--envs", type=Path, default=envs.default_folder(), help="folder of their environments")
     parser.add_argument("--threads", type=int, help="threads of each row; the number of cores if not given")
     parser.add_argument("--rounds", type=int, help="turns of each row")

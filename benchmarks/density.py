@@ -5,30 +5,24 @@ The layer's `DENSE` is set by this table; another machine's crossover is told to
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 
 import tracetorch as tt
-from tracetorch.ops.fused import run_weight_grad
+from tracetorch.backends.numba import backend
 from tracetorch.ops.products import outer_sum
 
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 SHAPES = ((100, 64, 700, 256), (100, 64, 256, 256), (1000, 1, 700, 256))
 
 
-def median_ms(work: Callable[[], object], turns: int = 15) -> float:
-    """Return the median time of one turn in ms, after three that do not count."""
-    found = []
-    for turn in range(turns + 3):
-        start = time.perf_counter()
-        work()
-        if turn >= 3:
-            found.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(found)
+def median_ms(work: Callable[[], object]) -> float:
+    """Return the median time of a call in ms."""
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return 1e3 * timer.blocked_autorange(min_run_time=0.3).median
 
 
 def forward(xs: Tensor, units: int, sparse: bool) -> float:
@@ -56,7 +50,7 @@ def main() -> None:
             flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
             row = [forward(xs, units, False), forward(xs, units, True)]
             row.append(median_ms(lambda q=q, x=flat: outer_sum(q, x)))
-            row.append(median_ms(lambda q=q, x=flat: run_weight_grad(x, q)))
+            row.append(median_ms(lambda q=q, x=flat: backend().outer_sum(x, q)))
             print(
                 f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
             )

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from tracetorch.train.bench import Library, Place
+from benchmarks.measure import Place
+from benchmarks.rows import Library
 
 _MARK = "tracetorch-bench.json"
 """A file that tells what a finished environment holds."""
@@ -33,14 +34,13 @@ def requirements(library: Library) -> list[str]:
     return [p.format(torch=torch.__version__.partition("+")[0]) for p in library.packages]
 
 
-def place(library: Library, folder: Path, *, path: Path, say: Callable[[str], None]) -> Place:
+def place(library: Library, folder: Path, *, log: Callable[[str], None]) -> Place:
     """Make a library's environment, or find it as it was made before.
 
     Args:
         library: The library.
         folder: Where environments are.
-        path: The folder that this package is imported from.
-        say: Called with a line on what goes on.
+        log: Called with a line on what goes on.
 
     Returns:
         Where the library runs, or why it cannot.
@@ -51,16 +51,16 @@ def place(library: Library, folder: Path, *, path: Path, say: Callable[[str], No
     home = folder / f"{library.name.lower()}-{digest}"
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (home / _MARK).is_file():
-        problem = _make(library, home, python, packages, say)
+        problem = _make(library, home, python, packages, log)
         if problem:
             return Place(library, "", problem=problem)
         (home / _MARK).write_text(json.dumps(wanted) + "\n")
-    return Place(library, str(python), (str(path),))
+    return Place(library, str(python))
 
 
-def _make(library: Library, home: Path, python: Path, packages: list[str], say: Callable[[str], None]) -> str:
+def _make(library: Library, home: Path, python: Path, packages: list[str], log: Callable[[str], None]) -> str:
     """Make an environment; return why it could not be made, or nothing."""
-    say(f"making the environment of {library.name}: {', '.join(packages)}")
+    log(f"making the environment of {library.name}: {', '.join(packages)}")
     if home.exists():
         shutil.rmtree(home)  # one that was broken off
     home.parent.mkdir(parents=True, exist_ok=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tracetorch.train.bench import OWN, Measured, Report, Table
-from tracetorch.train.bench.tables import number
+from benchmarks.results import Measured, Report, Table
+from benchmarks.rows import AGAINST, OWN
+from benchmarks.tables import number
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Ask a method of this library to be some times faster than the fastest of others, table by table.
+    """Goal for a method of this library: to be some times faster than the fastest of others, table by table.
 
     Args:
         workload: The workload.
@@ -35,7 +37,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Checked:
-    """Hold one goal, or one part of it, as a run answers it.
+    """One goal, or one part of it, as a run answers it.
 
     Args:
         table: The table's name.
@@ -53,6 +55,9 @@ class Checked:
 _EXACT = ("ottt", "eprop", "traced_bptt")
 _DRTRL = "drtrl, decays per neuron"
 
+PAIR = 0.95
+"""Share of the other version's speed that every row is to have at least."""
+
 GOALS: tuple[Goal, ...] = (
     Goal("W1", ("trace",), 15, "snnTorch"),
     Goal("W1", ("trace",), 5),
@@ -66,6 +71,15 @@ GOALS: tuple[Goal, ...] = (
     Goal("W2", ("trace, tt.Stream", "ottt, tt.Stream"), 20, "snnTorch", ("cut",), update="each"),
     Goal("W2", ("trace, scanned", "ottt, scanned"), 1, "BrainTrace", ("pp_prop",)),
     Goal("W2", ("trace, scanned", "ottt, scanned"), 1, "BrainTrace", ("D_RTRL",)),
+    Goal("W6", ("trace", "ottt", "drtrl", "eprop"), 6, "snnTorch"),
+    Goal("W6", ("trace", "ottt", "drtrl", "eprop"), 2),
+    *(Goal("W6", (rule,), 1 / 2, OWN.name, (f"feed-forward {rule}",)) for rule in ("trace", "ottt", "drtrl", "eprop")),
+    Goal("W1u", ("trace, own neuron",), 1 / 1.3, OWN.name, ("trace, ALIF",)),
+    Goal("W1l", ("trace, learned half-lives",), 1 / 1.5, OWN.name, ("trace, fixed",)),
+    *(
+        Goal("W2v", (method,), 1 / 2, OWN.name, ("fixed decays",), update="each")
+        for method in ("learned decays", "dense recurrence", "eprop, dense recurrence")
+    ),
     Goal("W5", ("trace", "ottt", "eprop"), 2, "SpikingJelly", ("BPTT",)),
 )
 
@@ -80,7 +94,7 @@ def check(report: Report) -> list[Checked]:
         One line for each goal, method and table that the run has.
     """
     found = [c for goal in GOALS for table in report.tables for c in _compare(goal, table)]
-    return [*found, *_memory(report), *_bandwidth(report)]
+    return [*found, *_memory(report), *_pairs(report)]
 
 
 def _compare(goal: Goal, table: Table) -> Iterable[Checked]:
@@ -107,7 +121,7 @@ def _compare(goal: Goal, table: Table) -> Iterable[Checked]:
 
 def _is_other(goal: Goal, row: Measured) -> bool:
     if goal.library is None:
-        return row.library != OWN.name
+        return row.library not in (OWN.name, AGAINST)
     exact = goal.others if goal.others == ("D_RTRL, lean",) else None
     if row.library != goal.library:
         return False
@@ -133,16 +147,14 @@ def _memory(report: Report) -> Iterable[Checked]:
         )
 
 
-def _bandwidth(report: Report) -> Iterable[Checked]:
+def _pairs(report: Report) -> Iterable[Checked]:
+    """Check that no row is slower than in the other version that took turns with it."""
     for table in report.tables:
-        copy = table.row(OWN.name, "copy")
-        if table.kind != "bandwidth" or copy is None or not copy.valid or not copy.bytes:
-            continue
-        for row in table.rows:
-            if row.method != "copy" and row.valid and row.bytes:
-                share = (row.bytes / row.median) / (copy.bytes / copy.median)
-                claim = f"{row.method}: 80 % of the copy's bandwidth"
-                yield Checked(table.name, claim, f"{100 * share:.0f} %", share >= 0.8)
+        for method, ratios in table.pairs().items():
+            ratio = statistics.median(ratios)
+            yield Checked(
+                table.name, f"{method}: {PAIR} times the other version's speed", f"{number(ratio)} times", ratio >= PAIR
+            )
 
 
 def as_markdown(checked: list[Checked]) -> str:

@@ -60,11 +60,11 @@ def cosine(rule: tt.Rule, layers: int, leaky: bool, seed: int) -> float:
         after = reward + GAMMA * after
         returns.append(after)
     heads = oracle.run(net, xs)
-    logs = torch.stack([policy.log_prob(h, a) for h, a in zip(heads, actions, strict=True)])
+    logs = torch.stack([policy.distribution(h).log_prob(a) for h, a in zip(heads, actions, strict=True)])
     objective = (logs[:, 0] * logs.new_tensor(returns[::-1])).sum()
     expected = torch.cat([g.flatten() for g in oracle.gradients_of(objective, net).values()])
     tt.set_rule(net, rule)
-    tt.rl.reset(net)
+    tt.reset(net)
     reflect = tt.rl.Reflect(net, policy, gamma=GAMMA)
     for x, action, reward in zip(xs, actions, rewards, strict=True):
         reflect.act(x, action)

@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the kernels what they would leave to torch, where the command line says so."""
     if request.config.getoption("--backend") == "numba":
-        from tracetorch.backends import numba  # noqa: PLC0415
+        from tracetorch.backends import numba
 
         tuning = numba.Tuning(small=0, few=0, dense=2.0)
         monkeypatch.setattr(numba.backend(), "tuning", tuning)

@@ -6,7 +6,10 @@ from importlib import import_module
 from types import ModuleType
 
 from tracetorch import feedback, rules
+from tracetorch.backends import backends
+from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
+from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
     IF,
@@ -22,20 +25,19 @@ from tracetorch.neurons import (
     SoftReset,
     SynapticLIF,
     half_life,
+    parameter_groups,
     surrogates,
     tau,
 )
-from tracetorch.backends import backends
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
-from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "encoding", "plot", "rl", "testing", "train")
+_ON_DEMAND = ("data", "encoding", "interop", "plot", "rl", "testing", "train")
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -52,6 +54,7 @@ __all__ = [
     "LIF",
     "DiagonalRecurrent",
     "FinalRate",
+    "Firing",
     "HardReset",
     "Layer",
     "Learnable",
@@ -71,7 +74,9 @@ __all__ = [
     "feedback",
     "get_state",
     "half_life",
+    "init_firing",
     "layers",
+    "parameter_groups",
     "register_synapse",
     "reset",
     "rules",

@@ -130,6 +130,7 @@ class Layer(nn.Module):
             self.neuron,
             self.rule,
             core.above,
+            core.activity,
             self.feedback,
             core.backend,
             core.sparse,

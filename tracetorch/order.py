@@ -69,8 +69,8 @@ def check(neuron: Neuron, x: Tensor) -> None:
         follower = core.above.follower
         known = "nothing" if follower is None else repr(follower)
         raise RuntimeError(
-            f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but it was "
-            f"told {known}. Register the layers in the order in which they run and call tt.reset(net) on the whole "
-            f"network; a layer that feeds several others, or several heads, needs another rule, such as "
-            f"tt.rules.drtrl()"
+            f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but "
+            f"it was told {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
+            f"whole network; a layer that feeds several others, or several heads, needs a rule that is told "
+            f"its filter, tt.rules.eprop(kappa=...), or one without, tt.rules.drtrl()"
         )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
-from tracetorch.neurons import Readout
 from tracetorch.network import layers
+from tracetorch.neurons import Readout
 
 
 class _Rate:

@@ -5,7 +5,8 @@ compiled call by ``etrace_grad``; where the last output alone has a loss, ``etra
 The row ``D_RTRL`` goes step by step, its default; ``D_RTRL, windows`` takes ``vjp_method="multi-step"`` and a chunk at
 a time, its fast path, which is another estimate: backpropagation inside the window, traces before it. Two neurons:
 ``brainpy.state.LIF``, which keeps the gradient of its reset, and, for rows called ``lean``, one of our equation,
-written for this benchmark in the way in which the documentation writes its own.
+written for this benchmark in the way in which the documentation writes its own. A recurrent layer has one map of its
+input beside its last spikes, as the documentation's recurrent networks have it.
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class Lean(Leaky):
         self.V.value = v
         return spike(v)
 
+    def last_spikes(self) -> Array:
+        """Return the spikes of the step before."""
+        return spike(self.V.value)
+
 
 class Stock(brainstate.nn.Module):
     """Wrap ``brainpy.state.LIF``, driven by jumps of its membrane.
@@ -120,9 +125,12 @@ class Net(brainstate.nn.Module):
         beta = float(arrays["beta"])
         count = len(network["hidden"])
         self.synapses, self.neurons = [], []
+        self.recurrent = "r0" in arrays
         size = (*network["inputs"][1:], network["inputs"][0])  # channels last, where there are any
         for i in range(count):
             weight = arrays[f"w{i}"]
+            if self.recurrent:
+                weight = np.concatenate([weight, arrays[f"r{i}"]], 1)
             if weight.ndim == 4:
                 kernel = weight.transpose(2, 3, 1, 0)
                 made = braintrace.nn.Conv2d(
@@ -146,7 +154,7 @@ class Net(brainstate.nn.Module):
         """Run one step; return the spikes of each hidden layer and the output."""
         found = []
         for synapse, neuron in zip(self.synapses, self.neurons, strict=True):
-            x = neuron(synapse(x))
+            x = neuron(synapse(jnp.concatenate([x, neuron.last_spikes()], -1) if self.recurrent else x))
             found.append(x)
         if self.flat:
             x = x.reshape(x.shape[0], -1)
@@ -161,7 +169,7 @@ class Case:
     """Train with BrainTrace as a row says.
 
     Args:
-        job: The job; see `tracetorch.train.bench.worker`.
+        job: The job; see `benchmarks.worker`.
     """
 
     def __init__(self, job: Mapping[str, Any]) -> None:

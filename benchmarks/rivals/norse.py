@@ -4,7 +4,8 @@ Form: ``SequentialState`` of synapses over the whole sequence and ``LIFBoxCell``
 run over time by Norse's own ``SNN``; a convolution runs on all steps at once rather than in ``Lift``, which loops.
 Norse scales currents by ``dt * tau_mem_inv = 1 - beta``, so its weights are ours over that. It has no arctangent
 surrogate: its default, SuperSpike, is taken. Its subtracting reset keeps its gradient; the parameter for the reset is
-given ours, detached.
+given ours, detached. A recurrent layer is the same neuron, its last spikes through a dense map, run by ``SNN``: Norse's
+own recurrent cells have a synaptic current besides, which is another network.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import norse.torch as norse
 import torch
 from norse.torch.functional.leaky_integrator_box import LIBoxParameters
-from norse.torch.functional.lif_box import LIFBoxParameters
+from norse.torch.functional.lif_box import LIFBoxParameters, LIFBoxState, lif_box_feed_forward_step
 from norse.torch.module.leaky_integrator_box import LIBoxCell
 from norse.torch.module.lif_box import LIFBoxCell
 from norse.torch.module.snn import SNN, SNNCell
@@ -42,6 +43,21 @@ def over_time(cell: SNNCell) -> SNN:
     return SNN(cell.activation, cell.state_fallback, cell.p, cell.dt)
 
 
+def recurrent(synapse: nn.Module, p: LIFBoxParameters) -> SNN:
+    """Return a layer over whole sequences whose spikes come back through a synapse one step later."""
+
+    def step(x: Tensor, state: LIFBoxState, p: LIFBoxParameters, dt: float) -> tuple[Tensor, LIFBoxState]:
+        z, after = lif_box_feed_forward_step(x + synapse(state.z), state, p, dt)
+        return z, LIFBoxState(z=z, v=after.v)
+
+    def start(x: Tensor) -> LIFBoxState:
+        return LIFBoxState(z=torch.zeros_like(x[0]), v=torch.zeros_like(x[0]))
+
+    layer = SNN(step, start, p, _DT)
+    layer.synapse = synapse
+    return layer
+
+
 class Case(TorchCase):
     """Train with Norse; see `TorchCase`."""
 
@@ -58,7 +74,10 @@ class Case(TorchCase):
         for i in range(len(self.weights) - 1):
             synapse = self.synapse(i, gain)
             modules.append(Folded(synapse) if self.weights[i].dim() == 4 and not steps else synapse)
-            modules.append(LIFBoxCell(p, dt=_DT) if steps else over_time(LIFBoxCell(p, dt=_DT)))
+            if self.recurrent:
+                modules.append(recurrent(self.linear(self.recurrent[i] * gain), p))
+            else:
+                modules.append(LIFBoxCell(p, dt=_DT) if steps else over_time(LIFBoxCell(p, dt=_DT)))
             self.spiking.append(len(modules) - 1)
         if self.weights[0].dim() == 4:
             modules.append(nn.Flatten(1 if steps else 2))

@@ -3,7 +3,8 @@
 Form: ``snn.Leaky`` stepped by a loop over time, as its tutorials do, and, for the row ``layer by layer``, each layer
 over the whole sequence before the next, which lets its synapse run once; its parallel neurons have no reset, so they
 are another network. Reset: ``reset_mechanism="subtract"`` with its default delay, ``v = beta v - z + I``; with
-``reset_delay=False`` it would be ours, at the price of more operations and of a gradient through the reset.
+``reset_delay=False`` it would be ours, at the price of more operations and of a gradient through the reset. A recurrent
+layer is ``snn.RLeaky`` with a dense recurrent map.
 """
 
 from __future__ import annotations
@@ -25,6 +26,31 @@ def versions() -> dict[str, str]:
     return _versions("snntorch")
 
 
+class Recurrent(nn.Module):
+    """Join spikes and membrane of ``snn.RLeaky`` into one state.
+
+    Args:
+        beta: Decay per step.
+        recurrent: The recurrent map.
+    """
+
+    def __init__(self, beta: float, recurrent: nn.Linear) -> None:
+        super().__init__()
+        units = recurrent.out_features
+        self.neuron = snntorch.RLeaky(beta=beta, linear_features=units, spike_grad=surrogate.atan(alpha=2.0))
+        self.neuron.recurrent = recurrent
+
+    def reset_mem(self) -> tuple[Tensor, Tensor]:
+        """Return the state at the start."""
+        state: tuple[Tensor, Tensor] = self.neuron.reset_mem()
+        return state
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return spikes and state of one step."""
+        state = self.neuron(x, *state)
+        return state[0], state
+
+
 class Case(TorchCase):
     """Train with snnTorch; see `TorchCase`."""
 
@@ -37,10 +63,12 @@ class Case(TorchCase):
         if self.weights[0].dim() == 4:
             synapses[-1] = nn.Sequential(nn.Flatten(), synapses[-1])
         self.synapses = nn.ModuleList(synapses)
-        spiking = [snntorch.Leaky(beta=self.beta, spike_grad=surrogate.atan(alpha=2.0)) for _ in range(count - 1)]
+        spiking: list[nn.Module] = [Recurrent(self.beta, self.linear(r)) for r in self.recurrent]
+        if not spiking:
+            spiking = [snntorch.Leaky(beta=self.beta, spike_grad=surrogate.atan(alpha=2.0)) for _ in range(count - 1)]
         self.neurons = nn.ModuleList([*spiking, snntorch.Leaky(beta=self.beta, reset_mechanism="none")])
         self.folded = [Folded(s) for s in synapses]
-        self.state: list[Tensor] = []
+        self.state: list[Any] = []
         return nn.ModuleList([self.synapses, self.neurons])
 
     def reset(self) -> None:
@@ -85,7 +113,7 @@ class Case(TorchCase):
 
     def step(self, x: Tensor) -> Tensor:
         """Run one step; see `TorchCase`."""
-        self.state = [v.detach() for v in self.state]
+        self.state = [tuple(v.detach() for v in s) if isinstance(s, tuple) else s.detach() for s in self.state]
         return self.forward(x)[1]
 
     def spikes(self) -> list[Tensor]:

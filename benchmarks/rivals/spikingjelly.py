@@ -4,7 +4,8 @@ Form: multi-step layers, ``layer.Linear(step_mode="m")`` and ``neuron.LIFNode(st
 neuron picks its kernel by itself, torch's on a CPU, its own or Triton's on a GPU. Its leaky readout scales currents by
 ``1 / tau = 1 - beta``: the readout's weights are ours over that. OTTT: ``layer.OTTTSequential`` with ``OTTTLIFNode``,
 stepped as ``functional.ottt_online_training`` does; as there, the first synapse is given plain input, not a trace of
-it, and where the last output alone has a loss, the steps before run without a graph.
+it, and where the last output alone has a loss, the steps before run without a graph. A recurrent layer is
+``layer.LinearRecurrentContainer`` with one map ``[W|R]`` of its input and its last spikes.
 """
 
 from __future__ import annotations
@@ -50,7 +51,13 @@ class Case(TorchCase):
     def build(self) -> nn.Module:
         """Return the network."""
         modules: list[nn.Module] = []
-        for weight in self.weights[:-1]:
+        for i, weight in enumerate(self.weights[:-1]):
+            if self.recurrent:
+                units = len(weight)
+                container = layer.LinearRecurrentContainer(self.lif(mode="s"), units, units, bias=False, step_mode="m")
+                container.rc = self.linear(torch.cat([weight, self.recurrent[i]], 1))
+                modules.append(container)
+                continue
             if weight.dim() == 4:
                 made = layer.Conv2d(
                     weight.shape[1], weight.shape[0], 3, stride=self.stride, padding=1, bias=False, step_mode="m"
@@ -87,7 +94,7 @@ class Case(TorchCase):
         x, found = self.x, []
         for module in self.net[:-1]:
             x = module(x)
-            if isinstance(module, neuron.LIFNode):
+            if isinstance(module, neuron.LIFNode | layer.LinearRecurrentContainer):
                 found.append(x)
         decode, self.readout.decode = self.readout.decode, None
         out = torch.stack(self.readout(x))

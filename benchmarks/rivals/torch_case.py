@@ -28,11 +28,11 @@ class TorchCase(ABC):
     """Train a rival's network as a row says; a rival gives the network.
 
     Args:
-        job: The job; see `tracetorch.train.bench.worker`.
+        job: The job; see `benchmarks.worker`.
     """
 
     convention = "decayed"
-    """How a spike's reset meets the decay; see `tracetorch.train.bench.own`."""
+    """How a spike's reset meets the decay; see `benchmarks.own`."""
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         torch.set_num_threads(job["threads"])
@@ -44,6 +44,7 @@ class TorchCase(ABC):
         self.x = self.tiled(torch.from_numpy(arrays["x"])).to(self.device, self.dtype)
         self.y = torch.from_numpy(arrays["y"]).to(self.device)
         self.weights = [torch.from_numpy(arrays[f"w{i}"]) for i in range(len(self.workload["network"]["hidden"]) + 1)]
+        self.recurrent = [torch.from_numpy(arrays[name]) for name in sorted(arrays) if name[0] == "r"]
         self.every = self.group["loss"] == "every"
         self.net = self.build().to(self.device, self.dtype)
         makers: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -59,14 +60,17 @@ class TorchCase(ABC):
 
     def synapse(self, index: int, gain: float = 1.0) -> nn.Module:
         """Return a layer's synapse with the weights of the file times a gain, and no bias."""
-        weight = self.weights[index]
+        return self.linear(self.weights[index] * gain)
+
+    def linear(self, weight: Tensor) -> nn.Module:
+        """Return a linear map or a convolution with these weights, and no bias."""
         outputs, inputs = weight.shape[:2]
         made: nn.Module
         if weight.dim() == 4:
             made = nn.Conv2d(inputs, outputs, 3, stride=self.stride, padding=1, bias=False)
         else:
             made = nn.Linear(inputs, outputs, bias=False)
-        made.weight.data.copy_(weight * gain)
+        made.weight.data.copy_(weight)
         return made
 
     @abstractmethod

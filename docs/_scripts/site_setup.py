@@ -28,7 +28,6 @@ PUBLIC = (
     "tracetorch.neurons",
     "tracetorch.testing.conformance",
     "tracetorch.rl.envs",
-    "tracetorch.train.reproduce",
 )
 
 
@@ -99,15 +98,7 @@ def annotate_arguments(app: Sphinx) -> None:
             continue
         with contextlib.suppress(NameError, AttributeError, TypeError):
             hints = typing.get_type_hints(cls.__init__)
-            cls.__annotations__ = {**vars(cls).get("__annotations__", {}), **{n: loose(h) for n, h in hints.items()}}
-
-
-def loose(hint: Any) -> Any:
-    """Return what one keyword may be where a hint is for all of them."""
-    if getattr(typing.get_origin(hint), "__name__", "") != "Unpack" and "Unpack[" not in repr(hint):
-        return hint
-    (keywords,) = typing.get_args(hint)
-    return typing.Union[tuple(typing.get_type_hints(keywords).values())]  # noqa: UP007 - of a tuple
+            cls.__annotations__ = {**vars(cls).get("__annotations__", {}), **hints}
 
 
 def written_by_hand(pagename: str) -> str | None:

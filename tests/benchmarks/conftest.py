@@ -14,4 +14,4 @@ if HOME.is_dir():
     sys.modules["benchmarks"] = module
     spec.loader.exec_module(module)
 else:
-    collect_ignore_glob = ["test_*.py"]  # the sdist has the tests, but not the benchmarks
+    collect_ignore_glob = ["*test_*.py"]  # the sdist has the tests, but not the benchmarks

@@ -10,18 +10,19 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import envs, goals
 from benchmarks.registry import RIVALS
-from tracetorch.train.bench import QUICK, WORKLOADS, Library, Measured, Report, Row, Table
+from benchmarks.results import Measured, Report, Table
+from benchmarks.rows import Library, Row
+from benchmarks.settings import WORKLOADS, quick
 
 HOME = Path(envs.__file__).parent
 
 
 def test_rivals_rows_have_names_of_their_own_in_every_group():
-    for workload in (*WORKLOADS.values(), *QUICK.values()):
+    for workload in WORKLOADS.values():
         for group in workload.groups():
             names = [row.name for library in RIVALS.values() for row in library.rows if row.fits(group)]
             assert len(set(names)) == len(names)
-            if workload.kind != "bandwidth":
-                assert names
+            assert names or workload.name in ("W1u", "W1l")
 
 
 def test_every_rival_has_a_module_that_imports_nothing_of_this_library():
@@ -62,14 +63,14 @@ def test_an_environment_is_made_once_and_a_failure_is_told(tmp_path, monkeypatch
         return Done
 
     monkeypatch.setattr(envs.subprocess, "run", fake)
-    library = Library("Some", "some", [Row("Some", "BPTT")], ("some==1.0",))
-    first = envs.place(library, tmp_path, path=tmp_path, say=str)
+    library = Library("Some", "some", [Row("Some", "BPTT", ("W1",))], ("some==1.0",))
+    first = envs.place(library, tmp_path, log=str)
     assert (first.problem, len(commands)) == ("", 2)
     assert first.python
-    assert envs.place(library, tmp_path, path=tmp_path, say=str) == first
+    assert envs.place(library, tmp_path, log=str) == first
     assert len(commands) == 2
     Done.returncode, Done.stderr = 1, "warning\nERROR: no such release\n"
-    other = envs.place(Library("Other", "other", [], ("other",)), tmp_path, path=tmp_path, say=str)
+    other = envs.place(Library("Other", "other", [], ("other",)), tmp_path, log=str)
     assert other.python == ""
     assert "no such release" in other.problem
 
@@ -77,20 +78,20 @@ def test_an_environment_is_made_once_and_a_failure_is_told(tmp_path, monkeypatch
 def table(workload, rows, **fields):
     base = {"name": f"{workload} {fields}", "title": "", "kind": "iteration", "steps": 1000, "loss": "every"}
     more = {"update": "end", "dtype": "float32", "settings": {}}
-    made = [Measured(lib, m, [s], peak_mb=p, agrees=True, bytes=b) for lib, m, s, p, b in rows]
+    made = [Measured(lib, m, [s], [s], peak_mb=p, agrees=True) for lib, m, s, p in rows]
     return Table(workload=workload, rows=made, **{**base, **more, **fields})
 
 
 def test_goals_are_checked_against_the_fastest_rival_and_honestly():
     rows = [
-        ("traceTorch", "trace", 1.0, 0.0, None),
-        ("traceTorch", "inference", 0.9, 0.0, None),
-        ("traceTorch", "drtrl, decays per neuron", 2.0, 0.0, None),
-        ("snnTorch", "BPTT", 20.0, 0.0, None),
-        ("snnTorch", "BPTT, layer by layer", 14.0, 0.0, None),
-        ("BrainTrace", "pp_prop", 6.0, 0.0, None),
-        ("BrainTrace", "D_RTRL, lean", 200.0, 0.0, None),
-        ("BrainTrace", "D_RTRL, lean, windows", 20.0, 0.0, None),
+        ("traceTorch", "trace", 1.0, 0.0),
+        ("traceTorch", "inference", 0.9, 0.0),
+        ("traceTorch", "drtrl, decays per neuron", 2.0, 0.0),
+        ("snnTorch", "BPTT", 20.0, 0.0),
+        ("snnTorch", "BPTT, layer by layer", 14.0, 0.0),
+        ("BrainTrace", "pp_prop", 6.0, 0.0),
+        ("BrainTrace", "D_RTRL, lean", 200.0, 0.0),
+        ("BrainTrace", "D_RTRL, lean, windows", 20.0, 0.0),
     ]
     found = goals.check(Report({}, {}, [table("W1", rows)]))
     told = [(c.claim.partition(" times")[0], c.found, c.reached) for c in found]
@@ -107,25 +108,21 @@ def test_goals_are_checked_against_the_fastest_rival_and_honestly():
 
 
 def test_a_rival_with_another_network_counts_for_no_goal():
-    made = table("W1", [("traceTorch", "trace", 1.0, 0.0, None), ("snnTorch", "BPTT", 20.0, 0.0, None)])
+    made = table("W1", [("traceTorch", "trace", 1.0, 0.0), ("snnTorch", "BPTT", 20.0, 0.0)])
     made.rows[1].agrees = False
     assert {c.reached for c in goals.check(Report({}, {}, [made]))} == {None}
 
 
-def test_memory_and_bandwidth_have_goals_of_their_own():
-    short = table("W3", [("traceTorch", "trace", 1.0, 300.0, None)], steps=1000, kind="memory")
-    long = table("W3", [("traceTorch", "trace", 1200.0, 304.0, None)], steps=10**6, kind="memory")
-    kernel = table(
-        "W5b",
-        [("traceTorch", "copy", 1.0, 0.0, 2e9), ("traceTorch", "scan forward", 2.0, 0.0, 3e9)],
-        kind="bandwidth",
-    )
-    found = goals.check(Report({}, {}, [long, short, kernel]))
-    assert [(c.found, c.reached) for c in found] == [("+4.0 MB", True), ("+20 %", False), ("75 %", False)]
+def test_memory_and_pairs_have_goals_of_their_own():
+    short = table("W3", [("traceTorch", "trace", 1.0, 300.0)], steps=1000, kind="memory")
+    long = table("W3", [("traceTorch", "trace", 1200.0, 304.0)], steps=10**6, kind="memory")
+    pair = table("W9", [("traceTorch", "trace", 1.0, 0.0), ("against", "trace", 0.9, 0.0)])
+    found = goals.check(Report({}, {}, [long, short, pair]))
+    assert [(c.found, c.reached) for c in found] == [("+4.0 MB", True), ("+20 %", False), ("0.900 times", False)]
 
 
 def test_the_command_reads_results_and_refuses_wrong_words(tmp_path, capsys):
-    made = table("W1", [("traceTorch", "trace", 1.0, 1.0, None)])
+    made = table("W1", [("traceTorch", "trace", 1.0, 1.0)])
     made.settings = {
         "network": {"inputs": [2], "hidden": [3], "outputs": 1, "half_life": 10.0},
         "batch": 1,
@@ -148,10 +145,12 @@ def test_the_command_reads_results_and_refuses_wrong_words(tmp_path, capsys):
 def test_a_quick_run_of_this_library_alone_writes_results(tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from tracetorch.train.bench import OWN, measure, settings
+    from benchmarks import measure, settings
+    from benchmarks.rows import OWN
 
-    small = replace(QUICK["W1"], network=settings.Network((12,), (6, 5), 3), batch=2, steps=(5,), losses=("last",))
-    monkeypatch.setitem(settings.QUICK, "W1", small)
+    network = settings.Network((12,), (6, 5), 3)
+    small = replace(quick(WORKLOADS["W1"]), network=network, batch=2, steps=(5,), losses=("last",))
+    monkeypatch.setattr(command, "quick", lambda workload: small)
     rows = [row for row in OWN.rows if row.method in ("inference", "trace")]
     monkeypatch.setattr(measure, "OWN", replace(OWN, rows=rows))
     file = tmp_path / "results.json"

@@ -163,14 +163,6 @@ def test_help_and_version() -> None:
     assert call("--version").stdout.strip() == tt.__version__
 
 
-def test_reproduce_prints_losses_beside_the_published() -> None:
-    said = answer("reproduce", "eprop-regression", "--iterations", "1")
-    assert said["losses"][0] == pytest.approx(said["published"][0], rel=1e-9)
-    said = answer("reproduce", "eprop-classification", "--iterations", "1", "--batch", "2")
-    assert len(said["losses"]) == 1
-    assert "published" in call("reproduce", "eprop-regression", "--iterations", "1").stdout
-
-
 class Interrupted(Toy):
     """Presses Ctrl-C while it evaluates, or in the midst of an iteration (twice)."""
 

@@ -42,12 +42,12 @@ def shared(rule: tt.Rule) -> nn.Sequential:
 
 
 def spread(rule: tt.Rule) -> nn.Sequential:
-    """Decays per neuron, a hard reset that keeps its gradient, the mean as a readout."""
+    """Decays per neuron, a hard reset that keeps its gradient, a readout that is not normalised."""
     return built(
         [
             tt.Layer(nn.Linear(9, 7), tt.LIF(half_life=torch.linspace(2, 9, 7))),
             tt.Layer(nn.Linear(7, 5), tt.LIF(half_life=4, reset=tt.HardReset(gradient=True, value=0.1))),
-            tt.Layer(nn.Linear(5, 3), tt.Mean()),
+            tt.Layer(nn.Linear(5, 3), tt.LI(half_life=9)),
         ],
         rule,
     )

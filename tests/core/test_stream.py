@@ -79,7 +79,7 @@ def filtered_full() -> nn.Sequential:
         [
             tt.Layer(nn.Linear(9, 7), tt.LIF(half_life=4)),
             tt.Layer(nn.Linear(7, 7), tt.ALIF(half_life=4, adaptation_half_life=6, adaptation=0.3)),
-            tt.Layer(nn.Linear(7, 3), tt.Mean()),
+            tt.Layer(nn.Linear(7, 3), tt.LI(half_life=9)),
         ],
         RULES.eprop(),
     )

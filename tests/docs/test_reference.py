@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "encoding", "rl", "train")
-BESIDE = ("testing.conformance", "rl.envs", "train.reproduce")
+MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "interop", "encoding", "rl", "train")
+BESIDE = ("testing.conformance", "rl.envs")
 
 
 def listed() -> dict[str, object]:

@@ -34,7 +34,6 @@ def actor_critic(net: nn.Module, **options) -> tt.rl.ActorCritic:
 
 AGENTS = {
     "actor-critic": actor_critic,
-    "sarsa": lambda net, **o: tt.rl.Sarsa(net, gamma=GAMMA, lam=LAM, epsilon=0.3, **o),
     "q": lambda net, **o: tt.rl.Q(net, gamma=GAMMA, lam=LAM, epsilon=0.3, **o),
     "reward e-prop": lambda net, **o: tt.rl.RewardEProp(net, tt.rl.Categorical(2), gamma=GAMMA, **o),
 }
@@ -67,7 +66,10 @@ def test_the_step_is_the_formula():
             after = float(other(torch.from_numpy(xs[t + 1 : t + 2]))[0, -1])
         head = output.detach()
         delta = reward + GAMMA * after - float(head[0, -1])
-        log = policy.log_prob(output[:, :2], action) + 0.05 * np.sign(delta) * policy.entropy(output[:, :2])
+        log = (
+            policy.distribution(output[:, :2]).log_prob(action)
+            + 0.05 * np.sign(delta) * policy.distribution(output[:, :2]).entropy()
+        )
         grads = torch.autograd.grad(log.sum() + output[0, -1], list(twin.parameters()))
         z = GAMMA * LAM * z + torch.cat([g.flatten() for g in grads])
         agent.learn(reward, xs[t + 1], terminated=False, truncated=False)
@@ -126,16 +128,6 @@ def test_watkins_cuts_the_trace_where_it_explores():
     assert explored
 
 
-def test_sarsa_takes_the_action_that_its_error_was_made_with():
-    agent = tt.rl.Sarsa(network(outputs=4), epsilon=0.5)
-    xs = observations(20)
-    agent.act(xs[0])
-    for t in range(10):
-        agent.learn(0.0, xs[t + 1], terminated=False, truncated=False)
-        planned = int(agent._next[0])
-        assert agent.act(xs[t + 1]) == planned
-
-
 def test_reward_eprop_filters_by_the_discount_and_takes_random_feedback():
     net = network()
     agent = tt.rl.RewardEProp(
@@ -180,8 +172,7 @@ def test_rows_are_streams_by_themselves(name, rule):
                 agent.trace.value[0].copy_(before[row])
             agent.learn(rewards[row], nexts[row], terminated=done[row], truncated=False)
             torch.testing.assert_close(together.trace.value[row], agent.trace.value[0], rtol=1e-9, atol=1e-12)
-            if name != "sarsa":
-                assert together.errors[row] == pytest.approx(agent.errors[0], rel=1e-9)
+            assert together.errors[row] == pytest.approx(agent.errors[0], rel=1e-9)
 
 
 def streams(name: str, rows: int = 1) -> tt.rl.Rows:
@@ -217,27 +208,6 @@ def test_a_run_goes_on_bit_for_bit_in_mid_episode(name, rows):
     assert torch.equal(whole.agent.trace.value, again.agent.trace.value)
 
 
-def test_the_gru_goes_on_bit_for_bit_and_reaches_back_so_far():
-    torch.manual_seed(0)
-    net = tt.rl.WindowedGRU(3, 4, 2, window=3).double()
-    xs = torch.randn(6, 1, 3, dtype=torch.float64)
-    outputs = [net(x) for x in xs[:4]]
-    h = torch.zeros(1, 4, dtype=torch.float64)
-    for t, x in enumerate(xs[:4]):
-        h = net.cell(x, h.detach() if t == 1 else h)
-        torch.testing.assert_close(outputs[t], net.readout(h))
-    for found, expected in zip(
-        torch.autograd.grad(outputs[3].sum(), list(net.cell.parameters())),
-        torch.autograd.grad(net.readout(h).sum(), list(net.cell.parameters())),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected)
-    saved = tt.rl.snapshot(net)
-    expected = net(xs[4])
-    tt.rl.restore(net, saved)
-    assert torch.equal(net(xs[4]), expected)
-
-
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_refused_and_changes_nothing(bad):
     agent = actor_critic(network(), senses=tt.rl.Senses(norm=tt.rl.RunningNorm(nets.INPUTS), dtype=torch.float64))
@@ -270,13 +240,46 @@ def test_an_environment_that_dies_says_so():
     assert isinstance(info.value.__cause__, ZeroDivisionError)
 
 
-def test_an_observation_counts_once():
+@pytest.mark.parametrize("still", [True, False])
+def test_an_observation_counts_once_also_where_it_stays_equal(still):
     agent = actor_critic(network(), senses=tt.rl.Senses(norm=tt.rl.RunningNorm(nets.INPUTS), dtype=torch.float64))
-    xs = observations(5)
-    for t in range(4):
-        agent.act(xs[t])
-        agent.learn(0.0, xs[t + 1], terminated=t == 2, truncated=False)
-    assert agent.senses.norm.count == 5
+    xs = np.ones((7, nets.INPUTS)) if still else observations(7)
+    for t, first in enumerate((0, 1, 2, 4, 5)):  # the third step ends an episode; the next begins with xs[4]
+        agent.act(xs[first])
+        agent.learn(0.0, xs[first + 1], terminated=t == 2, truncated=False)
+        assert agent.senses.norm.count == t + (2 if t < 3 else 3)
+
+
+def test_rows_count_by_themselves():
+    norm = tt.rl.RunningNorm(1)
+    senses = tt.rl.Senses(rows=2, norm=norm)
+    senses.observe([[1.0], [1.0]])
+    senses.follow([[1.0], [1.0]], [False, True])
+    assert norm.count == 4
+    senses.observe([[1.0], [1.0]])  # the first row's was counted, the second row's begins an episode
+    assert norm.count == 5
+    senses.observe([[1.0], [1.0]], learn=False)
+    assert norm.count == 5
+
+
+def test_random_spikes_are_drawn_anew_while_the_observation_stays_equal():
+    """The network steps on the input that it looked ahead at; each next step, and each new episode, has a new draw."""
+    generator = torch.Generator().manual_seed(0)
+
+    def encoder(x):
+        return torch.bernoulli(torch.full((len(x), nets.INPUTS), 0.5, dtype=x.dtype), generator=generator)
+
+    agent = actor_critic(network(), senses=tt.rl.Senses(encoder=encoder, dtype=torch.float64))
+    inputs: dict[str, list[torch.Tensor]] = {"forward": [], "ahead": []}
+    for name, seen in inputs.items():
+        run = getattr(agent.body, name)
+        setattr(agent.body, name, lambda x, run=run, seen=seen: seen.append(x) or run(x))
+    for t in range(20):
+        agent.act([0.5])
+        agent.learn(0.0, [0.5], terminated=False, truncated=t == 9)
+    same = [torch.equal(a, b) for a, b in zip(inputs["ahead"][:-1], inputs["forward"][1:], strict=True)]
+    assert same == [t != 9 for t in range(19)]
+    assert len({tuple(x[0].tolist()) for x in inputs["forward"]}) > 10
 
 
 def test_misuse_is_told():
@@ -290,18 +293,6 @@ def test_misuse_is_told():
         actor_critic(network(outputs=5)).act(np.zeros(5))
     with pytest.raises(ValueError, match="gamma and lam"):
         tt.rl.Q(network(), gamma=1.5)
-
-
-def test_a_running_reward_is_for_trials_of_one_length():
-    baseline = tt.rl.RunningReward(steps=2, half_life=[1.0, 10.0])
-    assert baseline.signals([1.0], [0.0], [0.0]) == [1.0]
-    assert baseline.signals([3.0], [0.0], [0.0]) == [3.0]  # the trial's own rewards are left out
-    baseline.finish(2)
-    assert baseline.value == pytest.approx(2.0)
-    with pytest.raises(ValueError, match="one length only"):
-        baseline.finish(3)
-    with pytest.warns(tt.rl.VariableLengthWarning, match="TDError"):
-        tt.rl.RunningReward(steps=2, strict=False).finish(1)
 
 
 def test_small_environments():

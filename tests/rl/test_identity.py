@@ -40,14 +40,14 @@ def flat(net: nn.Module, objective: Tensor) -> Tensor:
 def reinforce(net: nn.Module, policy: tt.rl.Policy, xs: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
     """The gradient of `sum_t log pi(a_t) G_t`, through the whole graph."""
     heads = oracle.run(net, xs)[..., : policy.outputs]
-    logs = torch.stack([policy.log_prob(h, a) for h, a in zip(heads, actions, strict=True)])
+    logs = torch.stack([policy.distribution(h).log_prob(a) for h, a in zip(heads, actions, strict=True)])
     return flat(net, (logs * weights).sum())
 
 
 def reflected(
     net: nn.Module, policy: tt.rl.Policy, xs: Tensor, actions: Tensor, rewards: Tensor, gamma: float = GAMMA
 ) -> Tensor:
-    tt.rl.reset(net)
+    tt.reset(net)
     reflect = tt.rl.Reflect(net, policy, gamma=gamma, rows=xs.shape[1])
     for x, a, r in zip(xs, actions, rewards, strict=True):
         reflect.act(x, a)
@@ -137,11 +137,11 @@ def test_td_errors_telescope_into_reinforce_with_a_value_as_baseline():
     xs, actions, rewards = episode(net, policy)
     tt.set_rule(net, tt.rules.eprop())
     ys = oracle.run(net, xs)
-    logs = torch.stack([policy.log_prob(h[..., :-1], a) for h, a in zip(ys, actions, strict=True)])
+    logs = torch.stack([policy.distribution(h[..., :-1]).log_prob(a) for h, a in zip(ys, actions, strict=True)])
     values = ys[..., -1]
     advantage = returns(rewards) - values.detach()
     expected = flat(net, ((logs + values) * advantage).sum())
-    reflect = tt.rl.Reflect(net, policy, gamma=GAMMA, baseline=tt.rl.TDError(GAMMA))
+    reflect = tt.rl.Reflect(net, policy, gamma=GAMMA, value=True)
     for x, a, r in zip(xs, actions, rewards, strict=True):
         reflect.act(x, a)
         reflect.reward(r.tolist())
@@ -158,10 +158,10 @@ def test_a_truncated_episode_counts_the_next_value():
     ys = oracle.run(net, torch.cat([xs, last]))
     worth = rewards.clone()
     worth[-1] += GAMMA * ys[-1, :, -1].detach()
-    logs = torch.stack([policy.log_prob(h[..., :-1], a) for h, a in zip(ys[:-1], actions, strict=True)])
+    logs = torch.stack([policy.distribution(h[..., :-1]).log_prob(a) for h, a in zip(ys[:-1], actions, strict=True)])
     values = ys[:-1, :, -1]
     expected = flat(net, ((logs + values) * (returns(worth) - values.detach())).sum())
-    reflect = tt.rl.Reflect(net, policy, gamma=GAMMA, baseline=tt.rl.TDError(GAMMA))
+    reflect = tt.rl.Reflect(net, policy, gamma=GAMMA, value=True)
     for x, a, r in zip(xs, actions, rewards, strict=True):
         reflect.act(x, a)
         reflect.reward(r.tolist())
@@ -186,40 +186,8 @@ def test_a_step_in_the_midst_makes_the_trace_stale():
     assert distance(trace.value[0], expected) > 0.01
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-def test_the_factored_form_points_the_same_way(rows):
-    net = nets.make(nets.lif)
-    policy = tt.rl.Categorical(nets.OUTPUTS)
-    xs, actions, rewards = episode(net, policy, rows)
-    tt.set_rule(net, tt.rules.trace())
-    reward = torch.zeros_like(rewards)
-    reward[-1] = rewards[-1]
-    expected = reinforce(net, policy, xs, actions, returns(reward))
-    reflect = tt.rl.FactoredReflect(net, policy, gamma=GAMMA)
-    for x, a, r in zip(xs, actions, reward, strict=True):
-        reflect.act(x, a)
-        reflect.reward(r.tolist())
-    found = -rows * torch.cat([p.grad.flatten() for p in net.parameters()])
-    assert 0.85 < cosine(found, expected) < 0.97
-
-
-def test_the_factored_form_is_exact_without_memory_in_score_and_state():
-    net = nets.make(nets.lif)
-    policy = tt.rl.Categorical(nets.OUTPUTS)
-    xs, actions, rewards = episode(net, policy, 2)
-    tt.set_rule(net, tt.rules.eprop())
-    expected = reinforce(net, policy, xs, actions, rewards)  # gamma = 0: each reward is its own step's
-    reflect = tt.rl.FactoredReflect(net, policy, gamma=0.0)
-    for x, a, r in zip(xs, actions, rewards, strict=True):
-        reflect.act(x, a)
-        reflect.reward(r.tolist())
-    found = -2 * torch.cat([p.grad.flatten() for p in net.parameters()])
-    assert distance(found, expected) < 1e-10
-
-
-@pytest.mark.parametrize("form", ["exact", "factored"])
 @pytest.mark.parametrize("above", [True, False])
-def test_a_reward_above_the_baseline_raises_the_actions_probability(form, above):
+def test_a_reward_above_the_baseline_raises_the_actions_probability(above):
     net = nets.make(nets.lif)
     policy = tt.rl.Categorical(nets.OUTPUTS)
     tt.set_rule(net, tt.rules.eprop())
@@ -227,21 +195,20 @@ def test_a_reward_above_the_baseline_raises_the_actions_probability(form, above)
     action = torch.tensor([1])
 
     def probability() -> float:
-        tt.rl.reset(net)
+        tt.reset(net)
         with torch.no_grad():
             for _ in range(6):
                 output = net(x)
-        tt.rl.reset(net)
+        tt.reset(net)
         return float(torch.softmax(output, -1)[0, 1])
 
     before = probability()
-    tt.rl.reset(net)
+    tt.reset(net)
     with torch.enable_grad():
-        reflect = (tt.rl.Reflect if form == "exact" else tt.rl.FactoredReflect)(net, policy, gamma=0.9)
+        reflect = tt.rl.Reflect(net, policy, gamma=0.9)
         for _ in range(6):
             reflect.act(x, action)
             reflect.reward([0.0] if _ < 5 else [1.0 if above else -1.0])
-        if form == "exact":
-            reflect.finish()
+        reflect.finish()
     torch.optim.SGD(net.parameters(), lr=1e-2).step()
     assert (probability() > before) == above

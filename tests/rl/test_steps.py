@@ -28,18 +28,16 @@ def test_the_bounded_step_is_that_of_the_paper(delta, size):
     np.testing.assert_allclose(after, bounded(before, trace.value[0].numpy(), delta, 0.5, 2.0), rtol=1e-12)
 
 
-def test_groups_are_bounded_apart_and_rows_each_by_itself():
-    net = tt.rl.Beside(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)).double()
-    trace = tt.rl.RowTraces(list(net.nets), rows=3)
-    trace.value.copy_(torch.randn(3, 6, dtype=torch.float64) * 5)
-    parts = [p.detach().flatten().numpy().copy() for p in net.parameters()]
+def test_rows_are_bounded_each_by_itself():
+    net = nn.Linear(2, 3).double()
+    trace = tt.rl.ParameterTrace(net, rows=3)
+    trace.value.copy_(torch.randn(3, 9, dtype=torch.float64) * 5)
+    before = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy().copy()
     errors = [0.5, -2.0, 7.0]
-    tt.rl.ObGD(1.0, [3.0, 2.0])(trace, errors)
-    for part, place, kappa, p in zip(parts, (slice(0, 4), slice(4, 6)), (3.0, 2.0), net.parameters(), strict=True):
-        moves = [
-            bounded(part, z, d, 1.0, kappa) - part for z, d in zip(trace.value[:, place].numpy(), errors, strict=True)
-        ]
-        np.testing.assert_allclose(p.detach().flatten().numpy(), part + np.mean(moves, 0), rtol=1e-10)
+    tt.rl.ObGD(1.0, 3.0)(trace, errors)
+    moves = [bounded(before, z, d, 1.0, 3.0) - before for z, d in zip(trace.value.numpy(), errors, strict=True)]
+    after = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
+    np.testing.assert_allclose(after, before + np.mean(moves, 0), rtol=1e-10)
 
 
 def test_other_steps():
@@ -78,14 +76,13 @@ def test_a_trace_leaves_the_gradients_that_stand_there():
     assert net.weight.grad.tolist() == [[1.0, 1.0]] and net.bias.grad is None
 
 
-def test_groups_that_share_or_do_not_learn_are_refused():
-    layer = nn.Linear(2, 1)
-    with pytest.raises(ValueError, match="two groups"):
-        tt.rl.ParameterTrace([layer, layer])
+def test_networks_without_a_flat_trace_are_refused():
+    with pytest.raises(ValueError, match="rows must be at least 1"):
+        tt.rl.ParameterTrace(nn.Linear(2, 1), rows=0)
     with pytest.raises(ValueError, match="no parameter that learns"):
         tt.rl.ParameterTrace(nn.ReLU())
     with pytest.raises(ValueError, match="one flat tensor"):
-        tt.rl.ParameterTrace([layer, nn.Linear(2, 1).double()])
+        tt.rl.ParameterTrace(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1).double()))
 
 
 def test_running_statistics_are_those_of_all_values():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import tracetorch as tt
-from tracetorch.ops.fused import why_not
+from tracetorch.backends.numba import why_not
 
 F64 = torch.float64
 INPUTS, UNITS = 5, 8
@@ -411,3 +411,24 @@ def test_only_modules_and_adapters_are_registered() -> None:
     with pytest.raises(TypeError, match="Synapse"):
         tt.register_synapse(Masked, nn.Linear)  # type: ignore[arg-type]
     assert type(tt.Layer(type("Same", (nn.Linear,), {})(3, 3), tt.LIF(half_life=3)).synapses[0]) is LinearSynapse
+
+
+@pytest.mark.parametrize(
+    ("synapse", "message"),
+    [
+        (nn.Linear, r"got <class .*Linear'>; write Linear\(\.\.\.\)"),
+        (None, r"got None; write nn.Linear\(n_in, n_out\)"),
+        (torch.relu, "a synapse is a module such as"),
+        (nn.ReLU(), r"wrap a module that is linear in its weights in tt.LinearInWeights"),
+        (tt.LIF(half_life=3), "got tracetorch.neurons.lif.LIF"),
+    ],
+)
+def test_what_is_no_synapse_is_refused_with_the_remedy(synapse: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        tt.Layer(synapse, tt.LIF(half_life=3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("module", [nn.Linear, torch.relu, None])
+def test_only_a_module_is_declared(module: object) -> None:
+    with pytest.raises(TypeError, match=r"LinearInWeights takes an nn\.Module"):
+        tt.LinearInWeights(module)  # type: ignore[arg-type]

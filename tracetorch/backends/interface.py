@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -143,8 +143,8 @@ class Scan:
 
     def parameter(self, name: str) -> Tensor:
         """Return the value of one of the neuron's parameters or buffers, by its dotted name, without a graph."""
-        value: Tensor = reduce(getattr, name.split("."), self.neuron)  # type: ignore[arg-type]
-        return value.detach()
+        value: Any = reduce(getattr, name.split("."), self.neuron)
+        return value.detach()  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class ScanBackend(Protocol):
         ...
 
     def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        """Multiply eligibilities `[B, N, K]` by `start`, `[B, N]`, and add the sum over T of `q_t` by `x_t`, in place."""
+        """Multiply eligibilities `[B, N, K]` by `start`, `[B, N]`, and add the products of `q` and `x`, in place."""
         ...
 
     def credit_back(

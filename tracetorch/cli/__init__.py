@@ -1,4 +1,4 @@
-"""The command ``tracetorch``: train, evaluate, compare, list, reproduce."""
+"""The command ``tracetorch``: train, evaluate, compare, list."""
 
 from __future__ import annotations
 

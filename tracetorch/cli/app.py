@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-from tracetorch.cli.bench import bench
 from tracetorch.cli.common import out
 from tracetorch.cli.compare import compare_command
 from tracetorch.cli.evaluate import evaluate
 from tracetorch.cli.listing import info, list_command
-from tracetorch.cli.reproduce import reproduce_app
 from tracetorch.cli.train import train
 from tracetorch.train.folder import versions
 
@@ -27,8 +25,6 @@ app.command("eval")(evaluate)
 app.command("compare")(compare_command)
 app.command("list")(list_command)
 app.command("info")(info)
-app.command("bench")(bench)
-app.add_typer(reproduce_app, name="reproduce")
 
 
 def _version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tracetorch.cli.common import answer, clear_errors, err, make_task, number, out, set_threads
 from tracetorch.cli.interrupt import Interrupt
-from tracetorch.cli.view import make_view
+from tracetorch.cli.view import View
 from tracetorch.plot import require_matplotlib
 from tracetorch.train.drawing import run_figures, save_figures
 from tracetorch.train.folder import RunFolder, default_path
@@ -130,7 +130,7 @@ def _go(
         verb = "resumed at iteration" if trainer.iteration else "from iteration"
         console.print(f"[dim]{folder.path}, {verb} {trainer.iteration}[/dim]", soft_wrap=True)
     complete = False
-    view = make_view(trainer, console, quiet=json_answer)
+    view = View(trainer, console, quiet=json_answer)
     with Interrupt(trainer) as interrupt:
         try:
             with view:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 ENVIRONMENT_VARIABLE = "TRACETORCH_DATA"
 """Name of the environment variable that says which folder holds the data files: ``TRACETORCH_DATA``."""
 
-_UNREADABLE = (
+UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, ValueError, TypeError),
     *(SyntaxError, RuntimeError, MemoryError, OverflowError, AttributeError, tokenize.TokenError),
 )
@@ -76,6 +76,23 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
     return found
 
 
+def given_file(path: str | os.PathLike[str], kind: str) -> Path:
+    """Return the path of a file that the user names, or raise DataNotFoundError where there is none.
+
+    Args:
+        path: The file.
+        kind: What is expected there, for the message.
+
+    Returns:
+        The file's path.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = "a directory" if file.is_dir() else "no file"
+        raise DataNotFoundError(f"{str(file)!r} is {what}: {kind} is expected")
+    return file
+
+
 def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
     """Read named arrays from an npz file, never unpickling.
 
@@ -103,6 +120,6 @@ def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.gen
                     raise DamagedFileError(file, field, "not in NumPy's npy format")
     except DamagedFileError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DamagedFileError(file, field, f"not readable: {type(error).__name__}: {error}") from error
     return arrays

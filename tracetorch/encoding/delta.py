@@ -14,7 +14,8 @@ class DeltaModulation:
         r_t = r_{t-1} + \theta (u_t - d_t)
 
     At most one spike a step, so the level follows at no more than one threshold per step. The level lives on
-    from call to call: a stream may be coded in pieces of any size.
+    from call to call: a stream may be coded in pieces of any size. A value that is not finite sends no spike and
+    leaves the level; where it is the first one, the channel's level is its first finite value.
 
     Args:
         threshold: Size of a level, in the signal's unit; a float, or a tensor that broadcasts with a time
@@ -54,15 +55,22 @@ class DeltaModulation:
             ``[T, *shape, 2]``: the up spikes, then the down spikes, 0 or 1.
 
         Raises:
-            ValueError: The signal is empty or not floating point.
+            ValueError: The signal is empty or not floating point, or has another shape than the calls before.
         """
         if signal.dim() == 0 or signal.shape[0] == 0 or not signal.is_floating_point():
             raise ValueError(f"signal is [T, ...] in floating point, got {tuple(signal.shape)} of {signal.dtype}")
-        level = signal[0] if self.level is None else self.level
+        if self.level is not None and self.level.shape != signal.shape[1:]:
+            raise ValueError(
+                f"signal has steps of shape {list(signal.shape[1:])}, the calls before had {list(self.level.shape)}; "
+                f"call reset() before another signal"
+            )
+        level = torch.full_like(signal[0], torch.nan) if self.level is None else self.level
         out = torch.empty((*signal.shape, 2), dtype=signal.dtype, device=signal.device)
         for t, value in enumerate(signal):
-            up = (value - level >= self.threshold).to(signal.dtype)
-            down = (level - value >= self.threshold).to(signal.dtype)
+            finite = torch.isfinite(value)
+            level = torch.where(torch.isfinite(level) | ~finite, level, value)
+            up = (finite & (value - level >= self.threshold)).to(signal.dtype)
+            down = (finite & (level - value >= self.threshold)).to(signal.dtype)
             level = level + self.threshold * (up - down)
             out[t, ..., 0] = up
             out[t, ..., 1] = down

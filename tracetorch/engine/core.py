@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tracetorch.engine.state import LayerState, OpenWindow
 from tracetorch.rules.above import Above
+from tracetorch.traces.activity import Activity
 
 
 class Stepper(Protocol):
@@ -30,6 +31,7 @@ class Core:
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses are driven by events; None to decide by their density.
         above: what stands above the layer in its network.
+        activity: what the layer has been doing, for those below.
         stepper: the compiled program that holds the state, or None.
     """
 
@@ -41,6 +43,7 @@ class Core:
         self.backend = "auto"
         self.sparse: bool | None = None
         self.above = Above()
+        self.activity = Activity()
         self.stepper: Stepper | None = None
         self._state: LayerState | None = None
 

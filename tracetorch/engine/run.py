@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -135,9 +136,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     neuron = bind(spec.neuron, snapshot(call.given.learned))
     with torch.no_grad():
         s = tuple(map(state.masked, state.s))
-        scan = Scan(
-            neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out
-        )
+        scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
         backend = choose(spec.backend, scan)
         scan = _driven(spec, backend, scan)
         numbers, start, save = Numbers(), None, Save()
@@ -154,6 +153,9 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     after = _after(state, scan, outputs)
     if start is None:
         return Result(z, z[-1], after.forgotten())
+    if outputs.tape is not None:
+        with torch.no_grad():
+            spec.activity.measure(replace(scan, neuron=neuron), outputs.tape)
     state = state.flushed()
     start = replace(start, traces=state.traces)
     window = _window(call, state, part, scan, outputs, numbers, backend)
@@ -163,10 +165,12 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
 def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
     """Return the scan with its currents, or with its inputs and weights where they are multiplied by events."""
     xs, dense = scan.drive, spec.synapses[0].dense()
-    if dense is not None and spec.sparse is not False and xs.dim() == 3 and xs.dtype == dense[0].dtype:
-        if backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"):
-            bias = dense[1]
-            return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
+    fits = xs.dim() == 3 and dense is not None and xs.dtype == dense[0].dtype == scan.s[0].dtype
+    if dense is None or not fits or spec.sparse is False:
+        return replace(scan, drive=spec.currents(xs))
+    if backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"):
+        bias = dense[1]
+        return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
     return replace(scan, drive=spec.currents(xs))
 
 
@@ -184,6 +188,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
         if module._parameters or module._modules:
             return state.trace.numbers(scan.neuron, scan.s[0]), state
         key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
+    key += [(id(a.blocks), 0) for a in spec.above.activities]
     if state.numbers is None or state.numbers[0] != key:
         state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
     return state.numbers[1] if state.numbers is not None else Numbers(), state
@@ -218,11 +223,9 @@ def _window(
         Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None)
         for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
     ]
-    tape = outputs.tape if outputs.tape is not None else _NoTape()
+    tape: Any = outputs.tape if outputs.tape is not None else _NoTape()
     counted = call.spec.counted and state.trace.counts
-    return Window(
-        numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted
-    )
+    return Window(numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted)
 
 
 class _NoTape:

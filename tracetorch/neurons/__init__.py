@@ -6,6 +6,7 @@ from tracetorch.neurons.binding import bind, effective_parameters, tensor_values
 from tracetorch.neurons.blocks import Blocks, generic_blocks
 from tracetorch.neurons.decays import Learnable, half_life, tau
 from tracetorch.neurons.diagonal import DiagonalRecurrent
+from tracetorch.neurons.groups import parameter_groups
 from tracetorch.neurons.li import LI
 from tracetorch.neurons.lif import IF, LIF
 from tracetorch.neurons.mean import Mean
@@ -32,6 +33,7 @@ __all__ = [
     "effective_parameters",
     "generic_blocks",
     "half_life",
+    "parameter_groups",
     "tau",
     "tensor_values",
 ]

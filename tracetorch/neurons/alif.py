@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
-from torch.nn import Parameter
-from typing_extensions import Unpack
 
 from tracetorch.neurons.base import Constant
 from tracetorch.neurons.blocks import Blocks
-from tracetorch.neurons.decays import Decay, Learnable, Value, _register, _tensor, set_decay
+from tracetorch.neurons.decays import Decay, Value, set_decay, set_value
 from tracetorch.neurons.resets import Reset
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.spiking import Spiking, total
 from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
-
-
-class AdaptiveDecay(Decay, total=False):
-    """Say the membrane's decay, and the adaptation's with the prefix `adaptation_`."""
-
-    adaptation_half_life: Value
-    adaptation_tau: Value
-    adaptation_beta: Value
 
 
 class ALIF(Spiking):
@@ -43,8 +33,13 @@ class ALIF(Spiking):
         refractory: number of silent steps after a spike.
         normalized: scale the input by `1 - beta`.
         adaptation: `b`, how far one spike raises the threshold; a number, a tensor per unit, or `Learnable`.
-        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step), and exactly one of the same
-            with the prefix `adaptation_`.
+        half_life: steps after which half of the membrane is left; a number, a tensor per unit, or `Learnable`. Give
+            exactly one of `half_life`, `tau` and `beta`.
+        tau: steps after which 1/e of the membrane is left.
+        beta: decay of the membrane per step, in (0, 1).
+        adaptation_half_life: steps after which half of the adaptation is left; give exactly one of the three.
+        adaptation_tau: steps after which 1/e of the adaptation is left.
+        adaptation_beta: decay of the adaptation per step, in (0, 1).
 
     Raises:
         ValueError: if not exactly one decay of each kind is given, or a value is out of range.
@@ -63,7 +58,7 @@ class ALIF(Spiking):
     rho: Tensor
     adaptation: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every option of the membrane and of its adaptation by its name
         self,
         *,
         threshold: Value = 1.0,
@@ -72,26 +67,26 @@ class ALIF(Spiking):
         refractory: int = 0,
         normalized: bool = False,
         adaptation: Value = 0.1,
-        **decay: Unpack[AdaptiveDecay],
+        half_life: Value | None = None,
+        tau: Value | None = None,
+        beta: Value | None = None,
+        adaptation_half_life: Value | None = None,
+        adaptation_tau: Value | None = None,
+        adaptation_beta: Value | None = None,
     ) -> None:
-        prefix = "adaptation_"
-        slow = cast(Decay, {k[len(prefix) :]: v for k, v in decay.items() if k.startswith(prefix)})
-        fast = cast(Decay, {k: v for k, v in decay.items() if not k.startswith(prefix)})
         super().__init__(
             threshold=threshold,
             surrogate=surrogate,
             reset=reset,
             refractory=refractory,
             normalized=normalized,
-            **fast,
+            half_life=half_life,
+            tau=tau,
+            beta=beta,
         )
-        set_decay(self, "rho", slow, prefix=prefix)
-        learned = isinstance(adaptation, Learnable)
-        value = adaptation.tensor() if isinstance(adaptation, Learnable) else _tensor(adaptation)
-        if learned:
-            self.register_parameter("adaptation", Parameter(value))
-        else:
-            _register(self, "adaptation", value, None)
+        slow = Decay(adaptation_half_life, adaptation_tau, adaptation_beta)
+        set_decay(self, "rho", slow, prefix="adaptation_", hint="; tt.LIF has no adaptation")
+        set_value(self, "adaptation", adaptation)
 
     def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
         """Advance by one time step; see the class for the formula."""

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Unpack
+from typing_extensions import Self
 
+from tracetorch.neurons.arguments import ConstructorSignature, check_arguments, surrogate_of
 from tracetorch.neurons.blocks import Blocks, generic_blocks
-from tracetorch.neurons.decays import Decay, Value, half_life, set_decay, set_positive
+from tracetorch.neurons.decays import (
+    Decay,
+    Value,
+    arguments_of,
+    decay_prefix,
+    half_life,
+    longest,
+    set_decay,
+    set_positive,
+    shown,
+)
 from tracetorch.neurons.lowering import Lowered, NotLowered, configuration, tensor_blocks, trace
 from tracetorch.neurons.scalar import Scalar, lowered_scalar
-from tracetorch.neurons.surrogates import ATan, Surrogate
+from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
 
 Constant = tuple[Tensor, Tensor]
@@ -47,8 +58,15 @@ class Neuron(nn.Module):
 
     Args:
         threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.
-        surrogate: stand-in for the derivative of the spike.
-        **decay: at most one of `half_life` (steps), `tau` (steps) and `beta` (per step).
+        surrogate: stand-in for the derivative of the spike; `ATan()` by default.
+        half_life: steps after which half of the membrane is left, as `beta`; a number, a tensor per unit, or
+            `Learnable`. Give at most one of `half_life`, `tau` and `beta`.
+        tau: steps after which 1/e of the membrane is left.
+        beta: decay of the membrane per step, in (0, 1).
+
+    Raises:
+        ValueError: if a value is out of range, or more than one decay is given.
+        TypeError: if an argument is of another kind, or one that the neuron does not take.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -71,12 +89,27 @@ class Neuron(nn.Module):
     """Names of the input currents per unit; where there are several, `step` gets a named tuple of them."""
     threshold: Tensor
     beta: Tensor
+    __signature__ = ConstructorSignature()
 
-    def __init__(self, *, threshold: Value = 1.0, surrogate: Surrogate | None = None, **decay: Unpack[Decay]) -> None:
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Return a bare neuron, or raise TypeError with the remedy where `__init__` does not take the arguments."""
+        check_arguments(cls, args, options)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        *,
+        threshold: Value = 1.0,
+        surrogate: Surrogate | None = None,
+        half_life: Value | None = None,
+        tau: Value | None = None,
+        beta: Value | None = None,
+    ) -> None:
         super().__init__()
         set_positive(self, "threshold", threshold)
-        self.surrogate = ATan() if surrogate is None else surrogate
-        if decay:
+        self.surrogate = surrogate_of(surrogate)
+        decay = Decay(half_life, tau, beta)
+        if decay.given():
             set_decay(self, "beta", decay)
 
     @abstractmethod
@@ -92,8 +125,15 @@ class Neuron(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define step(self, s, current)")
 
-    def forward(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+    def forward(self, s: Any, current: Tensor | None = None) -> tuple[Any, Tensor]:
         """Advance by one time step; the same as `step`."""
+        if current is None:
+            name = self._get_name()
+            raise TypeError(
+                f"{name} is called with one argument: a neuron is no module for nn.Sequential by itself, as it has no "
+                f"state of its own. Put it into a layer with its synapse: tt.Layer(nn.Linear(n_in, n_out), "
+                f"tt.{name}(...)); or advance it by hand: state, z = neuron.step(state, current)"
+            )
         return self.step(s, current)
 
     def pack(self, values: tuple[Tensor, ...]) -> Any:
@@ -106,7 +146,28 @@ class Neuron(nn.Module):
         return values[0] if len(self.currents) == 1 else state_type(self.currents)(*values)
 
     def zeros(self, like: Tensor) -> tuple[Tensor, ...]:
-        """Return the state after a reset, for currents of the shape, dtype and device of `like`."""
+        """Return the state after a reset, for currents of the shape, dtype and device of `like`.
+
+        Args:
+            like: currents of one step, `[B, *unit]`.
+
+        Returns:
+            Zeros of that shape, one tensor for each of `state` and `counters`.
+
+        Raises:
+            ValueError: if a half-life, threshold or other value per unit has another shape than the units.
+        """
+        unit = like.shape[1:] if like.dim() > 1 else like.shape
+        for name, argument in arguments_of(self).items():
+            shape = getattr(self, name).shape
+            if len(shape) > len(unit) or any(
+                a not in (1, b) for a, b in zip(reversed(shape), reversed(unit), strict=False)
+            ):
+                raise ValueError(
+                    f"{argument} of {self._get_name()} has the shape {list(shape)}, but the layer's units have "
+                    f"{list(unit)}: give one number, or a tensor that broadcasts to the units (for a convolution "
+                    f"[channels, 1, 1])"
+                )
         return tuple(torch.zeros_like(like) for _ in (*self.state, *self.counters))
 
     def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
@@ -205,6 +266,37 @@ class Neuron(nn.Module):
     def half_life(self) -> Tensor | None:
         """The membrane's half-life in steps, a number or per unit."""
         return None if self.decay is None else half_life(self.decay)
+
+    def extra_repr(self) -> str:
+        """Return what the representation shows: half-lives in steps, thresholds, and what a subclass adds."""
+        decays, others = [], []
+        for name, argument in arguments_of(self).items():
+            value, learned = getattr(self, name).detach(), "" if name in self._buffers else ", learned"
+            prefix = decay_prefix(argument)
+            if prefix is None:
+                others.append(f"{argument}={shown(value)}{learned}")
+            else:
+                decays.append(f"{prefix}half_life={shown(half_life(value))}{learned}")
+        return ", ".join((*decays, *others))
+
+    def _get_name(self) -> str:
+        return type(self).__name__.removeprefix("Parametrized")
+
+    def _apply(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Self:
+        """Move or convert the tensors; refuse a type in which a decay rounds to one."""
+        for name, argument in arguments_of(self).items():
+            value = getattr(self, name)
+            if decay_prefix(argument) is None or value.is_meta:
+                continue
+            dtype = fn(value.detach().new_zeros(())).dtype
+            if dtype != value.dtype and bool((value.detach().to(dtype) >= 1).any()):
+                raise ValueError(
+                    f"{self._get_name()} with {decay_prefix(argument)}half_life={shown(half_life(value.detach()))} "
+                    f"cannot be converted to {dtype}, in which its decay per step rounds to 1; the longest half-life "
+                    f"there is {longest(dtype):.4g} steps. Convert the synapse alone, or shorten the half-life"
+                )
+        super()._apply(fn, *args, **options)
+        return self
 
 
 def _like(neuron: Neuron) -> Tensor:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tracetorch.ops.entries import Entry
-
-if TYPE_CHECKING:
-    from tracetorch.neurons.base import Neuron
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Blocks:
     Q: Mapping[str, Entry] = field(default_factory=dict)
 
 
-def generic_blocks(neuron: Neuron, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
+def generic_blocks(neuron: Any, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
     """Take the Jacobian blocks of a neuron's step by S + 1 pulls of `torch.func.vjp`.
 
     Because the step is element-wise, one pull with a cotangent of ones gives a whole row of blocks for every

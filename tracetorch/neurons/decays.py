@@ -1,19 +1,28 @@
-"""Time constants: three ways to say one thing, fixed or learned, and kept in their valid range."""
+"""Time constants as half-life, tau or decay per step, fixed or learned, and kept in their valid range."""
 
 from __future__ import annotations
 
 import math
+import numbers
+import warnings
 from dataclasses import dataclass
-from typing import TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+ROUNDED = 0.01
+"""Relative change of a half-life by the rounding of its decay from which on a warning says so."""
+
 
 @dataclass(frozen=True)
 class Learnable:
     """Mark a decay or a threshold as learned.
+
+    What the optimizer moves is a raw value: the logit of a decay, the inverse softplus of a threshold. Weight decay
+    pulls raw values to zero, so it pulls a decay per step to 0.5 (a half-life of one step) and a threshold to ln 2.
+    Give the optimizer `tt.parameter_groups(net, weight_decay=...)`, which exempts neurons and biases from it.
 
     Args:
         value: start value, a number or a tensor of the units' shape, in the unit of the argument it stands for.
@@ -30,20 +39,28 @@ class Learnable:
 
     def tensor(self) -> Tensor:
         """Return the start value as a tensor of its final shape."""
-        value = torch.as_tensor(self.value, dtype=None if isinstance(self.value, Tensor) else torch.get_default_dtype())
-        shape = (self.shape,) if isinstance(self.shape, int) else self.shape
-        return value.expand(shape).clone() if shape else value.clone()
+        return _number("tt.Learnable's value", self).tensor()
 
 
 Value: TypeAlias = float | Tensor | Learnable
 
 
-class Decay(TypedDict, total=False):
-    """Say a decay per step as exactly one of `half_life` (steps), `tau` (steps) or `beta`."""
+class Decay(NamedTuple):
+    """Give a decay per step as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
 
-    half_life: Value
-    tau: Value
-    beta: Value
+    Args:
+        half_life: number of steps after which half is left.
+        tau: number of steps after which 1/e is left.
+        beta: decay per step, in (0, 1).
+    """
+
+    half_life: Value | None = None
+    tau: Value | None = None
+    beta: Value | None = None
+
+    def given(self) -> dict[str, Value]:
+        """Return what is not None, by name."""
+        return {kind: value for kind, value in self._asdict().items() if value is not None}
 
 
 class UnitInterval(nn.Module):
@@ -108,39 +125,72 @@ def tau(beta: Tensor) -> Tensor:
     return -1 / torch.log(beta)
 
 
-def set_decay(module: nn.Module, name: str, decay: Decay, *, prefix: str = "") -> None:
+def set_decay(module: nn.Module, name: str, decay: Decay, *, prefix: str = "", hint: str = "") -> None:
     """Register a decay per step on a module, as a buffer or as a parameter kept in (0, 1).
+
+    It is computed in double precision and rounded once. A warning says where the rounding changes the half-life by more
+    than 1 %.
 
     Args:
         module: the neuron that gets the attribute.
         name: the attribute's name.
         decay: exactly one of half_life, tau and beta, a number, tensor or `Learnable`.
         prefix: what stands before `half_life` and the others in the caller's argument names, for messages.
+        hint: what to take for no decay at all, for messages.
 
     Raises:
-        ValueError: if not exactly one is given, or a value is outside its range.
-        TypeError: if another name is given.
+        ValueError: if not exactly one is given, or a value is outside its range, or so long that the decay rounds to 1.
+        TypeError: if a value is no number, tensor or `Learnable`.
     """
-    names = {"half_life", "tau", "beta"}
-    unknown = set(decay) - names
-    if unknown:
-        raise TypeError(f"{type(module).__name__} got an unexpected argument {prefix}{sorted(unknown)[0]!r}")
-    given = {key: value for key, value in decay.items() if value is not None}
+    given = decay.given()
     if len(given) != 1:
-        wanted = ", ".join(f"{prefix}{n}" for n in ("half_life", "tau", "beta"))
-        raise ValueError(f"{type(module).__name__} needs exactly one of {wanted}; got {sorted(given) or 'none'}")
+        names = ", ".join(f"{prefix}{n}" for n in Decay._fields)
+        raise ValueError(f"{type(module).__name__} needs exactly one of {names}; got {sorted(given) or 'none'}")
     ((kind, value),) = given.items()
-    learned = isinstance(value, Learnable)
-    raw = value.tensor() if isinstance(value, Learnable) else _tensor(value)
+    argument = f"{prefix}{kind}"
+    number = _number(argument, value)
+    scale = math.log(2) if kind == "half_life" else 1.0
     if kind == "beta":
-        if not bool(((raw > 0) & (raw < 1)).all()):
-            raise ValueError(f"{prefix}beta must lie in (0, 1), got {value!r}; tt.IF has no leak")
-        beta = raw
+        if not _all((number.exact > 0) & (number.exact < 1)):
+            raise ValueError(f"{argument} must lie between 0 and 1, both excluded, got {shown(value)}{hint}")
+        exact = number.exact
+        rise = 1 - exact
     else:
-        if not bool((raw > 0).all()):
-            raise ValueError(f"{prefix}{kind} must be a positive number of steps, got {value!r}")
-        beta = torch.exp(-(math.log(2) if kind == "half_life" else 1.0) / raw)
-    _register(module, name, beta, UnitInterval() if learned else None)
+        if not _all((number.exact > 0) & torch.isfinite(number.exact)):
+            raise ValueError(f"{argument} must be a positive, finite number of steps, got {shown(value)}{hint}")
+        exact, rise = torch.exp(-scale / number.exact), -torch.expm1(-scale / number.exact)
+    beta = exact.to(number.dtype)
+    if not _all(beta < 1):
+        most = 1 - torch.finfo(number.dtype).eps / 2 if kind == "beta" else longest(number.dtype, scale=scale)
+        raise ValueError(
+            f"{argument}={shown(value)} is too long for {number.dtype}, in which its decay per step rounds to 1; the "
+            f"largest is {most:.8g}{hint}. A network in double precision takes longer ones, as a tensor: "
+            f"{argument}=torch.tensor(..., dtype=torch.float64)"
+        )
+    if not _all(beta > 0):
+        raise ValueError(f"{argument}={shown(value)} is so short that its decay per step is 0 in {number.dtype}")
+    off = (((1 - beta.double()) / rise) - 1).abs()
+    if not _all(off <= ROUNDED):
+        warnings.warn(
+            f"{argument}={shown(value)} is off by {float(off.max()):.1%} in {number.dtype}, as the decay per step "
+            f"rounds; double precision holds it: {argument}=torch.tensor(..., dtype=torch.float64)",
+            stacklevel=2,
+        )
+    _register(module, name, beta, UnitInterval() if isinstance(value, Learnable) else None, argument)
+
+
+def longest(dtype: torch.dtype, *, scale: float = math.log(2)) -> float:
+    """Return the longest half-life, in steps, whose decay per step is below one in a type.
+
+    Args:
+        dtype: floating point type of the decay.
+        scale: ln 2 for a half-life, 1 for a time constant.
+
+    Returns:
+        The number of steps.
+    """
+    # From halfway between one and the number below it, `1 - eps / 2`, a decay rounds up.
+    return -scale / math.log1p(-torch.finfo(dtype).eps / 4) * (1 - 1e-9)
 
 
 def set_positive(module: nn.Module, name: str, value: Value) -> None:
@@ -152,23 +202,109 @@ def set_positive(module: nn.Module, name: str, value: Value) -> None:
         value: a number, tensor or `Learnable`, in the unit of the membrane.
 
     Raises:
-        ValueError: if a value is not above zero.
+        ValueError: if a value is not above zero and finite.
+        TypeError: if it is no number, tensor or `Learnable`.
     """
-    raw = value.tensor() if isinstance(value, Learnable) else _tensor(value)
-    if not bool((raw > 0).all()):
-        raise ValueError(f"{name} must be above zero, got {value!r}")
-    _register(module, name, raw, Positive() if isinstance(value, Learnable) else None)
+    number = _number(name, value)
+    if not _all((number.exact > 0) & torch.isfinite(number.exact)):
+        raise ValueError(f"{name} must be above zero and finite, got {shown(value)}")
+    _register(module, name, number.tensor(), Positive() if isinstance(value, Learnable) else None, name)
 
 
-def _tensor(value: object) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    return torch.as_tensor(value, dtype=torch.get_default_dtype())
+def set_value(module: nn.Module, name: str, value: Value) -> None:
+    """Register a finite value on a module, as a buffer or as a parameter.
+
+    Args:
+        module: the neuron that gets the attribute.
+        name: the attribute's name.
+        value: a number, tensor or `Learnable`.
+
+    Raises:
+        ValueError: if a value is not finite.
+        TypeError: if it is no number, tensor or `Learnable`.
+    """
+    number = _number(name, value)
+    if not _all(torch.isfinite(number.exact)):
+        raise ValueError(f"{name} must be finite, got {shown(value)}")
+    if isinstance(value, Learnable):
+        module.register_parameter(name, nn.Parameter(number.tensor()))
+        _note(module, name, name)
+    else:
+        _register(module, name, number.tensor(), None, name)
 
 
-def _register(module: nn.Module, name: str, value: Tensor, constraint: nn.Module | None) -> None:
+def arguments_of(module: nn.Module) -> dict[str, str]:
+    """Return the attributes of a module that are values per unit, each with the argument that it was made of."""
+    return dict(getattr(module, "_arguments", ()))
+
+
+def decay_prefix(argument: str) -> str | None:
+    """Return what stands before `half_life`, `tau` or `beta` in an argument's name; None for another argument."""
+    return next((argument.removesuffix(kind) for kind in Decay._fields if argument.endswith(kind)), None)
+
+
+def shown(value: object) -> str:
+    """Return an argument as a message shows it: a tensor of many numbers by its shape and its bounds."""
+    if isinstance(value, Learnable):
+        return f"Learnable({shown(value.value)})"
+    if not isinstance(value, Tensor) or value.is_meta or value.numel() == 0 or value.is_complex():
+        return repr(value)
+    flat = value.detach().double().flatten()
+    least, most = (f"{float(x):.5g}" for x in (flat.amin(), flat.amax()))
+    span = least if least == most else f"{least} to {most}"
+    return span if value.dim() == 0 else f"{span} (shape {list(value.shape)})"
+
+
+class _Number(NamedTuple):
+    """A constructor's argument: its value in double precision, and the type that it is to have."""
+
+    exact: Tensor
+    dtype: torch.dtype
+
+    def tensor(self) -> Tensor:
+        return self.exact.to(self.dtype, copy=True)
+
+
+def _number(name: str, value: Value) -> _Number:
+    """Return a constructor's argument as a number; `name` is the argument's, for messages."""
+    if isinstance(value, Learnable):
+        if isinstance(value.value, Learnable):
+            raise TypeError(f"{name} is a tt.Learnable within a tt.Learnable; give it a number or a tensor")
+        start = value.value.detach() if isinstance(value.value, Tensor) else value.value
+        number = _number(name, start)
+        shape = (value.shape,) if isinstance(value.shape, int) else tuple(value.shape)
+        return number._replace(exact=number.exact.expand(shape)) if shape else number
+    if isinstance(value, Tensor) and value.requires_grad:
+        kind = "an nn.Parameter" if isinstance(value, nn.Parameter) else "a tensor that needs a gradient"
+        raise TypeError(
+            f"{name} is {kind} of shape {list(value.shape)}, which would not learn: pass "
+            f"{name}=tt.Learnable(value), and optimise the neuron's parameters"
+        )
+    if isinstance(value, Tensor) and not (value.is_complex() or value.dtype == torch.bool):
+        dtype = value.dtype if value.is_floating_point() else torch.get_default_dtype()
+        held = value.detach()
+        return _Number((held.cpu() if held.device.type == "mps" else held).double(), dtype)  # which has no doubles
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        remedy = f"; write torch.tensor({value!r})" if isinstance(value, list | tuple) else ""
+        raise TypeError(
+            f"{name} must be a number, a tensor of one number per unit, or tt.Learnable(number), got {value!r}{remedy}"
+        )
+    return _Number(torch.tensor(float(value), dtype=torch.float64), torch.get_default_dtype())
+
+
+def _all(condition: Tensor) -> bool:
+    return condition.is_meta or bool(condition.all())
+
+
+def _register(module: nn.Module, name: str, value: Tensor, constraint: nn.Module | None, argument: str) -> None:
     if constraint is None:
         module.register_buffer(name, value)
-        return
-    module.register_parameter(name, nn.Parameter(value))
-    parametrize.register_parametrization(module, name, constraint)
+    else:
+        module.register_parameter(name, nn.Parameter(value))
+        parametrize.register_parametrization(module, name, constraint)
+    _note(module, name, argument)
+
+
+def _note(module: nn.Module, name: str, argument: str) -> None:
+    known: tuple[Any, ...] = tuple((n, a) for n, a in getattr(module, "_arguments", ()) if n != name)
+    module._arguments = (*known, (name, argument))  # type: ignore[assignment]

@@ -35,6 +35,8 @@ class DiagonalRecurrent(Neuron):
 
     def __init__(self, neuron: Neuron, shape: tuple[int, ...] | int, *, init: float = 0.0) -> None:
         nn.Module.__init__(self)
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"DiagonalRecurrent takes a neuron such as tt.LIF(half_life=10), got {neuron!r}")
         self.inner = neuron
         self.r = nn.Parameter(torch.full((shape,) if isinstance(shape, int) else tuple(shape), float(init)))
         self.state = (*neuron.state, "z")  # type: ignore[misc]

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
+from tracetorch.neurons.arguments import switch
 from tracetorch.neurons.base import Constant, Readout
 from tracetorch.neurons.blocks import Blocks
-from tracetorch.neurons.decays import Decay, set_decay
+from tracetorch.neurons.decays import Decay, Value, set_decay
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.ops.entries import Entry
 
@@ -23,8 +23,10 @@ class LI(Readout):
 
     Args:
         normalized: scale the input by `1 - beta`, so that a constant current gives itself in the long run.
-        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step); a number, a tensor per unit,
-            or `Learnable`.
+        half_life: steps after which half of the membrane is left; a number, a tensor per unit, or `Learnable`. Give
+            exactly one of `half_life`, `tau` and `beta`.
+        tau: steps after which 1/e of the membrane is left.
+        beta: decay of the membrane per step, in (0, 1).
 
     Raises:
         ValueError: if not exactly one decay is given, or it is out of range.
@@ -39,10 +41,17 @@ class LI(Readout):
     state = ("v",)
     beta: Tensor
 
-    def __init__(self, *, normalized: bool = False, **decay: Unpack[Decay]) -> None:
+    def __init__(
+        self,
+        *,
+        normalized: bool = False,
+        half_life: Value | None = None,
+        tau: Value | None = None,
+        beta: Value | None = None,
+    ) -> None:
         torch.nn.Module.__init__(self)
-        self.normalized = normalized
-        set_decay(self, "beta", decay)
+        self.normalized = switch("normalized", normalized)
+        set_decay(self, "beta", Decay(half_life, tau, beta), hint="; tt.Mean() weighs all steps alike")
 
     def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
         """Advance by one time step; see the class for the formula."""
@@ -70,4 +79,4 @@ class LI(Readout):
 
     def extra_repr(self) -> str:
         """Return what the representation shows."""
-        return f"normalized={self.normalized}"
+        return super().extra_repr() + (", normalized=True" if self.normalized else "")

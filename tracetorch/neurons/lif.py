@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tracetorch.neurons.base import Constant
 from tracetorch.neurons.blocks import Blocks
-from tracetorch.neurons.decays import Value, set_positive
-from tracetorch.neurons.resets import Reset, SoftReset
+from tracetorch.neurons.decays import Decay, Value
+from tracetorch.neurons.resets import Reset
 from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.spiking import Spiking, total
-from tracetorch.neurons.surrogates import ATan, Surrogate
+from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
 
 
@@ -30,8 +30,10 @@ class LIF(Spiking):
         reset: what a spike does to the membrane; `SoftReset()` by default, with its gradient detached.
         refractory: number of silent steps after a spike.
         normalized: scale the input by `1 - beta`.
-        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step); a number, a tensor per unit,
-            or `Learnable`.
+        half_life: steps after which half of the membrane is left; a number, a tensor per unit, or `Learnable`. Give
+            exactly one of `half_life`, `tau` and `beta`.
+        tau: steps after which 1/e of the membrane is left.
+        beta: decay of the membrane per step, in (0, 1).
 
     Raises:
         ValueError: if not exactly one decay is given, or a value is out of range.
@@ -113,17 +115,11 @@ class IF(LIF):
         reset: Reset | None = None,
         refractory: int = 0,
     ) -> None:
-        torch.nn.Module.__init__(self)
-        set_positive(self, "threshold", threshold)
+        super().__init__(threshold=threshold, surrogate=surrogate, reset=reset, refractory=refractory)
+
+    def set_leak(self, decay: Decay) -> None:
+        """Register a decay of one, which is no part of the saved state."""
         self.register_buffer("beta", torch.ones_like(self.threshold.detach().reshape(-1)[0]), persistent=False)
-        self.surrogate = ATan() if surrogate is None else surrogate
-        self.reset = SoftReset() if reset is None else reset
-        if refractory < 0 or refractory != int(refractory):
-            raise ValueError(f"refractory must be a whole number of steps, 0 or more, got {refractory!r}")
-        self.refractory = int(refractory)
-        self.normalized = False
-        if refractory:
-            self.counters = ("r",)
 
 
 def _resets_nothing(reset: Reset) -> bool:

@@ -10,13 +10,22 @@ from torch import Tensor
 
 from tracetorch.neurons.base import Constant, Readout
 from tracetorch.neurons.blocks import Blocks
-from tracetorch.neurons.scalar import Scalar
+
+LIMB = 2**20
+"""Steps that are counted in one number before the next one counts them as one: each stays far below 2**24, where
+single precision stops counting."""
 
 
 class Mean(Readout):
-    r"""Give the mean of all currents since the last reset.
+    r"""Compute the mean of all currents since the last reset.
 
     .. math:: z_t = \frac{1}{t} \sum_{k \le t} I_k
+
+    However long the stream is: the sum carries what its rounding cut off to the next step (compensated summation), and
+    the number of steps is counted in two numbers, in single precision up to 10**13 steps.
+
+    Source: W. Kahan, "Pracniques: further remarks on reducing truncation errors" (1965),
+    https://doi.org/10.1145/363707.363723.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -26,25 +35,25 @@ class Mean(Readout):
     """
 
     state = ("total",)
-    counters = ("count",)
+    counters = ("steps", "limbs", "rest")
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
     def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
         """Advance by one time step; see the class for the formula."""
-        total, count = s.total + current, s.count + 1
-        return self.pack((total, count)), total / count
+        added = current + s.rest
+        total = s.total + added
+        rest = (added - (total - s.total)).detach()
+        steps, limbs = counted(s.steps, s.limbs)
+        return self.pack((total, steps, limbs, rest)), total / (limbs * LIMB + steps)
 
     def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
         """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
         one = torch.ones((), dtype=current.dtype, device=current.device)
-        share = 1 / (s[1] + 1)
+        steps, limbs = counted(s[1], s[2])
+        share = 1 / (limbs * LIMB + steps)
         return Blocks([[one]], [one], [share], share)
-
-    def scalar(self) -> Scalar:
-        """Return the step on plain numbers; see `Neuron.scalar`."""
-        return Scalar("mean", 1, ())
 
     def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant:
         """Return A = B = 1; see `Neuron.constant`."""
@@ -54,3 +63,10 @@ class Mean(Readout):
     def decay(self) -> Tensor:
         """One: a plain average forgets nothing."""
         return torch.ones(())
+
+
+def counted(steps: Tensor, limbs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two numbers that count steps, after one more."""
+    steps = steps + 1
+    full = (steps >= LIMB).to(steps.dtype)
+    return steps - LIMB * full, limbs + full

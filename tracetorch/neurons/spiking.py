@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
+from tracetorch.neurons.arguments import refractory_of, reset_of, switch
 from tracetorch.neurons.base import Neuron
-from tracetorch.neurons.decays import Decay, Value
+from tracetorch.neurons.decays import Decay, Value, set_decay
 from tracetorch.neurons.resets import HardReset, NoReset, Reset, SoftReset
 from tracetorch.neurons.scalar import Scalar, scalar_surrogate
 from tracetorch.neurons.surrogates import Surrogate
@@ -52,13 +52,16 @@ class Spiking(Neuron):
         reset: what a spike does to the membrane; soft and detached by default.
         refractory: number of silent steps after a spike.
         normalized: scale the drive by `1 - beta`.
-        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step).
+        half_life: steps after which half of the membrane is left; a number, a tensor per unit, or `Learnable`. Give
+            exactly one of `half_life`, `tau` and `beta`.
+        tau: steps after which 1/e of the membrane is left.
+        beta: decay of the membrane per step, in (0, 1).
     """
 
     beta: Tensor
     threshold: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every option of the membrane by its name
         self,
         *,
         threshold: Value = 1.0,
@@ -66,18 +69,21 @@ class Spiking(Neuron):
         reset: Reset | None = None,
         refractory: int = 0,
         normalized: bool = False,
-        **decay: Unpack[Decay],
+        half_life: Value | None = None,
+        tau: Value | None = None,
+        beta: Value | None = None,
     ) -> None:
-        if not decay:
-            decay = {"beta": None}  # type: ignore[typeddict-item]
-        super().__init__(threshold=threshold, surrogate=surrogate, **decay)
-        if refractory < 0 or refractory != int(refractory):
-            raise ValueError(f"refractory must be a whole number of steps, 0 or more, got {refractory!r}")
-        self.reset = SoftReset() if reset is None else reset
-        self.refractory = int(refractory)
-        self.normalized = normalized
+        super().__init__(threshold=threshold, surrogate=surrogate)
+        self.reset = reset_of(reset)
+        self.refractory = refractory_of(refractory)
+        self.normalized = switch("normalized", normalized)
         if refractory:
             self.counters = ("r",)
+        self.set_leak(Decay(half_life, tau, beta))
+
+    def set_leak(self, decay: Decay) -> None:
+        """Register the membrane's decay per step."""
+        set_decay(self, "beta", decay, hint="; tt.IF has no leak")
 
     def integrate(self, v: Tensor, drive: Tensor) -> Tensor:
         """Return the membrane before it fires, from what it carried and its drive, `[..., *unit]`."""
@@ -174,7 +180,9 @@ class Spiking(Neuron):
 
     def extra_repr(self) -> str:
         """Return what the representation shows."""
-        return f"reset={self.reset}, surrogate={self.surrogate}, refractory={self.refractory}"
+        parts = f"{super().extra_repr()}, reset={self.reset}, surrogate={self.surrogate}"
+        options = {"refractory": self.refractory, "normalized": self.normalized}
+        return parts + "".join(f", {name}={value}" for name, value in options.items() if value)
 
 
 def total(direct: Entry, factor: Entry, value: Entry) -> Entry:

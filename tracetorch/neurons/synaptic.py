@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
 from tracetorch.neurons.base import Constant
 from tracetorch.neurons.blocks import Blocks
@@ -18,14 +17,6 @@ from tracetorch.neurons.scalar import Scalar
 from tracetorch.neurons.spiking import Spiking, total
 from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
-
-
-class SynapticDecay(Decay, total=False):
-    """Say the membrane's decay, and the synaptic current's with the prefix `synaptic_`."""
-
-    synaptic_half_life: Value
-    synaptic_tau: Value
-    synaptic_beta: Value
 
 
 class SynapticLIF(Spiking):
@@ -41,8 +32,13 @@ class SynapticLIF(Spiking):
         reset: what a spike does to the membrane; `SoftReset()` by default.
         refractory: number of silent steps after a spike.
         normalized: scale by `k_i = 1 - alpha` and `k_v = 1 - beta`; both are 1 otherwise.
-        **decay: exactly one of `half_life` (steps), `tau` (steps) and `beta` (per step), and exactly one of the same
-            with the prefix `synaptic_`.
+        half_life: steps after which half of the membrane is left; a number, a tensor per unit, or `Learnable`. Give
+            exactly one of `half_life`, `tau` and `beta`.
+        tau: steps after which 1/e of the membrane is left.
+        beta: decay of the membrane per step, in (0, 1).
+        synaptic_half_life: steps after which half of the synaptic current is left; give exactly one of the three.
+        synaptic_tau: steps after which 1/e of the synaptic current is left.
+        synaptic_beta: decay of the synaptic current per step, in (0, 1).
 
     Raises:
         ValueError: if not exactly one decay of each kind is given, or a value is out of range.
@@ -59,7 +55,7 @@ class SynapticLIF(Spiking):
     state = ("i", "v")
     alpha: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every option of the membrane and of its current by its name
         self,
         *,
         threshold: Value = 1.0,
@@ -67,20 +63,25 @@ class SynapticLIF(Spiking):
         reset: Reset | None = None,
         refractory: int = 0,
         normalized: bool = False,
-        **decay: Unpack[SynapticDecay],
+        half_life: Value | None = None,
+        tau: Value | None = None,
+        beta: Value | None = None,
+        synaptic_half_life: Value | None = None,
+        synaptic_tau: Value | None = None,
+        synaptic_beta: Value | None = None,
     ) -> None:
-        prefix = "synaptic_"
-        current = cast(Decay, {k[len(prefix) :]: v for k, v in decay.items() if k.startswith(prefix)})
-        membrane = cast(Decay, {k: v for k, v in decay.items() if not k.startswith(prefix)})
         super().__init__(
             threshold=threshold,
             surrogate=surrogate,
             reset=reset,
             refractory=refractory,
             normalized=normalized,
-            **membrane,
+            half_life=half_life,
+            tau=tau,
+            beta=beta,
         )
-        set_decay(self, "alpha", current, prefix=prefix)
+        current = Decay(synaptic_half_life, synaptic_tau, synaptic_beta)
+        set_decay(self, "alpha", current, prefix="synaptic_", hint="; tt.LIF has no synaptic current")
 
     def _current(self, i: Tensor, drive: Tensor) -> Tensor:
         return self.alpha * i + ((1 - self.alpha) * drive if self.normalized else drive)

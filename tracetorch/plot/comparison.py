@@ -51,14 +51,14 @@ def comparison(
     rows_height = 0.9 + 0.27 * len(rules)
     if learning:
         size = (8.2, rows_height + 3.2)
-        figure, axes = new_figure(2, len(measures), size=size, height_ratios=[2.6, rows_height])
+        figure, axes = new_figure(2, len(measures), size=size, height_ratios=[2.6, rows_height], title=title)
         grid = axes[0, 0].get_gridspec()
         for ax in axes[0]:
             ax.remove()
         top = figure.add_subplot(grid[0, :])
         _draw_learning(top, learning, learning_label)
     else:
-        figure, axes = new_figure(1, len(measures), size=(8.2, rows_height + 0.4))
+        figure, axes = new_figure(1, len(measures), size=(8.2, rows_height + 0.4), title=title)
     for column, (name, values) in enumerate(measures.items()):
         ax = axes[-1, column]
         for row, rule in enumerate(rules):
@@ -68,8 +68,6 @@ def comparison(
         ax.set_ylim(len(rules) - 0.4, -0.6)
         label(ax, x=name)
         ax.xaxis.get_major_locator().set_params(nbins=5)
-    if title is not None:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
 

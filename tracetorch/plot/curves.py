@@ -40,15 +40,13 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], *, x_label: str = "", titl
     """
     if not panels or not all(panels.values()):
         raise ValueError(f"curves needs panels with at least one curve each, got {dict(panels)!r}")
-    figure, axes = new_figure(len(panels), size=(7.2, 0.8 + 2.2 * len(panels)), sharex=True)
+    figure, axes = new_figure(len(panels), size=(7.2, 0.8 + 2.2 * len(panels)), sharex=True, title=title)
     for ax, (name, series) in zip(axes[:, 0], panels.items(), strict=True):
         draw_curves(ax, series)
         label(ax, y=name)
         if len(series) > 1:
             legend(ax, loc="best")
     label(axes[-1, 0], x=x_label)
-    if title is not None:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
 

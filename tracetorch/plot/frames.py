@@ -37,11 +37,9 @@ def frames(pictures: Tensor | npt.ArrayLike, *, columns: int = 4, title: str | N
     if array.ndim != 4 or array.shape[-1] != 3 or not len(array):
         raise ValueError(f"frames are [frames, height, width, 3] with at least one, got {list(array.shape)}")
     rows = -(-len(array) // columns)
-    figure, axes = new_figure(rows, columns, size=(1.9 * columns, 0.4 + 1.4 * rows))
+    figure, axes = new_figure(rows, columns, size=(1.9 * columns, 0.4 + 1.4 * rows), title=title)
     for index, ax in enumerate(axes.flat):
         ax.set_axis_off()
         if index < len(array):
             ax.imshow(array[index])
-    if title is not None:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure

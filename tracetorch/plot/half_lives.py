@@ -43,7 +43,9 @@ def half_lives(
     from matplotlib.ticker import LogLocator, NullFormatter
 
     widths = [3.0 if to_array(after).size > 8 else 1.2 for _, after in layers.values()]
-    figure, axes = new_figure(1, len(layers), size=(0.8 + sum(widths), 2.8), sharey=True, width_ratios=widths)
+    figure, axes = new_figure(
+        1, len(layers), size=(0.8 + sum(widths), 2.8), sharey=True, width_ratios=widths, title=title
+    )
     for ax, (name, pair) in zip(axes[0], layers.items(), strict=True):
         before, after = (np.sort(to_array(values).astype(float).ravel()) for values in pair)
         for values, text, colour in ((before, "before", GREY), (after, "after", COLOURS[0])):
@@ -66,6 +68,4 @@ def half_lives(
         label(ax, title=name, x="unit, sorted")
     label(axes[0, 0], y="half-life (steps)")
     legend(axes[0, 0], loc="best")
-    if title is not None:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure

@@ -48,7 +48,7 @@ def raster(
     arrays = {name: time_by_unit(values, name) for name, values in panels.items()}
     heights = [float(np.clip(array.shape[1], 12, 80)) for array in arrays.values()]
     size = (7.2, 0.9 + 0.028 * sum(heights) + 0.25 * len(arrays))
-    figure, axes = new_figure(len(arrays), size=size, sharex=True, height_ratios=heights)
+    figure, axes = new_figure(len(arrays), size=size, sharex=True, height_ratios=heights, title=title)
     scale = seconds_per_step or 1.0
     length = max(array.shape[0] for array in arrays.values())
     mark = float(np.clip(160.0 / length, 0.9, 4.0))  # points: about a third of a step's width
@@ -74,6 +74,4 @@ def raster(
     if not seconds_per_step:
         axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
     label(axes[-1, 0], x="time (s)" if seconds_per_step else "time step")
-    if title is not None:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure

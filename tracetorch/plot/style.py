@@ -47,13 +47,16 @@ def require_matplotlib() -> None:
         ) from error
 
 
-def new_figure(rows: int, columns: int = 1, *, size: tuple[float, float], **gridspec: Any) -> tuple[Figure, Array]:
+def new_figure(
+    rows: int, columns: int = 1, *, size: tuple[float, float], title: str | None = None, **gridspec: Any
+) -> tuple[Figure, Array]:
     """Make a figure with a grid of axes in the library's look.
 
     Args:
         rows: Number of rows of axes.
         columns: Number of columns of axes.
         size: Width and height in inches.
+        title: Text above the figure.
         **gridspec: What ``Figure.subplots`` takes besides, for example ``sharex=True``.
 
     Returns:
@@ -71,6 +74,8 @@ def new_figure(rows: int, columns: int = 1, *, size: tuple[float, float], **grid
     axes = figure.subplots(rows, columns, squeeze=False, **gridspec)
     for ax in axes.flat:
         dress(ax)
+    if title is not None:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure, axes
 
 

@@ -51,7 +51,7 @@ def traces(
     if units < 1:
         raise ValueError(f"units must be at least 1, got {units}")
     arrays = {name: time_by_unit(array, name) for name, array in panels.items()}
-    figure, axes = new_figure(len(arrays), size=(7.2, 0.8 + 1.5 * len(arrays)), sharex=True)
+    figure, axes = new_figure(len(arrays), size=(7.2, 0.8 + 1.5 * len(arrays)), sharex=True, title=title)
     scale = seconds_per_step or 1.0
     for index, (name, array) in enumerate(arrays.items()):
         ax = axes[index, 0]
@@ -68,6 +68,4 @@ def traces(
     if not seconds_per_step:
         axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
     label(axes[-1, 0], x="time (s)" if seconds_per_step else "time step")
-    if title is not None:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tracetorch.rl.agent import Agent
-from tracetorch.rl.obgd import Step
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.senses import Senses
-
-
-class Beside(nn.Module):
-    """Run networks beside each other on one input and join their outputs: an actor, then a critic.
-
-    Args:
-        *nets: the networks, each `[B, *in] -> [B, n_i]`.
-
-    Example:
-        >>> import torch, tracetorch as tt
-        >>> tt.rl.Beside(torch.nn.Linear(3, 2), torch.nn.Linear(3, 1))(torch.ones(1, 3)).shape
-        torch.Size([1, 3])
-    """
-
-    def __init__(self, *nets: nn.Module) -> None:
-        super().__init__()
-        self.nets = nn.ModuleList(nets)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs side by side, `[B, sum of n_i]`."""
-        return torch.cat([net(x) for net in self.nets], -1)
+from tracetorch.rl.step import Step
 
 
 class ActorCritic(Agent):
@@ -53,8 +30,7 @@ class ActorCritic(Agent):
         gamma: the discount per step.
         lam: the trace's decay, lambda.
         entropy: weight of the entropy, tau.
-        step: how to move along the trace; `ObGD(kappa=3.0)` by default; with `Beside(actor, critic)` each is bounded
-            apart.
+        step: how to move along the trace; `ObGD()` by default.
         senses: what stands between environment and network.
 
     Source: R. S. Sutton, A. G. Barto, "Reinforcement Learning: An Introduction", 2nd ed., section 13.5 (2018),
@@ -87,8 +63,7 @@ class ActorCritic(Agent):
         step: Step | None = None,
         senses: Senses | None = None,
     ) -> None:
-        groups: Sequence[nn.Module] | None = list(net.nets) if isinstance(net, Beside) else None
-        super().__init__(net, gamma=gamma, lam=lam, step=step, senses=senses, groups=groups)
+        super().__init__(net, gamma=gamma, lam=lam, step=step, senses=senses)
         self.policy, self.entropy = policy, entropy
 
     def choose(self, head: Tensor) -> Tensor:

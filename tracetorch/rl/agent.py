@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from tracetorch.rl.body import AutogradBody, Body, Memoryless
 from tracetorch.rl.compiled import CompiledBody
-from tracetorch.rl.leaky import LeakyBody, is_leaky
-from tracetorch.rl.obgd import ObGD, Step
-from tracetorch.rl.per_row import RowTraces
 from tracetorch.rl.senses import Senses
+from tracetorch.rl.step import ObGD, Step
 from tracetorch.rl.trace import ParameterTrace
 
 
@@ -36,7 +34,6 @@ class Agent(ABC):
         lam: the trace's decay, lambda.
         step: how to move along the trace; `ObGD()` by default.
         senses: what stands between environment and network; the number of streams is its `rows`.
-        groups: parts of the network that are bounded apart; the whole by default.
 
     Attributes:
         steps: number of steps learned from.
@@ -52,7 +49,6 @@ class Agent(ABC):
         lam: float = 0.8,
         step: Step | None = None,
         senses: Senses | None = None,
-        groups: Sequence[nn.Module] | None = None,
     ) -> None:
         if not 0.0 <= gamma <= 1.0 or not 0.0 <= lam <= 1.0:
             raise ValueError(f"gamma and lam must lie in [0, 1], got {gamma} and {lam}")
@@ -60,8 +56,7 @@ class Agent(ABC):
         self.step = ObGD() if step is None else step
         self.senses = Senses(dtype=next(net.parameters()).dtype) if senses is None else senses
         rows = self.senses.rows
-        parts = net if groups is None else groups
-        self.trace = ParameterTrace(parts) if rows == 1 else RowTraces(parts, rows)
+        self.trace = ParameterTrace(net, rows)
         self.generator = torch.Generator()
         self.seed(0)
         self.steps = 0
@@ -140,7 +135,7 @@ class Agent(ABC):
             raise RuntimeError("learn came before act: an agent learns from an action's outcome, once")
         done = [a or b for a, b in zip(terminated, truncated, strict=True)]
         self.senses.check(rewards)
-        x = self.senses.observe(observations)
+        x = self.senses.follow(observations, done)
         rewards = self.senses.reward(rewards, done)
         nexts = [0.0] * len(done) if all(terminated) else self.targets(self.body.ahead(x))
         self.errors = [
@@ -165,7 +160,7 @@ class Agent(ABC):
         self.body.forget(mask)
 
     def compile(self) -> None:
-        """Run the network without autograd from now on, where it fits; see `CompiledBody` and `LeakyBody`.
+        """Run the network without autograd from now on, where it fits; see `CompiledBody`.
 
         Equal to rounding. A first call of compiled kernels takes some seconds, once per kind of network and machine.
 
@@ -174,7 +169,7 @@ class Agent(ABC):
             RuntimeError: if the compiled kernels cannot run here.
         """
         state = self.body.state()
-        self.body = (LeakyBody if is_leaky(self.net) else CompiledBody)(self.net, self.trace)
+        self.body = CompiledBody(self.net, self.trace)
         self.body.load(state)
 
     def without_memory(self) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.rl.streams import LookAhead, reset, restore, snapshot, twin
-from tracetorch.rl.trace import FlatParameters
+from tracetorch.network import get_state, reset, set_state
+from tracetorch.rl.look_ahead import LookAhead, twin
+from tracetorch.rl.trace import ParameterTrace
 
 
 class Body(ABC):
@@ -23,7 +24,7 @@ class Body(ABC):
         """Return the output that the next input would give, `[R, n]`, and leave everything as it is."""
 
     @abstractmethod
-    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+    def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add the gradient of the last output, met by a cotangent `[R, n]`, to a trace."""
 
     @abstractmethod
@@ -65,7 +66,7 @@ class AutogradBody(Body):
         """Return the output at the next input; see `Body.ahead`."""
         return self._look(x)
 
-    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+    def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Send a cotangent back, one pass for each row; see `Body.credit`."""
         output, self._output = self._output, None
         if output is None:
@@ -82,13 +83,13 @@ class AutogradBody(Body):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the network carries; see `Body.state`."""
-        return snapshot(self._net)
+        return get_state(self._net)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self._output = None
         reset(self._net)
-        restore(self._net, state)
+        set_state(self._net, state)
 
 
 class Memoryless(Body):
@@ -111,7 +112,7 @@ class Memoryless(Body):
         self._look.forget()
         return self._look.ahead(x)
 
-    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+    def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add credit for the one step; see `Body.credit`."""
         self._body.credit(trace, cotangent)
 

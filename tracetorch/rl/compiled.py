@@ -19,7 +19,7 @@ from tracetorch.backends.numba.steps.layout import (
 )
 from tracetorch.network import get_state, reset, set_state
 from tracetorch.rl.body import Body
-from tracetorch.rl.trace import FlatParameters
+from tracetorch.rl.trace import ParameterTrace
 from tracetorch.steps import Program
 from tracetorch.stream.fit import parts
 
@@ -39,7 +39,7 @@ class CompiledBody(Body):
         RuntimeError: if the compiled kernels cannot run here.
     """
 
-    def __init__(self, net: nn.Module, trace: FlatParameters) -> None:
+    def __init__(self, net: nn.Module, trace: ParameterTrace) -> None:
         self._net, self._trace = net, trace
         self._parts = parts(net)
         learned = [name for part in self._parts for name in part.learned]
@@ -86,7 +86,7 @@ class CompiledBody(Body):
         self._call(self._ahead, mode, self._accepted(x).data_ptr(), 0)
         return self._scratch[-1][2].clone()
 
-    def credit(self, trace: FlatParameters, cotangent: Tensor) -> None:
+    def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add credit to the trace that the body was made with; see `Body.credit`."""
         if self._held is None:
             raise RuntimeError("there is no output to give credit for: call forward before credit, once")

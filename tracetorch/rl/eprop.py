@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from tracetorch.feedback import Feedback
+from tracetorch.network import set_rule
 from tracetorch.rl.actor_critic import ActorCritic
-from tracetorch.rl.obgd import Step
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.senses import Senses
+from tracetorch.rl.step import Step
 from tracetorch.rules import eprop
-from tracetorch.network import set_rule
 
 
 class RewardEProp(ActorCritic):

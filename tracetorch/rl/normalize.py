@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,24 @@ import torch
 Array = npt.NDArray[np.float64]
 
 
+class _Welford:
+    """Mean and sum of squares of a stream of values, numbers or arrays alike."""
+
+    def __init__(self, zero: Any) -> None:
+        self.count, self.mean, self.squares = 0, zero, zero
+
+    def update(self, x: Any) -> None:
+        """Take in a value."""
+        self.count += 1
+        off = x - self.mean
+        self.mean = self.mean + off / self.count
+        self.squares = self.squares + off * (x - self.mean)
+
+    def deviation(self, epsilon: float) -> Any:
+        """Return the standard deviation; 1 before there are two values."""
+        return (self.squares / (self.count - 1) + epsilon) ** 0.5 if self.count > 1 else 1.0
+
+
 class RunningNorm:
     r"""Shift and scale each component by its running mean and deviation.
 
@@ -20,7 +37,8 @@ class RunningNorm:
         p_n = p_{n-1} + (x_n - \mu_{n-1})(x_n - \mu_n), \quad
         \hat x_n = \frac{x_n - \mu_n}{\sqrt{p_n / (n - 1) + \epsilon}}
 
-    The variance is taken as 1 before there are two values.
+    The variance is taken as 1 before there are two values. (gymnasium's `NormalizeObservation` starts from a mean of 0
+    that counts as a small share of a value, and cannot be saved.)
 
     Args:
         size: number of components, n.
@@ -40,42 +58,42 @@ class RunningNorm:
     """
 
     def __init__(self, size: int, *, epsilon: float = 1e-8) -> None:
-        self.count = 0
         self.epsilon = epsilon
-        self.mean: Array = np.zeros(size)
-        self.squares: Array = np.zeros(size)
-        self._deviation: Array | float = np.ones(size)
+        self._values = _Welford(np.zeros(size))
+        self._deviation: Array | float = 1.0
+
+    @property
+    def count(self) -> int:
+        """Number of values so far."""
+        return self._values.count
+
+    @property
+    def mean(self) -> Array:
+        """Mean of the values so far, `[n]`."""
+        mean: Array = self._values.mean
+        return mean
 
     def update(self, rows: Array) -> None:
         """Take in values, `[B, n]`, row by row."""
         for x in rows:
-            self.count += 1
-            off = x - self.mean
-            self.mean += off / self.count
-            self.squares += off * (x - self.mean)
-        if self.count > 1:
-            self._deviation = np.sqrt(self.squares / (self.count - 1) + self.epsilon)
+            self._values.update(x)
+        self._deviation = self._values.deviation(self.epsilon)
 
     def __call__(self, rows: Array) -> Array:
         """Return values `[B, n]` shifted and scaled, by the statistics as they are."""
-        result: Array = (rows - self.mean) / self._deviation
+        result: Array = (rows - self._values.mean) / self._deviation
         return result
 
     def state_dict(self) -> dict[str, Any]:
         """Return the statistics."""
-        return {
-            "count": self.count,
-            "mean": torch.from_numpy(self.mean.copy()),
-            "squares": torch.from_numpy(self.squares.copy()),
-        }
+        mean, squares = (torch.from_numpy(v.copy()) for v in (self._values.mean, self._values.squares))
+        return {"count": self.count, "mean": mean, "squares": squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.count = state["count"]
-        self.mean = state["mean"].numpy().copy()
-        self.squares = state["squares"].numpy().copy()
-        self._deviation = np.ones(len(self.mean))
-        self.update(np.zeros((0, len(self.mean))))
+        self._values.count = state["count"]
+        self._values.mean, self._values.squares = (state[key].numpy().copy() for key in ("mean", "squares"))
+        self._deviation = self._values.deviation(self.epsilon)
 
 
 class RewardScale:
@@ -102,7 +120,7 @@ class RewardScale:
         self.gamma = gamma
         self.sums = [0.0] * rows
         self.epsilon = 1e-8
-        self.count, self.mean, self.squares = 0, 0.0, 0.0
+        self._values = _Welford(0.0)
 
     def __call__(self, rewards: Sequence[float], done: Sequence[bool]) -> list[float]:
         """Return the rows' rewards, scaled.
@@ -116,19 +134,17 @@ class RewardScale:
         """
         self.sums = [self.gamma * u + r for u, r in zip(self.sums, rewards, strict=True)]
         for u in self.sums:
-            self.count += 1
-            off = u - self.mean
-            self.mean += off / self.count
-            self.squares += off * (u - self.mean)
-        deviation = math.sqrt(self.squares / (self.count - 1) + self.epsilon) if self.count > 1 else 1.0
+            self._values.update(u)
+        deviation = self._values.deviation(self.epsilon)
         self.sums = [0.0 if end else u for u, end in zip(self.sums, done, strict=True)]
         return [r / deviation for r in rewards]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums and statistics."""
-        return {"sums": list(self.sums), "count": self.count, "mean": self.mean, "squares": self.squares}
+        return {"sums": list(self.sums), **vars(self._values)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.sums = list(state["sums"])
-        self.count, self.mean, self.squares = state["count"], state["mean"], state["squares"]
+        for name in ("count", "mean", "squares"):
+            setattr(self._values, name, state[name])

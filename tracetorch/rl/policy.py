@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributions
 
 
 class Policy(ABC):
@@ -32,12 +32,8 @@ class Policy(ABC):
         """Return the most probable action for each row of a head `[B, n]`."""
 
     @abstractmethod
-    def log_prob(self, head: Tensor, action: Tensor) -> Tensor:
-        """Return the log-probability (density) of each row's action, `[B]`."""
-
-    @abstractmethod
-    def entropy(self, head: Tensor) -> Tensor:
-        """Return each row's entropy in nats, `[B]`."""
+    def distribution(self, head: Tensor) -> distributions.Distribution:
+        """Return each row's distribution of actions, for log-probabilities and entropies with a graph."""
 
     @abstractmethod
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
@@ -104,14 +100,9 @@ class Categorical(Policy):
         """Return the action of the largest logit, `[B]`."""
         return head.argmax(-1)
 
-    def log_prob(self, head: Tensor, action: Tensor) -> Tensor:
-        """Return the log-probability of each row's action, `[B]`."""
-        return torch.log_softmax(head, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
-
-    def entropy(self, head: Tensor) -> Tensor:
-        """Return each row's entropy in nats, `[B]`."""
-        logs = torch.log_softmax(head, -1)
-        return -(logs.exp() * logs).sum(-1)
+    def distribution(self, head: Tensor) -> distributions.Categorical:
+        """Return the softmax of each row's logits."""
+        return distributions.Categorical(logits=head)
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
         """Return the slope of log-probability plus weighted entropy by the logits; see `Policy.slope`."""
@@ -174,15 +165,10 @@ class Gaussian(Policy):
         """Return the means, `[B, n]`."""
         return head[..., : self.size]
 
-    def log_prob(self, head: Tensor, action: Tensor) -> Tensor:
-        """Return the log-density of each row's action, `[B]`."""
+    def distribution(self, head: Tensor) -> distributions.Distribution:
+        """Return the normal distribution of each row's action."""
         mean, _, width = self._parts(head)
-        squares = ((action - mean) / width).square()
-        return -(0.5 * squares + width.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
-
-    def entropy(self, head: Tensor) -> Tensor:
-        """Return each row's differential entropy in nats, `[B]`."""
-        return (self._parts(head)[2].log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        return distributions.Independent(distributions.Normal(mean, width), 1)
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
         """Return the slope of log-density plus weighted entropy by the head; see `Policy.slope`."""

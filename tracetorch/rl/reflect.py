@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracetorch.rl.baselines import Baseline, NoBaseline
-from tracetorch.rl.per_row import RowTraces
+from tracetorch.network import get_state, layers, reset, set_state
+from tracetorch.rl.look_ahead import LookAhead
 from tracetorch.rl.policy import Policy
-from tracetorch.rl.streams import LookAhead, reset, restore, snapshot
 from tracetorch.rl.trace import ParameterTrace
-from tracetorch.network import layers
 from tracetorch.traces import Graph
 
 
@@ -31,11 +29,16 @@ class Reflect:
     :math:`\gamma^t` with which the gradient of the discounted return of an episode's start weighs step t, as nearly
     everybody does.
 
+    With a value, a reward is compared with it step by step: :math:`\delta_k = r_k + \gamma V_{k+1} - V_k` takes the
+    place of :math:`r_k`, and the sum telescopes into :math:`\sum_t \nabla\log\pi(a_t)\,(G_t - V_t)`, REINFORCE with the
+    value as its baseline, unbiased for any length of an episode; the trace takes up :math:`\nabla V` too, so the value
+    is learned.
+
     Args:
-        net: the network, `[B, *in] -> [B, n]`, or `[B, n + 1]` where the baseline learns a value.
+        net: the network, `[B, *in] -> [B, n]`, or `[B, n + 1]` with a value, last.
         policy: what the head's n numbers mean.
         gamma: the discount per step.
-        baseline: what a reward is compared with; nothing by default.
+        value: whether the network's last output is a value, to compare rewards with.
         rows: number of rows of the batch, R, each with a trace of its own.
         seed: of the draws of actions.
 
@@ -67,21 +70,19 @@ class Reflect:
         policy: Policy,
         *,
         gamma: float = 1.0,
-        baseline: Baseline | None = None,
+        value: bool = False,
         rows: int = 1,
         seed: int = 0,
     ) -> None:
         if not 0.0 <= gamma <= 1.0:
             raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
-        self.net, self.policy, self.gamma = net, policy, gamma
-        self.baseline = NoBaseline() if baseline is None else baseline
-        self.trace = ParameterTrace(net) if rows == 1 else RowTraces(net, rows)
+        self.net, self.policy, self.gamma, self.value = net, policy, gamma, value
+        self.trace = ParameterTrace(net, rows)
         self.gradient = torch.zeros_like(self.trace.value[0])
         self.generator = torch.Generator().manual_seed(seed)
         self._whole = any(isinstance(layer.rule.weight, Graph) for layer in layers(net).values())
         self._rewards: list[float] | None = None
         self._values = [0.0] * rows
-        self._steps = 0
 
     def act(self, x: Tensor, action: Tensor | None = None) -> Tensor:
         r"""Advance the network, draw actions, and take :math:`\nabla\log\pi` into the trace.
@@ -96,17 +97,16 @@ class Reflect:
         output: Tensor = self.net(x)
         head = output.detach()
         size = self.policy.outputs
-        values = head[:, -1].tolist() if self.baseline.learns_value else self._values
+        values = head[:, -1].tolist() if self.value else self._values
         self._settle(values)
         self._values = values
         if action is None:
             action = self.policy.sample(head[:, :size], self.generator)
         cotangent = self.policy.slope(head[:, :size], action)
-        if self.baseline.learns_value:
+        if self.value:
             cotangent = torch.cat([cotangent, torch.ones_like(cotangent[:, :1])], -1)
         self.trace.decay(self.gamma)
         self.trace.add(output, cotangent, retain_graph=self._whole)
-        self._steps += 1
         return action
 
     def reward(self, rewards: Sequence[float]) -> None:
@@ -128,7 +128,9 @@ class Reflect:
     def _settle(self, nexts: Sequence[float]) -> None:
         if self._rewards is None:
             return
-        signals = self.baseline.signals(self._rewards, self._values, nexts)
+        signals = self._rewards
+        if self.value:
+            signals = [r + self.gamma * after - v for r, v, after in zip(signals, self._values, nexts, strict=True)]
         self.gradient += self.trace.weighted(self.trace.value.new_tensor(signals))
         self._rewards = None
 
@@ -137,36 +139,32 @@ class Reflect:
 
         Args:
             last: the input after the last step where the episodes were truncated and not terminated, `[R, *in]`: its
-                value then counts, where the baseline learns one.
+                value then counts, where there is one.
         """
         nexts = [0.0] * len(self.trace.value)
-        if last is not None and self.baseline.learns_value:
+        if last is not None and self.value:
             nexts = LookAhead(self.net)(last)[:, -1].tolist()
         self._settle(nexts)
-        self.baseline.finish(self._steps)
         self.trace.write_grad(self.gradient / -len(nexts))
         self.gradient = torch.zeros_like(self.gradient)
         self.trace.clear()
         reset(self.net)
-        self._steps = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the weights and the optimizer's state; between a `reward` and the next `act`."""
         return {
-            "stream": snapshot(self.net),
+            "stream": get_state(self.net),
             "trace": self.trace.state_dict(),
-            "baseline": self.baseline.state_dict(),
             "gradient": self.gradient,
             "generator": self.generator.get_state(),
-            "pending": [self._rewards, list(self._values), self._steps],
+            "pending": [self._rewards, list(self._values)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         reset(self.net)
-        restore(self.net, state["stream"])
+        set_state(self.net, state["stream"])
         self.trace.load_state_dict(state["trace"])
-        self.baseline.load_state_dict(state["baseline"])
         self.gradient = state["gradient"].clone()
         self.generator.set_state(state["generator"])
-        self._rewards, self._values, self._steps = state["pending"]
+        self._rewards, self._values = state["pending"]

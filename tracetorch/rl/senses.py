@@ -13,12 +13,15 @@ from torch import Tensor
 
 from tracetorch.rl.normalize import RewardScale, RunningNorm
 
+Array = npt.NDArray[np.float64]
+
 
 class Senses:
     """Turn observations into a network's input, and scale rewards.
 
-    Each observation counts once in the statistics, though it is seen twice: when the step before learns from it, and
-    when the agent acts on it.
+    An agent sees each observation twice: as what its last action led to, when it learns (`follow`), and as what its
+    next action answers (`observe`). It counts once in the statistics and is encoded once, so that the network steps on
+    the very input that it looked ahead at; the next observation is encoded and counted anew, even where it is equal.
 
     Args:
         rows: number of streams, R.
@@ -44,15 +47,14 @@ class Senses:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.rows, self.norm, self.rewards, self.encoder, self.dtype = rows, norm, rewards, encoder, dtype
-        self._seen: npt.NDArray[np.float64] | None = None
-        self._encoded: Tensor | None = None
+        self._followed: tuple[Array, Tensor] | None = None  # NaN where a row's episode ended: equal to nothing
 
     def observe(self, observation: npt.ArrayLike, *, learn: bool = True) -> Tensor:
-        """Return the network's input for observations.
+        """Return the network's input for the observations that it acts on.
 
         Args:
             observation: one for each row, `[R, ...]`.
-            learn: whether they count in the statistics.
+            learn: whether they count in the statistics, where they did not with `follow`.
 
         Returns:
             The input, `[R, *in]`.
@@ -60,25 +62,55 @@ class Senses:
         Raises:
             FloatingPointError: if an observation is not finite; nothing has changed then.
         """
-        values = np.asarray(observation, dtype=np.float64).reshape(len(np.asarray(observation)), -1)
-        if learn and self._seen is not None and self._encoded is not None and np.array_equal(values, self._seen):
-            return self._encoded
+        values = self._checked(observation)
+        if not learn:
+            return self._encoded(values)
+        if self._followed is None:
+            return self._encoded(values, values)
+        before, encoded = self._followed
+        fresh = (values != before).any(1)
+        self._followed = None
+        if not fresh.any():
+            return encoded
+        x = self._encoded(values, values[fresh])
+        again = torch.from_numpy(~fresh).to(x.device)
+        return torch.where(again.reshape(-1, *[1] * (x.dim() - 1)), encoded, x)
+
+    def follow(self, observation: npt.ArrayLike, done: Sequence[bool]) -> Tensor:
+        """Return the network's input for the observations that its actions led to.
+
+        Args:
+            observation: one for each row, `[R, ...]`.
+            done: whether the row's episode ended, so that it acts on another observation next.
+
+        Returns:
+            The input, `[R, *in]`.
+
+        Raises:
+            FloatingPointError: if an observation is not finite; nothing has changed then.
+        """
+        values = self._checked(observation)
+        x = self._encoded(values, values)
+        self._followed = np.where(np.asarray(done)[:, None], np.nan, values), x
+        return x
+
+    @staticmethod
+    def _checked(observation: npt.ArrayLike) -> Array:
+        values = np.asarray(observation, dtype=np.float64)
         if not math.isfinite(values.sum()):
             raise FloatingPointError(
                 f"the environment gave an observation that is not finite: {values.tolist()}; the agent is as it was "
                 f"before this step"
             )
-        if learn and self.norm is not None:
-            old = self._seen
-            fresh = values if old is None else values[(values != old).any(1)]
-            self.norm.update(fresh)
-        scaled = values if self.norm is None else self.norm(values)
-        x = torch.from_numpy(scaled).to(self.dtype)
-        if self.encoder is not None:
-            x = self.encoder(x)
-        if learn:
-            self._seen, self._encoded = values, x
-        return x
+        return values.reshape(len(values), -1)
+
+    def _encoded(self, values: Array, counted: Array | None = None) -> Tensor:
+        if self.norm is not None:
+            if counted is not None:
+                self.norm.update(counted)
+            values = self.norm(values)
+        x = torch.from_numpy(values).to(self.dtype)
+        return x if self.encoder is None else self.encoder(x)
 
     @staticmethod
     def check(rewards: Sequence[float]) -> None:
@@ -103,11 +135,12 @@ class Senses:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the statistics, and the last observation as it was encoded."""
+        values, encoded = (None, None) if self._followed is None else self._followed
         return {
             "norm": None if self.norm is None else self.norm.state_dict(),
             "rewards": None if self.rewards is None else self.rewards.state_dict(),
-            "seen": None if self._seen is None else torch.from_numpy(self._seen.copy()),
-            "encoded": self._encoded,
+            "followed": None if values is None else torch.from_numpy(values.copy()),
+            "encoded": encoded,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -116,5 +149,5 @@ class Senses:
             self.norm.load_state_dict(state["norm"])
         if self.rewards is not None:
             self.rewards.load_state_dict(state["rewards"])
-        self._seen = None if state["seen"] is None else state["seen"].numpy().copy()
-        self._encoded = state["encoded"]
+        followed = state["followed"]
+        self._followed = None if followed is None else (followed.numpy().copy(), state["encoded"])

@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-class FlatParameters(ABC):
-    """Lay tensors of a network's parameters' shapes into flat rows.
+class ParameterTrace:
+    r"""Accumulate a fading trace over a network's parameters, for each row of a batch.
+
+    .. math:: z^b_k = \gamma\lambda\, z^b_{k-1} + \nabla_\theta\, c_k^{b\top} y^b_k
+
+    with :math:`y_k` the network's output and :math:`c_k` a cotangent, for example that of :math:`\log\pi(a_k)`.
+    Autograd adds the gradient to the trace in place, so a step of one row costs one product in place and one backward
+    pass.
+
+    Rows share the weights but have rewards and ends of their own, so each has a trace of its own: one forward runs all
+    rows, then each row has a backward pass with the other rows' cotangents zero. This is exact for every network in
+    which rows do not mix (no batch normalisation), and costs R backward passes and R · P numbers.
 
     Args:
-        groups: a network, or several whose parameters are updated apart, such as an actor and a critic.
-        rows: number of flat rows, R.
+        net: the network.
+        rows: number of rows, R.
 
     Raises:
-        ValueError: if nothing in them learns, a parameter stands in two groups, or they mix dtypes or devices.
+        ValueError: if there is no row, nothing in the network learns, or its parameters mix dtypes or devices.
 
     Attributes:
-        parameters: the parameters that learn, in the order of the groups, P numbers in all.
-        value: the flat rows, `[R, P]`.
-        segments: for each group its parameters, and the part of the rows that is theirs, `[R, P_group]`.
+        parameters: the parameters that learn, P numbers in all.
+        value: the traces, `[R, P]`.
+
+    Source: R. S. Sutton, A. G. Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapters 12 and 13 (2018),
+    http://incompleteideas.net/book/the-book-2nd.html.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Linear(2, 1, bias=False)
+        >>> trace = tt.rl.ParameterTrace(net)
+        >>> for x in (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])):
+        ...     trace.decay(0.5)
+        ...     trace.add(net(x), torch.ones(1, 1))
+        >>> trace.value
+        tensor([[0.5000, 1.0000]])
     """
 
-    def __init__(self, groups: nn.Module | Sequence[nn.Module], rows: int = 1) -> None:
-        modules = [groups] if isinstance(groups, nn.Module) else list(groups)
-        found = [[p for p in module.parameters() if p.requires_grad] for module in modules]
-        self.parameters = [p for group in found for p in group]
-        if not all(found) or not found:
-            raise ValueError("a group has no parameter that learns: set requires_grad, or leave the group out")
-        if len({id(p) for p in self.parameters}) < len(self.parameters):
-            raise ValueError("a parameter stands in two groups: give one group, such as the whole network")
+    def __init__(self, net: nn.Module, rows: int = 1) -> None:
+        if rows < 1:
+            raise ValueError(f"rows must be at least 1, got {rows}")
+        self.parameters = [p for p in net.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("the network has no parameter that learns: set requires_grad")
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) > 1:
             raise ValueError(f"a trace is one flat tensor, but the parameters are of {sorted(map(str, kinds))}")
         self.value = self.parameters[0].new_zeros(rows, sum(p.numel() for p in self.parameters))
-        self.segments: list[tuple[list[Tensor], Tensor]] = []
-        start = 0
-        for group in found:
-            end = start + sum(p.numel() for p in group)
-            # Detached, they share memory and version with the parameters, and move without a switch of the grad mode.
-            self.segments.append(([p.detach() for p in group], self.value[:, start:end]))
-            start = end
+        # Detached, they share memory and version with the parameters, and move without a switch of the grad mode.
+        self._weights = [p.detach() for p in self.parameters]
         self._views = [self.split(row) for row in self.value]
 
     def split(self, flat: Tensor) -> list[Tensor]:
@@ -51,29 +65,37 @@ class FlatParameters(ABC):
         parts = flat.split([p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
 
-    @abstractmethod
     def add(self, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
-        """Add the gradient of `(output * cotangent).sum()`, each row's to its own; see `accumulate`."""
-
-    def accumulate(self, row: int, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
-        """Add the gradient of one backward pass to a row, in place.
-
-        While autograd runs, the row's views stand in the place of the parameters' `.grad`, so that it adds to them;
-        what stood there before is put back.
+        """Add each row's gradient of `(output * cotangent).sum()` to its trace, in place.
 
         Args:
-            row: which row.
-            output: a network's output with its graph, `[B, n]`.
-            cotangent: what to send back, of the same shape.
-            retain_graph: keep the graph for another pass.
+            output: the network's output with its graph, `[R, n]`; of any batch where there is one trace.
+            cotangent: of the same shape.
+            retain_graph: keep the graph after the last backward pass.
+
+        Raises:
+            ValueError: if the batch has another number of rows.
         """
-        kept = [p.grad for p in self.parameters]
+        rows = len(self.value)
+        if rows == 1:
+            self._accumulate(0, output, cotangent, retain_graph=retain_graph)
+            return
+        if output.shape[0] != rows or cotangent.shape != output.shape:
+            raise ValueError(f"{rows} rows expected, got {list(output.shape)} and {list(cotangent.shape)}")
+        for row in range(rows):
+            alone = torch.zeros_like(cotangent)
+            alone[row] = cotangent[row]
+            self._accumulate(row, output, alone, retain_graph=retain_graph or row < rows - 1)
+
+    def _accumulate(self, row: int, output: Tensor, cotangent: Tensor, *, retain_graph: bool) -> None:
+        """Let autograd add to the row's views, which stand in the place of the parameters' `.grad` meanwhile."""
+        before = [p.grad for p in self.parameters]
         try:
             for p, view in zip(self.parameters, self._views[row], strict=True):
                 p.grad = view
             torch.autograd.backward((output,), (cotangent,), retain_graph=retain_graph)
         finally:
-            for p, grad in zip(self.parameters, kept, strict=True):
+            for p, grad in zip(self.parameters, before, strict=True):
                 p.grad = grad
 
     def decay(self, factor: float) -> None:
@@ -102,28 +124,16 @@ class FlatParameters(ABC):
         """
         return weights.to(self.value) @ self.value
 
-    def move(self, scales: Sequence[Sequence[float]]) -> None:
+    def move(self, scales: Sequence[float]) -> None:
         r"""Add the rows, scaled, to the parameters.
 
         Args:
-            scales: for each group, the factor of each row.
+            scales: the factor of each row.
         """
-        views = self._views[0]
-        if len(self.value) > 1:
-            parts = [
-                self.value.new_tensor(scale) @ part for scale, (_, part) in zip(scales, self.segments, strict=True)
-            ]
-            views = self.split(torch.cat(parts))
-            scales = [[1.0]] * len(self.segments)
-        start = 0
-        for (group, _), scale in zip(self.segments, scales, strict=True):
-            torch._foreach_add_(group, views[start : start + len(group)], alpha=scale[0])
-            start += len(group)
-
-    def shift(self, flat: Tensor, scale: float) -> None:
-        """Add a flat row `[P]`, scaled, to the parameters."""
-        parameters = [p for group, _ in self.segments for p in group]
-        torch._foreach_add_(parameters, self.split(flat), alpha=scale)
+        if len(self.value) == 1:
+            torch._foreach_add_(self._weights, self._views[0], alpha=scales[0])
+        else:
+            torch._foreach_add_(self._weights, self.split(self.weighted(self.value.new_tensor(scales))))
 
     def write_grad(self, flat: Tensor) -> None:
         """Make a flat row `[P]` the parameters' `.grad`, for an optimizer of torch."""
@@ -146,37 +156,3 @@ class FlatParameters(ABC):
         if state["value"].shape != self.value.shape:
             raise ValueError(f"the trace is {list(self.value.shape)}, the state {list(state['value'].shape)}")
         self.value.copy_(state["value"])
-
-
-class ParameterTrace(FlatParameters):
-    r"""Accumulate gradients over the parameters of one stream, fading.
-
-    .. math:: z_k = \gamma\lambda\, z_{k-1} + \nabla_\theta\, c_k^\top y_k
-
-    with :math:`y_k` the network's output and :math:`c_k` a cotangent, for example that of
-    :math:`\log\pi(a_k)`. The gradient is never held by itself: autograd adds it to the trace in place, so a step costs
-    one product in place and one backward pass.
-
-    Args:
-        groups: a network, or several whose parameters are updated apart, such as an actor and a critic.
-
-    Source: R. S. Sutton, A. G. Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapters 12 and 13 (2018),
-    http://incompleteideas.net/book/the-book-2nd.html.
-
-    Example:
-        >>> import torch, tracetorch as tt
-        >>> net = torch.nn.Linear(2, 1, bias=False)
-        >>> trace = tt.rl.ParameterTrace(net)
-        >>> for x in (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])):
-        ...     trace.decay(0.5)
-        ...     trace.add(net(x), torch.ones(1, 1))
-        >>> trace.value
-        tensor([[0.5000, 1.0000]])
-    """
-
-    def __init__(self, groups: nn.Module | Sequence[nn.Module]) -> None:
-        super().__init__(groups, rows=1)
-
-    def add(self, output: Tensor, cotangent: Tensor, *, retain_graph: bool = False) -> None:
-        """Add the gradient of `(output * cotangent).sum()` to the trace; see `FlatParameters.accumulate`."""
-        self.accumulate(0, output, cotangent, retain_graph=retain_graph)

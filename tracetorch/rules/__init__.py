@@ -17,7 +17,7 @@ from tracetorch.rules.presets import (
     traced_bptt,
 )
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre, WeightCredit
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
 
 __all__ = [
     "FACTS",
@@ -29,6 +29,7 @@ __all__ = [
     "Full",
     "Graph",
     "NoTrace",
+    "Pairs",
     "Pre",
     "Present",
     "ReadoutMemory",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout, tensor_values
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.activity import Activity
 from tracetorch.traces.response import mean_response
 
 
@@ -20,10 +22,12 @@ class Above:
     Args:
         neurons: the neurons, the nearest first; empty where nothing follows.
         known: whether the network has told the layer; a layer on its own does not know.
+        activities: what each of these layers has been doing.
     """
 
     neurons: tuple[Neuron, ...] = ()
     known: bool = False
+    activities: tuple[Activity, ...] = ()
 
     @property
     def follower(self) -> Neuron | None:
@@ -74,9 +78,11 @@ class MeanResponses(OutputFilter):
 
     Args:
         neurons: their neurons, the nearest first.
+        activities: what each of these layers has been doing.
     """
 
     neurons: tuple[Neuron, ...]
+    activities: tuple[Activity, ...]
 
     @property
     def normalized(self) -> bool:
@@ -85,7 +91,8 @@ class MeanResponses(OutputFilter):
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
-        first, *rest = (mean_response(n, like) for n in self.neurons)
+        measured = (a.blocks for a in self.activities)
+        first, *rest = (mean_response(n, like, m) for n, m in zip(self.neurons, measured, strict=True))
         for response in rest:
             first = first.then(response)
         return first
@@ -174,7 +181,13 @@ class ReadoutMemory(Credited):
 
 @dataclass(frozen=True)
 class AllMemory(Credited):
-    """The memory of all layers above: the chain of their mean responses."""
+    """The memory of all layers above: the chain of their mean responses.
+
+    Args:
+        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
+    """
+
+    approximate: bool = False
 
     @property
     def needs_network(self) -> bool:
@@ -184,13 +197,16 @@ class AllMemory(Credited):
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the chain; raise ValueError where a layer above has a decay per unit."""
         for other in above.neurons:
-            wide = [n for n, value in tensor_values(other).items() if value.numel() > 1]
-            if wide:
+            values = {n: value for n, value in tensor_values(other).items() if value.numel() > 1}
+            unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
+            wide = [] if other.constant(unit, detach_reset=True) is not None else list(values)
+            if wide and not self.approximate:
                 raise ValueError(
                     f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "
-                    f"{', '.join(wide)} per unit; give it one value for all units, or take tt.rules.drtrl()"
+                    f"{', '.join(wide)} per unit; give it one value for all units, pass approximate=True to take the "
+                    f"mean, or take tt.rules.drtrl()"
                 )
-        return MeanResponses(above.neurons) if above.neurons else None
+        return MeanResponses(above.neurons, above.activities) if above.neurons else None
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is the layer that was told to follow."""

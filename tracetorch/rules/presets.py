@@ -9,7 +9,7 @@ from typing import Literal
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.above import AllMemory, ReadoutMemory
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre
 
 
 def bptt() -> Rule:
@@ -152,7 +152,7 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
     return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
 
 
-def cascade(*, feedback: Feedback | None = None) -> Rule:
+def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Feedback | None = None) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
 
     .. math:: \Delta W = \sum_t L_t \odot \frac{F(e)_t}{n_t}, \qquad
@@ -164,11 +164,16 @@ def cascade(*, feedback: Feedback | None = None) -> Rule:
     covariance in time of the slopes above with the eligibilities below. A cotangent on a layer's output is read as one
     on what the layers above remember of it, so a loss belongs at the network's end.
 
+    Inside a scan nothing is stored: signals are filtered backwards in time. What a window inherits from the one before
+    it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time.
+
     Source: T. Summe et al., "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs" (2023),
     https://arxiv.org/abs/2311.16151, for the filter of one layer above; B. Millidge, "Generalising E-prop to Deep
     Networks" (2025), https://arxiv.org/abs/2512.24506, for a recursion over depth.
 
     Args:
+        pairs: number of pairs at most in the place of a full eligibility; None for the full one.
+        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -176,12 +181,16 @@ def cascade(*, feedback: Feedback | None = None) -> Rule:
 
     Example:
         >>> import tracetorch as tt
-        >>> tt.rules.cascade().input
-        'cascade'
+        >>> tt.rules.cascade(pairs=10).weight
+        Pairs(pairs=10)
     """
-    above = AllMemory()
     return Rule(
-        name="cascade", weight=Full(), input="cascade", window="step", feedback=feedback or Symmetric(), above=above
+        name="cascade",
+        weight=Full() if pairs is None else Pairs(pairs),
+        input="cascade",
+        window="step",
+        feedback=feedback or Symmetric(),
+        above=AllMemory(approximate),
     )
 
 

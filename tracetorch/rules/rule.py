@@ -8,8 +8,8 @@ from typing import Literal
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron
 from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, ReadoutDecay
-from tracetorch.traces import Context, Factor, Full, Graph, NoTrace, Pre, Trace, WeightCredit
-from tracetorch.traces.base import InputCredit
+from tracetorch.traces import Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
+from tracetorch.traces.base import InputCredit, OutputFilter
 
 Window = Literal["step", "call", "sequence", "all"]
 
@@ -26,7 +26,8 @@ class Rule:
             (the sensitivity behind the memory above).
         window: `step`, `call` (one call or scan), `sequence` (one scan of a whole sequence) or `all`.
         feedback: the matrix through which credit reaches the layer below.
-        above: what of the layers above a layer its traces account for: `Present()`, `ReadoutMemory(kappa)` or `AllMemory()`.
+        above: what of the layers above a layer its traces account for: `Present()` (nothing), `ReadoutMemory(kappa)` or
+            `AllMemory()`.
 
     Raises:
         ValueError: if the combination is impossible; the message says why.
@@ -78,8 +79,8 @@ class Rule:
                 "inside a window credit is autograd's, through the weights themselves; take feedback=Symmetric()",
             ),
             (
-                not isinstance(self.above, Present) and not isinstance(self.weight, Full | Pre),
-                f"above={self.above!r} filters an eligibility, so it needs weight=Full() or Pre()",
+                not isinstance(self.above, Present) and not isinstance(self.weight, Full | Pairs | Pre),
+                f"above={self.above!r} filters an eligibility, so it needs weight=Full(), Pairs() or Pre()",
             ),
             (
                 not isinstance(self.above, Present) and window_credit,
@@ -118,7 +119,7 @@ class Rule:
         """
         if isinstance(self.weight, Factor):
             decay = self.weight.decay
-            filter = ReadoutDecay(above.readout) if decay is None else FixedDecay(decay)
+            filter: OutputFilter | None = ReadoutDecay(above.readout) if decay is None else FixedDecay(decay)
         else:
             filter = self.above.filter(self.name, neuron, above)
         return self.weight.trace(Context(self.name, neuron, unit, self.input, filter, self.window == "sequence"))

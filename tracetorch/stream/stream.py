@@ -87,8 +87,8 @@ class Stream:
         first = self._parts[0].synapse
         self._dtype, self._inputs = first.weight.dtype, first.in_features
         self._outputs = self._parts[-1].synapse.out_features
-        self._weights = [[t for t in p.weights if t is not None] for p in self._parts]
-        self._raw = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
+        self._weights: list[list[Tensor]] = [[t for t in p.weights if t is not None] for p in self._parts]
+        self._raw: list[list[Tensor]] = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
         rows: list[list[Tensor]] = [*self._weights, *self._raw]
         self._moved = [t for row in rows for t in row]
         self._tensors = [

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tracetorch.synapses.effective import require_no_hooks
+from tracetorch.synapses.effective import require_no_hooks, set_effective
 
 
 class Synapse(ABC):
@@ -128,6 +128,25 @@ class Synapse(ABC):
     @abstractmethod
     def fold(self, grad: Tensor) -> tuple[Tensor, ...]:
         """Return gradients `[G, O, K]` in the weights' own shapes."""
+
+    @torch.no_grad()
+    def scale(self, factors: Tensor) -> None:
+        """Multiply the weights and the bias of each output channel by a factor, in place.
+
+        Args:
+            factors: `[G, O]`.
+        """
+        weights = self.weights()
+        size = sum(w.numel() for w in weights) // factors.numel()
+        spread = self.fold(factors.unsqueeze(-1).expand(*factors.shape, size))
+        self.assign(tuple(w * f.to(w) for w, f in zip(weights, spread, strict=True)))
+        bias = self.bias()
+        if bias is not None:
+            set_effective(self.module, "bias", bias.flatten() * factors.flatten().to(bias))
+
+    def assign(self, weights: tuple[Tensor, ...]) -> None:
+        """Set the weights to other values, in the order of `weights`."""
+        set_effective(self.module, "weight", weights[0])
 
     def outer(self, q: Tensor, patches: Tensor) -> Tensor:
         """Return the sum over time of per-sample outer products.

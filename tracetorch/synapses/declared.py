@@ -39,6 +39,8 @@ class LinearInWeights(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"LinearInWeights takes an nn.Module with its parameters, got {module!r}")
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,6 +64,11 @@ class DeclaredSynapse(Synapse):
         if not found:
             raise ValueError(f"{type(self.module.module).__name__} has no parameters, so there is nothing to trace")
         return found
+
+    def assign(self, weights: tuple[Tensor, ...]) -> None:
+        """Set all parameters of the module."""
+        for parameter, value in zip(self.module.parameters(), weights, strict=True):
+            parameter.copy_(value)
 
     def check(self, x: Tensor) -> None:
         """Accept any input with a batch dimension; the module itself says what it takes."""

@@ -36,6 +36,35 @@ def effective_bias(module: nn.Module) -> Tensor | None:
     return _effective(module, "bias")
 
 
+def set_effective(module: nn.Module, name: str, value: Tensor) -> None:
+    """Set a module's weight or bias to a value, through its parametrization where it has one.
+
+    Args:
+        module: the module.
+        name: the parameter's name.
+        value: the value, in its shape.
+
+    Raises:
+        TypeError: if a hook makes it before each forward, so that it cannot be set.
+        ValueError: if its parametrization does not take the value.
+    """
+    own = module._parameters.get(name)
+    if own is not None:
+        own.copy_(value)
+    elif parametrize.is_parametrized(module, name):
+        setattr(module, name, value)
+        if not torch.allclose(getattr(module, name), value, rtol=1e-3, atol=1e-6 * float(value.abs().max())):
+            raise ValueError(
+                f"the {name} of {type(module).__name__} cannot be scaled: its parametrization gives another value than "
+                f"the one that it is set to; do this before it is registered"
+            )
+    else:
+        raise TypeError(
+            f"the {name} of {type(module).__name__} is made by a hook (torch.nn.utils.prune, weight_norm) and cannot "
+            f"be set; do this before the hook is registered"
+        )
+
+
 def _effective(module: nn.Module, name: str) -> Tensor | None:
     own = module._parameters.get(name)
     if own is not None:

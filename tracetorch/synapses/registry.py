@@ -46,7 +46,7 @@ def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> No
     _ADAPTERS[module_type] = adapter
 
 
-def synapse_of(module: nn.Module) -> Synapse:
+def synapse_of(module: nn.Module | None) -> Synapse:
     """Return the adapter through which traces see a module.
 
     Args:
@@ -59,6 +59,9 @@ def synapse_of(module: nn.Module) -> Synapse:
         TypeError: if the module is of another kind, or computes its output otherwise than its registered base does.
         ValueError: if the adapter does not serve the module as it is.
     """
+    if not isinstance(module, nn.Module):
+        remedy = f"write {module.__name__}(...)" if isinstance(module, type) else "write nn.Linear(n_in, n_out)"
+        raise TypeError(f"a synapse is a module such as nn.Linear(n_in, n_out), got {module!r}; {remedy}")
     kind = type(module)
     for base in kind.__mro__:
         adapter = _ADAPTERS.get(base)
@@ -91,7 +94,7 @@ def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...]) 
     Returns:
         The adapters in order: `known` itself where no module was replaced.
     """
-    present = [m for m in modules if m is not None]
+    present = [*modules[:1], *(m for m in modules[1:] if m is not None)]
     if len(known) == len(present) and all(a.module is m for a, m in zip(known, present, strict=True)):
         return known
     return tuple(map(synapse_of, present))

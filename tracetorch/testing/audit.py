@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tracetorch.firing import Firing
 from tracetorch.rules.rule import Rule
 from tracetorch.testing.agreement import Agreement, agreement
 from tracetorch.testing.clone import clone
-from tracetorch.testing.liveness import Firing, firing_rates
+from tracetorch.testing.liveness import firing_rates
 from tracetorch.testing.oracle import Loss, Out, bptt
 from tracetorch.testing.running import rule_gradients, split
 

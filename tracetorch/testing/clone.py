@@ -10,12 +10,8 @@ import torch
 from torch import nn
 
 from tracetorch.layer import Layer
+from tracetorch.network import layers
 from tracetorch.rules.rule import Rule
-
-
-def layers(net: nn.Module) -> dict[str, Layer]:
-    """Return the layers of a network by module name, each once, in the order of registration."""
-    return {name: module for name, module in net.named_modules() if isinstance(module, Layer)}
 
 
 def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None = None) -> nn.Module:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tracetorch.firing import SATURATED, Firing
+from tracetorch.network import layers
 from tracetorch.neurons import Readout
-from tracetorch.testing.clone import layers
 from tracetorch.testing.oracle import open_graph
 
 LOW, HIGH = 0.05, 0.6
-SATURATED = 0.95
-"""Share of steps from which on a unit counts as saturated."""
-SHOWN = 8
 DEAD = 0.85
 """Share of silent or saturated units that the table's layers of few units may have."""
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -24,56 +20,6 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 class SilentError(AssertionError):
     """Report that a layer or some of its units fire too seldom or too often for a test of its gradient."""
-
-
-@dataclass(frozen=True, eq=False)
-class Firing:
-    """Firing of one layer, unit by unit: a layer's mean hides units that never fire.
-
-    A unit of a convolution is an output channel: all its places share their weights.
-
-    Args:
-        rates: share of steps in which each unit fires, over all steps, samples and places, `[units]`, float64.
-    """
-
-    rates: Tensor
-
-    @property
-    def mean(self) -> float:
-        """Return the share of steps in which the layer's units fire, in [0, 1]."""
-        return float(self.rates.mean())
-
-    @property
-    def silent(self) -> tuple[int, ...]:
-        """Return the numbers of the units that never fire."""
-        return tuple(int(i) for i in (self.rates == 0.0).nonzero().flatten())
-
-    @property
-    def saturated(self) -> tuple[int, ...]:
-        """Return the numbers of the units that fire in 95 % of the steps or more."""
-        return tuple(int(i) for i in (self.rates >= SATURATED).nonzero().flatten())
-
-    @property
-    def dead(self) -> float:
-        """Return the share of units that are silent or saturated, in [0, 1]."""
-        return (len(self.silent) + len(self.saturated)) / len(self.rates)
-
-    def __repr__(self) -> str:
-        dead = f"{len(self.silent)} silent, {len(self.saturated)} saturated"
-        return f"Firing({self.mean:.1%}, {len(self.rates)} units, {dead})"
-
-    def __str__(self) -> str:
-        parts = [f"fires in {self.mean:.1%} of the steps"]
-        for name, units in (("silent", self.silent), ("saturated", self.saturated)):
-            if units:
-                parts.append(f"{len(units)} of {len(self.rates)} units {name} ({listed(units)})")
-        return ", ".join(parts)
-
-
-def listed(units: tuple[int, ...]) -> str:
-    """Return the numbers of units as text; of many the first few and their count."""
-    text = ", ".join(map(str, units[:SHOWN]))
-    return text if len(units) <= SHOWN else f"{text} and {len(units) - SHOWN} more"
 
 
 @torch.no_grad()

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
+from tracetorch.network import reset
 from tracetorch.neurons import Neuron, effective_parameters, generic_blocks
 from tracetorch.neurons.blocks import Blocks
 from tracetorch.ops.entries import Entry
 from tracetorch.rules import sltt
-from tracetorch.network import reset
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.eligibility import unit_blocks
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from tracetorch.network import layers, reset, set_rule
 from tracetorch.rules.rule import Rule
 from tracetorch.scan import scan
-from tracetorch.network import reset, set_rule
 from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.clone import layers
 from tracetorch.testing.oracle import Loss, Out, learned, starts
 
 

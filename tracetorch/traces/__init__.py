@@ -3,6 +3,7 @@
 from tracetorch.traces.averaged import Averaged, Factor
 from tracetorch.traces.base import Context, Credit, OutputFilter, Trace, WeightCredit
 from tracetorch.traces.eligibility import Eligibility, Full
+from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.presynaptic import Pre, Presynaptic
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
@@ -20,6 +21,8 @@ __all__ = [
     "NoTrace",
     "Numbers",
     "OutputFilter",
+    "Paired",
+    "Pairs",
     "Pre",
     "Presynaptic",
     "Trace",

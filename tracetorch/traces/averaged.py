@@ -6,8 +6,8 @@ Definition, with the sensitivity g of the output to a constant current:
     \bar h_t = \frac{1-q}{1-q^n} \sum_k q^{t-k} g_k, \qquad
     \Delta W = \sum_t (\bar h_t \odot L_t) \otimes \bar x_t
 
-Where every step is an event, the same sum is formed with a filter that goes back in time, so that no history of averaged
-inputs is stored:
+Where every step is an event, the same sum is formed with a filter that goes back in time, so that no history of
+averaged inputs is stored:
 
 .. math:: \Delta W = \sum_s \Big(\sum_{t \ge s} a^{t-s}\, \bar h_t \odot L_t / w_t\Big) \otimes x_s
 """
@@ -108,7 +108,9 @@ class Averaged(Trace):
             level = buckets.sums.h.unsqueeze(0)
             past = buckets.sums.x[0] * (decays**steps).reshape(-1, *[1] * (buckets.sums.x[0].dim() - 1))
         sigma = sigma_at(start, len(neuron.state))
-        return Save(True, Sensitivity(sigma, numbers.filter, level, not (last or silent)), (powers(decays, steps), past))
+        return Save(
+            True, Sensitivity(sigma, numbers.filter, level, not (last or silent)), (powers(decays, steps), past)
+        )
 
     def begin(self, numbers: Numbers, start: Start) -> Buckets:
         """Return with which decays a window's inputs are averaged, and from where."""

@@ -358,9 +358,11 @@ class WindowCredit(Credit):
             start[offset : offset + above] = w.masked(own.level)
         if own.fed is not None and fed is not None:
             start[-1] = w.masked(own.fed)
-        neuron: dict[str, Tensor | None] = {name: own.current for name in w.biases}
+        neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, own.current)
         neuron |= own.parameters
-        return Pulled(weight_grads(w.afferents, weights.current, w.unit), neuron, start, self._below(own, cotangents, below))
+        return Pulled(
+            weight_grads(w.afferents, weights.current, w.unit), neuron, start, self._below(own, cotangents, below)
+        )
 
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:

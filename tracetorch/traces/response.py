@@ -10,44 +10,55 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Neuron, generic_blocks
+from tracetorch.neurons import Neuron, tensor_values
 
 PROBES = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Currents, in units of the threshold, among which the one of the largest surrogate derivative is probed."""
 
 
-def mean_response(neuron: Neuron, like: Tensor) -> Filter:
+def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) -> Filter:
     r"""Return how a neuron's output responds to its past currents, as a share of how it responds to the present one.
 
     .. math:: a = \bar A, \quad b = \bar B, \quad d = \bar D / \bar\psi, \quad p = 1
 
-    The blocks are those of a neuron without a spike in its past, with its reset detached; for a leaky integrate-and-fire
-    neuron with a soft reset, that is the leaky filter of its decay, exactly.
+    The blocks are those that were measured, or before that, those of a neuron without a spike in its past. Where the
+    states pass on alike whatever the spikes, as in a LIF with a soft detached reset, they are exact. Where units have
+    values of their own, it is their mean.
 
     Args:
-        neuron: the neuron, with one value for all units of each of its parameters.
+        neuron: the neuron.
         like: a tensor whose dtype and device the filter has.
+        measured: mean blocks of the layer at work, `[S S + 2 S + 1]`; None before they are there.
     """
-    constant = neuron.constant((1,), detach_reset=True)
-    threshold = getattr(neuron, "threshold", None)
-    scale = like.new_ones(1) if threshold is None else threshold.detach().to(like).reshape(-1)[:1]
-    currents = torch.tensor(PROBES, dtype=like.dtype, device=like.device).reshape(-1, 1, 1) * scale
-    zero = torch.zeros_like(currents)
-    blocks = generic_blocks(neuron, tuple(zero for _ in (*neuron.state, *neuron.counters)), currents, {})
+    values = tensor_values(neuron)
+    unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
+    threshold = values.get("threshold", like.new_ones(1)).detach().to(like)
+    zero = like.new_zeros(len(PROBES), 1, *unit)
+    currents = zero + torch.tensor(PROBES).to(like).reshape(-1, 1, *[1] * len(unit)) * threshold
+    blocks = neuron.blocks(tuple(zero for _ in (*neuron.state, *neuron.counters)), currents, {})
 
-    def column(entry: Tensor | None) -> Tensor:
-        return zero.reshape(-1) if entry is None else entry.detach().expand(currents.shape).reshape(-1)
+    def mean(entry: Tensor | None) -> Tensor:
+        """Return an entry's mean over units at each probe."""
+        return like.new_zeros(len(PROBES)) if entry is None else entry.detach().expand(zero.shape).flatten(1).mean(1)
 
-    psi = column(blocks.psi)
+    psi = mean(blocks.psi)
     best = psi.abs().argmax()
-    one = torch.ones_like(psi[0])
-    d = torch.stack([column(x)[best] for x in blocks.D]) / torch.where(psi[best] == 0, one, psi[best])
+    one = like.new_ones(())
+    d = torch.stack([mean(x)[best] for x in blocks.D]) / torch.where(psi[best] == 0, one, psi[best])
+    constant = neuron.constant(unit, detach_reset=False)
+    if constant is None and measured is not None:
+        size = len(neuron.state)
+        a, b, d, psi = measured.to(like).split([size * size, size, size, 1])
+        if bool(psi.abs() > 0):
+            return Filter(a.reshape(size, size), b, d / psi, one)
     if constant is None:
-        a = torch.stack([torch.stack([column(x)[0] for x in row]) for row in blocks.A])
-        b = torch.stack([column(x)[0] for x in blocks.B])
+        constant = neuron.constant(unit, detach_reset=True)
+    if constant is None:
+        a = torch.stack([torch.stack([mean(x)[0] for x in row]) for row in blocks.A])
+        b = torch.stack([mean(x)[0] for x in blocks.B])
     else:
         a, b = (x.detach().to(like) for x in constant)
-    return Filter(a.to(like), b.to(like), d.to(like), one.to(like))
+    return Filter(a, b, d, one)
 
 
 def ones_through(filter: Filter, level: Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 r"""Rules without a trace: autograd's own graph, or nothing before the window.
 
-Definition: inside a window credit is that of BPTT where `input="window"`, else that of each step alone, `q = psi L`. What
-the window inherits is the graph itself (`InGraph`) or is not credited (`Untraced`).
+Definition: inside a window credit is that of BPTT where `input="window"`, else that of each step alone, `q = psi L`.
+What the window inherits is the graph itself (`InGraph`) or is not credited (`Untraced`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any
 from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import RunFolder, slug, versions
+from tracetorch.train.schema import plain
 from tracetorch.train.tasks import TASKS, Problem
 from tracetorch.train.worker import Job, read_job, write_job
 
@@ -174,15 +175,4 @@ def write_results(path: Path, metric: str, results: Sequence[Compared]) -> None:
         "summary": summarise(results),
         "runs": [{**vars(result)} for result in results],
     }
-    write_file(path, (json.dumps(_without_nan(content), indent=2) + "\n").encode())
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace what JSON cannot say, NaN and infinity, by null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value
+    write_file(path, (json.dumps(plain(content), indent=2) + "\n").encode())

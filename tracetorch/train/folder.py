@@ -254,23 +254,6 @@ class RunFolder:
             raise RunFileError(self.log, "sha256", f"the first {size} bytes are not what was written")
         return cast(Checkpoint, checkpoint)
 
-    def load(self, trainer: Runner[Any]) -> Checkpoint:
-        """Put a trainer into the state of the checkpoint; the folder is left as it is.
-
-        Args:
-            trainer: A trainer made with the run's task and rule.
-
-        Returns:
-            The checkpoint.
-
-        Raises:
-            FileNotFoundError: The run has no checkpoint.
-            RunFileError: A file is damaged, or the checkpoint does not fit the trainer.
-        """
-        checkpoint = self.checkpoint()
-        trainer.load_state_dict(checkpoint["run"], source=self.path / "state.safetensors")
-        return checkpoint
-
     def cut_log(self, size: int) -> None:
         """Drop what the log holds beyond a checkpoint.
 

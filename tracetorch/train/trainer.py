@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.train.averages import Averages
+from tracetorch.train.optimizers import OptimizerState, check_optimizer
 from tracetorch.train.runner import Counters, Runner, fitting
 from tracetorch.train.schema import RunFileError, check_like
 from tracetorch.train.tasks.base import Task
-
-
-class OptimizerState(TypedDict):
-    """The state of an optimizer of torch."""
-
-    state: dict[int, dict[str, Any]]
-    param_groups: list[dict[str, Any]]
 
 
 class TrainerState(Counters):
@@ -94,7 +86,7 @@ class Trainer(Runner[Task]):
     def _load(self, state: Mapping[str, Any], source: Path) -> None:
         check_like(self.net.state_dict(), state["weights"], source, "run.weights")
         self.net.load_state_dict(state["weights"])
-        self._check_optimizer(state["optimizer"], source, "run.optimizer")
+        check_optimizer(self.optimizer, state["optimizer"], source, "run.optimizer")
         with fitting(source, "run.optimizer"):
             self.optimizer.load_state_dict(state["optimizer"])
         if self.task.is_stream and state["iteration"] and not state["stream"]:
@@ -106,17 +98,3 @@ class Trainer(Runner[Task]):
         check_like(self.task.state_dict(), state["task"], source, "run.task")
         with fitting(source, "run.task"):
             self.task.load_state_dict(state["task"])
-
-    def _check_optimizer(self, state: Mapping[str, Any], source: Path, field: str) -> None:
-        """Check an optimizer's state against that of a copy that took one step with zero gradients."""
-        probe = copy.deepcopy(self.optimizer)
-        for group in probe.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = torch.zeros_like(parameter)
-        probe.step()
-        model = probe.state_dict()
-        check_like(model["param_groups"], state["param_groups"], source, f"{field}.param_groups")
-        for key, moments in state["state"].items():
-            if key not in model["state"]:
-                raise RunFileError(source, f"{field}.state.{key}", "unknown: there is no parameter of this number")
-            check_like(model["state"][key], moments, source, f"{field}.state.{key}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from tracetorch.train import begin, fit, recorded, reopen
 from tracetorch.train.drawing import run_figures
 from tracetorch.train.making import make_runner
 from tracetorch.train.reward.base import CONTROLS
+from tracetorch.train.reward.gru import GRUBody
 from tracetorch.train.reward.remember import Chain
+from tracetorch.train.schema import RunFileError
 from tracetorch.train.tasks import make
 
 SMALL = {"length": 5, "steps": 120, "chunk": 20, "hidden": 4, "eval_every": 2}
@@ -52,6 +55,15 @@ def test_a_resumed_run_is_the_run_that_never_stopped(at, rows, control, tmp_path
     assert again.evaluate()["episodes"] == whole.evaluate()["episodes"] > 10
     steps = [r["time_step"] for r in folder.records() if r["kind"] == "eval"]
     assert steps == [40, 80, 120]
+
+
+def test_a_damaged_state_of_the_optimizer_names_file_and_field(tmp_path: Path):
+    run = lived(make_runner(make("memorychain", SMALL)), until=1)
+    state = copy.deepcopy(run.state_dict())
+    moments = state["stream"]["agent"]["step"]["optimizer"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"][:1]
+    with pytest.raises(RunFileError, match=r"stream\.agent\.step\.optimizer\.state\.0\.exp_avg: expected a tensor"):
+        make_runner(make("memorychain", SMALL)).load_state_dict(state)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +133,7 @@ def test_controls(control):
     assert isinstance(agent.step, tt.rl.FixedStep) == (control == "no-bound")
     rules = {layer.rule.name for layer in tt.layers(run.net).values()}
     assert rules == ({"sltt"} if control == "truncated" else set() if control == "gru" else {"drtrl"})
-    assert isinstance(agent.net, tt.rl.WindowedGRU) == (control == "gru")
+    assert isinstance(agent.body, GRUBody) == (control == "gru")
     assert bool(weights(run).isfinite().all())
 
 
@@ -175,7 +187,10 @@ def test_the_guesss_gradient_is_that_of_its_objective():
     reward = (action == label).double()
     value = output[:, 3]
     advantage = (reward - value).detach()
-    score = policy.log_prob(output[:, :3], action) * advantage + 0.1 * policy.entropy(output[:, :3])
+    score = (
+        policy.distribution(output[:, :3]).log_prob(action) * advantage
+        + 0.1 * policy.distribution(output[:, :3]).entropy()
+    )
     (expected,) = torch.autograd.grad((-score + 0.25 * (reward - value) ** 2).mean(), output)
     torch.testing.assert_close(found, expected)
     assert outcome.stats["accuracy"] == pytest.approx(float(reward.mean()))

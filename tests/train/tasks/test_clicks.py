@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import layers
 from tracetorch.train.tasks.clicks import Clicks
 
 
@@ -58,7 +57,7 @@ def test_training_trials_never_repeat_nor_meet_the_held_out_ones() -> None:
 def test_the_hard_form_learns_half_lives_and_tells_them_before_and_after() -> None:
     task = Clicks(**Clicks.presets["hard"], hidden=8, trials=40)
     net = task.build()
-    hidden = layers(net)["0"].neuron
+    hidden = tt.layers(net)["0"].neuron
     assert hidden.beta.shape == (8,) and torch.allclose(tt.half_life(hidden.beta), torch.tensor(10.0))
     task.optimizer(net)
     scores, figures = task.evaluate(net), task.figures(net)

@@ -12,7 +12,6 @@ from torch import nn
 
 import tracetorch as tt
 from tracetorch.train.tasks import TASKS, Task
-from tracetorch.train.tasks.base import layers
 from tracetorch.train.tasks.ecg import ECG
 
 SMALL = {
@@ -154,7 +153,7 @@ def test_every_rule_gets_a_finite_loss_and_a_gradient_in_every_layer(name: str, 
     tt.set_rule(net, tt.rules.PRESETS[rule]())
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
     assert all(np.isfinite(train(task, net, optimizer, range(2))))
-    for layer in layers(net).values():
+    for layer in tt.layers(net).values():
         assert layer.synapse.weight.grad is not None
         assert layer.synapse.weight.grad.abs().sum() > 0
 
@@ -165,7 +164,7 @@ def test_frozen_trains_the_readout_only(name: str, files: Path) -> None:
     net = task.build()
     before = {key: p.clone() for key, p in net.named_parameters()}
     train(task, net, task.optimizer(net), range(2))
-    readout = list(layers(net))[-1]
+    readout = list(tt.layers(net))[-1]
     changed = {key for key, p in net.named_parameters() if not torch.equal(p, before[key])}
     assert changed and all(key.startswith(readout + ".") for key in changed)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tracetorch.ops.entries import Entry, Matrix, Row, at, multiply_add, stack
 from tracetorch.backends.interface import Filter
+from tracetorch.ops.entries import Entry, Matrix, Row, at, multiply_add, stack
 
 
 def linear_scan(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tracetorch.ops.entries import Entry, multiply_add
 from tracetorch.backends.interface import (
     Cotangents,
     Gradients,
@@ -27,6 +26,7 @@ from tracetorch.backends.torch.recurrences import (
     reverse_sums,
 )
 from tracetorch.neurons.blocks import Blocks
+from tracetorch.ops.entries import Entry, multiply_add
 from tracetorch.synapses import Synapse
 
 
@@ -256,4 +256,6 @@ def _at(blocks: Blocks, step: int, rank: int) -> Blocks:
 def _replaced(blocks: Blocks, constant: tuple[Tensor, Tensor]) -> Blocks:
     a, b = constant
     names: Mapping[str, Entry] = blocks.Q
-    return Blocks([list(row.unbind(0)) for row in a.unbind(0)], list(b.unbind(0)), blocks.D, blocks.psi, blocks.P, names)
+    return Blocks(
+        [list(row.unbind(0)) for row in a.unbind(0)], list(b.unbind(0)), blocks.D, blocks.psi, blocks.P, names
+    )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from tracetorch.feedback import RandomFeedback
-from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
 from tracetorch.network import set_rule
+from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
-from tracetorch.testing.conformance.networks import NETWORKS, has_no_way_back, network
+from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import INPUTS, UNITS, build, layer, readout, stream
 from tracetorch.testing.definition import definition
@@ -73,7 +73,7 @@ def cases() -> Iterator[Case]:
         averaging = told.startswith(("trace", "rate"))
         for name in NETWORKS:
             chain = name != "residual"
-            if chain and not has_no_way_back(name, rule) and (not averaging or name in SAME_DECAY):
+            if chain and not refuses(name, rule) and (not averaging or name in SAME_DECAY):
                 yield Case(claim, f"{told}, {name}", partial(defined, name, rule))
     for name in SAME_DECAY:
         yield Case(claim, f"trace, one event, {name}", partial(defined, name, trace(decay=0.7), "last"))

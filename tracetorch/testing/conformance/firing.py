@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tracetorch.network import reset, set_rule
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, traced_bptt
 from tracetorch.scan import scan
-from tracetorch.network import reset, set_rule
 from tracetorch.testing.conformance.case import Case, Finding
 from tracetorch.testing.conformance.linearity import sensible
 from tracetorch.testing.conformance.neurons import Kind, kind

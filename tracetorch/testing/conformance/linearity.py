@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
+from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule
 from tracetorch.scan import scan
-from tracetorch.network import reset, set_rule
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, equal, same_values, together
-from tracetorch.testing.conformance.networks import RULES, WHOLE, has_no_way_back, network
+from tracetorch.testing.conformance.networks import RULES, WHOLE, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, Quadratic, Setup, build, layer, readout, stream
 from tracetorch.testing.liveness import DEAD, require_alive
@@ -186,7 +186,7 @@ def cases() -> Iterator[Case]:
     for told, rule in RULES.items():
         if "random" not in told or told.startswith("eprop"):
             for name in some:
-                if has_no_way_back(name, rule) or (name == "residual" and rule.window == "sequence"):
+                if refuses(name, rule) or (name == "residual" and rule.window == "sequence"):
                     continue  # the latter can only be run step by step, and says so
                 yield Case("batch = sum of single runs", f"{told}, {name}", partial(batch, name, rule))
                 mask = [True, True, True] if told in WHOLE else [False, True, True]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
+from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule, drtrl, eprop, ottt, traced_bptt
 from tracetorch.scan import scan
-from tracetorch.network import reset, set_rule
 from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding
 from tracetorch.testing.conformance.neurons import Kind

@@ -10,7 +10,7 @@ from torch import nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
-from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
+from tracetorch.rules import Rule, bptt, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
@@ -22,6 +22,8 @@ STEPWISE: dict[str, Rule] = {
     "eprop": eprop(),
     "eprop(0.6)": eprop(kappa=0.6),
     "drtrl": drtrl(),
+    "cascade": cascade(approximate=True),
+    "cascade, all pairs": cascade(pairs=4 * STEPS, approximate=True),
     "drtrl(gain)": drtrl(input="gain"),
     "trace": trace(),
     "trace(0.6)": trace(decay=0.6),
@@ -33,6 +35,7 @@ RANDOM: dict[str, Rule] = {
     "ottt, random": ottt(approximate=True, feedback=RandomFeedback()),
     "eprop, random": eprop(feedback=RandomFeedback()),
     "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
+    "cascade, random": cascade(approximate=True, feedback=RandomFeedback()),
     "trace, random": trace(feedback=RandomFeedback(0.7)),
 }
 """The same with a fixed random way back."""
@@ -160,6 +163,7 @@ def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
     return build(*make(), xs=stream(*shape, steps=steps, constant=constant))
 
 
-def has_no_way_back(name: str, rule: Rule) -> bool:
-    """Whether a rule's random feedback cannot stand in a network, because a synapse of it is a user's."""
-    return isinstance(rule.feedback, RandomFeedback) and name == "a user's synapse"
+def refuses(name: str, rule: Rule) -> bool:
+    """Whether a rule refuses a network: random feedback a user's synapse, a filter a layer that feeds two."""
+    fed_twice = rule.above.needs_network and name == "residual"
+    return fed_twice or (isinstance(rule.feedback, RandomFeedback) and name == "a user's synapse")

@@ -8,9 +8,9 @@ from functools import partial
 
 import torch
 
+from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, sltt, tbptt, traced_bptt
 from tracetorch.scan import scan
-from tracetorch.network import reset, set_rule
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import STEPS, Setup, single

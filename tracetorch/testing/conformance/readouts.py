@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.feedback import RandomFeedback
+from tracetorch.network import set_rule
 from tracetorch.neurons import LI, Learnable, Mean, Neuron
 from tracetorch.rules import Rule, drtrl, eprop, rate, trace
-from tracetorch.network import set_rule
 from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
 from tracetorch.testing.conformance.neurons import Factory, Kind, kind, lif

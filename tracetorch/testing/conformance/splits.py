@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from tracetorch.rules import Rule, ottt, rate, tbptt, trace, traced_bptt
+from tracetorch.rules import Rule, cascade, ottt, rate, tbptt, trace, traced_bptt
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
-from tracetorch.testing.conformance.networks import NETWORKS, RANDOM, STEPWISE, network
+from tracetorch.testing.conformance.networks import NETWORKS, RANDOM, STEPWISE, network, refuses
 from tracetorch.testing.conformance.neurons import Kind
 from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, build, layer, readout, stream
 from tracetorch.testing.oracle import Out, bptt, learned
@@ -62,6 +62,7 @@ def for_kind(k: Kind) -> Iterator[Case]:
         claim, f"ottt, approximate where it must, {k.name} to LI", partial(kind_agrees, k, ottt(approximate=True))
     )
     yield Case(claim, f"trace, {k.name} to LI", partial(kind_agrees, k, trace()))
+    yield Case(claim, f"cascade, {k.name} to LI", partial(kind_agrees, k, cascade()))
 
 
 def cases() -> Iterator[Case]:
@@ -70,8 +71,10 @@ def cases() -> Iterator[Case]:
     for name in NETWORKS:
         rules = {**STEPWISE, **(RANDOM if name in FEW else {})}
         for told, rule in rules.items():
+            if refuses(name, rule):
+                continue
             yield Case(claim, f"{told}, {name}", partial(splits_agree, name, rule))
-        for told in ("trace", "trace, random", "ottt") if name in FEW else ("trace",):
+        for told in ("trace", "cascade", "trace, random", "ottt") if name in FEW else ("trace",):
             yield Case(claim, f"{told}, one event, {name}", partial(splits_agree, name, rules[told], "last"))
     claim = "windows of other lengths give other gradients"
     yield Case(claim, "tbptt", partial(splits_differ, tbptt(), ("0.", "1.")), True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tracetorch.neurons import Readout
 from tracetorch.testing.conformance import (
+    cascade,
     definitions,
     depth,
     firing,
@@ -20,7 +21,7 @@ from tracetorch.testing.conformance import (
 from tracetorch.testing.conformance.case import Case
 from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
 
-PARTS = (one_layer, readouts, recurrence, depth, splits, linearity, unrolled, definitions, firing, moving)
+PARTS = (one_layer, readouts, recurrence, depth, cascade, splits, linearity, unrolled, definitions, firing, moving)
 
 
 def _all() -> Iterator[Case]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
-from tracetorch.rules import Rule, sltt
 from tracetorch.network import set_rule
+from tracetorch.rules import Rule, sltt
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together

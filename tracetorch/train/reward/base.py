@@ -14,6 +14,7 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import rl
 from tracetorch.rl.envs import Environment, Episodes
+from tracetorch.train.reward.gru import GRU, GRUBody
 from tracetorch.train.tasks.base import Problem, derived_seed, option
 from tracetorch.train.tasks.classification import one_of
 
@@ -125,7 +126,7 @@ class RewardTask(Problem):
             torch.manual_seed(derived_seed(self.seed, "feedback"))
             tt.set_rule(net, tt.rules.sltt() if self.control == "truncated" else rule)
             if self.control == "gru":
-                net = self._gru(net)
+                net = GRU(self.inputs, self.hidden, self.policy().outputs + 1, window=self._window(net))
         net.to(device)
         agent = rl.ActorCritic(
             net,
@@ -137,24 +138,22 @@ class RewardTask(Problem):
             senses=self.senses(),
         )
         agent.seed(derived_seed(self.seed, "actions"))
-        if self.compiled and self.rows == 1:
+        if isinstance(net, GRU):
+            agent.body = GRUBody(net)
+        elif self.compiled and self.rows == 1:
             with contextlib.suppress(ValueError, RuntimeError):  # it says what does not fit; autograd takes everything
                 agent.compile()
         if self.control == "reset-state":
             agent.without_memory()
         return agent
 
-    def _gru(self, net: nn.Module) -> nn.Module:
-        """Return a GRU whose window takes no more memory than what the network carries, state and traces."""
-        x = torch.zeros(1, self.inputs)
-        outputs = [net(x) for _ in range(2)][-1].shape[-1]
-        numbers = sum(v.numel() for v in tt.get_state(net).values())
+    def _window(self, net: nn.Module) -> int:
+        """Return how many steps of a GRU take no more memory than what the network carries, state and traces."""
+        for _ in range(2):
+            net(torch.zeros(1, self.inputs))
+        numbers = sum(value.numel() for value in tt.get_state(net).values())
         tt.reset(net)
-        window = rl.WindowedGRU.window_for(numbers, self.inputs, self.hidden)
-        gru = rl.WindowedGRU(self.inputs, self.hidden, outputs, window=window)
-        with torch.no_grad():
-            gru.readout.weight.mul_(0.1)
-        return gru
+        return GRU.window_for(numbers, self.inputs, self.hidden)
 
     @property
     def inputs(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.rl import Categorical
-from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, layers, option
+from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.images import MNIST
@@ -173,7 +173,7 @@ class ClicksReward(Guessing, ClassificationTask):
         ideal = torch.where(left == right, 0.5, ((right > left).long() == batch.y).float())
         observer = float(ideal.mean())
         scores = {"accuracy": accuracy, "observer": observer, "of_observer": accuracy / observer}
-        for name, layer in layers(net).items():
+        for name, layer in tt.layers(net).items():
             scores[f"half_life_{name}"] = float(tt.half_life(layer.neuron.beta.detach()).mean())
         return scores
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import tracetorch as tt
 from tracetorch import rl
-from tracetorch.rl.body import Memoryless
+from tracetorch.rl.body import AutogradBody, Memoryless
 from tracetorch.rl.envs import Episodes
 from tracetorch.train.tasks.base import derived_seed
 
@@ -34,6 +34,7 @@ def play(agent: rl.Agent, task: RewardTask) -> dict[str, Tensor]:
         ``frames``, ``[up to 12, height, width, 3]``, where the environment gives any.
     """
     net = rl.twin(agent.net).eval()
+    body = AutogradBody(net) if tt.layers(net) else agent.body.another()
     named = {name: layer for name, layer in net.named_modules() if isinstance(layer, tt.Layer)}
     kept: dict[str, list[Tensor]] = {"input": [], "output": []}
     env = task.environment(render=True)
@@ -46,8 +47,8 @@ def play(agent: rl.Agent, task: RewardTask) -> dict[str, Tensor]:
     for _ in range(LONGEST):
         x = agent.senses.observe(episodes.observation[None], learn=False)
         if isinstance(agent.body, Memoryless):
-            rl.reset(net)
-        output = net(x)
+            body.forget()
+        output = body.forward(x)
         kept["input"].append(x[0].flatten())
         kept["output"].append(output[0])
         for name, layer in named.items():

@@ -49,7 +49,7 @@ class MemoryTask(RewardTask):
         """Step by Adam along the trace, or bounded."""
         if not self.adam or self.control == "no-bound":
             return super().step(net)
-        return rl.AdamStep(self.adam)
+        return rl.OptimizerStep(lambda parameters: torch.optim.Adam(parameters, lr=self.adam), net)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
+from tracetorch.rl import OptimizerStep
+from tracetorch.train.optimizers import check_optimizer
 from tracetorch.train.reward.base import RewardTask
 from tracetorch.train.reward.play import play
 from tracetorch.train.runner import Counters, Runner, fitting
@@ -110,7 +112,13 @@ class RewardRunner(Runner[RewardTask]):
     def _load(self, state: Mapping[str, Any], source: Path) -> None:
         model = _opened(self.stream.state_dict())
         model["agent"]["stream"] = Any  # what the layers hold depends on the steps so far
+        step = self.stream.agent.step
+        if isinstance(step, OptimizerStep):
+            model["agent"]["step"] = {"optimizer": Any}
         check_like(model, state["stream"], source, "run.stream")
+        if isinstance(step, OptimizerStep):
+            place = "run.stream.agent.step.optimizer"
+            check_optimizer(step.optimizer, state["stream"]["agent"]["step"]["optimizer"], source, place)
         with fitting(source, "run.stream"):
             self.stream.load_state_dict(state["stream"])
         self._returns = deque(state["returns"], maxlen=WINDOW)

@@ -202,7 +202,7 @@ class Task(Problem):
         """
         if self.optim not in OPTIMIZERS:
             raise ValueError(f"optim is one of {', '.join(OPTIMIZERS)}, got {self.optim!r}")
-        neurons = {id(p) for layer in layers(net).values() for p in layer.neuron.parameters()}
+        neurons = {id(p) for layer in tt.layers(net).values() for p in layer.neuron.parameters()}
         trainable = [p for p in net.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trainable if id(p) not in neurons], "lr": self.lr, "initial_lr": self.lr},
@@ -268,14 +268,9 @@ class StreamTask(Task):
     is_stream: ClassVar[bool] = True
 
 
-def layers(net: nn.Module) -> dict[str, tt.Layer]:
-    """Return the network's `tt.Layer` modules by name, in the order of registration."""
-    return {name: module for name, module in net.named_modules() if isinstance(module, tt.Layer)}
-
-
 def freeze_hidden(net: nn.Module) -> None:
     """Stop the learning of every `tt.Layer` but the last, synapse, recurrence and neuron."""
-    for layer in list(layers(net).values())[:-1]:
+    for layer in list(tt.layers(net).values())[:-1]:
         layer.requires_grad_(False)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, layers, option
+from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, option
 
 LOSSES = ("last", "every")
 UNLABELLED = -100
@@ -82,7 +82,7 @@ class ClassificationTask(Task):
     def window_of(self, net: nn.Module) -> int | None:
         """Return `window`, or None where a layer's rule needs the whole sequence in one call."""
         whole = (tt.rules.bptt(), tt.rules.rate())
-        return None if any(layer.rule in whole for layer in layers(net).values()) else self.window
+        return None if any(layer.rule in whole for layer in tt.layers(net).values()) else self.window
 
     @torch.no_grad()
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
@@ -127,7 +127,7 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
     Returns:
         The arrays ``input``, ``spikes.<layer>``, ``membrane.<layer>`` and ``output`` of `Task.figures`.
     """
-    named = layers(net)
+    named = tt.layers(net)
     spikes: dict[str, list[Tensor]] = {name: [] for name in named}
     membranes: dict[str, list[Tensor]] = {name: [] for name in named}
     outputs: list[Tensor] = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, layers, option
+from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, option
 from tracetorch.train.tasks.classification import ClassificationTask, classified, one_of, record
 from tracetorch.train.tasks.observer import IdealObserver
 
@@ -207,7 +207,7 @@ class Clicks(ClassificationTask):
             "observer_hard": float(right_ideal[hard].mean()) if bool(hard.any()) else math.nan,
         }
         if self.learned:
-            for name, layer in layers(net).items():
+            for name, layer in tt.layers(net).items():
                 scores[f"half_life_{name}"] = float(tt.half_life(layer.neuron.beta.detach()).mean())
         return scores
 
@@ -236,7 +236,7 @@ class Clicks(ClassificationTask):
         result["psychometric"] = torch.tensor(points)
         if self.learned:
             first = {"0": self.half_life, "1": self.readout_half_life}
-            for name, layer in layers(net).items():
+            for name, layer in tt.layers(net).items():
                 after = tt.half_life(layer.neuron.beta.detach()).flatten().cpu()
                 result[f"half_life.{name}.before"] = torch.full_like(after, first[name])
                 result[f"half_life.{name}.after"] = after

@@ -1,0 +1,16 @@
+"""Import another project's package where it is needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def require(name: str) -> Any:
+    """Return a package, or raise ImportError that says how to install it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        what = "'tracetorch[interop]'" if package == "nir" else package
+        raise ImportError(f"this needs the package {package}: pip install {what}") from error

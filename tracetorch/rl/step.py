@@ -1,0 +1,153 @@
+"""Steps along a trace: bounded against overshooting, plain, or by an optimizer of torch."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from tracetorch.rl.trace import ParameterTrace
+
+
+class Step(ABC):
+    """Move parameters along a trace, by an error."""
+
+    @abstractmethod
+    def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
+        r"""Move the trace's parameters by the mean over rows of :math:`\eta\,\delta\,z`.
+
+        Args:
+            trace: the trace, `z`, a row for each stream.
+            errors: the TD error or reward of each row, `delta`.
+
+        Raises:
+            FloatingPointError: if the trace is not finite; nothing is moved then.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the step itself has become; most keep nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most keep nothing
+        """Take back what `state_dict` gave."""
+
+
+class ObGD(Step):
+    r"""Bound the step so that one update can hardly overshoot its own target.
+
+    .. math:: \eta = \frac{\alpha}{\max(1,\ \alpha\,\kappa\,\max(1, |\delta|)\,\lVert z\rVert_1)}, \qquad
+        \theta \leftarrow \theta + \eta\,\delta\,z
+
+    An update moves the value by about :math:`\eta\,\delta\,\nabla V \cdot z`. Where the gradient's entries are at most
+    :math:`\kappa` in size, that is at most :math:`\eta\,\kappa\,|\delta|\,\lVert z\rVert_1`, and with the bound at most
+    one and at most the error.
+
+    Args:
+        lr: largest step size, alpha.
+        kappa: how strictly to bound, larger is smaller steps.
+
+    Source: M. Elsayed, G. Vasan, A. R. Mahmood, "Streaming Deep Reinforcement Learning Finally Works" (2024),
+    https://arxiv.org/abs/2410.14606, re-derived here.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> tt.rl.ObGD(kappa=2.0).size(3.0, 0.5)
+        0.16666666666666666
+    """
+
+    def __init__(self, lr: float = 1.0, kappa: float = 2.0) -> None:
+        if lr <= 0 or kappa <= 0:
+            raise ValueError(f"lr and kappa must be positive, got {lr} and {kappa}")
+        self.lr, self.kappa = lr, kappa
+
+    def size(self, norm: float, error: float) -> float:
+        """Return the step size.
+
+        Args:
+            norm: sum of the sizes of the trace's entries.
+            error: the TD error.
+
+        Returns:
+            The step size.
+        """
+        return self.lr / max(1.0, self.lr * self.kappa * max(1.0, abs(error)) * norm)
+
+    def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
+        """Move the trace's parameters, each row by its own bound; see the class for the formula."""
+        norms = torch.linalg.vector_norm(trace.value, 1, 1).tolist()
+        require_finite(norms)
+        sizes = [self.size(norm, error) for norm, error in zip(norms, errors, strict=True)]
+        trace.move([size * error / len(errors) for size, error in zip(sizes, errors, strict=True)])
+
+
+class FixedStep(Step):
+    r"""Step with a fixed size: :math:`\theta \leftarrow \theta + \eta\,\delta\,z`.
+
+    Args:
+        lr: the step size, eta.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rl.FixedStep(0.1).lr
+        0.1
+    """
+
+    def __init__(self, lr: float) -> None:
+        if lr <= 0:
+            raise ValueError(f"lr must be positive, got {lr}")
+        self.lr = lr
+
+    def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
+        """Move the trace's parameters; see the class for the formula."""
+        require_finite([float(trace.value.sum())])
+        trace.move([self.lr * error / len(errors) for error in errors])
+
+
+class OptimizerStep(Step):
+    """Hand minus the error times the trace to an optimizer of torch, as a gradient.
+
+    Args:
+        make: makes the optimizer from parameters, for example `lambda p: torch.optim.Adam(p, lr=1e-3)`.
+        net: the network that the optimizer moves.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Linear(2, 1)
+        >>> step = tt.rl.OptimizerStep(lambda p: torch.optim.SGD(p, lr=0.1), net)
+        >>> step(tt.rl.ParameterTrace(net), [1.0])
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        net: nn.Module,
+    ) -> None:
+        self.optimizer = make([p for p in net.parameters() if p.requires_grad])
+
+    def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
+        """Let the optimizer take one step, along the mean over rows."""
+        require_finite([float(trace.value.sum())])
+        trace.write_grad(trace.weighted(torch.tensor(errors)) / -len(errors))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def require_finite(numbers: Sequence[float]) -> None:
+    """Raise FloatingPointError where a number of a trace is not finite."""
+    if not all(math.isfinite(n) for n in numbers):
+        raise FloatingPointError(
+            "the eligibility trace has NaN or infinity in it; the weights are as they were before this step. Take a "
+            "smaller step size or a stricter bound (ObGD with a larger kappa), and normalise observations"
+        )

@@ -1,0 +1,112 @@
+"""Credit through the memory of the layers above: where it is BPTT's, at any depth of two, and where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from torch import nn
+
+from tracetorch.neurons import LI, Neuron
+from tracetorch.rules import Rule, cascade, drtrl, eprop, sltt
+from tracetorch.testing import oracle
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
+from tracetorch.testing.conformance.depth import deep, names
+from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.running import rule_gradients
+
+SPLITS: tuple[list[int], ...] = ([STEPS], [0] * STEPS, [4, 0, 1, STEPS - 6])
+ABOVE = ("IF", "LIF soft", "LIF refractory", "SynapticLIF", "LIF soft not decayed")
+"""Neurons whose states pass on alike whatever their spikes: above them credit is exact."""
+NAMES = ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF", "LIF per unit", "Resonator (a user's)")
+
+
+def two_layers(below: Kind, above: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
+    """Two layers under a head without memory, with a loss at each step, are BPTT in all that they learn."""
+    hidden = layer(INPUTS, UNITS + 1, below.make), layer(UNITS + 1, UNITS, above.make)
+    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def under_readout(k: Kind, rule: Rule, splits: list[int], head: Neuron) -> list[Finding]:
+    """One layer under a leaky readout is BPTT in all that it learns."""
+    setup = build(layer(INPUTS, UNITS, k.make), readout(neuron=head), xs=stream(INPUTS))
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def not_two_layers(above: Kind, rule: Rule, low: float) -> list[Finding]:
+    """The lower of two layers is not BPTT under another rule, or below a neuron whose states pass on as it spikes."""
+    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, above.make)
+    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
+    return together(
+        same_values(got, want),
+        equal(got.grads, want.grads, names=names(setup, 1)),
+        apart(got.grads, want.grads, names(setup, 0), low=low),
+    )
+
+
+def not_exact_anywhere(above: Kind, rule: Rule, low: float) -> list[Finding]:
+    """No hidden layer is BPTT under a rule without traces."""
+    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, above.make)
+    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
+    return together(same_values(got, want), apart(got.grads, want.grads, names(setup, 0) + names(setup, 1), low=low))
+
+
+def three_layers(rule: Rule) -> list[Finding]:
+    """The lowest of three layers is near BPTT, and not BPTT."""
+    setup = deep("three layers")
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule)
+    exact = names(setup, 1) + names(setup, 2)
+    return together(
+        same_values(got, want),
+        equal(got.grads, want.grads, names=exact),
+        apart(got.grads, want.grads, names(setup, 0), low=1e-4),
+    )
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a neuron."""
+    claim = "cascade = BPTT: two layers under a head without memory"
+    if k.spikes:
+        for splits in SPLITS:
+            told = f"{k.name} below LIF, windows {','.join(map(str, sorted(set(splits))))}"
+            yield Case(claim, told, partial(two_layers, k, kind("LIF soft"), cascade(), splits))
+        pairs = cascade(pairs=STEPS)
+        yield Case(
+            claim, f"{k.name} below LIF, all pairs", partial(two_layers, k, kind("LIF soft"), pairs, [0] * STEPS)
+        )
+        claim = "cascade = BPTT: one layer under a leaky readout"
+        yield Case(claim, k.name, partial(under_readout, k, cascade(), [4, 0, 1, STEPS - 6], LI(beta=0.85)))
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of fixed networks, and the negative controls."""
+    claim = "cascade = BPTT: two layers under a head without memory"
+    for name in ABOVE:
+        for splits in SPLITS:
+            told = f"LIF below {name}, windows {','.join(map(str, sorted(set(splits))))}"
+            yield Case(claim, told, partial(two_layers, kind("LIF hard"), kind(name), cascade(), splits))
+    claim = "cascade = BPTT: one layer under a leaky readout"
+    for splits in SPLITS:
+        head = partial(LI, beta=0.7, normalized=True)
+        told = f"normalized, windows {','.join(map(str, sorted(set(splits))))}"
+        yield Case(claim, told, partial(under_readout, kind("ALIF"), cascade(), splits, head()))
+    claim = "two layers are not BPTT where credit has no memory above, or slopes above pass on"
+    soft = kind("LIF soft")
+    for rule in (sltt(), drtrl(), eprop()):
+        check = not_exact_anywhere if rule.name == "sltt" else not_two_layers
+        yield Case(claim, f"{rule}", partial(check, soft, rule, 1e-2), True)
+    for name in ("LIF hard", "LIF hard, gradient", "ALIF, gradient"):
+        yield Case(claim, f"cascade below {name}", partial(not_two_layers, kind(name), cascade(), 1e-4), True)
+    yield Case(claim, "one pair", partial(not_two_layers, soft, cascade(pairs=1), 1e-4), True)
+    yield Case("cascade at depth 3 is not BPTT", "three layers", partial(three_layers, cascade()), True)
