@@ -111,6 +111,8 @@ class Single:
             self.cell.read(dict(zip(self.part.learned, learned, strict=True)))
         if self.renumbers:
             self.cell.renumber()
+        else:
+            self.cell.follow()
         mode = at.FORWARD | (at.ADVANCE | at.TRACES if self.pending else 0)
         mode |= 0 if self.core.finite is False else at.CHECK
         x = x.contiguous()
@@ -119,6 +121,7 @@ class Single:
         self.moved += self.pending
         self.block, self.large, self.pending = block, large, True
         self.steps += 1
+        self.cell.measure(block)
         return z
 
     def _point(self, large: tuple[Tensor, Tensor]) -> None:

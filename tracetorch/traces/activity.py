@@ -6,6 +6,7 @@ Where a neuron's states pass on by how it spikes, as with a hard reset, a reset 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -40,13 +41,18 @@ class Activity:
     def measure(self, scan: Scan, tape: Tape) -> None:
         """Add a window to what is being measured; one of several, since the mean moves slowly."""
         if self.wanted and not torch.compiler.is_compiling():
+            self.count(scan.steps, lambda: mean_blocks(scan, tape))
+
+    def count(self, steps: int, blocks: Callable[[], Tensor]) -> None:
+        """Add a window of some steps, whose mean blocks are formed where it is one that is measured."""
+        if self.wanted:
             self._windows += 1
             if (self._windows - 1) % EACH == 0:
-                mean = mean_blocks(scan, tape) * scan.steps
+                mean = blocks() * steps
                 same = self._total is not None and self._total.shape == mean.shape
                 self._total = mean if self._total is None or not same else self._total.to(mean) + mean
-                self._steps += scan.steps
-            if self._windows * scan.steps >= LONG:
+                self._steps += steps
+            if self._windows * steps >= LONG:
                 self.take()
 
     def take(self) -> None:
