@@ -11,8 +11,8 @@ from torch import Tensor
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
-from tracetorch.steps.part import Part
 from tracetorch.rules.above import MeanResponses
+from tracetorch.steps.part import Part
 from tracetorch.traces import Numbers, Traces
 from tracetorch.traces.averages import Sums, buckets_of
 from tracetorch.traces.base import LEVEL, RESPONSE
