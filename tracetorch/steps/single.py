@@ -34,9 +34,11 @@ class Single:
         layer: the layer, as a module.
         part: the same, as the program serves it.
         batch: B.
+        first: what the layer carries so far; None after a reset.
     """
 
-    def __init__(self, layer: nn.Module, part: Part, batch: int) -> None:
+    def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:
+        self.first = first
         self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
         self.weights = part.weights
         tables = [m._parameters for m in (part.synapse, part.recurrent) if m is not None for _ in range(2)]
@@ -63,7 +65,7 @@ class Single:
         self.begin, self.give = function(self.dtype, "begin").call, function(self.dtype, "give").call
         self.row = self.cell.row()
         self.at = self.row.ctypes.data
-        self.block = self.cell.block.clone()
+        self.block = self.before = self.cell.block.clone()
         self.large = (self.cell.large, self.cell.large_fed) if self.cell.large.numel() else None
         self.pending, self.moved, self.steps = False, 0, 0
 
@@ -83,6 +85,7 @@ class Single:
             and not core.counted
             and core.backend in ("auto", "numba")
             and _unhooked(part.synapse)
+            and _unhooked(part.neuron)
             and (part.recurrent is None or _unhooked(part.recurrent))
             and self._same_weights()
             and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
@@ -119,7 +122,7 @@ class Single:
         if self.begin(self.at, block.data_ptr(), x.data_ptr(), z.data_ptr(), mode) and mode & at.CHECK:
             require_finite_input(x)
         self.moved += self.pending
-        self.block, self.large, self.pending = block, large, True
+        self.before, self.block, self.large, self.pending = self.block, block, large, True
         self.steps += 1
         self.cell.measure(block)
         return z
@@ -141,6 +144,20 @@ class Single:
             self.cell.large, self.cell.large_fed = large
         found = self.cell.state()
         return replace(found, steps=found.steps + self.steps)
+
+    def undone(self) -> LayerState | None:
+        """Return what the layer carried before the last step."""
+        if self.steps <= 1:
+            return self.first
+        block, large = self.before.clone(), self.large
+        if large is not None:  # the step has advanced them already
+            spent = (large[0].clone(), large[1].clone())
+            self._point(spent)
+            self.cell.large, self.cell.large_fed = large
+        self.begin(self.at, block.data_ptr(), 0, 0, at.ADVANCE | at.TRACES)
+        self.cell.block = block
+        found = self.cell.state()
+        return replace(found, steps=found.steps + self.steps - 1)
 
 
 def _unhooked(module: nn.Module) -> bool:
@@ -211,11 +228,12 @@ def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
         single = _compiled(layer, core, x)
         if single is None:
             return None
-        core.stepper = single
     learned = single.part.learns()
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
     found: Tensor = _Step.apply(single, x, *single.parameters, *learned.values())
+    core.stepper = single
+    core.calls += 1
     return found
 
 
@@ -253,4 +271,4 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
     part = Part(
         "", core, synapse, layer.recurrent, layer.neuron, layer.feedback, trace, layer.neuron.lowered(), learned
     )
-    return Single(layer, part, len(x))
+    return Single(layer, part, len(x), state)

@@ -45,14 +45,14 @@ def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) 
     best = psi.abs().argmax()
     one = like.new_ones(())
     d = torch.stack([mean(x)[best] for x in blocks.D]) / torch.where(psi[best] == 0, one, psi[best])
-    constant = neuron.constant(unit, detach_reset=False)
+    constant = neuron.constant()
     if constant is None and measured is not None:
         size = len(neuron.state)
         a, b, d, psi = measured.to(like).split([size * size, size, size, 1])
         if bool(psi.abs() > 0):
             return Filter(a.reshape(size, size), b, d / psi, one)
     if constant is None:
-        constant = neuron.constant(unit, detach_reset=True)
+        constant = neuron.constant(detach_reset=True)
     if constant is None:
         a = torch.stack([torch.stack([mean(x)[0] for x in row]) for row in blocks.A])
         b = torch.stack([mean(x)[0] for x in blocks.B])
