@@ -6,6 +6,7 @@ Where a neuron's states pass on by how it spikes, as with a hard reset, a reset 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -39,12 +40,17 @@ class Activity:
 
     def measure(self, scan: Scan, tape: Tape) -> None:
         """Add a window to what is being measured: every eighth step of the sequence, however it is cut into windows."""
-        if not self.wanted or torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling():
+            self.add(scan.steps, lambda steps: mean_blocks(scan, tape, steps))
+
+    def add(self, length: int, blocks: Callable[[list[int]], Tensor]) -> None:
+        """Add a window of some length, of whose steps `blocks` gives the mean blocks of those that are measured."""
+        if not self.wanted:
             return
-        steps = list(range(-self._steps % EACH, scan.steps, EACH))
-        self._steps += scan.steps
+        steps = list(range(-self._steps % EACH, length, EACH))
+        self._steps += length
         if steps:
-            mean = mean_blocks(scan, tape, steps) * len(steps)
+            mean = blocks(steps) * len(steps)
             same = self._total is not None and self._total.shape == mean.shape
             self._total = mean if self._total is None or not same else self._total.to(mean) + mean
         if self._steps >= LONG:
