@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from tracetorch.engine.silence import Silence
 from tracetorch.engine.state import LayerState, OpenWindow
 from tracetorch.rules.above import Above
 
@@ -37,6 +38,7 @@ class Core:
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
+        silence: what notices that the layer never spikes.
     """
 
     def __init__(self) -> None:
@@ -49,6 +51,7 @@ class Core:
         self.above = Above()
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
+        self.silence = Silence()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 

@@ -25,6 +25,7 @@ from tracetorch.neurons.decays import (
     shown,
 )
 from tracetorch.neurons.lowering import Lowered, NotLowered, configuration, tensor_blocks, trace
+from tracetorch.neurons.pickling import pickled
 from tracetorch.neurons.scalar import Scalar, lowered_scalar
 from tracetorch.neurons.surrogates import Surrogate
 from tracetorch.ops.entries import Entry
@@ -247,6 +248,10 @@ class Neuron(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__.pop("_lowered_program", None)
         super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced = pickled(self)
+        return super().__reduce_ex__(protocol) if reduced is None else reduced
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_lowered_program"}
