@@ -289,14 +289,15 @@ class Layer(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        strict, errors = args[1], args[-1]
         name = f"{prefix}feedback"
-        if strict and (name in state_dict) != (self.feedback is not None):
+        if any(key.startswith(prefix) for key in state_dict) and (name in state_dict) != (self.feedback is not None):
             has, takes = ("has a", "takes none") if name in state_dict else ("has no", "takes one")
-            errors.append(
+            warnings.warn(
                 f"{name!r}: the state {has} feedback matrix, and the layer's rule {described(self.rule)} {takes}. Give "
-                f"the network the rule of the saved one with tt.set_rule(net, ...) before, or load with strict=False "
-                f"to go on with the layer's own"
+                f"the network the rule of the saved one with tt.set_rule(net, ...) before; with strict=False the layer "
+                f"goes on with its own",
+                UserWarning,
+                stacklevel=2,
             )
 
 
