@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from tracetorch.engine.silence import Silence
 from tracetorch.engine.state import LayerState, OpenWindow
 from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
@@ -42,6 +43,7 @@ class Core:
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
         feeders: layers below that have still to learn, in this first step, what stands above this one.
+        silence: what notices that the layer never spikes.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,7 @@ class Core:
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
+        self.silence = Silence()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 

@@ -26,6 +26,7 @@ from tracetorch.neurons.decays import (
     shown,
 )
 from tracetorch.neurons.lowering import Lowered, NotLowered, blocks_of, constant_of, program_of
+from tracetorch.neurons.pickling import pickled
 from tracetorch.neurons.surrogates import Surrogate
 
 Constant = tuple[Tensor, Tensor]
@@ -226,6 +227,10 @@ class Neuron(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__.pop("_lowered", None)
         super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced = pickled(self)
+        return super().__reduce_ex__(protocol) if reduced is None else reduced
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_lowered"}

@@ -70,6 +70,11 @@ class WeightCredit(ABC):
         Pre(detach_reset=True, approximate=False)
     """
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return repr(self)
+
     @abstractmethod
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where the layer's neuron cannot be represented."""

@@ -38,6 +38,11 @@ class Full(WeightCredit):
         Full()
     """
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "full"
+
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
         if context.neuron.constant() is None:

@@ -44,6 +44,11 @@ class Pre(WeightCredit):
     detach_reset: bool = False
     approximate: bool = False
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "one trace per input"
+
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
         neuron = context.neuron

@@ -226,6 +226,9 @@ def combine(direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Seque
 
 def _fed(recurrent: Synapse, z: Tensor, current: Tensor) -> Tensor:
     recurrent.check(z)
+    dtype = recurrent.weights()[0].dtype
+    if z.dtype != dtype and not torch.is_autocast_enabled(z.device.type):
+        z = z.to(dtype)
     fed = recurrent.current(z).to(current.dtype)
     if fed.shape != current.shape:
         raise ValueError(
