@@ -96,7 +96,7 @@ class TorchTape:
         )
 
     def _below(self, blocks: Blocks, z_bar: Tensor) -> Tensor:
-        psi, z_bar = blocks.psi, _shared(z_bar, z_bar.dim() < self.current.dim())
+        psi, z_bar = blocks.psi, z_bar if z_bar.dim() == self.current.dim() else z_bar.unsqueeze(2)
         if psi is None:
             return torch.zeros_like(z_bar)
         if psi.dim() == z_bar.dim() and psi.shape[0] > z_bar.shape[0]:
