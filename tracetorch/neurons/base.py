@@ -83,7 +83,8 @@ class Neuron(nn.Module):
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
     currents: tuple[str, ...] = ("i",)
-    """Names of the input currents per unit; where there are several, `step` gets a named tuple of them."""
+    """Names of the input currents per unit; where there are several, C, the synapse gives `[B, C, *unit]`, and `step`
+    gets a named tuple of them, `[B, *unit]` each."""
     threshold: Tensor
     beta: Tensor
     __signature__ = ConstructorSignature()
@@ -172,7 +173,7 @@ class Neuron(nn.Module):
 
         Args:
             s: states and counters before each step, `[T, B, *unit]` each.
-            current: input currents, `[T, B, *unit]`.
+            current: input currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
             params: values of the parameters to differentiate by, by name.
 
         Returns:
@@ -184,7 +185,8 @@ class Neuron(nn.Module):
         names, blocks = found
         values = [(params[n] if n in params else attrgetter(n)(self)).detach() for n in names]
         size = len(self.state)
-        return blocks(s[:size], s[size:], current, values)  # type: ignore[no-any-return]
+        drive = current if len(self.currents) == 1 else current.unbind(2)
+        return blocks(s[:size], s[size:], drive, values)  # type: ignore[no-any-return]
 
     def constant(self, *, detach_reset: bool = False) -> Constant | None:
         """Return the blocks A and B where they are constant in time and shared by all units.
