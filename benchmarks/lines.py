@@ -52,6 +52,7 @@ def stamp() -> dict[str, Any]:
     """Return what every row says of how it came about: command, date, versions, threads."""
     spec = sys.modules["__main__"].__spec__
     words = ["python", "-m", spec.name, *sys.argv[1:]] if spec is not None else ["python", *sys.argv]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in words]  # where it lies is no setting
     date = datetime.now().astimezone().isoformat(timespec="seconds")
     return {"command": " ".join(words), "date": date, "versions": versions(), "threads": torch.get_num_threads()}
 
