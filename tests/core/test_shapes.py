@@ -69,8 +69,8 @@ def test_what_folds_and_what_does_not() -> None:
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("size", [5, 128])
 def test_a_window_in_the_place_of_a_step_is_refused_by_the_state(size: int, backend: str) -> None:
-    if tt.backends()[backend]:
-        pytest.skip(tt.backends()[backend])
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
     net = nn.Sequential(tt.Layer(nn.Linear(64, size), tt.LIF(half_life=4)))
     tt.set_backend(net, backend)
     for _ in range(2):

@@ -19,7 +19,7 @@ def pickled(module: nn.Module) -> tuple[Any, ...] | None:
     """
     if "parametrizations" not in module.__dict__.get("_modules", {}):
         return None
-    state = {k: v for k, v in module.__dict__.items() if k != "_lowered_program"}
+    state = {k: v for k, v in module.__dict__.items() if k != "_lowered"}
     return _restored, (type(module).__mro__[1], state)
 
 
