@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from tracetorch.backends import backends
 from tracetorch.engine import LayerState
 from tracetorch.layer import Layer
-from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
-from tracetorch.rules.above import Above
+from tracetorch.rules.above import Above, AllMemory
 
 
 def layers(net: nn.Module) -> dict[str, Layer]:
@@ -45,13 +44,15 @@ def layers(net: nn.Module) -> dict[str, Layer]:
 def link(net: nn.Module) -> dict[str, Layer]:
     """Tell each layer what follows it, in the order of registration, and return the layers by name."""
     found = layers(net)
-    above: tuple[Neuron, ...] = ()
-    for layer in reversed(found.values()):
-        core = layer.core
-        if len(found) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
-            if [id(n) for n in core.above.neurons] != [id(n) for n in above] or not core.above.known:
-                core.above = Above(above, known=True)
-            above = (layer.neuron, *above)
+    ordered = list(found.values())
+    for i, layer in enumerate(ordered):
+        core, above = layer.core, ordered[i + 1 :]
+        if len(ordered) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
+            same = [id(n) for n in core.above.neurons] == [id(other.neuron) for other in above]
+            if not same or not core.above.known:
+                activities = tuple(other.core.activity for other in above)
+                core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
+        core.activity.wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
     return found
 
 
@@ -77,6 +78,7 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
     if mask is None:
         for layer in found.values():
             layer.core.state, layer.core.spikes = None, None
+            layer.core.activity.take()
         return
     if mask.dim() != 1:
         raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
@@ -113,6 +115,7 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         state = layer.core.peek()
         if state is not None:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
+        flat |= {f"{name}/activity.{key}": value.clone() for key, value in layer.core.activity.tensors().items()}
     return flat
 
 
@@ -143,8 +146,12 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
         parts.setdefault(name, {})[rest] = value
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
+    activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
         layer = found[name]
+        activities[name] = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        if len(activities[name]) == len(flat):
+            continue
         wanted = len(layer.neuron.state) + len(layer.neuron.counters)
         given = sum(k.startswith("s.") for k in flat)
         if given != wanted:
@@ -153,6 +160,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         restored[name] = LayerState.from_tensors(layer.spec().trace(unit), flat)
     for name, one in restored.items():
         found[name].core.state = one
+        found[name].core.activity.load({k: v.clone() for k, v in activities.get(name, {}).items()})
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
@@ -187,8 +195,10 @@ def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
         if not isinstance(one, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {one!r}")
         chosen.update(dict.fromkeys(under, one))
-    for name, one in chosen.items():
-        found[name].set_rule(one)
+    prepared = {name: found[name].prepare_rule(one) for name, one in chosen.items()}
+    for name, ready in prepared.items():
+        found[name].take_rule(ready)
+    link(net)
 
 
 def check_finite(net: nn.Module, on: bool) -> None:

@@ -90,8 +90,8 @@ plt.show()
 # Four hidden layers and a leaky readout, all with half-lives of 10 steps; every layer made to fire in about a quarter
 # of the steps. All rules work one step at a time except ``traced_bptt()`` and ``tbptt()``, which have windows of 10.
 # ``cascade()`` passes each eligibility through a filter for every layer above: where the upper membrane multiplies a
-# spike by :math:`\beta` per step, so does the trace (:doc:`/theory/cascade`). Left, the loss comes at every step and its
-# targets are slow waves; right, it comes once, at the end.
+# spike by :math:`\beta` per step, so does the trace (:doc:`/theory/cascade`). Left, the loss comes at every step and
+# its targets are slow waves; right, it comes once, at the end.
 rules = {
     "cascade()": (tt.rules.cascade(), 1),
     "trace()": (tt.rules.trace(), 1),

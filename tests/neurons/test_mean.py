@@ -64,16 +64,16 @@ def test_the_count_passes_from_one_number_to_the_next() -> None:
     assert steps.tolist() == [1.0, LIMB - 1.0, 0.0] and limbs.tolist() == [0.0, 5.0, SINGLE_STOPS - 1.0]
 
 
-def test_closed_blocks_are_those_of_the_step() -> None:
+def test_blocks_are_those_of_torch_func() -> None:
     neuron, one = tt.Mean(), torch.ones(4, 3, 2, dtype=torch.float64)
     s = (torch.randn_like(one), one * (LIMB - 1), 3 * one, 0.01 * one)
-    closed, generic = neuron.blocks(s, one, {}), generic_blocks(neuron, s, one, {})
+    lowered, generic = neuron.blocks(s, one, {}), generic_blocks(neuron, s, one, {})
     share = 1 / (4 * LIMB)
     for a, b, value in (
-        (closed.A[0][0], generic.A[0][0], 1.0),
-        (closed.B[0], generic.B[0], 1.0),
-        (closed.D[0], generic.D[0], share),
-        (closed.psi, generic.psi, share),
+        (lowered.A[0][0], generic.A[0][0], 1.0),
+        (lowered.B[0], generic.B[0], 1.0),
+        (lowered.D[0], generic.D[0], share),
+        (lowered.psi, generic.psi, share),
     ):
         torch.testing.assert_close(a.expand_as(one), b.expand_as(one), rtol=1e-12, atol=0.0)
         assert b.reshape(-1)[0].item() == pytest.approx(value, rel=1e-12)

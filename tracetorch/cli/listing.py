@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import inspect
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +13,7 @@ from rich.table import Table
 
 import tracetorch as tt
 from tracetorch.cli.common import answer, clear_errors, out
+from tracetorch.neurons.lowering import NotLowered
 from tracetorch.train.folder import versions
 from tracetorch.train.tasks import TASKS, Problem
 
@@ -85,10 +87,16 @@ def _words(values: Any) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _compiled() -> list[str]:
-    """Return the neurons that bring a step from which the backends' kernels are compiled."""
-    neurons = {row["neuron"]: getattr(tt, row["neuron"]) for row in _neurons()}
-    return [name for name, cls in neurons.items() if cls.scalar is not tt.Neuron.scalar]
+def _steps() -> dict[str, str]:
+    """Return, by neuron, that its step has the scalar form from which kernels are compiled, or why it has none."""
+    found = {}
+    for row in _neurons():
+        cls = getattr(tt, row["neuron"])
+        decays = [n for n in inspect.signature(cls).parameters if n.endswith("half_life")]
+        wraps = cls is tt.DiagonalRecurrent
+        program = (cls(tt.LIF(half_life=10), 1) if wraps else cls(**dict.fromkeys(decays, 10.0))).lowered()
+        found[row["neuron"]] = f"not lowered: {program.reason}" if isinstance(program, NotLowered) else "lowered"
+    return found
 
 
 def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False) -> None:
@@ -102,7 +110,7 @@ def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] 
         "cuda_devices": cuda,
         "extras": extras,
         "backends": {name: why or "can run" for name, why in tt.backends().items()},
-        "compiled_neurons": _compiled(),
+        "neurons": _steps(),
     }
     if json_:
         answer(facts)
@@ -111,7 +119,7 @@ def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] 
     for name, value in facts.items():
         if name == "extras":
             value = ", ".join(f"{extra} {'yes' if there else 'no'}" for extra, there in extras.items())
-        if name == "backends":
-            value = "; ".join(f"{backend}: {why}" for backend, why in value.items())
+        if name in ("backends", "neurons"):
+            value = "; ".join(f"{key}: {why}" for key, why in value.items())
         table.add_row(name.replace("_", " "), ", ".join(value) or "none" if isinstance(value, list) else str(value))
     out().print(table)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tracetorch.engine.state import LayerState, OpenWindow
 from tracetorch.rules.above import Above
+from tracetorch.traces.activity import Activity
 
 
 class Stepper(Protocol):
@@ -16,6 +17,10 @@ class Stepper(Protocol):
 
     def state(self) -> LayerState:
         """Return what the layer carries now."""
+        ...
+
+    def undone(self) -> LayerState | None:
+        """Return what the layer carried before the last step."""
         ...
 
 
@@ -30,7 +35,10 @@ class Core:
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses are driven by events; None to decide by their density.
         above: what stands above the layer in its network.
+        activity: what the layer has been doing, for those below.
         stepper: the compiled program that holds the state, or None.
+        calls: number of calls so far, by which a call's outputs are known.
+        undone: number of the last call that was taken back.
     """
 
     def __init__(self) -> None:
@@ -41,8 +49,11 @@ class Core:
         self.backend = "auto"
         self.sparse: bool | None = None
         self.above = Above()
+        self.activity = Activity()
         self.stepper: Stepper | None = None
+        self.calls, self.undone = 0, 0
         self._state: LayerState | None = None
+        self._before: tuple[LayerState | None, Any] | None = None
 
     @property
     def state(self) -> LayerState | None:
@@ -52,7 +63,26 @@ class Core:
 
     @state.setter
     def state(self, value: LayerState | None) -> None:
-        self._state, self.stepper = value, None
+        self._state, self.stepper, self._before = value, None, None
+
+    def stepped(self, state: LayerState, spikes: Any, before: LayerState | None) -> None:
+        """Take up what a single step left, and what it can be taken back to."""
+        past = None if self.opened is not None else (before, self.spikes)
+        self.state = state
+        if spikes is not None:
+            self.spikes = spikes
+        self._before = past
+
+    def undo(self) -> bool:
+        """Take the last step back, and return whether that could be done."""
+        if self.stepper is not None:
+            self.state = self.stepper.undone()
+        elif self._before is not None:
+            self.state, self.spikes = self._before
+        else:
+            return False
+        self.undone = self.calls
+        return True
 
     def peek(self) -> LayerState | None:
         """Return what the layer carries, and leave a compiled program in its place."""
@@ -84,4 +114,10 @@ class Core:
         self.backend, self.sparse = other.backend, other.sparse
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_state": self.peek(), "stepper": None}
+        state, spikes = self.peek(), self.spikes
+        if state is not None:
+            state = state.without_graph()
+        if spikes is not None:
+            spikes = (spikes[0].detach(), spikes[1], None if spikes[2] is None else spikes[2].detach())
+        own = {"_state": state, "spikes": spikes, "stepper": None, "_before": None, "opened": None}
+        return self.__dict__ | own

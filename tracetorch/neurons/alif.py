@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from tracetorch.neurons.base import Constant
-from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Decay, Value, set_decay, set_value
 from tracetorch.neurons.resets import Reset
-from tracetorch.neurons.scalar import Scalar
-from tracetorch.neurons.spiking import Spiking, total
+from tracetorch.neurons.spiking import Spiking
 from tracetorch.neurons.surrogates import Surrogate
-from tracetorch.ops.entries import Entry
 
 
 class ALIF(Spiking):
@@ -93,35 +88,3 @@ class ALIF(Spiking):
         v = self.integrate(s.v, current)
         z = self.fire(v - self.threshold - self.adaptation * s.a, s)
         return self.pack((self.carry(v, z), self.rho * s.a + z, *self.count(s, z))), z
-
-    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
-        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
-        held, a = s[0], s[1]
-        v = self.integrate(held, current)
-        distance = v - self.threshold - self.adaptation * a
-        k = self.slopes((held, *s[2:]), v, current, distance=distance, params=params)
-        fired_by_a = -k.psi * self.adaptation
-        by_v: list[Entry] = [total(None, k.carry, k.leak), total(None, k.spike, fired_by_a)]
-        by_a: list[Entry] = [k.psi * k.leak, self.rho + fired_by_a]
-        drive: list[Entry] = [total(None, k.carry, k.gain), k.psi * k.gain]
-        P: dict[str, list[Entry]] = {}
-        Q: dict[str, Entry] = {}
-        if "beta" in params:
-            Q["beta"] = total(None, k.psi, k.beta_v)
-            P["beta"] = [total(k.beta_carry, k.carry, k.beta_v), Q["beta"]]
-        if "threshold" in params:
-            P["threshold"], Q["threshold"] = [k.theta_carry, -k.psi], -k.psi
-        if "rho" in params:
-            P["rho"], Q["rho"] = [None, a], None
-        if "adaptation" in params:
-            Q["adaptation"] = -k.psi * a
-            P["adaptation"] = [total(None, k.spike, Q["adaptation"]), Q["adaptation"]]
-        return Blocks([by_v, by_a], drive, [by_a[0], fired_by_a], drive[1], P, Q)
-
-    def scalar(self) -> Scalar | None:
-        """Return the step on plain numbers; see `Neuron.scalar`."""
-        return self.spiking_scalar("alif", ("beta", "threshold", "rho", "adaptation"))
-
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
-        """Return None: the adaptation makes the blocks depend on every spike."""
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import torch
@@ -24,18 +25,12 @@ from tracetorch.neurons.decays import (
     set_positive,
     shown,
 )
-from tracetorch.neurons.lowering import Lowered, NotLowered, configuration, tensor_blocks, trace
-from tracetorch.neurons.scalar import Scalar, lowered_scalar
+from tracetorch.neurons.lowering import Lowered, NotLowered, blocks_of, constant_of, program_of
 from tracetorch.neurons.surrogates import Surrogate
-from tracetorch.ops.entries import Entry
 
 Constant = tuple[Tensor, Tensor]
 """The blocks A, `[S, S]`, and B, `[S]`, of a neuron in which they are the same for all units and steps."""
 
-
-PROGRAMS = 256
-"""Number of lowered steps that are stored, for as many configurations of neurons."""
-_PROGRAMS: dict[tuple[Any, ...], Lowered | NotLowered] = {}
 _TYPES: dict[tuple[str, ...], Any] = {}  # a table, as torch.compile looks into it and warns of functools.cache
 
 
@@ -53,8 +48,9 @@ def state_type(names: tuple[str, ...]) -> Any:
 class Neuron(nn.Module):
     r"""Describe a neuron by its element-wise step :math:`(s_t, z_t) = \mathrm{step}(s_{t-1}, I_t; \varphi)`.
 
-    A subclass names its state and writes `step`; Jacobian blocks come from `torch.func`, so that every rule works
-    on it. Nothing in the step may mix units or samples (`tracetorch.testing` has a check).
+    A subclass names its state and writes `step`. Everything else derives from the step: its Jacobian blocks, whether
+    they are constant, and its code in compiled kernels, so that every rule works on it. Nothing in the step may mix
+    units or samples (`tracetorch.testing` has a check).
 
     Args:
         threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.
@@ -179,39 +175,37 @@ class Neuron(nn.Module):
             params: values of the parameters to differentiate by, by name.
 
         Returns:
-            The blocks: of the lowered step, or where it cannot be lowered by `torch.func`; a built-in neuron may give a
-            closed form. Tests compare all of them.
+            The blocks: those of the lowered step, or where it cannot be lowered those that `torch.func` takes.
         """
-        program = None if torch.compiler.is_compiling() else self.lowered()
-        if not isinstance(program, Lowered) or program.currents > 1:
+        found = blocks_of(self, tuple(params))
+        if found is None:
             return generic_blocks(self, s, current, params)
-        size = program.states
-        values = [params[n].detach() if n in params else v.detach() for n, v in program.named_values(self)]
-        blocks: Blocks = tensor_blocks(program, tuple(params))(s[:size], s[size:], current, values)
-        return blocks
+        names, blocks = found
+        values = [(params[n] if n in params else attrgetter(n)(self)).detach() for n in names]
+        size = len(self.state)
+        return blocks(s[:size], s[size:], current, values)  # type: ignore[no-any-return]
 
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
+    def constant(self, *, detach_reset: bool = False) -> Constant | None:
         """Return the blocks A and B where they are constant in time and shared by all units.
 
-        This is what a presynaptic trace can represent exactly. The general answer is found by probing the step
-        at random states and currents.
+        This is what a presynaptic trace can represent exactly. They are constant where the lowered step has them as
+        expressions of parameters alone, and shared where each of these parameters is one number.
 
         Args:
-            unit: shape of the units.
-            detach_reset: leave out the derivative that runs through a spike into the reset.
+            detach_reset: leave out the derivative that runs through a spike into the reset: that of the neuron's
+                attribute `reset`, such as `tt.SoftReset`. What else a step does with a spike is no reset.
 
         Returns:
-            A, `[S, S]`, and B, `[S]`, or None where they vary.
+            A, `[S, S]`, and B, `[S]`, or None where they vary, or the step cannot be lowered.
         """
-        if not torch.compiler.is_compiling():
-            return _probed(self, unit)
-        if not _is_constant(self, unit):
+        found = constant_of(self, detach_reset=detach_reset)
+        if found is None:
             return None
-        zero = torch.zeros((1, *unit)).to(_like(self))
-        blocks = generic_blocks(self, tuple(zero for _ in (*self.state, *self.counters)), zero, {})
-        rows = [torch.zeros_like(zero) if x is None else x for row in (*blocks.A, blocks.B) for x in row]
-        stacked, size = torch.stack([x.reshape(-1)[0] for x in rows]), len(self.state)
-        return stacked[: size * size].reshape(size, size), stacked[size * size :]
+        names, blocks = found
+        values = [attrgetter(n)(self).detach() for n in names]
+        if any(v.numel() > 1 for v in values):
+            return None
+        return blocks(values, _like(self))  # type: ignore[no-any-return]
 
     def lowered(self) -> Lowered | NotLowered:
         """Return the step as one list of scalar assignments with all its derivatives, or the reason why there is none.
@@ -227,34 +221,14 @@ class Neuron(nn.Module):
             >>> tt.LIF(half_life=20).lowered().parameters
             ('beta', 'threshold')
         """
-        source = self.__dict__.get("_lowered_of")
-        if source is not None:
-            return source.lowered()  # type: ignore[no-any-return]
-        found = self.__dict__.get("_lowered_program")
-        if found is not None:
-            return found  # type: ignore[no-any-return]
-        key, settled = configuration(self)
-        program = _PROGRAMS.get(key)
-        if program is None:
-            program = trace(self)
-            while len(_PROGRAMS) >= PROGRAMS:
-                _PROGRAMS.pop(next(iter(_PROGRAMS)))
-            _PROGRAMS[key] = program
-        if settled and not any(name != "parametrizations" for name in self._modules):
-            self.__dict__["_lowered_program"] = program
-        return program
+        return program_of(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__.pop("_lowered_program", None)
+        self.__dict__.pop("_lowered", None)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_lowered_program"}
-
-    def scalar(self) -> Scalar | None:
-        """Return the step on plain numbers, from which compiled kernels are made; None where there is none."""
-        program = self.lowered()
-        return lowered_scalar(program) if isinstance(program, Lowered) else None
+        return {k: v for k, v in self.__dict__.items() if k != "_lowered"}
 
     @property
     def decay(self) -> Tensor | None:
@@ -268,7 +242,7 @@ class Neuron(nn.Module):
         return None if self.decay is None else half_life(self.decay)
 
     def extra_repr(self) -> str:
-        """Return what the representation shows: half-lives in steps, thresholds, and what a subclass adds."""
+        """Return what the representation shows: half-lives in steps, thresholds, and why a step has no scalar form."""
         decays, others = [], []
         for name, argument in arguments_of(self).items():
             value, learned = getattr(self, name).detach(), "" if name in self._buffers else ", learned"
@@ -277,6 +251,9 @@ class Neuron(nn.Module):
                 others.append(f"{argument}={shown(value)}{learned}")
             else:
                 decays.append(f"{prefix}half_life={shown(half_life(value))}{learned}")
+        program = self.lowered()
+        if isinstance(program, NotLowered):
+            others.append(f"not lowered: {program.reason}")
         return ", ".join((*decays, *others))
 
     def _get_name(self) -> str:
@@ -303,42 +280,6 @@ def _like(neuron: Neuron) -> Tensor:
     """Return a tensor of the dtype and on the device that a neuron's numbers have."""
     every = (t for t in (*neuron.parameters(), *neuron.buffers()) if t.is_floating_point())
     return next(every, torch.zeros(()))
-
-
-def _probed(neuron: Neuron, unit: tuple[int, ...]) -> Constant | None:
-    """Return A and B where they are the same at random states and currents."""
-    generator = torch.Generator().manual_seed(0)
-    like = _like(neuron)
-
-    def draw() -> Tensor:
-        return (2 * torch.randn((32, *unit), generator=generator, dtype=torch.float64)).to(like)
-
-    states = tuple(draw() for _ in neuron.state) + tuple(draw().relu() for _ in neuron.counters)
-    blocks = generic_blocks(neuron, states, draw(), {})
-    rows = [[_shared(x) for x in row] for row in blocks.A]
-    drive = [_shared(x) for x in blocks.B]
-    flat = [x for row in (*rows, drive) for x in row]
-    if any(x is None for x in flat):
-        return None
-    size = len(neuron.state)
-    stacked = torch.stack([x for x in flat if x is not None])
-    return stacked[: size * size].reshape(size, size), stacked[size * size :]
-
-
-def _is_constant(neuron: Neuron, unit: tuple[int, ...]) -> bool:
-    return _probed(neuron, unit) is not None
-
-
-# What torch.compiler.assume_constant_result sets, without the seconds that its import takes: the answer is found once,
-# when a step is compiled, as the plan that it goes into is decided once.
-_is_constant._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def _shared(entry: Entry) -> Tensor | None:
-    if entry is None:
-        return torch.zeros(())
-    first = entry.reshape(-1)[0]
-    return first if bool(torch.allclose(entry, first, rtol=1e-6, atol=1e-9)) else None
 
 
 class Readout(Neuron):

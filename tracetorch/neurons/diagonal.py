@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tracetorch.neurons.base import Neuron
-from tracetorch.neurons.blocks import Blocks
-from tracetorch.neurons.spiking import total
-from tracetorch.ops.entries import Entry
 
 
 class DiagonalRecurrent(Neuron):
@@ -48,24 +44,6 @@ class DiagonalRecurrent(Neuron):
         inside = self.inner.pack((*s[:size], *s[size + 1 :]))
         after, z = self.inner.step(inside, current + self.r * s.z)
         return self.pack((*after[:size], z, *after[size:])), z
-
-    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
-        """Return the Jacobian blocks, composed of the inner neuron's; see `Neuron.blocks`."""
-        size = len(self.inner.state)
-        z, r = s[size], params.get("r", self.r.detach())
-        own = {k[len("inner.") :]: v for k, v in params.items() if k.startswith("inner.")}
-        b = self.inner.blocks((*s[:size], *s[size + 1 :]), current + r * z, own)
-        psi_r = total(None, b.psi, r)
-        A = [[*b.A[i], total(None, b.B[i], r)] for i in range(size)] + [[*b.D, psi_r]]
-        P: dict[str, list[Entry]] = {f"inner.{n}": [*row, b.Q[n]] for n, row in b.P.items()}
-        Q: dict[str, Entry] = {f"inner.{n}": x for n, x in b.Q.items()}
-        if "r" in params:
-            Q["r"] = total(None, b.psi, z)
-            P["r"] = [*(total(None, x, z) for x in b.B), Q["r"]]
-        return Blocks(A, [*b.B, b.psi], [*b.D, psi_r], b.psi, P, Q)
-
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> None:
-        """Return None: the recurrence makes the blocks depend on the surrogate at every step."""
 
     @property
     def decay(self) -> Tensor | None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tracetorch.neurons.arguments import switch
-from tracetorch.neurons.base import Constant, Readout
-from tracetorch.neurons.blocks import Blocks
+from tracetorch.neurons.base import Readout
 from tracetorch.neurons.decays import Decay, Value, set_decay
-from tracetorch.neurons.scalar import Scalar
-from tracetorch.ops.entries import Entry
 
 
 class LI(Readout):
@@ -57,25 +53,6 @@ class LI(Readout):
         """Advance by one time step; see the class for the formula."""
         v = self.beta * s.v + ((1 - self.beta) * current if self.normalized else current)
         return self.pack((v,)), v
-
-    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
-        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
-        beta = params.get("beta", self.beta)
-        gain: Entry = 1 - beta if self.normalized else torch.ones_like(beta)
-        slope = {"beta": s[0] - current if self.normalized else s[0]} if "beta" in params else {}
-        return Blocks([[beta]], [gain], [beta], gain, {n: [x] for n, x in slope.items()}, dict(slope))
-
-    def scalar(self) -> Scalar:
-        """Return the step on plain numbers; see `Neuron.scalar`."""
-        return Scalar("li", 1, ("beta",), flags={"NORMALIZED": self.normalized})
-
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
-        """Return A and B where the decay is shared by all units; see `Neuron.constant`."""
-        beta = self.beta.detach()
-        if beta.numel() > 1:
-            return None
-        beta = beta.reshape(1)
-        return beta.reshape(1, 1), 1 - beta if self.normalized else torch.ones_like(beta)
 
     def extra_repr(self) -> str:
         """Return what the representation shows."""

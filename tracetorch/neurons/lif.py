@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tracetorch.neurons.base import Constant
-from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Decay, Value
 from tracetorch.neurons.resets import Reset
-from tracetorch.neurons.scalar import Scalar
-from tracetorch.neurons.spiking import Spiking, total
+from tracetorch.neurons.spiking import Spiking
 from tracetorch.neurons.surrogates import Surrogate
-from tracetorch.ops.entries import Entry
 
 
 class LIF(Spiking):
@@ -57,35 +52,6 @@ class LIF(Spiking):
         z = self.fire(v - self.threshold, s)
         return self.pack((self.carry(v, z), *self.count(s, z))), z
 
-    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
-        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
-        v = self.integrate(s[0], current)
-        k = self.slopes(s, v, current, distance=v - self.threshold, params=params)
-        psi_gain = k.psi * k.gain
-        P: dict[str, list[Entry]] = {}
-        Q: dict[str, Entry] = {}
-        if "beta" in params:
-            P["beta"] = [total(k.beta_carry, k.carry, k.beta_v)]
-            Q["beta"] = total(None, k.psi, k.beta_v)
-        if "threshold" in params:
-            P["threshold"], Q["threshold"] = [k.theta_carry], -k.psi
-        leak, gain = k.leak, k.gain
-        return Blocks([[total(None, k.carry, leak)]], [total(None, k.carry, gain)], [k.psi * leak], psi_gain, P, Q)
-
-    def scalar(self) -> Scalar | None:
-        """Return the step on plain numbers; see `Neuron.scalar`."""
-        return self.spiking_scalar("lif", ("beta", "threshold"))
-
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
-        """Return A and B where the decay is shared and the reset is soft or none; see `Neuron.constant`."""
-        if self.reset.gradient and not detach_reset and not _resets_nothing(self.reset):
-            return None
-        parts = self.linear_decay()
-        if parts is None:
-            return None
-        leak, gain, hold = parts
-        return (leak * hold).reshape(1, 1), gain * hold
-
 
 class IF(LIF):
     r"""Integrate and fire, without a leak: `LIF` with `beta = 1`.
@@ -120,8 +86,3 @@ class IF(LIF):
     def set_leak(self, decay: Decay) -> None:
         """Register a decay of one, which is no part of the saved state."""
         self.register_buffer("beta", torch.ones_like(self.threshold.detach().reshape(-1)[0]), persistent=False)
-
-
-def _resets_nothing(reset: Reset) -> bool:
-    one = torch.ones(1)
-    return reset.slopes(one, one, one)[1] is None

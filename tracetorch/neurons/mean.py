@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tracetorch.neurons.base import Constant, Readout
-from tracetorch.neurons.blocks import Blocks
+from tracetorch.neurons.base import Readout
 
 LIMB = 2**20
 """Steps that are counted in one number before the next one counts them as one: each stays far below 2**24, where
@@ -47,17 +45,6 @@ class Mean(Readout):
         rest = (added - (total - s.total)).detach()
         steps, limbs = counted(s.steps, s.limbs)
         return self.pack((total, steps, limbs, rest)), total / (limbs * LIMB + steps)
-
-    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
-        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
-        one = torch.ones((), dtype=current.dtype, device=current.device)
-        steps, limbs = counted(s[1], s[2])
-        share = 1 / (limbs * LIMB + steps)
-        return Blocks([[one]], [one], [share], share)
-
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant:
-        """Return A = B = 1; see `Neuron.constant`."""
-        return torch.ones(1, 1), torch.ones(1)
 
     @property
     def decay(self) -> Tensor:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tracetorch.ops.entries import Entry
-
 
 @dataclass(frozen=True)
 class Reset(ABC):
-    """Say how the membrane goes on after a spike.
+    """Define what a spike does to the membrane that fired it.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached otherwise.
@@ -25,13 +23,6 @@ class Reset(ABC):
     @abstractmethod
     def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
         """Return what the membrane carries on, from its value `[..., *unit]` and its spikes."""
-
-    @abstractmethod
-    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
-        """Return the derivatives of `apply` by the membrane, the spikes and the threshold; None for 1, 0, 0.
-
-        The derivative by the spikes counts only where `gradient` is set.
-        """
 
 
 @dataclass(frozen=True)
@@ -51,10 +42,6 @@ class SoftReset(Reset):
     def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
         """Return `membrane - threshold * z`."""
         return membrane - threshold * z
-
-    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
-        """Return `1, -threshold, -z`."""
-        return None, -threshold, -z
 
 
 @dataclass(frozen=True)
@@ -78,10 +65,6 @@ class HardReset(Reset):
         """Return `(1 - z) * membrane + z * value`."""
         return (1 - z) * membrane + self.value * z
 
-    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
-        """Return `1 - z, value - membrane, 0`."""
-        return 1 - z, self.value - membrane, None
-
 
 @dataclass(frozen=True)
 class NoReset(Reset):
@@ -100,7 +83,3 @@ class NoReset(Reset):
     def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
         """Return the membrane as it is."""
         return membrane
-
-    def slopes(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> tuple[Entry, Entry, Entry]:
-        """Return `1, 0, 0`."""
-        return None, None, None

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from tracetorch.neurons.base import Constant
-from tracetorch.neurons.blocks import Blocks
 from tracetorch.neurons.decays import Decay, Value, set_decay
-from tracetorch.neurons.lif import _resets_nothing
 from tracetorch.neurons.resets import Reset
-from tracetorch.neurons.scalar import Scalar
-from tracetorch.neurons.spiking import Spiking, total
+from tracetorch.neurons.spiking import Spiking
 from tracetorch.neurons.surrogates import Surrogate
-from tracetorch.ops.entries import Entry
 
 
 class SynapticLIF(Spiking):
@@ -92,42 +85,3 @@ class SynapticLIF(Spiking):
         v = self.integrate(s.v, i)
         z = self.fire(v - self.threshold, s)
         return self.pack((i, self.carry(v, z), *self.count(s, z))), z
-
-    def blocks(self, s: tuple[Tensor, ...], current: Tensor, params: Mapping[str, Tensor]) -> Blocks:
-        """Return the Jacobian blocks in closed form; see `Neuron.blocks`."""
-        i = self._current(s[0], current)
-        v = self.integrate(s[1], i)
-        k = self.slopes((s[1], *s[2:]), v, i, distance=v - self.threshold, params=params)
-        alpha = self.alpha
-        entry = 1 - alpha if self.normalized else torch.ones_like(alpha)
-        v_by_i, z_by_i = total(None, k.carry, k.gain), k.psi * k.gain
-        P: dict[str, list[Entry]] = {}
-        Q: dict[str, Entry] = {}
-        if "alpha" in params:
-            slope = s[0] - current if self.normalized else s[0]
-            P["alpha"], Q["alpha"] = [slope, total(None, v_by_i, slope)], z_by_i * slope
-        if "beta" in params:
-            P["beta"] = [None, total(k.beta_carry, k.carry, k.beta_v)]
-            Q["beta"] = total(None, k.psi, k.beta_v)
-        if "threshold" in params:
-            P["threshold"], Q["threshold"] = [None, k.theta_carry], -k.psi
-        A = [[alpha, None], [total(None, v_by_i, alpha), total(None, k.carry, k.leak)]]
-        B = [entry, total(None, v_by_i, entry)]
-        return Blocks(A, B, [z_by_i * alpha, k.psi * k.leak], z_by_i * entry, P, Q)
-
-    def scalar(self) -> Scalar | None:
-        """Return the step on plain numbers; see `Neuron.scalar`."""
-        return self.spiking_scalar("synaptic", ("beta", "threshold", "alpha"))
-
-    def constant(self, unit: tuple[int, ...], *, detach_reset: bool = False) -> Constant | None:
-        """Return A and B where both decays are shared and the reset is soft or none; see `Neuron.constant`."""
-        if self.reset.gradient and not detach_reset and not _resets_nothing(self.reset):
-            return None
-        parts, alpha = self.linear_decay(), self.alpha.detach()
-        if parts is None or alpha.numel() > 1:
-            return None
-        leak, gain, hold = parts
-        alpha = alpha.reshape(1)
-        entry = 1 - alpha if self.normalized else torch.ones_like(alpha)
-        low = torch.cat([hold * gain * alpha, leak * hold])
-        return torch.stack([torch.cat([alpha, torch.zeros_like(alpha)]), low]), torch.cat([entry, hold * gain * entry])

@@ -32,7 +32,7 @@ def check_neuron(
 
     Checked, at states that the neuron itself reaches: states and outputs have the shape and type of the current and
     stay finite; the step is deterministic and changes nothing in place; it is element-wise, so that a change in one
-    unit of one sample changes no other; its Jacobian blocks (a closed form, if it has one) equal those of
+    unit of one sample changes no other; its Jacobian blocks (of its lowered step, or its own) equal those of
     `torch.func`, and those taken unit by unit; after a reset it begins anew, also for some rows of a batch only.
 
     Args:

@@ -40,7 +40,7 @@ class Full(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
-        if context.neuron.constant(context.unit) is None:
+        if context.neuron.constant() is None:
             return Eligibility(context.input, context.filter)
         return Presynaptic(context.input, context.filter)
 

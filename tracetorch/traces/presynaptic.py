@@ -20,6 +20,7 @@ from torch import Tensor
 from tracetorch.backends import Gradients, Pull, Save
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.blocks import generic_blocks
+from tracetorch.neurons.lowering import NotLowered
 from tracetorch.synapses import Synapse
 from tracetorch.traces.base import Context, Start, Trace, WeightCredit
 from tracetorch.traces.parameters import advance_parameters, starts
@@ -45,19 +46,21 @@ class Pre(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
-        neuron, unit = context.neuron, context.unit
-        exact = neuron.constant(unit, detach_reset=self.detach_reset) is not None
+        neuron = context.neuron
+        exact = neuron.constant(detach_reset=self.detach_reset) is not None
         if not exact and not self.approximate:
             raise ValueError(
                 f"rule {context.rule!r} keeps one trace per input, which cannot represent {_why(neuron)}; "
                 f"tt.rules.drtrl() is exact here, or pass approximate=True to take the blocks at rest"
             )
-        true = exact and neuron.constant(unit) is not None
+        true = exact and neuron.constant() is not None
         return Presynaptic(context.input, context.filter, self.detach_reset, approximate=not true)
 
 
 def _why(neuron: Neuron) -> str:
-    kind = type(neuron).__name__
+    kind, program = type(neuron).__name__, neuron.lowered()
+    if isinstance(program, NotLowered):
+        return f"{kind}, whose step cannot be lowered ({program.reason})"
     decay = neuron.decay
     if decay is not None and decay.numel() > 1:
         return f"{kind} with a decay per neuron"
@@ -90,7 +93,7 @@ class Presynaptic(Trace):
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
         above = super().numbers(neuron, like).filter
-        constant = neuron.constant(tuple(like.shape[1:]), detach_reset=self.detach_reset)
+        constant = neuron.constant(detach_reset=self.detach_reset)
         a, b = at_rest(neuron, like) if constant is None else constant
         return Numbers(above, (a.to(like), b.to(like)))
 

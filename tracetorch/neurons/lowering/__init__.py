@@ -3,18 +3,18 @@
 Kernels, Jacobian blocks on tensors, and the question of what is constant all derive from that list.
 """
 
-from tracetorch.neurons.lowering.configuration import configuration
 from tracetorch.neurons.lowering.emit import advance_text, functions_of, step_text, tensor_blocks
 from tracetorch.neurons.lowering.lowered import Lowered, NotLowered
-from tracetorch.neurons.lowering.trace import trace
+from tracetorch.neurons.lowering.programs import blocks_of, constant_of, program_of
 
 __all__ = [
     "Lowered",
     "NotLowered",
     "advance_text",
-    "configuration",
+    "blocks_of",
+    "constant_of",
     "functions_of",
+    "program_of",
     "step_text",
     "tensor_blocks",
-    "trace",
 ]

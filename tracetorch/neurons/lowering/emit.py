@@ -165,9 +165,41 @@ def tensor_blocks(lowered: Lowered, learned: tuple[str, ...]) -> Function:
     like = "i[0]" if several else "i"
     text = f"def blocks(s, c, i, p):\n    like = {like}\n{''.join(lines)}"
     text += f"    return Blocks({', '.join(f'{k}={v}' for k, v in fields.items())})\n"
+    return _executed(lowered, "blocks", text)
+
+
+@lru_cache(maxsize=256)
+def tensor_constant(lowered: Lowered) -> Function:
+    """Return A and B of a step in which they depend on parameters alone, as a function of tensors.
+
+    Args:
+        lowered: the step, of one current.
+
+    Returns:
+        A function `(p, like) -> (A, B)` of the values that A and B depend on, in the order of `lowered.parameters` and
+        of one element each, and a tensor whose dtype and device literals have; A is `[S, S]`, B `[S]`.
+    """
+    rows = (lowered.A, lowered.B)
+    used = sorted(v.index for v in lowered.inputs(rows))
+    lines = [f"    t{k} = {_tensor_line(lowered, lowered.lines[k])}\n" for k in needed(lowered.lines, flat(rows))]
+
+    def stacked(values: Sequence[Value]) -> str:
+        entries = (
+            f"like.new_full((), {_literal(v)})" if isinstance(v, float) else f"{_name(v, lowered.currents)}.reshape(())"
+            for v in values
+        )
+        return f"stack([{', '.join(entries)}])"
+
+    size = lowered.states
+    text = f"def constant(p, like):\n    p = dict(zip({used}, p))\n{''.join(lines)}"
+    text += f"    return {stacked(flat(lowered.A))}.reshape({size}, {size}), {stacked(flat(lowered.B))}\n"
+    return _executed(lowered, "constant", text)
+
+
+def _executed(lowered: Lowered, name: str, text: str) -> Function:
     names: dict[str, Any] = dict(_TORCH)
-    exec(compile(text, f"<blocks of a lowered step {lowered.key[:12]}>", "exec"), names)
-    return names["blocks"]  # type: ignore[no-any-return]
+    exec(compile(text, f"<{name} of a lowered step {lowered.key[:12]}>", "exec"), names)
+    return names[name]  # type: ignore[no-any-return]
 
 
 def _table(entries: Mapping[str, str]) -> str:

@@ -1,0 +1,136 @@
+"""Lowered steps by the neuron's configuration, and the functions of tensors that derive from them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tracetorch.neurons.lowering.configuration import configuration
+from tracetorch.neurons.lowering.emit import Function, tensor_blocks, tensor_constant
+from tracetorch.neurons.lowering.expressions import Input
+from tracetorch.neurons.lowering.lowered import Lowered, NotLowered
+from tracetorch.neurons.lowering.trace import trace
+from tracetorch.neurons.resets import Reset
+
+PROGRAMS = 256
+"""Number of lowered steps that are stored, for as many configurations of neurons."""
+_PROGRAMS: dict[tuple[Any, ...], Lowered | NotLowered] = {}
+
+OnTensors = tuple[tuple[str, ...], Function]
+"""Names of the parameters that a function takes, and the function."""
+
+
+def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLowered:
+    """Return a neuron's lowered step; traced once for all neurons of the same configuration.
+
+    Args:
+        neuron: the neuron, or a view of it by `bind`.
+        detach_reset: lower the step with a reset that leaves out its derivative by the spike.
+
+    Returns:
+        The program, or the reason why there is none.
+    """
+    neuron = source_of(neuron)
+    known = neuron.__dict__.setdefault("_lowered", {})
+    found = known.get(detach_reset)
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    described = _detached(neuron) if detach_reset else neuron
+    key, settled = configuration(described)
+    program = _PROGRAMS.get(key)
+    if program is None:
+        program = trace(described)
+        while len(_PROGRAMS) >= PROGRAMS:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))
+        _PROGRAMS[key] = program
+    if settled and not any(name != "parametrizations" for name in neuron._modules):
+        known[detach_reset] = program
+    return program
+
+
+def source_of(neuron: Any) -> Any:
+    """Return the neuron whose step a view by `bind` runs; the neuron itself where it is no view."""
+    return neuron.__dict__.get("_lowered_of", neuron)
+
+
+def _detached(neuron: Any) -> Any:
+    """Return a view of a neuron whose reset, its attribute `reset`, leaves out the derivative by the spike."""
+    reset = neuron.__dict__.get("reset")
+    if not isinstance(reset, Reset) or not reset.gradient:
+        return neuron
+    view = object.__new__(type(neuron))
+    view.__dict__.update(neuron.__dict__, reset=replace(reset, gradient=False))
+    return view
+
+
+def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
+    """Return the Jacobian blocks of a neuron as a function of tensors.
+
+    Args:
+        neuron: the neuron, or a view of it by `bind`.
+        learned: names of the parameters by which P and Q are taken.
+
+    Returns:
+        The function with the parameters that it takes; None where the step has no scalar form.
+    """
+    source = source_of(neuron)
+    if torch.compiler.is_compiling():
+        return getattr(_GRAPHS, _named(source, learned))  # type: ignore[no-any-return]
+    return _blocks(source, learned)
+
+
+def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
+    """Return A and B as a function of parameters alone.
+
+    Args:
+        neuron: the neuron, or a view of it by `bind`.
+        detach_reset: leave out the derivative that runs through a spike into the reset.
+
+    Returns:
+        The function with the parameters that it takes; None where A or B depend on anything else, or the step has no
+        scalar form.
+    """
+    source = source_of(neuron)
+    if torch.compiler.is_compiling():
+        return getattr(_GRAPHS, _named(source, detach_reset))  # type: ignore[no-any-return]
+    return _constant(source, detach_reset)
+
+
+def _blocks(source: Any, learned: tuple[str, ...]) -> OnTensors | None:
+    program = program_of(source)
+    return (program.parameters, tensor_blocks(program, learned)) if isinstance(program, Lowered) else None
+
+
+def _constant(source: Any, detach_reset: bool) -> OnTensors | None:
+    program = program_of(source, detach_reset=detach_reset)
+    if not isinstance(program, Lowered) or program.currents > 1:
+        return None
+    inputs = program.inputs(program.A, program.B)
+    if any(v.kind != "p" for v in inputs):
+        return None
+    names = tuple(n for k, n in enumerate(program.parameters) if Input("p", k) in inputs)
+    return names, tensor_constant(program)
+
+
+class _Graphs:
+    """Hold what compiled graphs have looked up, by name: a graph can read an attribute, but be given no function."""
+
+
+_GRAPHS = _Graphs()
+
+
+def _named(source: Any, request: tuple[str, ...] | bool) -> str:
+    """Enter the blocks of a neuron, or A and B, into the table of graphs; return the name."""
+    found = _constant(source, request) if isinstance(request, bool) else _blocks(source, request)
+    program = program_of(source, detach_reset=request is True)
+    name = f"f{hashlib.sha256(f'{program!r} {request!r}'.encode()).hexdigest()}"
+    vars(_GRAPHS).setdefault(name, found)
+    return name
+
+
+# What torch.compiler.assume_constant_result sets, without the seconds that its import takes: under torch.compile the
+# program is looked up once, outside the graph, and its function of tensors is compiled like any other code.
+_named._dynamo_marked_constant = True  # type: ignore[attr-defined]
