@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.backends import backends
+from tracetorch.backends import available_backends
 from tracetorch.engine import LayerState
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
@@ -52,7 +52,10 @@ def link(net: nn.Module) -> dict[str, Layer]:
             if not same or not core.above.known:
                 activities = tuple(other.core.activity for other in above)
                 core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
-        core.activity.wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        if wanted != core.activity.wanted:
+            core.end_program()
+            core.activity.wanted = wanted
     return found
 
 
@@ -223,8 +226,8 @@ def check_finite(net: nn.Module, on: bool) -> None:
 def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
     """Choose the kernels that walk the layers through their windows.
 
-    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.backends()` tells which can
-    run here. Results differ by the order of summation only.
+    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.available_backends()` tells
+    which can run here. Results differ by the order of summation only.
 
     Args:
         net: any module with layers in it.
@@ -241,7 +244,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
         >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
         >>> tt.set_backend(net, "torch")
     """
-    known = backends()
+    known = available_backends()
     if backend != "auto" and backend not in known:
         raise ValueError(f"backend must be 'auto' or one of {sorted(known)}, got {backend!r}")
     if backend != "auto" and known[backend]:

@@ -23,8 +23,8 @@ def network(rule: tt.rules.Rule | None = None) -> nn.Sequential:
 @pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade(), tt.rules.trace()], ids=str)
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_a_rule_that_filters_in_a_network_that_its_layers_do_not_know_raises(rule: Any, backend: str) -> None:
-    if tt.backends()[backend]:
-        pytest.skip(tt.backends()[backend])
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
     net = network(rule)
     tt.set_backend(net, backend)
     for layer in net:
@@ -97,8 +97,8 @@ def reset_under_another_head(net: nn.Sequential) -> None:
 @pytest.mark.parametrize("between", [nn.Identity(), nn.Flatten()], ids=["directly", "through a module"])
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_eprop_that_was_told_another_network_raises(told: Any, between: nn.Module, backend: str) -> None:
-    if tt.backends()[backend]:
-        pytest.skip(tt.backends()[backend])
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
     net = network(tt.rules.eprop())
     tt.set_backend(net, backend)
     told(net)

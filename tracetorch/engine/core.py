@@ -88,6 +88,10 @@ class Core:
         """Return what the layer carries, and leave a compiled program in its place."""
         return self._state if self.stepper is None else self.stepper.state()
 
+    def end_program(self) -> None:
+        """Take the state back from a compiled program, which another one has to follow."""
+        self.state = self.state
+
     @property
     def batch(self) -> int | None:
         """Number of rows of what the layer carries; None after a reset."""

@@ -247,6 +247,8 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         return None
     if core.opened is not None or core.counted or unfit_tensors(layer):
         return None
+    if core.activity.wanted and layer.neuron.constant() is None:
+        return None  # what it does is measured for the layers below
     if not all(_unhooked(s) for s in (synapse, layer.recurrent) if s is not None):
         return None
     units, dtype = synapse.out_features, synapse.weight.dtype
