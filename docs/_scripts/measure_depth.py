@@ -16,7 +16,7 @@ from pathlib import Path
 FIGURES = Path(__file__).parents[1] / "_static" / "figures"
 NUMBERS = FIGURES / "depth.json"
 T, B, INPUTS, UNITS, OUT, HIDDEN, SEEDS = 60, 6, 16, 20, 3, 4, 5
-RULES = {"trace": 1, "eprop": 1, "drtrl": 1, "ottt": 1, "traced_bptt": 10, "tbptt": 10, "sltt": 1}
+RULES = {"cascade": 1, "trace": 1, "eprop": 1, "drtrl": 1, "ottt": 1, "traced_bptt": 10, "tbptt": 10, "sltt": 1}
 """Rules, and the steps in each window."""
 
 
@@ -69,12 +69,11 @@ def draw() -> None:
     layers = range(HIDDEN + 1)
     titles = {"all": "A loss at every step", "last": "One loss at the end"}
     for ax, (out, rows) in zip(axes[0], told["cosines"].items(), strict=True):
-        for row, ((name, seeds), colour, mark) in enumerate(zip(rows.items(), COLOURS, "os^Dv*P", strict=True)):
-            if name == "ottt":
-                continue  # decays are shared and resets are soft and detached here: it lies on drtrl
+        del rows["ottt"]  # decays are shared and resets are soft and detached here: it lies on drtrl
+        for row, ((name, seeds), colour, mark) in enumerate(zip(rows.items(), COLOURS, "Pos^Dv*", strict=True)):
             values = np.array(seeds)
             window = told["windows"][name]
-            places = np.arange(HIDDEN + 1) + 0.07 * (row - 2.5)
+            places = np.arange(HIDDEN + 1) + 0.07 * (row - 3)
             mean = values.mean(0)
             ax.vlines(places, values.min(0), values.max(0), color=colour, linewidth=1, alpha=0.6)
             ax.plot(

@@ -141,11 +141,12 @@ plt.show()
 # %%
 # How to read it:
 #
-# - The readout is exact for all but ``sltt()`` and ``tbptt()``. So is the layer below it for ``eprop()``, whose filter
-#   knows the readout's memory, and for no other.
-# - From there on the instantaneous rules fade, layer by layer, and more where the loss comes once.
-# - ``trace()`` fades least here, though it is no exact rule for even one layer. What it sends down is the *averaged*
-#   sensitivity, with all of the past in it, where the others send the slope of this instant.
+# - The readout is exact for every rule except ``sltt()`` and ``tbptt()``. So is the layer below it for ``eprop()`` and
+#   ``cascade()``, whose filter accounts for the readout's memory, and for no other.
+# - From there on the instantaneous rules fade, layer by layer, and more if the loss comes once.
+# - ``cascade()`` stays near 1: it drops only how the upper slopes and the lower eligibilities vary together in time.
+# - ``trace()`` comes next here, though it is not exact for even one layer. What it sends down is the *averaged*
+#   sensitivity, with all of the past in it; the others send the slope of the present step.
 # - Windows help with their length, and traces of what came before them help a little more.
 #
 # When the order is the label
@@ -201,11 +202,10 @@ plt.show()
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
-# The left figure is like the ones before. In the right one all three rules lose their way as they go down. Four layers
-# below the readout nothing useful is left: two cosines near zero, and the default's clearly below it, so that it would
-# move this layer the wrong way. (Three seeds; the lines above have their spread.) Averages hardly tell what came first,
-# and this label is nothing else. A deep network whose label is in the order of events needs ``bptt()``, or a window
-# that covers what matters.
+# The left figure is like the ones before. In the right one three rules lose the direction as they go down: four layers
+# below the readout their mean cosines are below zero, with a large spread over the three seeds. Averages hardly
+# represent what came first, and this label is nothing else. ``cascade()`` stays at 0.98. A deep network whose label is
+# the order of events needs ``cascade()``, ``bptt()``, or a window that covers what matters.
 #
 # And does it matter?
 # -------------------
