@@ -303,8 +303,8 @@ class Layer(nn.Module):
 
 def _warn_of_positions(x: Tensor) -> None:
     warnings.warn(
-        f"a layer was given {list(x.shape)} for one step: a batch of {x.shape[0]} with {x.shape[1]} positions each, all "
-        f"with the same weights. If it is a whole window, [time, batch, ...], give it to tt.scan(net, xs)",
+        f"a layer was given {list(x.shape)} for one step: a batch of {x.shape[0]} with {x.shape[1]} positions each, "
+        f"all with the same weights. If it is a whole window, [time, batch, ...], give it to tt.scan(net, xs)",
         UserWarning,
         stacklevel=4,
     )

@@ -41,8 +41,8 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         raise ValueError(f"layer {name!r} has {size} state variables, the state gives {given}")
     if "steps" not in flat or (spec.recurrent is not None) != ("z" in flat):
         raise ValueError(
-            f"the state of layer {name!r} has {sorted(flat)}, but not steps, or z where a layer has a recurrent synapse "
-            f"and not elsewhere: it is another layer's"
+            f"the state of layer {name!r} has {sorted(flat)}, but not steps, or z where a layer has a recurrent "
+            f"synapse and not elsewhere: it is another layer's"
         )
     like = flat["s.0"]
     expected = dict.fromkeys((*(f"s.{i}" for i in range(size)), "z", "count"), like.shape)
@@ -52,8 +52,8 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
     for key, value in flat.items():
         if key not in expected:
             raise ValueError(
-                f"the state of layer {name!r} has {key!r}, which the layer does not carry under rule {spec.rule.name!r}: "
-                f"it was saved under another rule or for another layer; call tt.set_rule(net, ...) before"
+                f"the state of layer {name!r} has {key!r}, which the layer does not carry under rule "
+                f"{spec.rule.name!r}: it was saved under another rule or for another layer; call tt.set_rule(net, ...) before"
             )
         if value.shape != expected[key]:
             raise ValueError(
