@@ -62,7 +62,6 @@ autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.scan": "tracetorch.scan-function",
     "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.testing.agreement": "tracetorch.testing.agreement-function",
-    "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
 }
 autodoc_member_order = "bysource"

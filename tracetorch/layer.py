@@ -182,19 +182,21 @@ class Layer(nn.Module):
             return self._step(x)
         require_tensor(x)
         require_plain_call()
-        core = self.core
+        core, done = self.core, False
         try:
             check(core, self.rule, self.neuron, x)
             found = run_single(self, core, x)
             if found is None:
-                return self._step(x)
-            sign(found, self.rule, self.neuron, core)
-            if core.calls >= core.silence.due:
-                core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
+                found = self._step(x)
+            else:
+                sign(found, self.rule, self.neuron, core)
+                if core.calls >= core.silence.due:
+                    core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
+            done = True
             return found
-        except BaseException:
-            take_back(x)
-            raise
+        finally:
+            if not done:
+                take_back(x)
 
     def _step(self, x: Tensor) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):

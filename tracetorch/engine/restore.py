@@ -53,7 +53,8 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         if key not in expected:
             raise ValueError(
                 f"the state of layer {name!r} has {key!r}, which the layer does not carry under rule "
-                f"{spec.rule.name!r}: it was saved under another rule or for another layer; call tt.set_rule(net, ...) before"
+                f"{spec.rule.name!r}: it was saved under another rule or for another layer; "
+                f"call tt.set_rule(net, ...) before"
             )
         if value.shape != expected[key]:
             raise ValueError(
