@@ -21,6 +21,9 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         name: its name, for messages.
         flat: the tensors, as `LayerState.tensors` names them.
 
+    Returns:
+        The state.
+
     Raises:
         TypeError: if a value is no tensor, or of another dtype.
         ValueError: if names or shapes are not those of the layer under its rule.

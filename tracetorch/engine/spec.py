@@ -107,6 +107,9 @@ class Spec:
             x: input, `[B, *in]`, or `[T, B, *in]` of a window.
             batch: rows of what the layer carries; None after a reset.
             window: whether `x` is a window.
+
+        Returns:
+            The input, in the dtype that the layer computes in.
         """
         weight = self.synapses[0].weights()[0]
         if window and (x.dim() < 2 or x.shape[0] == 0):

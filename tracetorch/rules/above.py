@@ -112,6 +112,9 @@ class Credited(ABC):
             rule: the rule's name, for messages.
             neuron: the layer's neuron.
             above: what stands above it.
+
+        Returns:
+            Where the filter comes from, or None.
         """
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
@@ -177,6 +180,9 @@ def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
         rule: the rule's name, for messages.
         readout: the readout.
         argument: the rule's argument that states a decay.
+
+    Returns:
+        Where the filter comes from.
 
     Raises:
         ValueError: if it has none, or several.

@@ -114,6 +114,9 @@ class Rule:
             unit: shape of its units.
             above: what stands above it in the network.
 
+        Returns:
+            The trace.
+
         Raises:
             ValueError: if the rule cannot represent the neuron, or the output filter has no one decay.
         """
@@ -138,6 +141,9 @@ class Rule:
             neuron: the layer's neuron.
             above: what it was told stands above it.
             consumer: the neuron of the layer that it feeds.
+
+        Returns:
+            Whether it may.
         """
         if self.derives:
             return above.known or isinstance(neuron, Readout)

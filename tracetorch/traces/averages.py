@@ -112,6 +112,9 @@ def begin(start: Start, decays: Tensor, count: int) -> Buckets:
         start: the carried past.
         decays: decay of the input's average, per unit or one number.
         count: number of buckets.
+
+    Returns:
+        The buckets.
     """
     unit = tuple(start.like.shape[1:])
     sums = Sums.from_tensors(start.traces.other) if start.traces is not None and start.traces.other else None
@@ -145,6 +148,9 @@ def average(buckets: Buckets, window: Window, h: Tensor, q: Tensor) -> Averages:
         window: the window.
         h: decayed sums of sensitivities at the events, `[E, B, *unit]`.
         q: their decay.
+
+    Returns:
+        The averages.
     """
     sums, events = buckets.sums, (h.shape[0], window.steps)
     h_weight = weights(q.to(h), None if sums is None else sums.h_weight, events, (h.shape[1],))

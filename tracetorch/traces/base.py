@@ -142,6 +142,9 @@ class Credit(ABC):
             raw: of the same outputs, past the filter; None for none.
             carry: of the carried rows after the window, `[rows, B, *unit]`.
             below: whether the signal for the layer below is wanted.
+
+        Returns:
+            The gradients.
         """
 
 
@@ -217,6 +220,9 @@ class Trace(ABC):
 
         Args:
             last: whether a single event follows, with a window of its own.
+
+        Returns:
+            Whether it does.
         """
         return False
 
@@ -244,6 +250,9 @@ class Trace(ABC):
             steps: T.
             silent: whether the window has no event in it.
             last: whether its last step is the only event.
+
+        Returns:
+            The request.
         """
         return Save(tape=True, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
 
@@ -261,6 +270,9 @@ class Trace(ABC):
         Args:
             traces: the traces at its start, or None after a reset.
             window: the window.
+
+        Returns:
+            The traces after the window.
         """
         return Traces()
 
@@ -278,6 +290,9 @@ class Trace(ABC):
             bar: the cotangents, `[rows, B, *unit]`.
             synapses: the layer's synapses.
             size: S.
+
+        Returns:
+            For each synapse, its terms; each has a gradient for each weight.
         """
         offset = size * self.copies
         found: list[list[tuple[Tensor, ...]]] = []
@@ -295,6 +310,9 @@ class Trace(ABC):
             outputs: what its scan gave.
             silent: whether the window has no event in it.
             last: whether its last step is the only event.
+
+        Returns:
+            The credit, and what is carried on.
         """
         gain, filter = outputs.sensitivity if self.sensitive else None, window.numbers.filter
         if not self.normalized or filter is None:

@@ -121,6 +121,9 @@ def merged(lengths: Sequence[int], most: int) -> list[list[int]]:
         lengths: number of steps that each pair stands for, the oldest first.
         most: number of pairs that may be left.
 
+    Returns:
+        For each pair that is left, the numbers of those that it is made of.
+
     Example:
         >>> merged([1, 1, 1, 1, 1, 1], 3)
         [[0, 1, 2, 3], [4], [5]]

@@ -66,6 +66,9 @@ def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
         traces: the traces.
         name: the parameter's name.
         bar: cotangents of the states and filter states, `[rows, B, *unit]`.
+
+    Returns:
+        The gradient, `[B, *unit]`, or None.
     """
     rows = traces.neuron.get(name)
     if not rows:

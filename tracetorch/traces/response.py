@@ -29,6 +29,9 @@ def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) 
         neuron: the neuron.
         like: a tensor whose dtype and device the filter has.
         measured: mean blocks of the layer at work, `[S S + 2 S + 1]`; None before they are there.
+
+    Returns:
+        The filter.
     """
     if len(neuron.currents) > 1:
         raise ValueError(f"{type(neuron).__name__} takes several currents per unit: it has no response to one input")
