@@ -52,14 +52,16 @@ def stamp() -> dict[str, Any]:
     """Return what every row says of how it came about: command, date, versions, threads."""
     spec = sys.modules["__main__"].__spec__
     words = ["python", "-m", spec.name, *sys.argv[1:]] if spec is not None else ["python", *sys.argv]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in words]  # where it lies is no setting
     date = datetime.now().astimezone().isoformat(timespec="seconds")
     return {"command": " ".join(words), "date": date, "versions": versions(), "threads": torch.get_num_threads()}
 
 
 def latest(rows: Iterable[Mapping[str, Any]], *key: str) -> list[Mapping[str, Any]]:
     """Return the last row of each key, in the order of the keys' first rows, without rows that lack a part of it."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        if all(name in row for name in key):
-            found[json.dumps([row[name] for name in key], sort_keys=True)] = row
-    return list(found.values())
+    return list({text_of(row, *key): row for row in rows if all(name in row for name in key)}.values())
+
+
+def text_of(row: Mapping[str, Any], *key: str) -> str:
+    """Return a part of a row as text, the same before and after it was written."""
+    return json.dumps([plain(row.get(name)) for name in key], sort_keys=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
+from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
 from tracetorch.engine import Core, LayerState, Result, Spec, carry, run
@@ -15,6 +16,7 @@ from tracetorch.entry import has_hooks, require_not_exporting, require_plain_cal
 from tracetorch.neurons import Neuron
 from tracetorch.order import check, sign, take_back
 from tracetorch.rules import Rule
+from tracetorch.rules.described import described
 from tracetorch.steps import run_single
 from tracetorch.synapses import Synapse, adapters, evaluated_once
 
@@ -82,7 +84,7 @@ class Layer(nn.Module):
         neuron = self.neuron
         if not isinstance(neuron, Neuron):
             raise TypeError(_no_neuron(neuron))
-        if not torch.compiler.is_compiling() and any(map(has_hooks, neuron.modules())):
+        if not compiling() and any(map(has_hooks, neuron.modules())):
             raise TypeError(
                 f"{neuron!r} has hooks, which a layer does not call: it computes with the neuron's step; register "
                 f"hooks on the layer"
@@ -175,17 +177,20 @@ class Layer(nn.Module):
                 is then as it was before, and so are the layers of whose outputs the input is made.
             RuntimeError: if the layer runs inside `torch.utils.checkpoint`, an exporter or a transform of `torch.func`.
         """
-        if torch.compiler.is_compiling():
+        if compiling():
             require_not_exporting()
             return self._step(x)
         require_tensor(x)
         require_plain_call()
+        core = self.core
         try:
-            check(self.core, self.rule, self.neuron, x)
-            found = run_single(self, self.core, x)
+            check(core, self.rule, self.neuron, x)
+            found = run_single(self, core, x)
             if found is None:
                 return self._step(x)
-            sign(found, self.rule, self.neuron, self.core)
+            sign(found, self.rule, self.neuron, core)
+            if core.calls >= core.silence.due:
+                core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
             return found
         except BaseException:
             take_back(x)
@@ -195,6 +200,8 @@ class Layer(nn.Module):
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             x = spec.accepted(x, self.core.batch)
+            if x.dim() == 3 and self.core.calls == 0 and self.core.opened is None and spec.synapses[0].dense():
+                _warn_of_positions(x)
             return self._run(spec, x.unsqueeze(0), event=x).last
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -228,7 +235,7 @@ class Layer(nn.Module):
     def carries(self) -> bool:
         """Whether a window without an event in it costs nothing but what is carried forward."""
         core = self.core
-        if core.opened is not None or not (torch.is_grad_enabled() and self.learns):
+        if core.opened is not None or not (is_grad_enabled() and self.learns):
             return core.opened is None
         if core.counted:
             return False
@@ -245,6 +252,8 @@ class Layer(nn.Module):
         core.stepped(result.state, result.spikes, result.before)
         if core.opened is not None:
             core.opened.calls += 1
+        if core.calls >= core.silence.due and self.training and result.last.requires_grad and not compiling():
+            core.silence.look(self.neuron, xs, result.z, call=core.calls, steps=len(xs))
         for out in {id(t): t for t in (result.z, result.last)}.values():
             sign(out, self.rule, self.neuron, core)
         return result
@@ -274,12 +283,35 @@ class Layer(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        """Return what the representation shows."""
-        return f"rule={self.rule}"
+        """Return what the representation shows: the rule, what its traces store, and a backend that was chosen."""
+        backend = "" if self.core.backend == "auto" else f", backend={self.core.backend}"
+        return f"rule={described(self.rule)}, storage={self.rule.weight.storage}{backend}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        name = f"{prefix}feedback"
+        if any(key.startswith(prefix) for key in state_dict) and (name in state_dict) != (self.feedback is not None):
+            has, takes = ("has a", "takes none") if name in state_dict else ("has no", "takes one")
+            warnings.warn(
+                f"{name!r}: the state {has} feedback matrix, and the layer's rule {described(self.rule)} {takes}. Give "
+                f"the network the rule of the saved one with tt.set_rule(net, ...) before; with strict=False the layer "
+                f"goes on with its own",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+def _warn_of_positions(x: Tensor) -> None:
+    warnings.warn(
+        f"a layer was given {list(x.shape)} for one step: a batch of {x.shape[0]} with {x.shape[1]} positions each, "
+        f"all with the same weights. If it is a whole window, [time, batch, ...], give it to tt.scan(net, xs)",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _require_callable(xs: Any) -> None:
-    if torch.compiler.is_compiling():
+    if compiling():
         require_not_exporting()
         return
     require_tensor(xs, "a window", "[time, batch, ...]")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
-from tracetorch.engine import LayerState
+from tracetorch.engine import LayerState, fitted
+from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above, AllMemory
@@ -68,7 +70,9 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
             the next forward, so this is safe between forward and backward.
 
     Raises:
-        ValueError: if the mask is not of shape `[B]`, or its size is not the state's.
+        TypeError: if the network is no module, or the mask no tensor.
+        ValueError: if the network has no layers, the mask is not of shape `[B]`, holds other numbers than 0 and 1, or
+            its size is not the state's.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -77,17 +81,24 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
         >>> tt.reset(net, torch.tensor([True, False]))
         >>> tt.reset(net)
     """
+    require_network(net)
     found = link(net)
+    if not found:
+        raise ValueError(f"{type(net).__name__} has no tt.Layer in it, so there is nothing to reset")
     if mask is None:
         for layer in found.values():
             layer.core.state, layer.core.spikes = None, None
             layer.core.activity.take()
         return
+    require_tensor(mask, "a mask", "[batch] of booleans")
+    if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(f"mask is true for the rows that begin anew; got other numbers than 0 and 1: {mask}")
     if mask.dim() != 1:
         raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
     for name, layer in found.items():
         if layer.core.batch not in (None, mask.shape[0]):
             raise ValueError(f"mask has {mask.shape[0]} rows, the state of layer {name!r} {layer.core.batch}")
+    mask = mask.to(torch.bool)
     everything = bool(mask.all())
     for layer in found.values():
         state = layer.core.state
@@ -131,7 +142,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Raises:
         KeyError: if it names a layer that the network does not have.
-        ValueError: if it does not fit a layer's neuron.
+        TypeError: if a value is no tensor, or of another dtype than the layer computes in.
+        ValueError: if it does not fit a layer: its neuron, the shapes or the rule.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -151,16 +163,13 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
     activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
-        layer = found[name]
         activities[name] = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
-        if len(activities[name]) == len(flat):
-            continue
-        wanted = len(layer.neuron.state) + len(layer.neuron.counters)
-        given = sum(k.startswith("s.") for k in flat)
-        if given != wanted:
-            raise ValueError(f"layer {name!r} has {wanted} state variables, the state gives {given}")
-        unit = tuple(flat["s.0"].shape[1:])
-        restored[name] = LayerState.from_tensors(layer.spec().trace(unit), flat)
+        carried = {k: v for k, v in flat.items() if not k.startswith("activity.")}
+        if carried:
+            restored[name] = fitted(found[name].spec(), name, carried)
+    sizes = {name: one.batch for name, one in restored.items() if one is not None}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"the layers' states are of different batch sizes: {sizes}")
     for name, one in restored.items():
         found[name].core.state = one
         found[name].core.activity.load({k: v.clone() for k, v in activities.get(name, {}).items()})

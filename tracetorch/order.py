@@ -104,6 +104,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
                 f"one state. Use layer.tied() for a second layer with the same parameters; to feed back the outputs of "
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
+        if below.rule.derives and not source.above.known:
+            source.followed_by(below.rule, below.neuron, neuron, core)
         if below.rule.agrees(below.neuron, source.above, neuron):
             continue
         follower = source.above.follower

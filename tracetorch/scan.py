@@ -66,7 +66,7 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
         raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(xs.shape)}")
     found = link(net)
     stretches, hooked = [xs], _hooked(net, found)
-    if eventful := out == "last" and not hooked and _eventful(net, found):
+    if eventful := out == "last" and not hooked and _eventful(net, found, xs.dim() - 1):
         stretches = _stretches(found, xs)
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
@@ -219,19 +219,42 @@ def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]
     return ys, module(event)
 
 
-def _eventful(module: nn.Module, found: dict[str, Layer]) -> bool:
+def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
     """Tell whether credit at the last output needs no graph of the steps before."""
     if any(layer.rule.input == "window" or layer.core.counted for layer in found.values()):
         return False
-    return _chain(module)
+    return _after(module, dims) is not False
 
 
-def _chain(module: nn.Module) -> bool:
+def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
+    """Return the number of dimensions, `[B, ...]`, after a chain of modules, or None where it is not known.
+
+    Args:
+        module: the chain.
+        dims: that of its input.
+
+    Returns:
+        The number; False where the module is no chain of layers and of what may be folded.
+    """
     if isinstance(module, Layer):
-        return True
+        size = getattr(module.synapse, "kernel_size", None)
+        if isinstance(size, tuple):
+            return len(size) + 2
+        return None if module.synapses[0].dense() is None else dims
     if _sequential(module):
-        return all(map(_chain, module.children()))
-    return foldable(module) and not _random(module)
+        for child in module.children():
+            found = _after(child, dims)
+            if found is False:
+                return False
+            dims = found
+        return dims
+    if not foldable(module, dims) or _random(module):
+        return False
+    if isinstance(module, nn.Flatten):
+        return module.start_dim + 1 if module.start_dim > 0 and module.end_dim == -1 else None
+    if isinstance(module, nn.Unflatten | nn.Embedding | nn.EmbeddingBag):
+        return None
+    return dims
 
 
 def _random(module: nn.Module) -> bool:

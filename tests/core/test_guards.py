@@ -20,7 +20,7 @@ def network(rule: tt.rules.Rule | None = None) -> nn.Sequential:
     return nn.Sequential(hidden, tt.Layer(nn.Linear(5, 2), tt.LI(half_life=6), rule=rule))
 
 
-@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade(), tt.rules.trace()], ids=str)
+@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade()], ids=str)
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_a_rule_that_filters_in_a_network_that_its_layers_do_not_know_raises(rule: Any, backend: str) -> None:
     if tt.available_backends()[backend]:
@@ -31,6 +31,32 @@ def test_a_rule_that_filters_in_a_network_that_its_layers_do_not_know_raises(rul
         layer.core.above = Above()
     with pytest.raises(RuntimeError, match=r"tt.reset\(net\)"):
         net(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_trace_learns_its_network_from_the_first_step(depth: int, backend: str) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+    found = []
+    for linked in (True, False):
+        torch.manual_seed(0)
+        hidden = [tt.Layer(nn.Linear(6, 6), tt.LIF(half_life=4)) for _ in range(depth)]
+        net = nn.Sequential(*hidden, tt.Layer(nn.Linear(6, 2), tt.LI(half_life=9))).double()
+        xs = (torch.rand(12, 3, 6) < 0.5).double()
+        tt.init_firing(net, xs, rate=0.2)
+        for layer in net:
+            layer.core.above = Above()
+        if linked:
+            tt.reset(net)
+        tt.set_backend(net, backend)
+        for x in xs:
+            net(x).square().sum().backward()
+        found.append([p.grad for p in net.parameters()])
+        filters = [layer.core.state.trace.numbers(layer.neuron, xs[0]).filter for layer in hidden]
+        assert all(float(f.a) == float(net[-1].neuron.beta) for f in filters)
+    for got, want in zip(*found, strict=True):
+        assert torch.equal(got, want)
 
 
 def test_a_layer_on_its_own_needs_no_network() -> None:
@@ -72,7 +98,7 @@ def test_eprop_in_a_network_that_its_layers_know_learns() -> None:
     assert net[0].synapse.weight.grad is not None
 
 
-@pytest.mark.parametrize("rule", [tt.rules.eprop(kappa=0.5), tt.rules.drtrl(), tt.rules.trace(decay=0.9)], ids=str)
+@pytest.mark.parametrize("rule", [tt.rules.eprop(kappa=0.5), tt.rules.drtrl(), tt.rules.trace()], ids=str)
 def test_rules_that_need_no_readout_do_not(rule: tt.rules.Rule) -> None:
     net = network(rule)
     net(torch.ones(2, 3)).sum().backward()

@@ -23,6 +23,7 @@ RULES = {
     "trace": tt.rules.trace,
     "ottt": tt.rules.ottt,
     "sltt": tt.rules.sltt,
+    "cascade": tt.rules.cascade,
     "random feedback": lambda: tt.rules.drtrl(feedback=tt.feedback.RandomFeedback()),
 }
 HIDDEN = {

@@ -110,7 +110,8 @@ class Scan:
     Args:
         neuron: the neuron, bound to the values that its parameters have in this window.
         s: states, then counters, before the window, `[B, *unit]` each.
-        drive: currents, `[T, B, *unit]`; or inputs, `[T, B, K]`, where `dense` is given.
+        drive: currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several per unit; or inputs,
+            `[T, B, K]`, where `dense` is given.
         dense: weight `[N, K]` and bias (`[N]` or None) of a dense synapse whose product the scan forms from the
             inputs' events; None where `drive` is the current.
         recurrent: synapse that adds a current from the layer's last outputs, or None.
@@ -191,12 +192,12 @@ class Gradients:
     """What a reverse pass computed.
 
     Args:
-        current: by the currents (`q`), `[T, B, *unit]`.
+        current: by the currents (`q`), of their shape.
         s: by the states before the window, `[S, B, *unit]`.
         parameters: by each neuron parameter asked for, summed over the window, `[B, *unit]`.
         level: by the filter's states before the window, `[M, B, *unit]`; None without a filter.
         fed: by the output before the window, `[B, *unit]`; None where recurrent outputs carry no credit.
-        below: `psi L`, `[E, B, *unit]`, where it was asked for.
+        below: `psi L`, `[E, B, *unit]` or `[E, B, C, *unit]`, where it was asked for.
     """
 
     current: Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -13,6 +13,7 @@ from rich.table import Table
 from tracetorch import plot
 from tracetorch.cli.common import answer, clear_errors, make_task, out, set_threads
 from tracetorch.testing import RuleAudit, audit
+from tracetorch.testing.oracle import Out
 from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import default_path, versions
@@ -91,8 +92,8 @@ def _script(what: str, words: Sequence[str], seeds: range, *, window: int | None
     if odd is not None:
         raise ValueError(f"rule {odd!r} sets an option of a task, which a script does not have: give --window instead")
     rules = {word: choice.rule for word, choice in choices.items()}
-    kind: Literal["all", "last"] = "all" if every else "last"
-    return audit(subject[name], subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=kind)
+    loss_on: Out = "all" if every else "last"
+    return audit(subject[name], subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=loss_on)
 
 
 def _made(folder: Path) -> Path:

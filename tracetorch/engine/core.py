@@ -7,7 +7,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from tracetorch.engine.silence import Silence
 from tracetorch.engine.state import LayerState, OpenWindow
+from tracetorch.neurons import Neuron
+from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
 from tracetorch.traces.activity import Activity
 
@@ -39,6 +42,8 @@ class Core:
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
+        feeders: layers below that have still to learn, in this first step, what stands above this one.
+        silence: what notices that the layer never spikes.
     """
 
     def __init__(self) -> None:
@@ -52,6 +57,8 @@ class Core:
         self.activity = Activity()
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
+        self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
+        self.silence = Silence()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 
@@ -105,6 +112,32 @@ class Core:
         if opened is not None and state is not None and opened.windows:
             self.state = replace(state, pending=opened.joined())
 
+    def followed_by(self, rule: Rule, own: Neuron, neuron: Neuron, consumer: Core) -> bool:
+        """Take up from the first step what stands above the layer, and pass it on to those below.
+
+        Args:
+            rule: the layer's rule, whose first step is the same whatever stands above.
+            own: the layer's neuron.
+            neuron: neuron of the layer that it feeds.
+            consumer: what that layer holds.
+
+        Returns:
+            Whether it is the first step.
+        """
+        state = self.peek()
+        if state is None or bool((state.steps > 1).any()):
+            return False
+        before = self._before if self.stepper is None else (self.stepper.undone(), self.spikes)
+        activities = (consumer.activity, *consumer.above.activities)
+        self.above = Above((neuron, *consumer.above.neurons), known=True, activities=activities)
+        self.state = replace(state, trace=rule.trace(own, tuple(state.s[0].shape[1:]), self.above), numbers=None)
+        self._before = before
+        if not consumer.above.known:
+            consumer.feeders.append((self, rule, own, neuron))
+        for core, its_rule, its_neuron, fed in self.feeders:
+            core.followed_by(its_rule, its_neuron, fed, self)
+        return True
+
     def another(self) -> Core:
         """Return one that is run alike and stands at the same place, after a reset."""
         other = Core()
@@ -123,5 +156,12 @@ class Core:
             state = state.without_graph()
         if spikes is not None:
             spikes = (spikes[0].detach(), spikes[1], None if spikes[2] is None else spikes[2].detach())
-        own = {"_state": state, "spikes": spikes, "stepper": None, "_before": None, "opened": None}
-        return self.__dict__ | own
+        changed: dict[str, Any] = {
+            "_state": state,
+            "spikes": spikes,
+            "stepper": None,
+            "_before": None,
+            "opened": None,
+            "feeders": [],
+        }
+        return self.__dict__ | changed

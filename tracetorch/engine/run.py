@@ -120,7 +120,7 @@ def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
         if call.learns:
             call.spec.require_known()
         with torch.no_grad():
-            return begin(call.spec, call.spec.synapses[0].like(xs[0]))
+            return begin(call.spec, call.spec.like(xs[0]))
     if state.trace.sequence and call.learns and call.opened is None:
         raise RuntimeError(
             "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
@@ -303,7 +303,8 @@ def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Te
     whole = window.like.new_zeros(()).expand(shape)
     if state.traces is not None and not trace.in_graph:
         fed = rows - 1 if trace.window_credit and window.scan.recurrent is not None else None
-        attachment = Attachment(trace, state.traces, call.spec.synapses, call.given.names, window.size, fed)
+        currents = len(call.spec.neuron.currents)
+        attachment = Attachment(trace, state.traces, call.spec.synapses, call.given.names, window.size, fed, currents)
         whole = attach(attachment, whole, call.given.all())
     return (whole[:rows], whole[rows]) if window.counted else (whole, None)
 

@@ -125,8 +125,20 @@ class Spec:
             )
         return x
 
+    def like(self, x: Tensor) -> Tensor:
+        """Return a tensor of the form of one current per unit, `[B, *unit]`, for inputs `[B, *in]`."""
+        like, count = self.synapses[0].like(x), len(self.neuron.currents)
+        if count == 1:
+            return like
+        if like.dim() < 3 or like.shape[1] != count:
+            raise ValueError(
+                f"{type(self.neuron).__name__} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
+                f"its synapse gives [batch, {count}, *unit]; this one gives {list(like.shape)}"
+            )
+        return like[:, 0]
+
     def currents(self, xs: Tensor) -> Tensor:
-        """Return the currents of a window, `[T, B, *unit]`, at least in single precision."""
+        """Return the currents of a window, `[T, B, (C,) *unit]`, at least in single precision."""
         flat = self.synapses[0].current(xs.reshape(-1, *xs.shape[2:]))
         current = flat.reshape(*xs.shape[:2], *flat.shape[1:])
         return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current

@@ -26,6 +26,7 @@ from tracetorch.neurons.decays import (
     shown,
 )
 from tracetorch.neurons.lowering import Lowered, NotLowered, blocks_of, constant_of, program_of
+from tracetorch.neurons.pickling import pickled
 from tracetorch.neurons.surrogates import Surrogate
 
 Constant = tuple[Tensor, Tensor]
@@ -82,7 +83,8 @@ class Neuron(nn.Module):
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
     currents: tuple[str, ...] = ("i",)
-    """Names of the input currents per unit; where there are several, `step` gets a named tuple of them."""
+    """Names of the input currents per unit; where there are several, C, the synapse gives `[B, C, *unit]`, and `step`
+    gets a named tuple of them, `[B, *unit]` each."""
     threshold: Tensor
     beta: Tensor
     __signature__ = ConstructorSignature()
@@ -171,7 +173,7 @@ class Neuron(nn.Module):
 
         Args:
             s: states and counters before each step, `[T, B, *unit]` each.
-            current: input currents, `[T, B, *unit]`.
+            current: input currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
             params: values of the parameters to differentiate by, by name.
 
         Returns:
@@ -183,7 +185,8 @@ class Neuron(nn.Module):
         names, blocks = found
         values = [(params[n] if n in params else attrgetter(n)(self)).detach() for n in names]
         size = len(self.state)
-        return blocks(s[:size], s[size:], current, values)  # type: ignore[no-any-return]
+        drive = current if len(self.currents) == 1 else current.unbind(2)
+        return blocks(s[:size], s[size:], drive, values)  # type: ignore[no-any-return]
 
     def constant(self, *, detach_reset: bool = False) -> Constant | None:
         """Return the blocks A and B where they are constant in time and shared by all units.
@@ -226,6 +229,10 @@ class Neuron(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__.pop("_lowered", None)
         super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced = pickled(self)
+        return super().__reduce_ex__(protocol) if reduced is None else reduced
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_lowered"}

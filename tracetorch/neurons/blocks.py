@@ -20,9 +20,9 @@ class Blocks:
 
     Args:
         A: `ds_t / ds_{t-1}`, S rows of S entries.
-        B: `ds_t / dI_t`, S entries.
+        B: `ds_t / dI_t`, S entries; of `[T, B, C, *unit]` where a neuron takes several currents, C.
         D: `dz_t / ds_{t-1}`, S entries.
-        psi: `dz_t / dI_t`.
+        psi: `dz_t / dI_t`; of `[T, B, C, *unit]` where there are several currents.
         P: `ds_t / dphi` by parameter name, S entries each.
         Q: `dz_t / dphi` by parameter name.
     """
@@ -45,27 +45,33 @@ def generic_blocks(neuron: Any, s: tuple[Tensor, ...], current: Tensor, params: 
     Args:
         neuron: the neuron.
         s: states and counters before each step, `[..., *unit]` each.
-        current: input currents, `[..., *unit]`.
+        current: input currents, `[..., *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
         params: values of the parameters to differentiate by, by name; each broadcasts to the units' shape.
 
     Returns:
-        The blocks, each entry of the shape of `current`.
+        The blocks, each entry of the shape of one current, B and psi of that of `current`.
     """
     from tracetorch.neurons.binding import bind
 
     size = len(neuron.state)
     counters = tuple(s[size:])
     names = tuple(params)
-    values = tuple(params[n].detach().expand(current.shape) for n in names)
+    several = len(neuron.currents) > 1
+    drives = current.detach().unbind(2) if several else (current.detach(),)
+    shape = drives[0].shape
+    values = tuple(params[n].detach().expand(shape) for n in names)
 
-    def step(states: tuple[Tensor, ...], drive: Tensor, phis: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def step(states: tuple[Tensor, ...], drives: tuple[Tensor, ...], phis: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         bound = bind(neuron, dict(zip(names, phis, strict=True)))
-        after, z = bound.step(neuron.pack((*states, *counters)), drive)
+        after, z = bound.step(neuron.pack((*states, *counters)), neuron.pack_currents(drives))
         return (*after[:size], z)
 
-    states = tuple(x.detach().expand(current.shape) for x in s[:size])
+    def by_current(row: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack(row, 2) if several else row[0]
+
+    states = tuple(x.detach().expand(shape) for x in s[:size])
     with torch.enable_grad():
-        outputs, pull, *_ = torch.func.vjp(step, states, current.detach(), values)
+        outputs, pull, *_ = torch.func.vjp(step, states, drives, values)
     rows = []
     for i in range(size + 1):
         pulled = pull(
@@ -75,9 +81,9 @@ def generic_blocks(neuron: Any, s: tuple[Tensor, ...], current: Tensor, params: 
         rows.append(pulled)
     return Blocks(
         A=[rows[i][0] for i in range(size)],
-        B=[rows[i][1] for i in range(size)],
+        B=[by_current(rows[i][1]) for i in range(size)],
         D=rows[size][0],
-        psi=rows[size][1],
+        psi=by_current(rows[size][1]),
         P={n: [rows[i][2][k] for i in range(size)] for k, n in enumerate(names)},
         Q={n: rows[size][2][k] for k, n in enumerate(names)},
     )

@@ -74,7 +74,9 @@ class CompiledBody(Body):
         x = self._accepted(x)
         mode = FORWARD | (ADVANCE | TRACES if self._pending else 0)
         self._pending = False
+        self._program.follow()
         self._call(self._program, mode, x.data_ptr(), 0)
+        self._program.measure()
         self._held = x
         return self._program.output.clone()
 
@@ -103,6 +105,7 @@ class CompiledBody(Body):
             self._held, self._pending = None, False
             for cell in self._program.cells:
                 cell.reset(torch.ones(1, dtype=torch.bool))
+                cell.part.core.activity.take()
             self._steps = 0
 
     def another(self) -> CompiledBody:

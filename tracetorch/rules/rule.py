@@ -126,6 +126,11 @@ class Rule:
             filter = one_decay(self.name, above.readout, "decay")
         return self.weight.trace(Context(self.name, neuron, unit, self.input, filter, self.window == "sequence"))
 
+    @property
+    def derives(self) -> bool:
+        """Whether a layer's first step is the same whatever stands above, so that it may be learned from that step."""
+        return isinstance(self.weight, Factor) and self.weight.decay is None and not self.weight.uniform
+
     def agrees(self, neuron: Neuron, above: Above, consumer: Neuron) -> bool:
         """Return whether a layer may feed another one, given what it was told stands above it.
 
@@ -134,7 +139,7 @@ class Rule:
             above: what it was told stands above it.
             consumer: the neuron of the layer that it feeds.
         """
-        if isinstance(self.weight, Factor) and self.weight.decay is None and not self.weight.uniform:
+        if self.derives:
             return above.known or isinstance(neuron, Readout)
         return self.above.agrees(above, neuron, consumer)
 

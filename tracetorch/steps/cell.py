@@ -11,8 +11,10 @@ from torch import Tensor
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
+from tracetorch.rules.above import MeanResponses
 from tracetorch.steps.part import Part
 from tracetorch.traces import Numbers, Traces
+from tracetorch.traces.activity import ROWS
 from tracetorch.traces.averages import Sums, buckets_of
 from tracetorch.traces.base import LEVEL, RESPONSE
 from tracetorch.traces.window import BIAS
@@ -140,6 +142,12 @@ class Cell:
             self.read(self.part.learns() if learned is None else learned)
             self.renumber()
 
+    def follow(self) -> None:
+        """Form the trace's numbers anew where something else has been measured above."""
+        if self.known and any(a is not b for a, b in zip(self.known, self.measured(), strict=True)):
+            with torch.no_grad():
+                self.renumber()
+
     def read(self, learned: Mapping[str, Tensor]) -> None:
         """Read the neuron's parameters."""
         found: list[Tensor] = []
@@ -172,7 +180,7 @@ class Cell:
 
     def renumber(self) -> None:
         """Form the trace's numbers anew."""
-        numbers = self._above(self.like)
+        numbers, self.known = self._above(self.like), self.measured()
         above, decays, row = numbers.filter, numbers.decays, [1.0]
         if above is not None:
             row = [*above.a.reshape(-1).tolist(), *above.b.tolist(), *above.d.tolist(), above.p.item()]
@@ -181,6 +189,23 @@ class Cell:
         elif decays is not None:
             row.append((decays if decays.numel() == 1 else decays.mean()).item())
         self._numbers[:] = row
+
+    def measure(self, block: Tensor | None = None) -> None:
+        """Add the blocks of the step that a block has to what the layers below know of this one's activity."""
+        activity = self.part.core.activity
+        if activity.wanted:
+            activity.add(1, lambda _: self._mean_blocks(self.block if block is None else block))
+
+    def _mean_blocks(self, block: Tensor) -> Tensor:
+        size, space = self.sizes.states, self.piece("space", block)
+        counts = {"a": size * size, "b": size, "d": size, "psi": 1}
+        rows = [space[:, :, self.places[name] + i] for name, count in counts.items() for i in range(count)]
+        return torch.stack([x.reshape(len(space), -1)[:ROWS, : self.units].mean() for x in rows])
+
+    def measured(self) -> list[Tensor | None]:
+        """Return what is measured of the layers above, on which the trace's numbers depend."""
+        above = self.part.trace.filter
+        return [a.blocks for a in above.activities] if isinstance(above, MeanResponses) else []
 
     def piece(self, name: str, block: Tensor | None = None) -> Tensor:
         """Return a piece of a block, this cell's own by default, in its shape."""

@@ -71,6 +71,16 @@ class Program:
                 cell.renumber()
         return found
 
+    def follow(self) -> None:
+        """Follow what has been measured of the layers' activity."""
+        for cell in self.cells:
+            cell.follow()
+
+    def measure(self) -> None:
+        """Add the last step to what is measured of the layers' activity."""
+        for cell in self.cells:
+            cell.measure()
+
     def credit_to(self, targets: Sequence[Sequence[Tensor | None]]) -> None:
         """Set the tensors that credit is added to, layer by layer in the order of `Part.weights`."""
         for row, tensors in zip(self.table, targets, strict=False):

@@ -114,6 +114,8 @@ class Single:
             self.cell.read(dict(zip(self.part.learned, learned, strict=True)))
         if self.renumbers:
             self.cell.renumber()
+        else:
+            self.cell.follow()
         mode = at.FORWARD | (at.ADVANCE | at.TRACES if self.pending else 0)
         mode |= 0 if self.core.finite is False else at.CHECK
         x = x.contiguous()
@@ -122,6 +124,7 @@ class Single:
         self.moved += self.pending
         self.before, self.block, self.large, self.pending = self.block, block, large, True
         self.steps += 1
+        self.cell.measure(block)
         return z
 
     def _point(self, large: tuple[Tensor, Tensor]) -> None:
@@ -247,8 +250,6 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         return None
     if core.opened is not None or core.counted or unfit_tensors(layer):
         return None
-    if core.activity.wanted and layer.neuron.constant() is None:
-        return None  # what it does is measured for the layers below
     if not all(_unhooked(s) for s in (synapse, layer.recurrent) if s is not None):
         return None
     units, dtype = synapse.out_features, synapse.weight.dtype

@@ -196,6 +196,7 @@ class Stream:
             self._program, self._mask, self._shape, self._pending, self._waiting = None, None, None, False, False
             for part in self._parts:
                 part.core.state = None
+                part.core.activity.take()
             return
         if mask.dim() != 1 or (program is not None and mask.shape[0] != program.batch):
             size = "B" if program is None else program.batch
@@ -230,6 +231,8 @@ class Stream:
                 self._fail(0, x)
             self._settle(program)
         self._check_storage()
+        if mode & FORWARD:
+            program.follow()
         if program.learns:
             if mode & FORWARD:
                 self._read = program.read()
@@ -249,6 +252,7 @@ class Stream:
         if mode & FORWARD:
             self._pending = True
             self._count += 1
+            program.measure()
 
     def _learned(self, program: Program) -> None:
         """Move what the call itself has not moved."""

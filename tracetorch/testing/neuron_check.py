@@ -45,6 +45,7 @@ def check_neuron(
 
     Raises:
         NeuronError: with everything that was found.
+        ValueError: if the neuron takes several currents per unit.
 
     Example:
         >>> import tracetorch as tt
@@ -59,6 +60,8 @@ def check_neuron(
         ...
         tracetorch.testing.neuron_check.NeuronError: Mixing: not element-wise: ...
     """
+    if len(neuron.currents) > 1:
+        raise ValueError(f"{type(neuron).__name__} takes several currents per unit; this checks neurons of one")
     types = {id(t): t.dtype for t in (*neuron.parameters(), *neuron.buffers())}
     dtype = next((d for d in types.values() if d.is_floating_point), None)
     neuron.double()

@@ -195,10 +195,14 @@ def parts(net: nn.Module) -> dict[str, list[str]]:
 def _cost(one: Subject, twin: nn.Module, repeats: int) -> Cost:
     """Return what a rule costs in the network's own number format."""
     one.run(twin)  # compiles kernels
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
         one.run(twin)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
     state = sum(value.numel() * value.element_size() for value in get_state(twin).values())
     reset(twin)

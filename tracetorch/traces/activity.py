@@ -6,6 +6,7 @@ Where a neuron's states pass on by how it spikes, as with a hard reset, a reset 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from tracetorch.backends.torch import TorchTape
 from tracetorch.neurons import Blocks
 
 EACH = 8
-"""Windows of which one is measured."""
+"""Steps of which one is measured."""
 ROWS = 4
 """Rows of the batch, at most, that are measured."""
 LONG = 1000
@@ -35,41 +36,47 @@ class Activity:
         self.wanted = False
         self.blocks: Tensor | None = None
         self._total: Tensor | None = None
-        self._steps, self._windows = 0, 0
+        self._steps = 0
 
     def measure(self, scan: Scan, tape: Tape) -> None:
-        """Add a window to what is being measured; one of several, since the mean moves slowly."""
-        if self.wanted and not torch.compiler.is_compiling():
-            self._windows += 1
-            if (self._windows - 1) % EACH == 0:
-                mean = mean_blocks(scan, tape) * scan.steps
-                same = self._total is not None and self._total.shape == mean.shape
-                self._total = mean if self._total is None or not same else self._total.to(mean) + mean
-                self._steps += scan.steps
-            if self._windows * scan.steps >= LONG:
-                self.take()
+        """Add a window to what is being measured: every eighth step of the sequence, however it is cut into windows."""
+        if not torch.compiler.is_compiling():
+            self.add(scan.steps, lambda steps: mean_blocks(scan, tape, steps))
+
+    def add(self, length: int, blocks: Callable[[list[int]], Tensor]) -> None:
+        """Add a window of some length, of whose steps `blocks` gives the mean blocks of those that are measured."""
+        if not self.wanted:
+            return
+        steps = list(range(-self._steps % EACH, length, EACH))
+        self._steps += length
+        if steps:
+            mean = blocks(steps) * len(steps)
+            same = self._total is not None and self._total.shape == mean.shape
+            self._total = mean if self._total is None or not same else self._total.to(mean) + mean
+        if self._steps >= LONG:
+            self.take()
 
     def take(self) -> None:
         """Take up what was measured, at the end of a sequence."""
-        if self._total is not None and self._steps:
-            self.blocks = self._total / self._steps
-        self._total, self._steps, self._windows = None, 0, 0
+        if self._total is not None:
+            self.blocks = self._total / -(-self._steps // EACH)
+        self._total, self._steps = None, 0
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as a flat dictionary."""
         flat = {} if self.blocks is None else {"blocks": self.blocks}
         if self._total is not None:
-            flat |= {"total": self._total, "counts": torch.tensor([self._steps, self._windows])}
+            flat |= {"total": self._total, "steps": torch.tensor(self._steps)}
         return flat
 
     def load(self, flat: dict[str, Tensor]) -> None:
         """Take over what `tensors` gave."""
         self.blocks, self._total = flat.get("blocks"), flat.get("total")
-        self._steps, self._windows = flat["counts"].tolist() if "counts" in flat else (0, 0)
+        self._steps = int(flat["steps"]) if "counts" in flat else 0
 
 
-def mean_blocks(scan: Scan, tape: Tape) -> Tensor:
-    """Return the mean blocks of a window over steps, units and a few rows, `[S S + 2 S + 1]`."""
+def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:
+    """Return the mean blocks over some steps of a window, all units and a few rows, `[S S + 2 S + 1]`."""
     if not isinstance(tape, TorchTape):
         s = tuple(x[:ROWS] for x in scan.s)
         few = replace(scan, s=s, drive=tape.currents()[:, :ROWS], dense=None, recurrent=None, z=None, out=None)
@@ -77,6 +84,8 @@ def mean_blocks(scan: Scan, tape: Tape) -> Tensor:
         if not isinstance(found, TorchTape):
             raise TypeError("the readable backend gave no tape of its own")
         tape = found
+    before = tuple(x[steps][:, :ROWS] for x in tape.before)
+    tape = TorchTape(tape.scan, before, tape.current[steps][:, :ROWS])
     blocks: Blocks = tape.blocks()
     entries = [x for row in blocks.A for x in row] + [*blocks.B, *blocks.D, blocks.psi]
     zero = torch.zeros_like(tape.current)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tracetorch.synapses import Synapse
 from tracetorch.traces.base import Credit, Trace, sum_to
 from tracetorch.traces.parameters import contract_parameter
-from tracetorch.traces.window import Traces
+from tracetorch.traces.window import Traces, per_current
 
 MOVED_ON = (
     "backward came after the layer's traces moved on: the layer ran again before this window's backward. Call "
@@ -36,6 +36,7 @@ class Attachment:
         names: names of biases and neuron parameters, in the order in which they are attached.
         size: S, the number of states.
         fed: index of the row of the output that is fed back, which no trace stands for; None where there is none.
+        currents: number of currents per unit.
     """
 
     trace: Trace
@@ -44,6 +45,7 @@ class Attachment:
     names: tuple[str, ...]
     size: int
     fed: int | None
+    currents: int = 1
 
 
 class _Attach(torch.autograd.Function):
@@ -63,7 +65,7 @@ class _Attach(torch.autograd.Function):
             raise RuntimeError(MOVED_ON)
         rows = bar if a.fed is None else torch.cat([bar[: a.fed], bar[a.fed + 1 :]])
         grads: list[Tensor | None] = []
-        terms = a.trace.contract(a.traces, rows, a.synapses, a.size)
+        terms = a.trace.contract(a.traces, per_current(rows, 2, a.currents), a.synapses, a.size)
         for synapse, found in zip(a.synapses, terms, strict=True):
             if found:
                 grads += [sum(parts[1:], parts[0]) for parts in zip(*found, strict=True)]

@@ -49,6 +49,11 @@ class Factor(WeightCredit):
     decay: float | None = None
     buckets: int = 4
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "one average per input"
+
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; a readout's own is exact, and sends its sensitivity below."""
         if isinstance(context.neuron, Readout):

@@ -70,6 +70,11 @@ class WeightCredit(ABC):
         Pre(detach_reset=True, approximate=False)
     """
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return repr(self)
+
     @abstractmethod
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where the layer's neuron cannot be represented."""
@@ -360,9 +365,7 @@ class WindowCredit(Credit):
             start[-1] = w.masked(own.fed)
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, own.current)
         neuron |= own.parameters
-        return Pulled(
-            weight_grads(w.afferents, weights.current, w.unit), neuron, start, self._below(own, cotangents, below)
-        )
+        return Pulled(weight_grads(w.afferents, weights.current), neuron, start, self._below(own, cotangents, below))
 
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:
@@ -374,12 +377,12 @@ class WindowCredit(Credit):
         return last_of(self.gain, z_bar) * z_bar
 
 
-def weight_grads(afferents: Sequence[Afferent], q: Tensor, unit: tuple[int, ...]) -> list[Tensor | None]:
-    """Return the weights' gradients from the currents' cotangents, `[T, B, *unit]`, synapse by synapse."""
+def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
+    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
     grads: list[Tensor | None] = []
     for afferent in afferents:
         if afferent.traced:
-            grads += afferent.weight_grad(q.reshape(-1, *unit))
+            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
         else:
             grads += [None] * len(afferent.synapse.weights())
     return grads

@@ -23,7 +23,7 @@ from tracetorch.synapses import Synapse
 from tracetorch.traces.base import Context, Trace, WeightCredit
 from tracetorch.traces.parameters import advance_parameters, starts
 from tracetorch.traces.presynaptic import Presynaptic, replaced, units
-from tracetorch.traces.window import Afferent, Traces, Window
+from tracetorch.traces.window import Afferent, Traces, Window, per_current
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Full(WeightCredit):
         >>> tt.rules.drtrl().weight
         Full()
     """
+
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "full"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
@@ -84,6 +89,7 @@ def _advance(held: list[Tensor], afferent: Afferent, window: Window, rows: Seque
     for row in rows:
         total = synapse.outer(units(afferent, row.current), patches)
         for factor, trace in zip(starts(row, window), held, strict=False):
+            factor = per_current(factor, 1, len(window.scan.neuron.currents))
             total.addcmul_(synapse.units(factor).unsqueeze(-1), trace)
         new.append(total)
     return replaced(held, new)

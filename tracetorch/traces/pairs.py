@@ -49,6 +49,11 @@ class Pairs(WeightCredit):
         if isinstance(self.pairs, bool) or not isinstance(self.pairs, int) or self.pairs < 1:
             raise ValueError(f"pairs is a number of at least 1, got {self.pairs!r}")
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return f"pairs({self.pairs})"
+
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
         return Paired(context.input, context.filter, self.pairs)

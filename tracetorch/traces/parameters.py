@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends import Gradients
-from tracetorch.traces.window import Traces, Window
+from tracetorch.traces.window import Traces, Window, per_current
 
 
 def advance_parameters(
@@ -44,8 +44,13 @@ def advance_parameters(
 def _row(held: list[Tensor] | None, name: str, window: Window, row: Gradients) -> Tensor:
     total = row.current.sum(0) if name in window.biases else row.parameters[name]
     for factor, past in zip(starts(row, window), held or (), strict=False):
-        total = total + factor * past
+        total = total + per_current(factor, 1, _currents(past, factor)) * past
     return total
+
+
+def _currents(held: Tensor, unit: Tensor) -> int:
+    """Return how many currents a bias's eligibility, `[B, (C,) *unit]`, stands for."""
+    return held.shape[1] if held.dim() > unit.dim() else 1
 
 
 def starts(row: Gradients, window: Window) -> list[Tensor]:
@@ -65,4 +70,5 @@ def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
     rows = traces.neuron.get(name)
     if not rows:
         return None
-    return sum((bar[k] * row for k, row in enumerate(rows)), torch.zeros_like(rows[0]))
+    count = _currents(rows[0], bar[0])
+    return sum((per_current(bar[k], 1, count) * row for k, row in enumerate(rows)), torch.zeros_like(rows[0]))

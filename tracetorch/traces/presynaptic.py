@@ -44,11 +44,16 @@ class Pre(WeightCredit):
     detach_reset: bool = False
     approximate: bool = False
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "one trace per input"
+
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
         neuron = context.neuron
         exact = neuron.constant(detach_reset=self.detach_reset) is not None
-        if not exact and not self.approximate:
+        if not exact and (not self.approximate or len(neuron.currents) > 1):
             raise ValueError(
                 f"rule {context.rule!r} keeps one trace per input, which cannot represent {_why(neuron)}; "
                 f"tt.rules.drtrl() is exact here, or pass approximate=True to take the blocks at rest"
@@ -61,6 +66,8 @@ def _why(neuron: Neuron) -> str:
     kind, program = type(neuron).__name__, neuron.lowered()
     if isinstance(program, NotLowered):
         return f"{kind}, whose step cannot be lowered ({program.reason})"
+    if program.currents > 1:
+        return f"the {program.currents} currents per unit of {kind}, by the blocks at rest neither"
     decay = neuron.decay
     if decay is not None and decay.numel() > 1:
         return f"{kind} with a decay per neuron"

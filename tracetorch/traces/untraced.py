@@ -24,6 +24,11 @@ class Graph(WeightCredit):
         Graph()
     """
 
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "the graph"
+
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
         return InGraph("window")
@@ -38,6 +43,11 @@ class NoTrace(WeightCredit):
         >>> tt.rules.sltt().weight
         NoTrace()
     """
+
+    @property
+    def storage(self) -> str:
+        """Return in a few words what is stored per layer."""
+        return "none"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""

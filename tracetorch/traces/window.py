@@ -136,6 +136,13 @@ class Window:
         return value * self.keep.reshape(-1, *[1] * len(self.unit)).to(value.dtype)
 
 
+def per_current(value: Tensor, dim: int, count: int) -> Tensor:
+    """Return a value per unit as one for each current, `[..., C, *unit]` with C at `dim`, where there are several."""
+    if count == 1:
+        return value
+    return value.unsqueeze(dim).expand(*value.shape[:dim], count, *value.shape[dim:])
+
+
 @dataclass
 class Traces:
     """What is carried for credit; lists run over the states, then the states of the filter above.

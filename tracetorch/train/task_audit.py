@@ -80,7 +80,7 @@ def trained(task: Task, rule: str, iterations: int) -> Trainer:
     return trainer
 
 
-def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, Mapping[str, int]]) -> Subject:
+def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, Mapping[str, Any]]) -> Subject:
     """Return the subject that a task's losses on one batch are.
 
     Args:

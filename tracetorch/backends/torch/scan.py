@@ -37,10 +37,11 @@ class TorchTape:
         scan: the window.
         before: states and counters before each step, `[T, B, *unit]` each.
         current: total currents, `[T, B, *unit]`.
+        fed: outputs that were fed back at each step, `[B, *unit]`; none without a recurrent synapse.
     """
 
-    def __init__(self, scan: Scan, before: tuple[Tensor, ...], current: Tensor) -> None:
-        self.scan, self.before, self.current = scan, before, current
+    def __init__(self, scan: Scan, before: tuple[Tensor, ...], current: Tensor, fed: Sequence[Tensor] = ()) -> None:
+        self.scan, self.before, self.current, self.fed = scan, before, current, fed
         self._blocks: dict[tuple[str, ...], Blocks] = {}
 
     def currents(self) -> Tensor:
@@ -60,7 +61,7 @@ class TorchTape:
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
         """Return the gradients of the window; see `tracetorch.backends.interface`."""
-        c, blocks, rank = cotangents, self.blocks(pull.parameters), self.current.dim()
+        c, blocks, rank = cotangents, self.blocks(pull.parameters), cotangents.z.dim()
         signal, level = padded(c.z, self.current.shape[0]), c.level
         below = self._below(blocks, c.z) if pull.below else None
         if c.filter is not None and level is not None:
@@ -79,13 +80,14 @@ class TorchTape:
             states, start = reverse_scan(
                 blocks.A, blocks.D, signal, list(c.s.unbind(0)), self.current.shape[0], rank=rank
             )
-        current = combine(blocks.psi, blocks.B if pull.linked else [None] * len(blocks.B), signal, states)
+        drive, several = blocks.B if pull.linked else [None] * len(blocks.B), rank < self.current.dim()
+        current = combine(blocks.psi, drive, _shared(signal, several), [_shared(x, several) for x in states])
         parameters = {}
         for name in pull.parameters:
             value = combine(blocks.Q[name], blocks.P[name], signal, states)
             parameters[name] = torch.zeros_like(c.s[0]) if value is None else value.expand(signal.shape).sum(0)
         return Gradients(
-            torch.zeros_like(signal) if current is None else current.expand(signal.shape),
+            torch.zeros_like(self.current) if current is None else current.expand(self.current.shape),
             expanded(start, c.s[0]),
             parameters,
             level,
@@ -94,7 +96,7 @@ class TorchTape:
         )
 
     def _below(self, blocks: Blocks, z_bar: Tensor) -> Tensor:
-        psi = blocks.psi
+        psi, z_bar = blocks.psi, z_bar if z_bar.dim() == self.current.dim() else z_bar.unsqueeze(2)
         if psi is None:
             return torch.zeros_like(z_bar)
         if psi.dim() == z_bar.dim() and psi.shape[0] > z_bar.shape[0]:
@@ -112,9 +114,11 @@ class TorchTape:
             here = _at(blocks, step, rank)
             total = z_bar[step] if fed is None else z_bar[step] + fed
             after, before = reverse_scan(here.A, here.D, total.unsqueeze(0), carried, 1, rank=rank)
-            q = combine(here.psi, here.B, total.unsqueeze(0), after)
-            q = torch.zeros_like(total) if q is None else q[0].expand(total.shape)
-            fed = synapse.input_grad(q, q, None if weight is None else weight.to(q.dtype))
+            several = rank < self.current.dim()
+            q = combine(here.psi, here.B, _shared(total.unsqueeze(0), several), [_shared(x, several) for x in after])
+            shape = self.current.shape[1:]
+            q = total.new_zeros(shape) if q is None else q[0].expand(shape)
+            fed = synapse.input_grad(q, self.fed[step], None if weight is None else weight.to(q.dtype))
             totals.append(total)
             states.append([torch.zeros_like(total) if x is None else x[0].expand(total.shape) for x in after])
             carried = [torch.zeros_like(total) if x is None else x for x in before]
@@ -146,11 +150,14 @@ class Torch:
         before: list[tuple[Tensor, ...]] = []
         currents: list[Tensor] = []
         outputs: list[Tensor] = []
+        fed: list[Tensor] = []
         for current in scan.drive.unbind(0):
             if scan.recurrent is not None and z is not None:
                 current = current + _fed(scan.recurrent, z, current)
+                fed.append(z)
             before.append(s)
-            after, z = scan.neuron.step(scan.neuron.pack(s), current)
+            drive = current if len(scan.neuron.currents) == 1 else scan.neuron.pack_currents(current.unbind(1))
+            after, z = scan.neuron.step(scan.neuron.pack(s), drive)
             s = tuple(after)
             currents.append(current)
             outputs.append(z)
@@ -160,7 +167,7 @@ class Torch:
         tape = None
         if save.tape or save.sensitivity is not None:
             history = tuple(_stack([row[i] for row in before]) for i in range(len(s)))
-            tape = TorchTape(scan, history, scan.drive if scan.recurrent is None else _stack(currents))
+            tape = TorchTape(scan, history, scan.drive if scan.recurrent is None else _stack(currents), fed)
         if tape is None or save.sensitivity is None:
             return Outputs(out, s, tape)
         sigma, level, gain = sensitivity(tape, save.sensitivity)
@@ -194,6 +201,11 @@ class Torch:
 def sensitivity(tape: TorchTape, request: Sensitivity) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sensitivities of the states and of the filter after a window, and those of the outputs."""
     blocks, current = tape.blocks(), tape.current
+    if current.dim() > request.sigma.dim():
+        raise ValueError(
+            f"{type(tape.scan.neuron).__name__} takes several currents per unit, and the rule carries the sensitivity "
+            f"of the outputs to one constant current; tt.rules.drtrl() and tt.rules.traced_bptt() are exact here"
+        )
     steps, rank = current.shape[0], current.dim()
     before, end = linear_scan(blocks.A, blocks.B, list(request.sigma.unbind(0)), steps, rank=rank)
     total: Entry = blocks.psi
@@ -224,8 +236,16 @@ def combine(direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Seque
     return total
 
 
+def _shared(value: Entry, several: bool) -> Entry:
+    """Return a value per unit, `[T, B, *unit]`, as one that broadcasts over several currents, `[T, B, 1, *unit]`."""
+    return value.unsqueeze(2) if several and value is not None else value
+
+
 def _fed(recurrent: Synapse, z: Tensor, current: Tensor) -> Tensor:
     recurrent.check(z)
+    dtype = recurrent.weights()[0].dtype
+    if z.dtype != dtype and not torch.is_autocast_enabled(z.device.type):
+        z = z.to(dtype)
     fed = recurrent.current(z).to(current.dtype)
     if fed.shape != current.shape:
         raise ValueError(

@@ -69,13 +69,16 @@ def move(cell, fed, g, b, count) -> None:
     """Credit the weights of a block of units."""
     width, m, size = col(cell, WIDTH), col(cell, FILTERS), inputs_of(cell, fed)
     weighed, averaged = of(cell, b, g, col(cell, IN_CREDIT)), col(cell, KIND) == AVERAGED
+    # Read here, as a compiler cannot know that what is written below does not change them.
+    targets = col(cell, TO_RECURRENT if fed else TO_WEIGHT) + g * width * size * BYTES
+    means, buckets, apart = mean_row(cell, fed, 0, b), col(cell, BUCKETS), col(cell, BATCH) * size * BYTES
     for j in range(min(width, col(cell, UNITS) - g * width)):
         n, c = g * width + j, get(weighed, j)
-        to = col(cell, TO_RECURRENT if fed else TO_WEIGHT) + n * size * BYTES
+        to = targets + j * size * BYTES
         if c == F(0):
             continue
         if averaged:
-            add(to, size, c, mean_row(cell, fed, col(col(cell, BUCKETS), n), b))
+            add(to, size, c, means + col(buckets, n) * apart)
             continue
         add_eligibility(cell, fed, c * d_at(cell, m), b, n, to, count)
         for i in range(m):
@@ -117,9 +120,10 @@ def credit(cell, b, g, z_bar, rate) -> None:
 def send_below(cell, b, g, x_bar) -> None:
     """Add what a block sends below."""
     width, inputs, signal = col(cell, WIDTH), col(cell, INPUTS), of(cell, b, g, col(cell, IN_SIGNAL))
+    back = col(cell, BACK) + g * width * inputs * BYTES
     for j in range(min(width, col(cell, UNITS) - g * width)):
         if get(signal, j) != F(0):
-            add(x_bar, inputs, get(signal, j), col(cell, BACK) + (g * width + j) * inputs * BYTES)
+            add(x_bar, inputs, get(signal, j), back + j * inputs * BYTES)
 
 
 @jit
@@ -154,11 +158,11 @@ def learn(cell, z_bar_at, x_bar_at, rate) -> None:
     batch, units, inputs, width = col(cell, BATCH), col(cell, UNITS), col(cell, INPUTS), col(cell, WIDTH)
     for f in range(2 if col(cell, RECURRENT) != 0 else 1):
         fed = f == 1
-        for b in range(batch):
-            count = find(held(cell, fed, b), inputs_of(cell, fed), events_of(cell, fed, b))
-            set_col(events_of(cell, fed, batch), b, count)
         if col(cell, KIND) == AVERAGED:
             average(cell, fed)
+        for b in range(batch if col(cell, KIND) != AVERAGED else 0):
+            count = find(held(cell, fed, b), inputs_of(cell, fed), events_of(cell, fed, b))
+            set_col(events_of(cell, fed, batch), b, count)
     if x_bar_at != 0:
         fill(x_bar_at, batch * inputs, F(0))
     for r in range(col(cell, CHUNKS)):

@@ -1,0 +1,150 @@
+"""Probable slips get a message that names the cure; a layer shows what it is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tracetorch as tt
+from tracetorch.rules.described import described
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4)), tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6)))
+
+
+INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "list": (lambda: [[1.0, 2.0, 3.0, 4.0, 5.0]], r"got list; convert it with torch\.tensor"),
+    "list of tensors": (lambda: [torch.rand(3, 5)], r"torch\.stack"),
+    "tuple": (lambda: (torch.rand(3, 5), torch.rand(3, 5)), r"got tuple; join its tensors with torch\.stack"),
+    "array": (lambda: np.ones((3, 5), "float32"), r"torch\.as_tensor"),
+    "generator": (lambda: (torch.rand(3, 5) for _ in range(2)), "once per step"),
+    "sparse": (lambda: torch.rand(3, 5).to_sparse(), r"sparse.*to_dense"),
+    "complex": (lambda: torch.rand(3, 5).to(torch.complex64), "complex.*view_as_real"),
+    "packed": (lambda: nn.utils.rnn.pack_padded_sequence(torch.rand(4, 3, 5), [4, 3, 2]), "pad_packed_sequence"),
+    "text": (lambda: "abc", r"got str; pass a torch\.Tensor"),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+@pytest.mark.parametrize("where", ["step", "scan", "mask"])
+@pytest.mark.parametrize("started", [False, True])
+def test_what_is_no_dense_tensor_is_refused_with_the_cure(case: str, where: str, started: bool) -> None:
+    make, match = INPUTS[case]
+    net = network()
+    if started:
+        net(torch.rand(3, 5))
+    calls = {"step": net, "scan": lambda x: tt.scan(net, x), "mask": lambda x: tt.reset(net, x)}
+    before = tt.get_state(net)
+    with pytest.raises(TypeError, match=match):
+        calls[where](make())
+    after = tt.get_state(net)
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_slips_name_the_cure() -> None:
+    net: Any = network()
+    lif: Any = tt.LIF
+    xs: Any = torch.rand(4, 3, 5)
+    with pytest.raises(TypeError, match=r"the network comes first: tt\.scan\(net, xs\)"):
+        tt.scan(xs, net)
+    with pytest.raises(TypeError, match=r"the class LIF itself: make one, such as tt\.LIF\(half_life=20\)"):
+        tt.Layer(nn.Linear(5, 7), lif)
+    with pytest.raises(TypeError, match="swap the arguments"):
+        tt.Layer(tt.LIF(half_life=3), nn.Linear(5, 7))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Linear has no tt\.Layer in it"):
+        tt.reset(nn.Linear(3, 3))
+    with pytest.raises(TypeError, match=r"net must be an nn\.Module"):
+        tt.reset(xs)
+    net(xs[0])
+    for mask in (torch.tensor([0.0, 1.0, 0.5]), torch.tensor([0, 1, 2])):
+        with pytest.raises(ValueError, match="other numbers than 0 and 1"):
+            tt.reset(net, mask)
+    tt.reset(net, torch.tensor([0, 1, 1]))
+
+
+def test_masks_of_numbers_are_those_of_booleans() -> None:
+    outs = []
+    for kind in (torch.bool, torch.int64, torch.float32):
+        net = network()
+        net(torch.full((3, 5), 2.0))
+        tt.reset(net, torch.tensor([True, False, True]).to(kind))
+        outs.append(net(torch.full((3, 5), 2.0)))
+    assert torch.equal(outs[0], outs[1]) and torch.equal(outs[0], outs[2])
+    assert not torch.equal(outs[0][0], outs[0][1])
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_silent_layer_warns_once_in_training(scan: bool, backend: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(64, 80), tt.LIF(half_life=4, threshold=1e3)), tt.Layer(nn.Linear(80, 2), tt.LI(half_life=6))
+    )
+    tt.set_backend(net, backend)
+
+    def train(steps: int) -> None:
+        xs = torch.rand(steps, 3, 64)
+        if scan:
+            tt.scan(net, xs).sum().backward()
+            return
+        for x in xs:
+            net(x).sum().backward()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.no_grad():
+            tt.scan(net, torch.rand(150, 3, 64))
+        train(90)
+    with pytest.warns(UserWarning, match=r"has spiked in \d+ steps of training.*tt\.init_firing") as seen:
+        train(30)
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(150)
+
+
+@pytest.mark.parametrize("inputs", ["zero", "firing"])
+def test_a_layer_that_has_nothing_to_say_does_not_warn(inputs: str) -> None:
+    net = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(300):
+            net(torch.zeros(3, 5) if inputs == "zero" else 4 * torch.rand(3, 5)).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "storage"),
+    [
+        (tt.rules.trace(), "trace()", "one average per input"),
+        (tt.rules.trace(decay=0.9), "trace(decay=0.9)", "one average per input"),
+        (tt.rules.cascade(), "cascade()", "full"),
+        (tt.rules.cascade(pairs=10, approximate=True), "cascade(pairs=10, approximate=True)", "pairs(10)"),
+        (tt.rules.eprop(kappa=0.5), "eprop(kappa=0.5)", "full"),
+        (tt.rules.drtrl(input="gain"), "drtrl(input='gain')", "full"),
+        (tt.rules.ottt(approximate=True), "ottt(approximate=True)", "one trace per input"),
+        (tt.rules.bptt(), "bptt()", "the graph"),
+        (tt.rules.tbptt(), "tbptt()", "none"),
+        (tt.rules.sltt(feedback=tt.feedback.RandomFeedback()), "sltt(feedback=RandomFeedback(scale=1.0))", "none"),
+    ],
+    ids=str,
+)
+def test_a_layer_shows_rule_storage_and_backend(rule: tt.Rule, text: str, storage: str) -> None:
+    net = nn.Sequential(tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4), rule=rule))
+    assert f"rule={text}, storage={storage}\n" in repr(net)
+    tt.set_backend(net, "torch")
+    assert f"rule={text}, storage={storage}, backend=torch\n" in repr(net)
+
+
+def test_a_rule_of_its_own_shows_its_parts() -> None:
+    rule = tt.Rule(name="mine", weight=tt.rules.Full(), input="gain", window="step")
+    assert described(rule) == "mine(weight=Full(), input='gain', window='step')"
+    renamed = tt.Rule(name="sltt", weight=tt.rules.Full(), input="gain", window="step")
+    assert described(renamed) == "sltt(weight=Full(), input='gain', window='step')"

@@ -1,0 +1,86 @@
+"""Check a saved state against the layer that it is given to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tracetorch.engine.run import run
+from tracetorch.engine.spec import Spec
+from tracetorch.engine.state import LayerState
+
+
+def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
+    """Return the state of a layer from saved tensors, or raise where they are not such a layer's.
+
+    Args:
+        spec: the layer.
+        name: its name, for messages.
+        flat: the tensors, as `LayerState.tensors` names them.
+
+    Raises:
+        TypeError: if a value is no tensor, or of another dtype.
+        ValueError: if names or shapes are not those of the layer under its rule.
+    """
+    neuron, weight = spec.neuron, spec.synapses[0].weights()[0]
+    single = torch.float32 if weight.dtype in (torch.float16, torch.bfloat16) else weight.dtype
+    for key, value in flat.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}/{key} of the state is a tensor, got {type(value).__name__}")
+        if value.is_floating_point() and value.dtype != single:
+            raise TypeError(
+                f"{name}/{key} of the state is {value.dtype}, the layer computes in {single}; convert the state, "
+                f"{{k: v.to({single}) if v.is_floating_point() else v for k, v in state.items()}}, or the network"
+            )
+    size = len(neuron.state) + len(neuron.counters)
+    given = sum(key.startswith("s.") for key in flat)
+    if given != size or {f"s.{i}" for i in range(size)} - flat.keys():
+        raise ValueError(f"layer {name!r} has {size} state variables, the state gives {given}")
+    if "steps" not in flat or (spec.recurrent is not None) != ("z" in flat):
+        raise ValueError(
+            f"the state of layer {name!r} has {sorted(flat)}, but not steps, or z where a layer has a recurrent "
+            f"synapse and not elsewhere: it is another layer's"
+        )
+    like = flat["s.0"]
+    expected = dict.fromkeys((*(f"s.{i}" for i in range(size)), "z", "count"), like.shape)
+    expected |= {"steps": like.shape[:1], "keep": like.shape[:1]}
+    expected["sigma"] = torch.Size((len(neuron.state), *like.shape))
+    expected |= _traces(spec, like, flat)
+    for key, value in flat.items():
+        if key not in expected:
+            raise ValueError(
+                f"the state of layer {name!r} has {key!r}, which the layer does not carry under rule "
+                f"{spec.rule.name!r}: it was saved under another rule or for another layer; call tt.set_rule(net, ...) before"
+            )
+        if value.shape != expected[key]:
+            raise ValueError(
+                f"{name}/{key} of the state has the shape {list(value.shape)}, the layer's is {list(expected[key])}"
+            )
+    moved = {key: value.to(like.device if weight.is_meta else weight.device) for key, value in flat.items()}
+    return LayerState.from_tensors(spec.trace(tuple(like.shape[1:])), moved)
+
+
+def _traces(spec: Spec, like: Tensor, flat: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the shapes of all that the layer can carry for credit; those of the state where they cannot be known."""
+    saved = {key: value.shape for key, value in flat.items() if key.startswith("traces.")}
+    dense = spec.synapses[0].dense()
+    learns = all(w.requires_grad for row in spec.parameters().weights for w in row)
+    if not saved or dense is None or not learns or "count" in flat:
+        return saved
+    weight = dense[0]
+    if like.shape[-1] != weight.shape[0]:
+        raise ValueError(f"the state is of {like.shape[-1]} units, the layer has {weight.shape[0]}")
+    x = weight.new_zeros(2, *like.shape[:-1], weight.shape[1])
+    with torch.enable_grad():
+        traces = run(spec, None, x, event=None).state.tensors()
+    found: dict[str, Any] = {key: value.shape for key, value in traces.items() if key.startswith("traces.")}
+    for key in saved.keys() - found.keys():
+        if key.startswith("traces.neuron.") or (key == "traces.other.bucket"):
+            found[key] = saved[key]  # of a parameter that does not learn now
+    for key in saved:
+        if ".pairs." in key:
+            found[key] = saved[key]  # as many as steps, at most
+    return found
