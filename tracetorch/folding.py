@@ -60,9 +60,11 @@ def _spares_the_batch(module: nn.Module, name: str, dims: int | None) -> bool:
     if name == "padding":
         return len(module.padding) // 2 < (2 if dims is None else dims)  # type: ignore[arg-type]
     if dims is None:
-        return name not in ("conv", "linear", "normalization") or isinstance(module, nn.GroupNorm | nn.LocalResponseNorm)
+        return name not in ("conv", "linear", "normalization") or isinstance(
+            module, nn.GroupNorm | nn.LocalResponseNorm
+        )
     if name == "conv":
-        return dims == module.weight.dim()  # type: ignore[operator, union-attr]
+        return dims == module.weight.dim()  # type: ignore[operator]
     if name == "linear":
         return dims > 1
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):

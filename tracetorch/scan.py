@@ -23,6 +23,7 @@ from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
 
+
 def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
     """Run a network over a window of time steps: the same as single steps, in values and gradients, and far faster.
 
@@ -225,7 +226,7 @@ def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
     return _after(module, dims) is not False
 
 
-def _after(module: nn.Module, dims: int | None) -> int | None | Literal[False]:
+def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
     """Return the number of dimensions, `[B, ...]`, after a chain of modules, or None where it is not known.
 
     Args:

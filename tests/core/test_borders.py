@@ -162,7 +162,11 @@ def test_a_feedback_matrix_that_is_missing_or_left_over_is_named(saved: bool) ->
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], Any, str]] = {
     "another dtype": (lambda s: {k: v.double() for k, v in s.items()}, TypeError, "float64.*computes in torch.float32"),
     "half precision": (lambda s: {k: v.half() for k, v in s.items()}, TypeError, "float16.*computes in"),
-    "another batch in a layer": (lambda s: {k: v[:2] if k[0] == "0" else v for k, v in s.items()}, ValueError, "batch|shape"),
+    "another batch in a layer": (
+        lambda s: {k: v[:2] if k[0] == "0" else v for k, v in s.items()},
+        ValueError,
+        "batch|shape",
+    ),
     "another batch in a tensor": (lambda s: s | {"0/s.0": s["0/s.0"][:2]}, ValueError, "shape"),
     "other units": (lambda s: s | {"0/s.0": s["0/s.0"][:, :5]}, ValueError, "5 units, the layer has 7"),
     "units of one": (lambda s: s | {"0/s.0": s["0/s.0"][:, :1]}, ValueError, "1 units, the layer has 7"),
@@ -194,7 +198,9 @@ def test_a_state_that_does_not_fit_is_refused_whole(rule: str, case: str) -> Non
     tt.set_state(net, saved)
 
 
-@pytest.mark.parametrize(("one", "other"), [("trace", "drtrl"), ("drtrl", "trace"), ("cascade", "ottt"), ("ottt", "trace")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("trace", "drtrl"), ("drtrl", "trace"), ("cascade", "ottt"), ("ottt", "trace")]
+)
 def test_a_state_of_another_rule_is_refused(one: str, other: str) -> None:
     nets = [network(tt.rules.PRESETS[name](), learned=False) for name in (one, other)]
     for x in 4 * torch.rand(3, 3, 5):

@@ -71,10 +71,7 @@ PLACES: dict[str, Callable[[nn.Sequential], nn.Module]] = {
 
 def outcome(net: nn.Module, xs: torch.Tensor, how: str) -> list[torch.Tensor]:
     xs = xs.clone().requires_grad_()
-    if how == "steps":
-        ys = torch.stack([net(x) for x in xs])
-    else:
-        ys = tt.scan(net, xs)
+    ys = torch.stack([net(x) for x in xs]) if how == "steps" else tt.scan(net, xs)
     ys.square().sum().backward()
     return [ys.detach(), xs.grad, *(p.grad for p in net.parameters())]
 

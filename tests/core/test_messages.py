@@ -61,7 +61,7 @@ def test_slips_name_the_cure() -> None:
         tt.Layer(tt.LIF(half_life=3), nn.Linear(5, 7))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Linear has no tt\.Layer in it"):
         tt.reset(nn.Linear(3, 3))
-    with pytest.raises(TypeError, match="net must be an nn.Module"):
+    with pytest.raises(TypeError, match=r"net must be an nn.Module"):
         tt.reset(xs)
     net(xs[0])
     for mask in (torch.tensor([0.0, 1.0, 0.5]), torch.tensor([0, 1, 2])):

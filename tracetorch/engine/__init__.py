@@ -6,4 +6,15 @@ from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
 from tracetorch.engine.state import LayerState, OpenWindow, begin
 
-__all__ = ["Core", "LayerState", "OpenWindow", "Result", "Spec", "begin", "carry", "fitted", "require_finite_input", "run"]
+__all__ = [
+    "Core",
+    "LayerState",
+    "OpenWindow",
+    "Result",
+    "Spec",
+    "begin",
+    "carry",
+    "fitted",
+    "require_finite_input",
+    "run",
+]

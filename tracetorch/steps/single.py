@@ -143,7 +143,6 @@ class Single:
         found = self.cell.state()
         return replace(found, steps=found.steps + self.steps)
 
-
     def undone(self) -> LayerState | None:
         """Return what the layer carried before the last step."""
         if self.steps <= 1:
