@@ -326,5 +326,7 @@ def _require_callable(xs: Any) -> None:
 def _no_neuron(found: Any) -> str:
     if isinstance(found, type) and issubclass(found, Neuron):
         name = found.__name__
-        return f"neuron must be a tt.Neuron, got the class {name} itself: make one, such as tt.{name}(half_life=20)"
+        return (
+            f"neuron must be a tt.Neuron, got type: the class {name} itself; make one, such as tt.{name}(half_life=20)"
+        )
     return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"
