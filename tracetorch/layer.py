@@ -202,8 +202,8 @@ class Layer(nn.Module):
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             x = spec.accepted(x, self.core.batch)
-            if x.dim() == 3 and self.core.calls == 0 and self.core.opened is None and spec.synapses[0].dense():
-                _warn_of_positions(x)
+            if not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
+                _warn_of_positions(spec, x)
             return self._run(spec, x.unsqueeze(0), event=x).last
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -250,11 +250,15 @@ class Layer(nn.Module):
     def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None) -> Result:
         core = self.core
         result = run(spec, core.state, xs, event=event, opened=core.opened)
-        core.calls += 1
-        core.stepped(result.state, result.spikes, result.before)
         if core.opened is not None:
             core.opened.calls += 1
-        if core.calls >= core.silence.due and self.training and result.last.requires_grad and not compiling():
+        if compiling():  # a compiled graph would be bound to the number of a call
+            core.state = result.state
+            core.spikes = core.spikes if result.spikes is None else result.spikes
+            return result
+        core.calls += 1
+        core.stepped(result.state, result.spikes, result.before)
+        if core.calls >= core.silence.due and self.training and result.last.requires_grad:
             core.silence.look(self.neuron, xs, result.z, call=core.calls, steps=len(xs))
         for out in {id(t): t for t in (result.z, result.last)}.values():
             sign(out, self.rule, self.neuron, core)
@@ -303,7 +307,9 @@ class Layer(nn.Module):
             )
 
 
-def _warn_of_positions(x: Tensor) -> None:
+def _warn_of_positions(spec: Spec, x: Tensor) -> None:
+    if spec.synapses[0].dense() is None:
+        return
     warnings.warn(
         f"a layer was given {list(x.shape)} for one step: a batch of {x.shape[0]} with {x.shape[1]} positions each, "
         f"all with the same weights. If it is a whole window, [time, batch, ...], give it to tt.scan(net, xs)",
@@ -323,5 +329,7 @@ def _require_callable(xs: Any) -> None:
 def _no_neuron(found: Any) -> str:
     if isinstance(found, type) and issubclass(found, Neuron):
         name = found.__name__
-        return f"neuron must be a tt.Neuron, got the class {name} itself: make one, such as tt.{name}(half_life=20)"
+        return (
+            f"neuron must be a tt.Neuron, got type: the class {name} itself; make one, such as tt.{name}(half_life=20)"
+        )
     return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"

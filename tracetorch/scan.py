@@ -160,7 +160,7 @@ class Scan(nn.Module):
 
 
 def _all(module: nn.Module, xs: Tensor) -> Tensor:
-    if isinstance(module, Layer):
+    if isinstance(module, Layer) and not has_hooks(module):
         return module.scan(xs)[0]
     if _sequential(module):
         for child in module.children():
@@ -172,7 +172,7 @@ def _all(module: nn.Module, xs: Tensor) -> Tensor:
 
 
 def _sequential(module: nn.Module) -> bool:
-    return type(module) is nn.Sequential and "forward" not in module.__dict__
+    return type(module) is nn.Sequential and "forward" not in module.__dict__ and not has_hooks(module)
 
 
 def _folded(module: nn.Module, xs: Tensor) -> Tensor:
@@ -237,6 +237,8 @@ def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
         The number; False where the module is no chain of layers and of what may be folded.
     """
     if isinstance(module, Layer):
+        if has_hooks(module):
+            return False
         size = getattr(module.synapse, "kernel_size", None)
         if isinstance(size, tuple):
             return len(size) + 2

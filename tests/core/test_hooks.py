@@ -154,3 +154,18 @@ def test_rate_refuses_hooks_as_it_needs_one_window() -> None:
     forward_hook(net[0])
     with pytest.raises(RuntimeError, match="without hooks"):
         tt.scan(net, torch.ones(6, 2, 3).double())
+
+
+@pytest.mark.parametrize("place", ["layer", "network"])
+@pytest.mark.parametrize("out", ["all", "last"])
+def test_hooks_run_in_compiled_scans(place: str, out: Any) -> None:
+    xs = 4 * torch.rand(4, 2, 3, dtype=torch.float64)
+    found = []
+    for compiled in (False, True):
+        net = network(tt.rules.sltt())
+        forward_hook(PLACES[place](net))
+        tt.reset(net)
+        scan: Any = tt.Scan(net, out)
+        found.append((torch.compile(scan, backend="eager") if compiled else scan)(xs).detach())
+    torch.testing.assert_close(*found)
+    assert not torch.equal(found[0], tt.scan(network(tt.rules.sltt()), xs, out))

@@ -55,7 +55,7 @@ def test_slips_name_the_cure() -> None:
     xs: Any = torch.rand(4, 3, 5)
     with pytest.raises(TypeError, match=r"the network comes first: tt\.scan\(net, xs\)"):
         tt.scan(xs, net)
-    with pytest.raises(TypeError, match=r"the class LIF itself: make one, such as tt\.LIF\(half_life=20\)"):
+    with pytest.raises(TypeError, match=r"the class LIF itself; make one, such as tt\.LIF\(half_life=20\)"):
         tt.Layer(nn.Linear(5, 7), lif)
     with pytest.raises(TypeError, match="swap the arguments"):
         tt.Layer(tt.LIF(half_life=3), nn.Linear(5, 7))  # type: ignore[arg-type]

@@ -24,6 +24,9 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
     Returns:
         The state.
 
+    Returns:
+        The state.
+
     Raises:
         TypeError: if a value is no tensor, or of another dtype.
         ValueError: if names or shapes are not those of the layer under its rule.
@@ -44,11 +47,11 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         raise ValueError(f"layer {name!r} has {size} state variables, the state gives {given}")
     if "steps" not in flat or (spec.recurrent is not None) != ("z" in flat):
         raise ValueError(
-            f"the state of layer {name!r} has {sorted(flat)}, but not steps, or z where a layer has a recurrent "
-            f"synapse and not elsewhere: it is another layer's"
+            f"the state of layer {name!r} has {sorted(flat)}, but not steps, or not z where the layer has a recurrent "
+            f"synapse, or z where it has none: it is another layer's"
         )
     like = flat["s.0"]
-    expected = dict.fromkeys((*(f"s.{i}" for i in range(size)), "z", "count"), like.shape)
+    expected = dict.fromkeys([*(f"s.{i}" for i in range(size)), "z", "count"], like.shape)
     expected |= {"steps": like.shape[:1], "keep": like.shape[:1]}
     expected["sigma"] = torch.Size((len(neuron.state), *like.shape))
     expected |= _traces(spec, like, flat)
@@ -56,8 +59,8 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         if key not in expected:
             raise ValueError(
                 f"the state of layer {name!r} has {key!r}, which the layer does not carry under rule "
-                f"{spec.rule.name!r}: it was saved under another rule or for another layer; "
-                f"call tt.set_rule(net, ...) before"
+                f"{spec.rule.name!r}: it was saved under another rule or for another layer; call tt.set_rule(net, ...) "
+                f"before"
             )
         if value.shape != expected[key]:
             raise ValueError(

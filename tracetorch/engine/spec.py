@@ -110,6 +110,9 @@ class Spec:
 
         Returns:
             The input, in the dtype that the layer computes in.
+
+        Returns:
+            The input, in the dtype that the layer computes in.
         """
         weight = self.synapses[0].weights()[0]
         if window and (x.dim() < 2 or x.shape[0] == 0):

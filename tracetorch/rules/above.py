@@ -115,6 +115,9 @@ class Credited(ABC):
 
         Returns:
             Where the filter comes from, or None.
+
+        Returns:
+            Where the filter comes from, or None.
         """
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
@@ -180,6 +183,9 @@ def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
         rule: the rule's name, for messages.
         readout: the readout.
         argument: the rule's argument that states a decay.
+
+    Returns:
+        Where the filter comes from.
 
     Returns:
         Where the filter comes from.

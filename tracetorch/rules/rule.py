@@ -117,6 +117,9 @@ class Rule:
         Returns:
             The trace.
 
+        Returns:
+            The trace.
+
         Raises:
             ValueError: if the rule cannot represent the neuron, or the output filter has no one decay.
         """
@@ -141,6 +144,9 @@ class Rule:
             neuron: the layer's neuron.
             above: what it was told stands above it.
             consumer: the neuron of the layer that it feeds.
+
+        Returns:
+            Whether it may.
 
         Returns:
             Whether it may.

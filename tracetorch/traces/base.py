@@ -145,6 +145,9 @@ class Credit(ABC):
 
         Returns:
             The gradients.
+
+        Returns:
+            The gradients.
         """
 
 
@@ -223,6 +226,9 @@ class Trace(ABC):
 
         Returns:
             Whether it does.
+
+        Returns:
+            Whether it does.
         """
         return False
 
@@ -253,6 +259,9 @@ class Trace(ABC):
 
         Returns:
             The request.
+
+        Returns:
+            The request.
         """
         return Save(tape=True, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
 
@@ -270,6 +279,9 @@ class Trace(ABC):
         Args:
             traces: the traces at its start, or None after a reset.
             window: the window.
+
+        Returns:
+            The traces after the window.
 
         Returns:
             The traces after the window.
@@ -293,6 +305,9 @@ class Trace(ABC):
 
         Returns:
             For each synapse, its terms; each has a gradient for each weight.
+
+        Returns:
+            For each synapse, its terms; each has a gradient for each weight.
         """
         offset = size * self.copies
         found: list[list[tuple[Tensor, ...]]] = []
@@ -310,6 +325,9 @@ class Trace(ABC):
             outputs: what its scan gave.
             silent: whether the window has no event in it.
             last: whether its last step is the only event.
+
+        Returns:
+            The credit, and what is carried on.
 
         Returns:
             The credit, and what is carried on.

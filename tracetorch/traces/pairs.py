@@ -124,6 +124,9 @@ def merged(lengths: Sequence[int], most: int) -> list[list[int]]:
     Returns:
         For each pair that is left, the numbers of those that it is made of.
 
+    Returns:
+        For each pair that is left, the numbers of those that it is made of.
+
     Example:
         >>> merged([1, 1, 1, 1, 1, 1], 3)
         [[0, 1, 2, 3], [4], [5]]

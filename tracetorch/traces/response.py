@@ -32,6 +32,9 @@ def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) 
 
     Returns:
         The filter.
+
+    Returns:
+        The filter.
     """
     if len(neuron.currents) > 1:
         raise ValueError(f"{type(neuron).__name__} takes several currents per unit: it has no response to one input")
