@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 import tracetorch as tt
-from tracetorch.ops.fused import run_weight_grad
+from tracetorch.backends.numba import backend
 from tracetorch.ops.products import outer_sum
 
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -50,7 +50,7 @@ def main() -> None:
             flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
             row = [forward(xs, units, False), forward(xs, units, True)]
             row.append(median_ms(lambda q=q, x=flat: outer_sum(q, x)))
-            row.append(median_ms(lambda q=q, x=flat: run_weight_grad(x, q)))
+            row.append(median_ms(lambda q=q, x=flat: backend().outer_sum(x, q)))
             print(
                 f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
             )

@@ -23,8 +23,7 @@ FLOORS = (
     {"traces", "feedback"},
     {"rules"},
     {"engine"},
-    {"cell", "order"},
-    {"single"},
+    {"order", "steps"},
     {"layer"},
     {"network", "undo"},
     {"scan", "rates", "stream", "firing"},
@@ -49,6 +48,8 @@ MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
 TEMPLATES = {"tracetorch.backends.triton.kernels"}
 TEMPLATES |= {f"tracetorch.backends.numba.{name}" for name in ("events", "kernels", "raw")}
+_STEPS = ("rows", "places", "forward", "credit", "carry", "layer", "drive", "units", "update")
+TEMPLATES |= {f"tracetorch.backends.numba.steps.{name}" for name in _STEPS}
 
 
 def unit_of(module: str) -> str:

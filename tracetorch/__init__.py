@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from tracetorch import feedback, rules
-from tracetorch.backends import backends
+from tracetorch.backends import available_backends
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
@@ -69,7 +69,7 @@ __all__ = [
     "SoftReset",
     "Stream",
     "SynapticLIF",
-    "backends",
+    "available_backends",
     "check_finite",
     "feedback",
     "get_state",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch import rules
-from tracetorch.engine import Core, Result, Spec, carry, run
+from tracetorch.engine import Core, LayerState, Result, Spec, carry, run
+from tracetorch.entry import has_hooks, require_not_exporting, require_plain_call, require_tensor
 from tracetorch.neurons import Neuron
-from tracetorch.order import check, sign
+from tracetorch.order import check, sign, take_back
 from tracetorch.rules import Rule
 from tracetorch.steps import run_single
 from tracetorch.synapses import Synapse, adapters, evaluated_once
+
+Prepared = tuple[Rule, Tensor | None, LayerState | None]
+"""A rule, the feedback matrix that it takes, and what a layer carries under it."""
 
 
 class Layer(nn.Module):
@@ -51,6 +56,8 @@ class Layer(nn.Module):
         rule: Rule | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(neuron, Neuron):
+            raise TypeError(_no_neuron(neuron))
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
         self._parts: tuple[nn.Module | None, ...] = ()
         self._synapses: tuple[Synapse, ...] = ()
@@ -72,8 +79,14 @@ class Layer(nn.Module):
             TypeError: if it is of a kind that cannot stand there, or has hooks that would not be called.
             RuntimeError: if the layer carries a state of the one before.
         """
-        if not isinstance(self.neuron, Neuron):
-            raise TypeError(f"neuron must be a tt.Neuron, got {type(self.neuron).__name__}; swap the arguments?")
+        neuron = self.neuron
+        if not isinstance(neuron, Neuron):
+            raise TypeError(_no_neuron(neuron))
+        if not torch.compiler.is_compiling() and any(map(has_hooks, neuron.modules())):
+            raise TypeError(
+                f"{neuron!r} has hooks, which a layer does not call: it computes with the neuron's step; register "
+                f"hooks on the layer"
+            )
         for synapse in self.synapses:
             synapse.require_usable()
         parts = (self.synapse, self.neuron, self.recurrent)
@@ -97,13 +110,22 @@ class Layer(nn.Module):
             TypeError: if it is no `tt.Rule`.
             ValueError: if it takes a feedback matrix, which the synapse cannot use.
         """
+        self.take_rule(self.prepare_rule(rule))
+
+    def prepare_rule(self, rule: Rule) -> Prepared:
+        """Return what a rule needs of the layer, and change nothing; see `set_rule`."""
         if not isinstance(rule, Rule):
-            raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {rule!r}")
+            kind = f"the function itself: call it, {rule.__name__}()" if inspect.isfunction(rule) else repr(rule)
+            raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {kind}")
         feedback = self.synapses[0].feedback_matrix(rule.feedback.matrix)
-        state = self.core.state
+        state = self.core.peek()
         if state is not None:
             state = state.ruled(rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above))
-        self.rule = rule
+        return rule, feedback, state
+
+    def take_rule(self, prepared: Prepared) -> None:
+        """Set the rule that was prepared."""
+        self.rule, feedback, state = prepared
         if feedback is None:
             self.feedback = None
         elif self.feedback is None or self.feedback.shape != feedback.shape:
@@ -130,6 +152,7 @@ class Layer(nn.Module):
             self.neuron,
             self.rule,
             core.above,
+            core.activity,
             self.feedback,
             core.backend,
             core.sparse,
@@ -147,13 +170,28 @@ class Layer(nn.Module):
             The output, `[B, *unit]`.
 
         Raises:
+            TypeError: if the input is no dense real tensor.
             ValueError: if the shape, the batch size or the device does not fit, or the input is not finite; the layer
-                is then as it was before.
+                is then as it was before, and so are the layers of whose outputs the input is made.
+            RuntimeError: if the layer runs inside `torch.utils.checkpoint`, an exporter or a transform of `torch.func`.
         """
-        check(self.neuron, x)
-        if not torch.compiler.is_compiling() and (found := run_single(self, self.core, x)) is not None:
+        if torch.compiler.is_compiling():
+            require_not_exporting()
+            return self._step(x)
+        require_tensor(x)
+        require_plain_call()
+        try:
+            check(self.core, self.rule, self.neuron, x)
+            found = run_single(self, self.core, x)
+            if found is None:
+                return self._step(x)
             sign(found, self.rule, self.neuron, self.core)
             return found
+        except BaseException:
+            take_back(x)
+            raise
+
+    def _step(self, x: Tensor) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             x = spec.accepted(x, self.core.batch)
@@ -169,15 +207,17 @@ class Layer(nn.Module):
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
+        _require_callable(xs)
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             xs = spec.accepted(xs, self.core.batch, window=True)
-            check(self.neuron, xs if event is None else event)
+            check(self.core, self.rule, self.neuron, xs if event is None else event)
             result = self._run(spec, xs, event=None if event is None else spec.accepted(event, self.core.batch))
             return result.z, result.last
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
+        _require_callable(xs)
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             result = carry(spec, self.core.state, spec.accepted(xs, self.core.batch, window=True))
@@ -201,9 +241,8 @@ class Layer(nn.Module):
     def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None) -> Result:
         core = self.core
         result = run(spec, core.state, xs, event=event, opened=core.opened)
-        core.state = result.state
-        if result.spikes is not None:
-            core.spikes = result.spikes
+        core.calls += 1
+        core.stepped(result.state, result.spikes, result.before)
         if core.opened is not None:
             core.opened.calls += 1
         for out in {id(t): t for t in (result.z, result.last)}.values():
@@ -237,3 +276,18 @@ class Layer(nn.Module):
     def extra_repr(self) -> str:
         """Return what the representation shows."""
         return f"rule={self.rule}"
+
+
+def _require_callable(xs: Any) -> None:
+    if torch.compiler.is_compiling():
+        require_not_exporting()
+        return
+    require_tensor(xs, "a window", "[time, batch, ...]")
+    require_plain_call()
+
+
+def _no_neuron(found: Any) -> str:
+    if isinstance(found, type) and issubclass(found, Neuron):
+        name = found.__name__
+        return f"neuron must be a tt.Neuron, got the class {name} itself: make one, such as tt.{name}(half_life=20)"
+    return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"

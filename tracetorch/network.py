@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.backends import backends
+from tracetorch.backends import available_backends
 from tracetorch.engine import LayerState
 from tracetorch.layer import Layer
-from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
-from tracetorch.rules.above import Above
+from tracetorch.rules.above import Above, AllMemory
 
 
 def layers(net: nn.Module) -> dict[str, Layer]:
@@ -45,13 +44,18 @@ def layers(net: nn.Module) -> dict[str, Layer]:
 def link(net: nn.Module) -> dict[str, Layer]:
     """Tell each layer what follows it, in the order of registration, and return the layers by name."""
     found = layers(net)
-    above: tuple[Neuron, ...] = ()
-    for layer in reversed(found.values()):
-        core = layer.core
-        if len(found) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
-            if [id(n) for n in core.above.neurons] != [id(n) for n in above] or not core.above.known:
-                core.above = Above(above, known=True)
-            above = (layer.neuron, *above)
+    ordered = list(found.values())
+    for i, layer in enumerate(ordered):
+        core, above = layer.core, ordered[i + 1 :]
+        if len(ordered) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
+            same = [id(n) for n in core.above.neurons] == [id(other.neuron) for other in above]
+            if not same or not core.above.known:
+                activities = tuple(other.core.activity for other in above)
+                core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
+        wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        if wanted != core.activity.wanted:
+            core.end_program()
+            core.activity.wanted = wanted
     return found
 
 
@@ -77,6 +81,7 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
     if mask is None:
         for layer in found.values():
             layer.core.state, layer.core.spikes = None, None
+            layer.core.activity.take()
         return
     if mask.dim() != 1:
         raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
@@ -113,6 +118,7 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         state = layer.core.peek()
         if state is not None:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
+        flat |= {f"{name}/activity.{key}": value.clone() for key, value in layer.core.activity.tensors().items()}
     return flat
 
 
@@ -143,8 +149,12 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
         parts.setdefault(name, {})[rest] = value
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
+    activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
         layer = found[name]
+        activities[name] = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        if len(activities[name]) == len(flat):
+            continue
         wanted = len(layer.neuron.state) + len(layer.neuron.counters)
         given = sum(k.startswith("s.") for k in flat)
         if given != wanted:
@@ -153,6 +163,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         restored[name] = LayerState.from_tensors(layer.spec().trace(unit), flat)
     for name, one in restored.items():
         found[name].core.state = one
+        found[name].core.activity.load({k: v.clone() for k, v in activities.get(name, {}).items()})
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
@@ -187,8 +198,10 @@ def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
         if not isinstance(one, Rule):
             raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {one!r}")
         chosen.update(dict.fromkeys(under, one))
-    for name, one in chosen.items():
-        found[name].set_rule(one)
+    prepared = {name: found[name].prepare_rule(one) for name, one in chosen.items()}
+    for name, ready in prepared.items():
+        found[name].take_rule(ready)
+    link(net)
 
 
 def check_finite(net: nn.Module, on: bool) -> None:
@@ -213,8 +226,8 @@ def check_finite(net: nn.Module, on: bool) -> None:
 def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
     """Choose the kernels that walk the layers through their windows.
 
-    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.backends()` tells which can
-    run here. Results differ by the order of summation only.
+    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.available_backends()` tells
+    which can run here. Results differ by the order of summation only.
 
     Args:
         net: any module with layers in it.
@@ -231,7 +244,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
         >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))
         >>> tt.set_backend(net, "torch")
     """
-    known = backends()
+    known = available_backends()
     if backend != "auto" and backend not in known:
         raise ValueError(f"backend must be 'auto' or one of {sorted(known)}, got {backend!r}")
     if backend != "auto" and known[backend]:

@@ -19,11 +19,12 @@ MOST = 256
 
 @dataclass(frozen=True, eq=False)
 class Producer:
-    """The layer whose outputs a tensor holds: its rule, its neuron, and what it knows of its network."""
+    """The layer whose outputs a tensor holds: its rule, its neuron, what it carries, and the number of the call."""
 
     rule: Rule
     neuron: Neuron
     core: weakref.ref[Core]
+    call: int
 
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
@@ -32,7 +33,7 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
         return
     node: Any = out.grad_fn
     if node is not None:
-        node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core))
+        node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls)
 
 
 def producers(x: Tensor) -> list[Producer]:
@@ -53,24 +54,65 @@ def producers(x: Tensor) -> list[Producer]:
     return found
 
 
-def check(neuron: Neuron, x: Tensor) -> None:
-    """Raise RuntimeError where a layer below filters by another readout than the one that it feeds.
+def take_back(x: Tensor) -> None:
+    """Take back the last step of all layers of whose outputs in this step an input is made.
+
+    A layer calls it where it fails, so that a network's step is whole or nothing. Without a graph nothing is known of
+    the layers below.
 
     Args:
-        neuron: neuron of the layer that runs.
+        x: the input of the layer that failed.
+    """
+    seen: set[Any] = set()
+    nodes: list[Any] = [x.grad_fn]
+    while nodes and len(seen) < MOST:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        producer: Producer | None = node.metadata.get("tracetorch")
+        if producer is not None:
+            core = producer.core()
+            if core is None or core.calls != producer.call or not core.undo():
+                continue  # of an earlier step
+        nodes += [n for n, _ in node.next_functions if n is not None]
+
+
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
+    """Raise RuntimeError where a layer may not be fed with the outputs of those below it.
+
+    Args:
+        core: what the layer that runs carries.
+        rule: its rule.
+        neuron: its neuron.
         x: its input with its graph.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return
     for below in producers(x):
-        core = below.core()
-        if core is None or below.rule.above.agrees(core.above, below.neuron, neuron):
+        source = below.core()
+        if source is None:
             continue
-        follower = core.above.follower
+        if source.undone == below.call:
+            raise RuntimeError(
+                "the input is made of an output whose step was taken back, because a layer above failed in that step; "
+                "run the whole network again"
+            )
+        if source is core and source.calls == below.call and core.opened is None and rule.window != "all":
+            raise RuntimeError(
+                f"a layer ({neuron!r}) ran twice in one step, on an input that is made of its own last output: it has "
+                f"one state. Use layer.tied() for a second layer with the same parameters; to feed back the outputs of "
+                f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
+            )
+        if below.rule.derives and not source.above.known:
+            source.followed_by(below.rule, below.neuron, neuron, core)
+        if below.rule.agrees(below.neuron, source.above, neuron):
+            continue
+        follower = source.above.follower
         known = "nothing" if follower is None else repr(follower)
         raise RuntimeError(
             f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but "
             f"it was told {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
-            f"whole network; a layer that feeds several others, or several heads, needs another rule, such as "
-            f"tt.rules.drtrl()"
+            f"whole network; a layer that feeds several others, or several heads, needs a rule that is told "
+            f"its filter, tt.rules.eprop(kappa=...), or one without, tt.rules.drtrl()"
         )

@@ -8,35 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.engine import OpenWindow
+from tracetorch.entry import (
+    has_global_hooks,
+    has_hooks,
+    require_network,
+    require_not_exporting,
+    require_plain_call,
+    require_tensor,
+)
+from tracetorch.folding import foldable
 from tracetorch.layer import Layer
 from tracetorch.network import layers, link
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
 
-_FOLDABLE = (
-    "activation",
-    "conv",
-    "distance",
-    "dropout",
-    "flatten",
-    "linear",
-    "normalization",
-    "padding",
-    "pixelshuffle",
-    "pooling",
-    "sparse",
-    "upsampling",
-    "batchnorm",
-)
-
 
 def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
     """Run a network over a window of time steps: the same as single steps, in values and gradients, and far faster.
 
+    Time comes first. Where the window is given as `[B, T, *in]` this is noticed only by a state of another batch size.
+
     Args:
-        net: any module with layers in it; `nn.Sequential` runs layer by layer over the whole window, other containers
-            step by step in one open window.
+        net: any module with layers in it; `nn.Sequential` runs layer by layer over the whole window, other containers,
+            and those in which a module has forward or backward hooks, step by step in one open window.
         xs: inputs, `[T, B, *in]`.
         out: `all` for the outputs of all steps, or `last` for that of the last alone: one event, one backward.
 
@@ -44,6 +39,7 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
         The outputs, `[T, B, *out]`, or `[B, *out]` for `last`.
 
     Raises:
+        TypeError: if the network is no module, or the window no dense real tensor.
         ValueError: if the window is empty, `out` is unknown, or an input does not fit or is not finite; the network is
             then as it was before.
 
@@ -60,16 +56,35 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
     """
     if out not in ("all", "last"):
         raise ValueError(f"out must be 'all' or 'last', got {out!r}")
+    require_network(net)
+    if torch.compiler.is_compiling():
+        require_not_exporting()
+    else:
+        require_tensor(xs, "a window", "[time, batch, ...]")
+        require_plain_call()
     if xs.dim() < 2 or xs.shape[0] == 0:
         raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(xs.shape)}")
     found = link(net)
-    stretches = [xs]
-    if eventful := out == "last" and _eventful(net, found):
+    stretches, hooked = [xs], _hooked(net, found)
+    if eventful := out == "last" and not hooked and _eventful(net, found):
         stretches = _stretches(found, xs)
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
+        if hooked:
+            ys = _stepped(net, xs)
+            return ys[-1] if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
+
+
+def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
+    """Tell whether calling the network runs hooks, which see single steps; a layer answers for its synapses itself."""
+    if torch.compiler.is_compiling():
+        return False
+    if has_global_hooks():
+        return True
+    own = {id(part) for layer in found.values() for part in (layer.synapse, layer.recurrent)}
+    return any(has_hooks(module) for module in net.modules() if id(module) not in own)
 
 
 def _run(net: nn.Module, stretches: list[Tensor], out: Out, *, eventful: bool) -> Tensor:
@@ -147,13 +162,17 @@ class Scan(nn.Module):
 def _all(module: nn.Module, xs: Tensor) -> Tensor:
     if isinstance(module, Layer):
         return module.scan(xs)[0]
-    if type(module) is nn.Sequential:
-        for child in module:
+    if _sequential(module):
+        for child in module.children():
             xs = _all(child, xs)
         return xs
-    if foldable(module):
+    if foldable(module, xs.dim() - 1):
         return _folded(module, xs)
     return _stepped(module, xs)
+
+
+def _sequential(module: nn.Module) -> bool:
+    return type(module) is nn.Sequential and "forward" not in module.__dict__
 
 
 def _folded(module: nn.Module, xs: Tensor) -> Tensor:
@@ -166,7 +185,7 @@ def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
     if torch.is_grad_enabled() and any(layer.rule.window == "sequence" and layer.learns for layer in inside):
         raise RuntimeError(
             f"rule 'rate' averages a whole sequence, but {type(module).__name__} can only be run step by step; put "
-            f"its layers into nn.Sequential, or take tt.rules.trace()"
+            f"its layers into nn.Sequential, without hooks, or take tt.rules.trace()"
         )
     for layer in inside:
         layer.core.opened = OpenWindow()
@@ -210,25 +229,10 @@ def _eventful(module: nn.Module, found: dict[str, Layer]) -> bool:
 def _chain(module: nn.Module) -> bool:
     if isinstance(module, Layer):
         return True
-    if type(module) is nn.Sequential:
-        return all(_chain(child) for child in module)
+    if _sequential(module):
+        return all(map(_chain, module.children()))
     return foldable(module) and not _random(module)
 
 
 def _random(module: nn.Module) -> bool:
     return module.training and type(module).__module__.rpartition(".")[2] == "dropout"
-
-
-def foldable(module: nn.Module) -> bool:
-    """Tell whether time may be folded into the batch: torch's own modules that treat samples apart."""
-    package, _, name = type(module).__module__.rpartition(".")
-    if package != "torch.nn.modules" or module._forward_hooks or module._forward_pre_hooks:
-        return type(module) is nn.Identity
-    if type(module) is nn.MultiheadAttention or name not in (*_FOLDABLE, "instancenorm"):
-        return type(module) is nn.Identity
-    if name == "batchnorm":
-        return not module.training and getattr(module, "running_mean", None) is not None
-    if name == "instancenorm":
-        return not getattr(module, "track_running_stats", False)
-    axis = getattr(module, "dim", getattr(module, "start_dim", None))
-    return not isinstance(axis, int) or axis != 0

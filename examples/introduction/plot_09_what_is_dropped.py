@@ -2,12 +2,12 @@
 9. What is exact, and what is dropped
 =====================================
 
-For one layer there are exact online gradients, as lessons 4 to 8 showed. For several layers there are none that are
-cheap. This lesson says which term is missing and measures how much it matters, by depth, for each rule, and without
-mercy for our own default.
+For one layer there are exact online gradients, as lessons 4 to 8 showed. For several layers most rules leave a term
+out. This lesson shows which one, measures how much it matters at each depth for every rule, including our default, and
+introduces the rule that carries this term forward, ``cascade()``.
 
-**What to expect:** a check of the one case in which two layers are exact, and two figures of cosines by depth, one
-kind to our default and one that is not. About 40 seconds.
+**What to expect:** a check of the one case in which two layers are exact under instantaneous credit, and two figures of
+gradient agreement by depth: one that favours our default rule, one that does not. About a minute.
 """
 
 import math
@@ -29,16 +29,17 @@ T, B, INPUTS, UNITS, OUT = 30 if short else 60, 6, 16, 20, 3
 # The missing term
 # ----------------
 # Two layers. A weight of the lower one acted at step :math:`k`; its neuron fired; the spike charged the *membrane of
-# the upper layer*, which kept it, and fired ten steps later. The eligibility of the lower weight ends where its own
-# neuron ends: it knows that the weight moved the spike at :math:`k`. That this spike lives on in the state of another
-# layer is known to no trace, because it would take one for each pair of a weight below and a unit above. So credit
-# goes down *at one instant*: the error of now meets the eligibility of now.
+# the upper layer*, which stored it, and fired ten steps later. The eligibility of the lower weight describes its own
+# neuron only: how the weight moved the spike at :math:`k`. The effect of this spike on the state of the other layer is
+# in no trace. So credit goes down *at one instant*: the present error meets the present eligibility.
 #
-# .. math:: \frac{dL}{dW^{(1)}} = \sum_t \Big( \underbrace{W^{(2)\top} (L_t \odot \psi^{(2)}_t)}_{\text{kept: now}}
-#           + \underbrace{\text{what } z^{(1)}_k,\ k < t, \text{ left in } s^{(2)}_{t-1}}_{\text{dropped}} \Big)
-#           \, e^{(1)}_t
+# .. math:: \frac{dL}{dW^{(1)}} = \sum_t \Big(
+#           \underbrace{J_{tt}^\top L_t \, e^{(1)}_t}_{\text{kept: now}}
+#           + \underbrace{\sum_{k < t} J_{tk}^\top L_t \, e^{(1)}_k}_{\text{dropped}} \Big),
+#           \qquad J_{tk} = \frac{d z^{(2)}_t}{d z^{(1)}_k}
 #
-# with :math:`e^{(1)}_t` the eligibility of the lower layer, as in lesson 6.
+# with :math:`e^{(1)}_k` the eligibility of the lower layer at step :math:`k`, as in lesson 6, and
+# :math:`J_{tt} = \psi^{(2)}_t W^{(2)}`.
 #
 # Its size depends on how long the upper layer remembers. With no memory there, nothing is lost. We shorten the upper
 # layer's half-life and watch the lower layer's gradient, under ``drtrl()``:
@@ -87,9 +88,12 @@ plt.show()
 # Cosines by depth
 # ----------------
 # Four hidden layers and a leaky readout, all with half-lives of 10 steps; every layer made to fire in about a quarter
-# of the steps. Each rule works one step at a time, but ``traced_bptt()``, which has windows of 10. Left, the loss
-# comes at every step and wants slow waves; right, it comes once, at the end.
+# of the steps. All rules work one step at a time except ``traced_bptt()`` and ``tbptt()``, which have windows of 10.
+# ``cascade()`` passes each eligibility through a filter for every layer above: where the upper membrane multiplies a
+# spike by :math:`\beta` per step, so does the trace (:doc:`/theory/cascade`). Left, the loss comes at every step and
+# its targets are slow waves; right, it comes once, at the end.
 rules = {
+    "cascade()": (tt.rules.cascade(), 1),
     "trace()": (tt.rules.trace(), 1),
     "eprop()": (tt.rules.eprop(), 1),
     "ottt()": (tt.rules.ottt(), 1),
@@ -99,7 +103,7 @@ rules = {
 }
 HIDDEN, seeds = (2, range(1)) if short else (4, range(3))
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 4), sharey=True, layout="constrained")
-marks = "os^Dv*"
+marks = "Pos^Dv*"
 for ax, out, title in ((axes[0], "all", "A loss at every step"), (axes[1], "last", "One loss at the end")):
     dress(ax)
     print(f"\n{title}: cosine to BPTT, readout first, then hidden layers from the top down")
@@ -170,7 +174,7 @@ for ax, kind, title in (
 ):
     dress(ax)
     print(f"\n{title}: cosine to BPTT, readout first")
-    for name, look in (("trace()", 0), ("eprop()", 1), ("traced_bptt(), 10 steps", 3)):
+    for name, look in (("cascade()", 0), ("trace()", 1), ("eprop()", 2), ("traced_bptt(), 10 steps", 4)):
         rule, window = rules[name]
         by_seed = []
         for seed in seeds:
@@ -235,6 +239,8 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # ``tbptt``         one window from a reset                        all before the window
 # ``drtrl``         one layer, every neuron                        upper layers' memory, dense recurrence
 # ``eprop``         a layer that feeds a leaky readout             upper layers' memory, recurrent spikes' paths
+# ``cascade``       a layer that feeds a leaky readout; two        covariance in time of upper slopes and lower
+#                   layers under a readout without memory          eligibilities
 # ``ottt``          one layer, shared decay, soft detached reset   upper layers' memory
 # ``trace, rate``   constant input; biases for any input           covariance of input and sensitivity in time
 # ``sltt``          neurons without memory                         all credit through time

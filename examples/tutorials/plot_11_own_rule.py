@@ -1,18 +1,21 @@
 """
-Your own rule: choices on four axes
+Your own rule: choices on five axes
 ===================================
 
-A learning rule of this library is a value, not a piece of code: a point on four axes.
+A learning rule of this library is a value, not a piece of code: a point on five axes.
 
 ============ =====================================================================================================
 axis         what it decides
 ============ =====================================================================================================
 ``weight``   what stands for the past of a layer's weights: ``NoTrace``, ``Pre`` (one trace per input), ``Full`` (one
-             per weight), ``Factor`` (averages), ``Graph`` (backpropagation through time)
+             per weight), ``Pairs`` (a few pairs of vectors), ``Factor`` (averages), ``Graph`` (backpropagation
+             through time)
 ``input``    what goes down to the layer below: ``psi`` (the surrogate), ``gain`` (the sensitivity to a constant
-             current), ``trace`` (its average), ``window`` (autograd's)
+             current), ``trace`` (its average), ``cascade`` (filtered by the layers above), ``window`` (autograd's)
 ``window``   ``step``, ``call``, ``sequence`` or ``all``
 ``feedback`` through which matrix credit goes down: the synapse's own, or a fixed random one
+``above``    how much of the memory of the layers above is in the trace: ``Present`` (nothing), ``ReadoutMemory``,
+             ``AllMemory``
 ============ =====================================================================================================
 
 The named rules are points that people have published. Here we build two that have no name, with a feedback of our

@@ -18,7 +18,7 @@ from backends.windows import EXPECTED_RATE, Shape, Window, true_gradients, windo
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.backends import Gradients, Outputs, Pull, Save, backends
+from tracetorch.backends import Gradients, Outputs, Pull, Save, available_backends
 from tracetorch.backends.torch import Torch
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.testing.conformance.neurons import Kind, kind
@@ -338,7 +338,7 @@ def test_whether_it_pays_is_the_devices_question() -> None:
     w = window(given("LIF soft").make((17,)), Shape(steps=3))
     assert not Triton().pays(w.scan)
     assert not Triton().eventful(w.scan.drive, torch.zeros(9, 17))
-    assert backends()["triton"] == support.why_not()
+    assert available_backends()["triton"] == support.why_not()
 
 
 @compiled

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
+from tracetorch.rules.above import Above
 from tracetorch.steps import unfit
 from tracetorch.traces import Eligibility
 
@@ -19,11 +20,79 @@ def network(rule: tt.rules.Rule | None = None) -> nn.Sequential:
     return nn.Sequential(hidden, tt.Layer(nn.Linear(5, 2), tt.LI(half_life=6), rule=rule))
 
 
-def test_eprop_in_a_network_that_its_layers_do_not_know_raises() -> None:
-    net = network(tt.rules.eprop())
-    with pytest.raises(RuntimeError, match=r"tt.reset\(net\) before the first step"):
+@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade()], ids=str)
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_rule_that_filters_in_a_network_that_its_layers_do_not_know_raises(rule: Any, backend: str) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+    net = network(rule)
+    tt.set_backend(net, backend)
+    for layer in net:
+        layer.core.above = Above()
+    with pytest.raises(RuntimeError, match=r"tt.reset\(net\)"):
         net(torch.ones(2, 3))
-    assert net[0].state is None
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_trace_learns_its_network_from_the_first_step(depth: int, backend: str) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+    found = []
+    for linked in (True, False):
+        torch.manual_seed(0)
+        hidden = [tt.Layer(nn.Linear(6, 6), tt.LIF(half_life=4)) for _ in range(depth)]
+        net = nn.Sequential(*hidden, tt.Layer(nn.Linear(6, 2), tt.LI(half_life=9))).double()
+        xs = (torch.rand(12, 3, 6) < 0.5).double()
+        tt.init_firing(net, xs, rate=0.2)
+        for layer in net:
+            layer.core.above = Above()
+        if linked:
+            tt.reset(net)
+        tt.set_backend(net, backend)
+        for x in xs:
+            net(x).square().sum().backward()
+        found.append([p.grad for p in net.parameters()])
+        filters = [layer.core.state.trace.numbers(layer.neuron, xs[0]).filter for layer in hidden]
+        assert all(float(f.a) == float(net[-1].neuron.beta) for f in filters)
+    for got, want in zip(*found, strict=True):
+        assert torch.equal(got, want)
+
+
+def test_a_layer_on_its_own_needs_no_network() -> None:
+    layer = tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=4))
+    layer(torch.ones(2, 3)).sum().backward()
+    assert layer.synapse.weight.grad is not None
+
+
+def test_a_readout_of_several_decays_is_no_filter() -> None:
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=4)),
+        tt.Layer(nn.Linear(5, 2), tt.LI(half_life=torch.tensor([3.0, 9.0]))),
+    )
+    with pytest.raises(ValueError, match=r"decay=\.\.\."):
+        tt.scan(net, torch.ones(4, 2, 3))
+    tt.set_rule(net, tt.rules.trace(decay=0.9))
+    tt.scan(net, torch.ones(4, 2, 3)).sum().backward()
+
+
+def test_trace_without_a_leaky_readout_is_exact_for_shared_decays() -> None:
+    torch.manual_seed(0)
+    found = []
+    for rule in (tt.rules.trace(), tt.rules.bptt()):
+        torch.manual_seed(0)
+        net = nn.Sequential(tt.Layer(nn.Linear(6, 9), tt.LIF(half_life=4)), nn.Linear(9, 2)).double()
+        xs = (torch.rand(20, 3, 6) < 0.4).double()
+        tt.init_firing(net, xs, rate=0.2)
+        tt.set_rule(net, rule)
+        tt.scan(net, xs).square().sum().backward()
+        found.append([p.grad for p in net.parameters()])
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_eprop_in_a_network_that_its_layers_know_learns() -> None:
+    net = network(tt.rules.eprop())
     tt.reset(net)
     net(torch.ones(2, 3)).sum().backward()
     assert net[0].synapse.weight.grad is not None
@@ -54,8 +123,8 @@ def reset_under_another_head(net: nn.Sequential) -> None:
 @pytest.mark.parametrize("between", [nn.Identity(), nn.Flatten()], ids=["directly", "through a module"])
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_eprop_that_was_told_another_network_raises(told: Any, between: nn.Module, backend: str) -> None:
-    if tt.backends()[backend]:
-        pytest.skip(tt.backends()[backend])
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
     net = network(tt.rules.eprop())
     tt.set_backend(net, backend)
     told(net)
@@ -92,7 +161,7 @@ def test_second_derivatives_raise(name: str, steps: int) -> None:
 
 def test_second_derivatives_of_compiled_steps_raise() -> None:
     pytest.importorskip("numba")
-    net = network()
+    net = network(tt.rules.drtrl())
     tt.set_backend(net, "numba")
     x = torch.ones(2, 3, requires_grad=True)
     with pytest.raises(RuntimeError, match="cannot be differentiated again"):

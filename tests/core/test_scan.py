@@ -41,6 +41,13 @@ class Twice(nn.Module):
         return 2 * x
 
 
+def rule_for(name: str, kind: str) -> tt.rules.Rule:
+    """The rule; told its filter where a layer feeds two others, so that it cannot be found."""
+    if kind == "residual" and name in ("eprop", "cascade"):
+        return tt.rules.eprop(kappa=0.7)
+    return tt.rules.PRESETS[name]()
+
+
 KINDS = ["plain", "residual", "batchnorm in training", "a softmax over the batch", "a lambda"]
 
 
@@ -51,7 +58,7 @@ def test_a_scan_is_its_single_steps(kind, rule) -> None:
     results = []
     for split in ([1] * 11, [11], [4, 1, 6]):
         model = make(kind)
-        tt.set_rule(model, tt.rules.PRESETS[rule]())
+        tt.set_rule(model, rule_for(rule, kind))
         outs, t = [], 0
         for k in split:
             y = model(xs[t]).unsqueeze(0) if split == [1] * 11 else tt.scan(model, xs[t : t + k])
@@ -78,7 +85,7 @@ def test_the_last_output_alone_is_that_of_a_whole_scan(kind, rule) -> None:
     results = []
     for out in ("last", "all"):
         model = make(kind)
-        tt.set_rule(model, tt.rules.PRESETS[rule]())
+        tt.set_rule(model, rule_for(rule, kind))
         y = tt.scan(model, xs, out=out)
         y = y if out == "last" else y[-1]
         y.square().sum().backward()
@@ -191,7 +198,7 @@ def test_a_long_scan_in_stretches_is_the_whole_one(kind, rule, monkeypatch) -> N
     model = nn.Sequential(
         tt.Layer(first, tt.LIF(half_life=4)), nn.Flatten(), tt.Layer(nn.Linear(10, 2), tt.LI(half_life=5))
     ).double()
-    tt.set_rule(model, tt.rules.PRESETS[rule]())
+    tt.set_rule(model, rule_for(rule, kind))
     xs = torch.rand(50, 3, *lead).double() * 3
     found = []
     for stretch in (2**22, 3 * 10 * 16):  # the widest layer has 10 units, whatever its synapse
@@ -207,3 +214,13 @@ def test_a_long_scan_in_stretches_is_the_whole_one(kind, rule, monkeypatch) -> N
     assert found[0][1].abs().sum() > 0
     for whole, parts in zip(*found, strict=True):
         torch.testing.assert_close(whole, parts, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade()], ids=str)
+@pytest.mark.parametrize("scanned", [True, False])
+def test_a_layer_that_feeds_two_others_has_no_filter_to_be_found(rule, scanned) -> None:
+    model, xs = make("residual"), torch.rand(3, 4, 5).double()
+    tt.set_rule(model, rule)
+    tt.reset(model)
+    with pytest.raises(RuntimeError, match="feeds several others"):
+        tt.scan(model, xs) if scanned else model(xs[0])

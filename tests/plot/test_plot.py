@@ -135,3 +135,14 @@ def test_missing_matplotlib_names_the_extra() -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "tracetorch[plot]" in said
+
+
+def test_cosines_have_a_mean_a_bar_and_no_point_where_there_is_no_gradient() -> None:
+    figure = plot.cosines({"a": ([2, 4], [[1.0, 0.5], [0.8, np.nan]]), "b": ([2, 4, 6], [0.1, -0.4, np.nan])})
+    a, b = figure.axes[0].lines
+    assert a.get_ydata() == pytest.approx([0.9, 0.5])
+    assert b.get_ydata() == pytest.approx([0.1, -0.4])
+    assert figure.axes[0].get_ylim()[0] < -0.4
+    for wrong in ({}, {"a": ([1, 2], [0.5])}):
+        with pytest.raises(ValueError, match="cosine"):
+            plot.cosines(wrong)

@@ -1,6 +1,6 @@
 """Backends: how neurons are scanned through windows, forward and in reverse, behind one interface."""
 
-from tracetorch.backends.choose import backends, choose, reference
+from tracetorch.backends.choose import available_backends, choose, reference
 from tracetorch.backends.interface import (
     Cotangents,
     Filter,
@@ -26,7 +26,7 @@ __all__ = [
     "ScanBackend",
     "Sensitivity",
     "Tape",
-    "backends",
+    "available_backends",
     "choose",
     "reference",
     "unit_rows",

@@ -30,7 +30,7 @@ def load(name: str) -> Any:
     return why if why else module.backend()
 
 
-def backends() -> dict[str, str]:
+def available_backends() -> dict[str, str]:
     """Return which backends can run here.
 
     Returns:
@@ -38,7 +38,7 @@ def backends() -> dict[str, str]:
 
     Example:
         >>> import tracetorch as tt
-        >>> tt.backends()["torch"]
+        >>> tt.available_backends()["torch"]
         ''
     """
     return {name: found if isinstance(found := load(name), str) else "" for name in NAMES}

@@ -1,4 +1,4 @@
-"""The command ``tracetorch``: train, evaluate, compare, list."""
+"""The command ``tracetorch``: train, evaluate, compare, audit, list."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tracetorch.cli.audit import audit_command
 from tracetorch.cli.common import out
 from tracetorch.cli.compare import compare_command
 from tracetorch.cli.evaluate import evaluate
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("compare")(compare_command)
+app.command("audit")(audit_command)
 app.command("list")(list_command)
 app.command("info")(info)
 

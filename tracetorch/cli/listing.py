@@ -109,7 +109,7 @@ def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] 
         "device": "cuda" if cuda else "cpu",
         "cuda_devices": cuda,
         "extras": extras,
-        "backends": {name: why or "can run" for name, why in tt.backends().items()},
+        "backends": {name: why or "can run" for name, why in tt.available_backends().items()},
         "neurons": _steps(),
     }
     if json_:

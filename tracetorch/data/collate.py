@@ -14,11 +14,11 @@ from tracetorch.data.recordings import Recording
 class RaggedBatch(NamedTuple):
     """A batch of recordings of unequal length.
 
-    Attributes:
-        xs: ``[T, B, *shape]``, zero after a recording's end.
-        lengths: ``[B]``, int64, the number of steps of each.
-        labels: ``[B]``, int64.
-        valid: ``[T, B]``, bool, true inside a recording.
+    Args:
+        xs: `[T, B, *shape]`, zero after a recording's end.
+        lengths: `[B]`, int64, the number of steps of each.
+        labels: `[B]`, int64.
+        valid: `[T, B]`, bool, true inside a recording.
     """
 
     xs: Tensor

@@ -26,13 +26,13 @@ class Recordings(Protocol):
 class Window(NamedTuple):
     """The next steps of all rows.
 
-    Attributes:
-        xs: ``[T, B, *shape]``, float32, zero where nothing is read.
-        resets: ``[T, B]``, bool, true at the first step of a recording.
-        ends: ``[T, B]``, bool, true at the last step of a recording.
-        valid: ``[T, B]``, bool, true where a recording is read.
-        labels: ``[T, B]``, int64, -1 where nothing is read.
-        recordings: ``[T, B]``, int64, the recording's place, -1 where nothing is read.
+    Args:
+        xs: `[T, B, *shape]`, float32, zero where nothing is read.
+        resets: `[T, B]`, bool, true at the first step of a recording.
+        ends: `[T, B]`, bool, true at the last step of a recording.
+        valid: `[T, B]`, bool, true where a recording is read.
+        labels: `[T, B]`, int64, -1 where nothing is read.
+        recordings: `[T, B]`, int64, the recording's place, -1 where nothing is read.
     """
 
     xs: Tensor

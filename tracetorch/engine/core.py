@@ -8,7 +8,10 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from tracetorch.engine.state import LayerState, OpenWindow
+from tracetorch.neurons import Neuron
+from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
+from tracetorch.traces.activity import Activity
 
 
 class Stepper(Protocol):
@@ -16,6 +19,10 @@ class Stepper(Protocol):
 
     def state(self) -> LayerState:
         """Return what the layer carries now."""
+        ...
+
+    def undone(self) -> LayerState | None:
+        """Return what the layer carried before the last step."""
         ...
 
 
@@ -30,7 +37,11 @@ class Core:
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses are driven by events; None to decide by their density.
         above: what stands above the layer in its network.
+        activity: what the layer has been doing, for those below.
         stepper: the compiled program that holds the state, or None.
+        calls: number of calls so far, by which a call's outputs are known.
+        undone: number of the last call that was taken back.
+        feeders: layers below that have still to learn, in this first step, what stands above this one.
     """
 
     def __init__(self) -> None:
@@ -41,8 +52,12 @@ class Core:
         self.backend = "auto"
         self.sparse: bool | None = None
         self.above = Above()
+        self.activity = Activity()
         self.stepper: Stepper | None = None
+        self.calls, self.undone = 0, 0
+        self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
         self._state: LayerState | None = None
+        self._before: tuple[LayerState | None, Any] | None = None
 
     @property
     def state(self) -> LayerState | None:
@@ -52,11 +67,34 @@ class Core:
 
     @state.setter
     def state(self, value: LayerState | None) -> None:
-        self._state, self.stepper = value, None
+        self._state, self.stepper, self._before = value, None, None
+
+    def stepped(self, state: LayerState, spikes: Any, before: LayerState | None) -> None:
+        """Take up what a single step left, and what it can be taken back to."""
+        past = None if self.opened is not None else (before, self.spikes)
+        self.state = state
+        if spikes is not None:
+            self.spikes = spikes
+        self._before = past
+
+    def undo(self) -> bool:
+        """Take the last step back, and return whether that could be done."""
+        if self.stepper is not None:
+            self.state = self.stepper.undone()
+        elif self._before is not None:
+            self.state, self.spikes = self._before
+        else:
+            return False
+        self.undone = self.calls
+        return True
 
     def peek(self) -> LayerState | None:
         """Return what the layer carries, and leave a compiled program in its place."""
         return self._state if self.stepper is None else self.stepper.state()
+
+    def end_program(self) -> None:
+        """Take the state back from a compiled program, which another one has to follow."""
+        self.state = self.state
 
     @property
     def batch(self) -> int | None:
@@ -71,6 +109,32 @@ class Core:
         if opened is not None and state is not None and opened.windows:
             self.state = replace(state, pending=opened.joined())
 
+    def followed_by(self, rule: Rule, own: Neuron, neuron: Neuron, consumer: Core) -> bool:
+        """Take up from the first step what stands above the layer, and pass it on to those below.
+
+        Args:
+            rule: the layer's rule, whose first step is the same whatever stands above.
+            own: the layer's neuron.
+            neuron: neuron of the layer that it feeds.
+            consumer: what that layer holds.
+
+        Returns:
+            Whether it is the first step.
+        """
+        state = self.peek()
+        if state is None or bool((state.steps > 1).any()):
+            return False
+        before = self._before if self.stepper is None else (self.stepper.undone(), self.spikes)
+        activities = (consumer.activity, *consumer.above.activities)
+        self.above = Above((neuron, *consumer.above.neurons), known=True, activities=activities)
+        self.state = replace(state, trace=rule.trace(own, tuple(state.s[0].shape[1:]), self.above), numbers=None)
+        self._before = before
+        if not consumer.above.known:
+            consumer.feeders.append((self, rule, own, neuron))
+        for core, its_rule, its_neuron, fed in self.feeders:
+            core.followed_by(its_rule, its_neuron, fed, self)
+        return True
+
     def another(self) -> Core:
         """Return one that is run alike and stands at the same place, after a reset."""
         other = Core()
@@ -84,4 +148,17 @@ class Core:
         self.backend, self.sparse = other.backend, other.sparse
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_state": self.peek(), "stepper": None}
+        state, spikes = self.peek(), self.spikes
+        if state is not None:
+            state = state.without_graph()
+        if spikes is not None:
+            spikes = (spikes[0].detach(), spikes[1], None if spikes[2] is None else spikes[2].detach())
+        changed: dict[str, Any] = {
+            "_state": state,
+            "spikes": spikes,
+            "stepper": None,
+            "_before": None,
+            "opened": None,
+            "feeders": [],
+        }
+        return self.__dict__ | changed

@@ -30,12 +30,14 @@ class Result:
         z: the outputs, `[T, B, *unit]`, with credit attached unless only the last carries it.
         last: the last output with credit attached, `[B, *unit]`.
         state: what the layer carries on.
+        before: what the layer carried before, its traces advanced; None after a reset.
         spikes: spikes for a rate term, where they are counted.
     """
 
     z: Tensor
     last: Tensor
     state: LayerState
+    before: LayerState | None
     spikes: Spikes | None = None
 
 
@@ -81,9 +83,10 @@ def run(
     source = xs if event is None else event
     given = spec.parameters()
     call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened)
-    state = _begun(call, state, xs)
+    fresh, state = state is None, _begun(call, state, xs)
     if event is None or not call.learns or xs.shape[0] == 1 or not _splits(call, state):
-        return _run(call, state, _Part(xs, event))
+        found = _run(call, state, _Part(xs, event))
+        return replace(found, before=None) if fresh else found
     if torch.compiler.is_compiling():
         before = _run(call, state, _Part(xs[:-1], silent=True))
         last = _run(call, before.state, _Part(xs[-1:], event))
@@ -139,6 +142,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
         backend = choose(spec.backend, scan)
         scan = _driven(spec, backend, scan)
+        _require_units(scan)
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
@@ -152,7 +156,10 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     z = outputs.z.to(spec.output_dtype(xs))
     after = _after(state, scan, outputs)
     if start is None:
-        return Result(z, z[-1], after.forgotten())
+        return Result(z, z[-1], after.forgotten(), state)
+    if outputs.tape is not None:
+        with torch.no_grad():
+            spec.activity.measure(replace(scan, neuron=neuron), outputs.tape)
     state = state.flushed()
     start = replace(start, traces=state.traces)
     window = _window(call, state, part, scan, outputs, numbers, backend)
@@ -171,6 +178,17 @@ def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
     return replace(scan, drive=spec.currents(xs))
 
 
+def _require_units(scan: Scan) -> None:
+    """Raise ValueError where an input gives other units than those that the state is of."""
+    units = scan.drive.shape[2:] if scan.dense is None else scan.dense[0].shape[:1]
+    if units != scan.unit:
+        raise ValueError(
+            f"the input gives the layer units {list(units)}, its state has {list(scan.unit)}: an input [batch, *in] of "
+            f"one step has another shape than those before. Give a whole window to tt.scan(net, xs); call "
+            f"tt.reset(net) before inputs of another shape"
+        )
+
+
 def snapshot(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return parameter values that a later step of an optimizer does not change."""
     return {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in params.items()}
@@ -185,6 +203,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
         if module._parameters or module._modules:
             return state.trace.numbers(scan.neuron, scan.s[0]), state
         key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
+    key += [(id(a.blocks), 0) for a in spec.above.activities]
     if state.numbers is None or state.numbers[0] != key:
         state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
     return state.numbers[1] if state.numbers is not None else Numbers(), state
@@ -244,7 +263,7 @@ def _close(
     closed = trace.close(start, window, outputs, silent=part.silent, last=part.silent or last)
     after = replace(after, traces=closed.traces, pending=closed.pending)
     if closed.credit is None:
-        return Result(z, z[-1], after)
+        return Result(z, z[-1], after, state)
     rows, before = _opening(call, state, window)
     x = part.event if last and part.event is not None else part.xs
     settings = Call(
@@ -269,8 +288,8 @@ def _close(
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
     if last:
-        return Result(z, out, after, spikes)
-    return Result(out, out[-1], after, spikes)
+        return Result(z, out, after, state, spikes)
+    return Result(out, out[-1], after, state, spikes)
 
 
 def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Tensor | None]:

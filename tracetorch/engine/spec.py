@@ -13,6 +13,7 @@ from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
 from tracetorch.synapses import Synapse, require_values
 from tracetorch.traces import Trace
+from tracetorch.traces.activity import Activity
 from tracetorch.traces.window import BIAS
 
 
@@ -54,6 +55,7 @@ class Spec:
         neuron: the neuron.
         rule: the rule.
         above: what stands above the layer in its network.
+        activity: what the layer has been doing, for those below.
         feedback: fixed matrix through which credit goes below; None for the synapse's own weights.
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses are driven by events; None to decide by their density.
@@ -65,6 +67,7 @@ class Spec:
     neuron: Neuron
     rule: Rule
     above: Above
+    activity: Activity
     feedback: Tensor | None
     backend: str
     sparse: bool | None

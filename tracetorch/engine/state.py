@@ -120,7 +120,21 @@ class LayerState:
 
     def moved(self, change: Callable[[Tensor], Tensor]) -> LayerState:
         """Return the state after `change`, a move to another device or dtype, was applied to each tensor."""
-        return LayerState.from_tensors(self.trace, {k: change(v) for k, v in self.tensors().items()})
+
+        def moved(value: Tensor) -> Tensor:
+            new = change(value)
+            if new.dtype in (torch.float16, torch.bfloat16) and value.dtype != new.dtype:
+                return value.to(new.device, torch.float32)  # states and traces stay in single precision
+            return new
+
+        state = LayerState.from_tensors(self.trace, {k: moved(v) for k, v in self.tensors().items()})
+        return state if self.carry is None else replace(state, carry=moved(self.carry))
+
+    def without_graph(self) -> LayerState:
+        """Return the same without the graph of the calls before, which belongs to the network that made them."""
+        if self.carry is None and (self.count is None or not self.count.requires_grad):
+            return self
+        return replace(self, carry=None, count=None if self.count is None else self.count.detach())
 
 
 def begin(spec: Spec, like: Tensor) -> LayerState:

@@ -6,6 +6,7 @@ Every function returns a ``matplotlib.figure.Figure`` that belongs to no window 
 """
 
 from tracetorch.plot.comparison import comparison
+from tracetorch.plot.cosines import cosines
 from tracetorch.plot.curves import curves, learning_curve
 from tracetorch.plot.frames import frames
 from tracetorch.plot.half_lives import half_lives
@@ -17,6 +18,7 @@ from tracetorch.plot.traces import traces
 __all__ = [
     "COLOURS",
     "comparison",
+    "cosines",
     "curves",
     "dress",
     "frames",

@@ -27,8 +27,8 @@ from tracetorch.stream.fit import parts
 class CompiledBody(Body):
     """Run a network of one row by compiled kernels: equal to autograd to rounding, at a fraction of its time.
 
-    The program of `tt.Stream` adds credit to any tensors: here to the trace. Looking ahead is a forward on a scratch copy
-    of what the layers carry.
+    The program of `tt.Stream` adds credit to any tensors: here to the trace. Looking ahead is a forward on a scratch
+    copy of what the layers carry.
 
     Args:
         net: an `nn.Sequential` that `tt.Stream` takes, with a rule that it takes.

@@ -10,6 +10,7 @@ from torch import Tensor
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout, tensor_values
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.activity import Activity
 from tracetorch.traces.response import mean_response
 
 
@@ -20,10 +21,12 @@ class Above:
     Args:
         neurons: the neurons, the nearest first; empty where nothing follows.
         known: whether the network has told the layer; a layer on its own does not know.
+        activities: what each of these layers has been doing.
     """
 
     neurons: tuple[Neuron, ...] = ()
     known: bool = False
+    activities: tuple[Activity, ...] = ()
 
     @property
     def follower(self) -> Neuron | None:
@@ -53,19 +56,18 @@ class FixedDecay(OutputFilter):
 
 @dataclass(frozen=True, eq=False)
 class ReadoutDecay(OutputFilter):
-    """A leaky filter with the decay of the readout above, as it is now.
+    """A leaky filter with the one decay of the readout above, as it is now.
 
     Args:
-        readout: the readout; None for the layer's own neuron.
+        readout: the readout.
     """
 
-    readout: Neuron | None
+    readout: Neuron
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
-        source = neuron if self.readout is None or self.readout.decay is None else self.readout
-        decay = source.decay
-        return Filter.leaky(like.new_ones(()) if decay is None else decay.detach().mean().to(like))
+        decay = self.readout.decay
+        return Filter.leaky(like.new_zeros(()) if decay is None else decay.detach().reshape(()).to(like))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +76,11 @@ class MeanResponses(OutputFilter):
 
     Args:
         neurons: their neurons, the nearest first.
+        activities: what each of these layers has been doing.
     """
 
     neurons: tuple[Neuron, ...]
+    activities: tuple[Activity, ...]
 
     @property
     def normalized(self) -> bool:
@@ -85,7 +89,8 @@ class MeanResponses(OutputFilter):
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
-        first, *rest = (mean_response(n, like) for n in self.neurons)
+        measured = (a.blocks for a in self.activities)
+        first, *rest = (mean_response(n, like, m) for n, m in zip(self.neurons, measured, strict=True))
         for response in rest:
             first = first.then(response)
         return first
@@ -156,20 +161,34 @@ class ReadoutMemory(Credited):
             return FixedDecay(self.kappa) if self.kappa else None
         if follower is None:
             return None
-        decay = follower.decay
-        if decay is None or decay.numel() > 1:
-            raise ValueError(
-                f"rule {rule!r} filters a layer's eligibility with its readout's one decay, but the readout "
-                f"{type(follower).__name__} has {0 if decay is None else decay.numel()}; give the readout one decay, "
-                f"tell the rule kappa=..., or take tt.rules.drtrl()"
-            )
-        return ReadoutDecay(follower)
+        return one_decay(rule, follower, "kappa")
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is the readout that the filter is of, where there is one."""
         follower = above.follower
         either = isinstance(follower, Readout) or isinstance(consumer, Readout)
         return not self.needs_network or isinstance(neuron, Readout) or follower is consumer or not either
+
+
+def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
+    """Return the filter of a readout's one decay.
+
+    Args:
+        rule: the rule's name, for messages.
+        readout: the readout.
+        argument: the rule's argument that states a decay.
+
+    Raises:
+        ValueError: if it has none, or several.
+    """
+    decay = readout.decay
+    if decay is None or decay.numel() > 1:
+        raise ValueError(
+            f"rule {rule!r} filters with its readout's one decay, but the readout {type(readout).__name__} has "
+            f"{0 if decay is None else decay.numel()}; give the readout one decay, tell the rule {argument}=..., or "
+            f"take tt.rules.drtrl()"
+        )
+    return ReadoutDecay(readout)
 
 
 @dataclass(frozen=True)
@@ -198,7 +217,7 @@ class AllMemory(Credited):
                     f"{', '.join(wide)} per unit; give it one value for all units, pass approximate=True to take the "
                     f"mean, or take tt.rules.drtrl()"
                 )
-        return MeanResponses(above.neurons) if above.neurons else None
+        return MeanResponses(above.neurons, above.activities) if above.neurons else None
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is the layer that was told to follow."""

@@ -231,7 +231,8 @@ def trace(*, decay: float | None = None, buckets: int = 4, feedback: Feedback | 
     neuron parameters are exact for any input. Drops the covariance in time of input and sensitivity.
 
     Args:
-        decay: `q` per step; None takes the decay of the readout that follows in the network.
+        decay: `q` per step; None takes the one decay of the next leaky readout in the network, or 0 where there is
+            none, such as under an `nn.Linear` head.
         buckets: number of decays with which inputs are averaged where units have decays of their own.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
-from tracetorch.neurons import Neuron
-from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, ReadoutDecay
+from tracetorch.neurons import Neuron, Readout
+from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, one_decay
 from tracetorch.traces import Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
 from tracetorch.traces.base import InputCredit, OutputFilter
 
@@ -117,12 +117,31 @@ class Rule:
         Raises:
             ValueError: if the rule cannot represent the neuron, or the output filter has no one decay.
         """
-        if isinstance(self.weight, Factor):
-            decay = self.weight.decay
-            filter: OutputFilter | None = ReadoutDecay(above.readout) if decay is None else FixedDecay(decay)
-        else:
+        filter: OutputFilter | None
+        if not isinstance(self.weight, Factor):
             filter = self.above.filter(self.name, neuron, above)
+        elif self.weight.decay is not None or self.weight.uniform or above.readout is None:
+            filter = FixedDecay(self.weight.decay or 0.0)
+        else:
+            filter = one_decay(self.name, above.readout, "decay")
         return self.weight.trace(Context(self.name, neuron, unit, self.input, filter, self.window == "sequence"))
+
+    @property
+    def derives(self) -> bool:
+        """Whether a layer's first step is the same whatever stands above, so that it may be learned from that step."""
+        return isinstance(self.weight, Factor) and self.weight.decay is None and not self.weight.uniform
+
+    def agrees(self, neuron: Neuron, above: Above, consumer: Neuron) -> bool:
+        """Return whether a layer may feed another one, given what it was told stands above it.
+
+        Args:
+            neuron: the layer's neuron.
+            above: what it was told stands above it.
+            consumer: the neuron of the layer that it feeds.
+        """
+        if self.derives:
+            return above.known or isinstance(neuron, Readout)
+        return self.above.agrees(above, neuron, consumer)
 
     def __str__(self) -> str:
         return self.name

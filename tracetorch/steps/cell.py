@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.backends.numba.arrays import coefficients
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
 from tracetorch.steps.part import Part
-from tracetorch.traces import Traces
+from tracetorch.traces import Numbers, Traces
 from tracetorch.traces.averages import Sums, buckets_of
 from tracetorch.traces.base import LEVEL, RESPONSE
 from tracetorch.traces.window import BIAS
@@ -37,13 +36,12 @@ class Cell:
         self.units, self.inputs = weight.shape
         self.fed = 0 if part.recurrent is None else self.units
         self.averaged = part.kind == at.AVERAGED
-        neuron, lowered = part.neuron, part.lowered
+        lowered = part.lowered
         with torch.no_grad():
             like = weight.new_zeros(batch, self.units)
-            numbers = trace.numbers(neuron, like) if self.averaged else None
-            filter = numbers.filter if numbers is not None else trace.filter and trace.filter.at(neuron, like)
-            self.bucket = self._buckets(None if numbers is None else numbers.decays)
-        self.filters = 0 if filter is None else filter.size
+            above = self._above(like)
+            self.bucket = self._buckets(above.decays)
+        self.filters = 0 if above.filter is None else above.filter.size
         self.normalized = self.averaged or trace.normalized
         self.groups = (1 if not self.bucket.numel() else int(trace.buckets)) if self.averaged else 0  # type: ignore[attr-defined]
         self.buckets = self.bucket if self.bucket.numel() else torch.zeros(self.units, dtype=torch.int64)
@@ -94,6 +92,8 @@ class Cell:
         self.events_fed = torch.empty(batch * (self.fed + 1) + 2 * batch + 2, dtype=torch.int32)
         self.values = torch.zeros(len(self.part.lowered.parameters), 2, dtype=torch.int64)
         self.to_learned = new(len(self.part.learned), self.units)
+        self._places: Row = self.values.numpy()  # as NumPy writes a number in a tenth of torch's time
+        self._numbers: Row = self.numbers.numpy()
         self._read: list[Tensor] = []
 
     def row(self) -> Row:
@@ -142,14 +142,11 @@ class Cell:
 
     def read(self, learned: Mapping[str, Tensor]) -> None:
         """Read the neuron's parameters."""
-        part, found = self.part, []
-        for name, value in zip(part.lowered.parameters, self._parameters(learned), strict=True):
-            value = value.detach()
-            if value.dtype is not self.like.dtype:
-                value = value.to(self.like.dtype)
-            found.append(value.contiguous())
+        found: list[Tensor] = []
+        for value in map(Tensor.detach, self._parameters(learned)):
+            found.append(value.to(self.like.dtype).contiguous())
         for i, value in enumerate(found):
-            self.values[i, 0], self.values[i, 1] = value.data_ptr(), int(value.numel() > 1)
+            self._places[i, 0], self._places[i, 1] = value.data_ptr(), value.numel() > 1
         self._read = found
 
     def _parameters(self, learned: Mapping[str, Tensor]) -> list[Tensor]:
@@ -166,23 +163,24 @@ class Cell:
             out.append(value)
         return out
 
+    def _above(self, like: Tensor) -> Numbers:
+        """Return the trace's numbers, but for the blocks of a presynaptic trace, which the neuron's step gives."""
+        trace, neuron = self.part.trace, self.part.neuron
+        if self.averaged:
+            return trace.numbers(neuron, like)
+        return Numbers(None if trace.filter is None else trace.filter.at(neuron, like))
+
     def renumber(self) -> None:
         """Form the trace's numbers anew."""
-        trace, neuron, m = self.part.trace, self.part.neuron, self.filters
-        if self.averaged:
-            numbers = trace.numbers(neuron, self.like)
-            if numbers.filter is not None:
-                self.numbers[: m * m + 2 * m + 1] = coefficients(numbers.filter, self.like)
-            decays = self.like.new_ones(()) if numbers.decays is None else numbers.decays.to(self.like)
-            if self.shares is not None:
-                decays = self.shares @ decays.expand(self.units)
-            elif decays.numel() > 1:
-                decays = decays.mean()
-            self.numbers[m * m + 2 * m + 1 :] = decays
-        elif trace.filter is not None:
-            self.numbers[: m * m + 2 * m + 1] = coefficients(trace.filter.at(neuron, self.like), self.like)
-        else:
-            self.numbers[0] = 1
+        numbers = self._above(self.like)
+        above, decays, row = numbers.filter, numbers.decays, [1.0]
+        if above is not None:
+            row = [*above.a.reshape(-1).tolist(), *above.b.tolist(), *above.d.tolist(), above.p.item()]
+        if decays is not None and self.shares is not None:
+            row += (self.shares @ decays.to(self.like).expand(self.units)).tolist()
+        elif decays is not None:
+            row.append((decays if decays.numel() == 1 else decays.mean()).item())
+        self._numbers[:] = row
 
     def piece(self, name: str, block: Tensor | None = None) -> Tensor:
         """Return a piece of a block, this cell's own by default, in its shape."""

@@ -74,11 +74,11 @@ class Part:
     def sources(self) -> list[Neuron]:
         """Neurons on whose numbers those of the trace depend."""
         found = [self.neuron] if self.kind == AVERAGED else []
-        filter = self.trace.filter
-        if isinstance(filter, ReadoutDecay):
-            found.append(self.neuron if filter.readout is None else filter.readout)
-        if isinstance(filter, MeanResponses):
-            found += filter.neurons
+        above = self.trace.filter
+        if isinstance(above, ReadoutDecay):
+            found.append(self.neuron if above.readout is None else above.readout)
+        if isinstance(above, MeanResponses):
+            found += above.neurons
         return found
 
     def learns(self) -> Mapping[str, Tensor]:
@@ -140,11 +140,7 @@ def unfit_blocks(trace: Trace, neuron: Neuron) -> str:
 
 
 def unfit_tensors(layer: nn.Module) -> str:
-    """Return why a layer's weights cannot be used by the step program; empty where they can.
-
-    Args:
-        layer: a module with the parts of a layer.
-    """
+    """Return why a layer's weights cannot be used by the step program; empty where they can."""
     synapse, recurrent = layer.get_submodule("synapse"), layer._modules.get("recurrent")
     if type(synapse) is not nn.Linear:
         return f"its synapse is a {type(synapse).__name__}; only nn.Linear can be fused"

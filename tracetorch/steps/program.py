@@ -42,19 +42,23 @@ class Program:
         self.learns = any(part.learned for part in parts)
 
     def run(self, mode: int, x: int, target: int, rate: float) -> int:
-        """Run the parts of a step that `mode` names; return how it ended.
+        """Run the parts of a step that `mode` names, bits of the layout; return how it ended.
 
         Args:
-            mode: bits of the layout.
+            mode: the parts.
             x: address of the inputs, `[B, K]`.
             target: address of the loss's targets, or of the outputs' cotangents.
             rate: what gradients are multiplied by before they are subtracted from what they go to.
+
+        Returns:
+            One of the constants of the layout.
         """
         return self._drive(self._rows.data_ptr(), len(self.parts), x, target, mode, rate)
 
     def read(self) -> list[Mapping[str, Tensor]]:
         """Read the parameters that learn, and return their values with their graphs, layer by layer."""
-        found = [part.learns() for part in self.parts]
+        with torch.enable_grad():
+            found = [part.learns() for part in self.parts]
         for cell, values in zip(self.cells, found, strict=True):
             if tuple(values) != cell.part.learned:
                 raise RuntimeError(

@@ -34,12 +34,18 @@ class Single:
         layer: the layer, as a module.
         part: the same, as the program serves it.
         batch: B.
+        first: what the layer carries so far; None after a reset.
     """
 
-    def __init__(self, layer: nn.Module, part: Part, batch: int) -> None:
+    def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:
+        self.first = first
         self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
         self.weights = part.weights
-        self.addresses = [0 if w is None else w.data_ptr() for w in self.weights]
+        tables = [m._parameters for m in (part.synapse, part.recurrent) if m is not None for _ in range(2)]
+        self.places = [
+            (table, name, weight, 0 if weight is None else weight.data_ptr())
+            for table, name, weight in zip(tables, ("weight", "bias") * 2, self.weights, strict=False)
+        ]
         self.parameters = [w for w in self.weights if w is not None]
         self.back = self.parameters[0] if part.feedback is None else part.feedback
         weight = self.parameters[0]
@@ -47,18 +53,19 @@ class Single:
         self.outputs = (batch, weight.shape[0])
         sources = part.sources
         self.renumbers = any(any(True for _ in n.parameters()) for n in sources)
+        modules = {id(m): m for n in (part.neuron, *sources) for m in n.modules()}.values()
         self.watched = [
-            (module._buffers, name, value, value._version)
-            for root in {id(n): n for n in (part.neuron, *sources)}.values()
-            for module in root.modules()
-            for name, value in module._buffers.items()
+            (table, name, value, value.requires_grad, None if value.requires_grad else value._version)
+            for module in modules
+            for table in (module._buffers, module._parameters)
+            for name, value in table.items()
             if value is not None
         ]
         self.cell = Cell(part, batch)
         self.begin, self.give = function(self.dtype, "begin").call, function(self.dtype, "give").call
         self.row = self.cell.row()
         self.at = self.row.ctypes.data
-        self.block = self.cell.block.clone()
+        self.block = self.before = self.cell.block.clone()
         self.large = (self.cell.large, self.cell.large_fed) if self.cell.large.numel() else None
         self.pending, self.moved, self.steps = False, 0, 0
 
@@ -78,28 +85,23 @@ class Single:
             and not core.counted
             and core.backend in ("auto", "numba")
             and _unhooked(part.synapse)
+            and _unhooked(part.neuron)
             and (part.recurrent is None or _unhooked(part.recurrent))
             and self._same_weights()
             and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
             and all(
-                table.get(name) is value and value._version == version for table, name, value, version in self.watched
+                table.get(name) is value and value.requires_grad is learns and version in (None, value._version)
+                for table, name, value, learns, version in self.watched
             )
         )
 
     def _same_weights(self) -> bool:
-        own, places = self.part.synapse._parameters, self.addresses
-        weight, bias, recurrent, recurrent_bias = self.weights
-        return (
-            _same(own.get("weight"), weight, places[0])
-            and _same(own.get("bias"), bias, places[1])
-            and (
-                self.part.recurrent is None
-                or (
-                    _same(self.part.recurrent._parameters.get("weight"), recurrent, places[2])
-                    and _same(self.part.recurrent._parameters.get("bias"), recurrent_bias, places[3])
-                )
-            )
-        )
+        for table, name, weight, address in self.places:
+            if table.get(name) is not weight:
+                return False
+            if weight is not None and not (weight.requires_grad and weight.data_ptr() == address):
+                return False
+        return True
 
     def forward(self, x: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
         """Step, and return the outputs."""
@@ -118,7 +120,7 @@ class Single:
         if self.begin(self.at, block.data_ptr(), x.data_ptr(), z.data_ptr(), mode) and mode & at.CHECK:
             require_finite_input(x)
         self.moved += self.pending
-        self.block, self.large, self.pending = block, large, True
+        self.before, self.block, self.large, self.pending = self.block, block, large, True
         self.steps += 1
         return z
 
@@ -140,11 +142,19 @@ class Single:
         found = self.cell.state()
         return replace(found, steps=found.steps + self.steps)
 
-
-def _same(parameter: Tensor | None, expected: Tensor | None, address: int) -> bool:
-    return parameter is expected and (
-        parameter is None or (parameter.requires_grad and parameter.data_ptr() == address)
-    )
+    def undone(self) -> LayerState | None:
+        """Return what the layer carried before the last step."""
+        if self.steps <= 1:
+            return self.first
+        block, large = self.before.clone(), self.large
+        if large is not None:  # the step has advanced them already
+            spent = (large[0].clone(), large[1].clone())
+            self._point(spent)
+            self.cell.large, self.cell.large_fed = large
+        self.begin(self.at, block.data_ptr(), 0, 0, at.ADVANCE | at.TRACES)
+        self.cell.block = block
+        found = self.cell.state()
+        return replace(found, steps=found.steps + self.steps - 1)
 
 
 def _unhooked(module: nn.Module) -> bool:
@@ -210,23 +220,17 @@ def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
     Returns:
         The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
     """
-    single, learned = core.stepper, None
+    single = core.stepper
     if not isinstance(single, Single) or not single.serves(x):
         single = _compiled(layer, core, x)
         if single is None:
             return None
-        core.stepper = single
-    names = single.part.learned
-    if names or single.renumbers:
-        learned = effective_parameters(single.part.neuron)
-        if tuple(learned) != names:  # one was frozen, or learns now
-            single = _compiled(layer, core, x)
-            if single is None:
-                return None
-            core.stepper = single
+    learned = single.part.learns()
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
-    found: Tensor = _Step.apply(single, x, *single.parameters, *(learned or {}).values())
+    found: Tensor = _Step.apply(single, x, *single.parameters, *learned.values())
+    core.stepper = single
+    core.calls += 1
     return found
 
 
@@ -243,6 +247,8 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         return None
     if core.opened is not None or core.counted or unfit_tensors(layer):
         return None
+    if core.activity.wanted and layer.neuron.constant() is None:
+        return None  # what it does is measured for the layers below
     if not all(_unhooked(s) for s in (synapse, layer.recurrent) if s is not None):
         return None
     units, dtype = synapse.out_features, synapse.weight.dtype
@@ -264,4 +270,4 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
     part = Part(
         "", core, synapse, layer.recurrent, layer.neuron, layer.feedback, trace, layer.neuron.lowered(), learned
     )
-    return Single(layer, part, len(x))
+    return Single(layer, part, len(x), state)

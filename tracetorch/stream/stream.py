@@ -87,9 +87,10 @@ class Stream:
         first = self._parts[0].synapse
         self._dtype, self._inputs = first.weight.dtype, first.in_features
         self._outputs = self._parts[-1].synapse.out_features
-        self._weights = [[t for t in p.weights if t is not None] for p in self._parts]
-        self._raw = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
-        self._moved = [t for row in (*self._weights, *self._raw) for t in row]
+        self._weights: list[list[Tensor]] = [[t for t in p.weights if t is not None] for p in self._parts]
+        self._raw: list[list[Tensor]] = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
+        rows: list[list[Tensor]] = [*self._weights, *self._raw]
+        self._moved = [t for row in rows for t in row]
         self._tensors = [
             *(t for row in self._weights for t in row),
             *(f for p in self._parts if (f := p.feedback) is not None),
@@ -98,7 +99,7 @@ class Stream:
         if self._update.direct:
             self._grads = []
         self._made_of = [
-            (m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net, strict=True)
+            (m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net.children(), strict=True)
         ]
         self._program: Program | None = None
         self._pending, self._waiting = False, False
@@ -106,7 +107,7 @@ class Stream:
         self._mask: Tensor | None = None
         self._shape: torch.Size | None = None
         self._count = 0
-        batches = {size for p in self._parts if (size := p.core.batch) is not None}
+        batches = {p.core.batch for p in self._parts if p.core.batch is not None}
         if len(batches) > 1:
             raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
         for size in batches:

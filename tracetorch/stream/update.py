@@ -79,7 +79,8 @@ class Fused(Called):
     def step(self, parameters: Sequence[Tensor], grads: Sequence[Tensor]) -> None:
         """Move the parameters."""
         optimizer, found = self.optimizer, {id(p): g for p, g in zip(parameters, grads, strict=True)}
-        if any(why_called(optimizer, group) for group in optimizer.param_groups):
+        plain = all(t.is_contiguous() for t in (*parameters, *grads))
+        if not plain or any(why_called(optimizer, group) for group in optimizer.param_groups):
             super().step(parameters, grads)
             return
         for group in optimizer.param_groups:

@@ -1,31 +1,39 @@
 """Oracles, audits and conformance cases, for this library's neurons, synapses and rules and for a user's own.
 
-`gradient_audit` says how far a rule is from BPTT on a network, `check_neuron` and `check_linear_in_weights` test
-what a user wrote, `require_alive` guards against silent layers, and `tracetorch.testing.conformance` holds the table
-of what is exact and what is not, which `conformance.for_neuron` makes for any neuron.
+`audit` says how far rules are from BPTT on a network and what they cost, `gradient_audit` looks at one rule parameter
+by parameter, `check_neuron` and `check_linear_in_weights` test what a user wrote, `require_alive` guards against silent
+layers, and `tracetorch.testing.conformance` holds the table of what is exact and what is not, which
+`conformance.for_neuron` makes for any neuron.
 """
 
 from tracetorch.testing.agreement import Agreement, Gradients, agreement
-from tracetorch.testing.audit import Audit, gradient_audit
 from tracetorch.testing.clone import clone
 from tracetorch.testing.definition import definition
 from tracetorch.testing.eligibility import UnitBlocks, unit_blocks
 from tracetorch.testing.liveness import SilentError, calibrate, firing_rates, require_alive
 from tracetorch.testing.neuron_check import NeuronError, check_neuron
 from tracetorch.testing.oracle import Cuts, bptt, traced, truncated
+from tracetorch.testing.peak import PeakBytes
+from tracetorch.testing.rule_audit import Cost, RuleAudit
+from tracetorch.testing.rules_audit import audit
 from tracetorch.testing.running import rule_gradients
+from tracetorch.testing.single_audit import Audit, gradient_audit
 from tracetorch.testing.synapse_check import SynapseError, check_linear_in_weights
 
 __all__ = [
     "Agreement",
     "Audit",
+    "Cost",
     "Cuts",
     "Gradients",
     "NeuronError",
+    "PeakBytes",
+    "RuleAudit",
     "SilentError",
     "SynapseError",
     "UnitBlocks",
     "agreement",
+    "audit",
     "bptt",
     "calibrate",
     "check_linear_in_weights",

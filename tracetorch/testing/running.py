@@ -75,6 +75,8 @@ def rule_gradients(
             ys = scan(net, xs[window], out="last").unsqueeze(0)
         else:
             ys = scan(net, xs[window])
+        if out == "last":
+            values.clear()
         values.append(ys.detach())
         if out == "last":
             if window.stop == len(xs):

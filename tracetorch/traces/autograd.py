@@ -154,7 +154,7 @@ def _saved(ctx: Any) -> tuple[Tensor, Tensor]:
     try:
         x, feedback = ctx.saved_tensors
     except RuntimeError as freed:
-        if not ctx.call.in_graph or "second time" not in str(freed):
+        if not ctx.call.in_graph or "backward through the graph a second time" not in str(freed):
             raise
         raise RuntimeError(
             "rule 'bptt' keeps one graph over all calls since tt.reset, and an earlier backward has freed it: sum the "

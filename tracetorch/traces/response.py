@@ -16,17 +16,19 @@ PROBES = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Currents, in units of the threshold, among which the one of the largest surrogate derivative is probed."""
 
 
-def mean_response(neuron: Neuron, like: Tensor) -> Filter:
+def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) -> Filter:
     r"""Return how a neuron's output responds to its past currents, as a share of how it responds to the present one.
 
     .. math:: a = \bar A, \quad b = \bar B, \quad d = \bar D / \bar\psi, \quad p = 1
 
-    The blocks are those of a neuron without a spike in its past, with its reset detached; for a LIF with a soft
-    reset, that is the leaky filter of its decay, exactly. Where units have values of their own, it is their mean.
+    The blocks are those that were measured, or before that, those of a neuron without a spike in its past. Where the
+    states pass on alike whatever the spikes, as in a LIF with a soft detached reset, they are exact. Where units have
+    values of their own, it is their mean.
 
     Args:
         neuron: the neuron.
         like: a tensor whose dtype and device the filter has.
+        measured: mean blocks of the layer at work, `[S S + 2 S + 1]`; None before they are there.
     """
     if len(neuron.currents) > 1:
         raise ValueError(f"{type(neuron).__name__} takes several currents per unit: it has no response to one input")
@@ -45,7 +47,14 @@ def mean_response(neuron: Neuron, like: Tensor) -> Filter:
     best = psi.abs().argmax()
     one = like.new_ones(())
     d = torch.stack([mean(x)[best] for x in blocks.D]) / torch.where(psi[best] == 0, one, psi[best])
-    constant = neuron.constant(detach_reset=True)
+    constant = neuron.constant()
+    if constant is None and measured is not None:
+        size = len(neuron.state)
+        a, b, d, psi = measured.to(like).split([size * size, size, size, 1])
+        if bool(psi.abs() > 0):
+            return Filter(a.reshape(size, size), b, d / psi, one)
+    if constant is None:
+        constant = neuron.constant(detach_reset=True)
     if constant is None:
         a = torch.stack([torch.stack([mean(x)[0] for x in row]) for row in blocks.A])
         b = torch.stack([mean(x)[0] for x in blocks.B])

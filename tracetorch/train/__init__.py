@@ -12,6 +12,7 @@ from tracetorch.train.folder import RunFolder
 from tracetorch.train.memory import PeakMemory, peak_mb, resident_mb
 from tracetorch.train.recording import Result, begin, fit, recorded, reopen
 from tracetorch.train.schema import RunFileError
+from tracetorch.train.task_audit import audit_task
 from tracetorch.train.tasks import TASKS, Batch, Outcome, StreamTask, Task, make
 from tracetorch.train.trainer import Trainer
 
@@ -35,6 +36,7 @@ __all__ = [
     "StreamTask",
     "Task",
     "Trainer",
+    "audit_task",
     "begin",
     "compare",
     "comparison_figure",

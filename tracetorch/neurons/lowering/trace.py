@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tracetorch.neurons.binding import bind, tensor_names
@@ -87,6 +88,10 @@ def _rows(outputs: Sequence[Any], wrt: list[Tensor]) -> list[list[Tensor | None]
     ]
 
 
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def trace(neuron: Any) -> Lowered | NotLowered:
     """Lower a neuron's step with all its derivatives to a list of scalar assignments.
 
@@ -110,6 +115,7 @@ def trace(neuron: Any) -> Lowered | NotLowered:
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
+            saved_tensors_hooks(_same, _same),  # those of torch.utils.checkpoint would run the layer again
         ):
             return _lowered(neuron, inputs, names)
     except UnsupportedError as found:

@@ -10,7 +10,7 @@ from torch import nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
-from tracetorch.rules import AllMemory, Rule, bptt, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
+from tracetorch.rules import Rule, bptt, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
@@ -164,6 +164,6 @@ def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
 
 
 def refuses(name: str, rule: Rule) -> bool:
-    """Whether a rule refuses a network: random feedback a user's synapse, a cascade a layer that feeds two."""
-    fed_twice = isinstance(rule.above, AllMemory) and name == "residual"
+    """Whether a rule refuses a network: random feedback a user's synapse, a filter a layer that feeds two."""
+    fed_twice = rule.above.needs_network and name == "residual"
     return fed_twice or (isinstance(rule.feedback, RandomFeedback) and name == "a user's synapse")

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tracetorch.rl.body import Body
-from tracetorch.rl.trace import ParameterTrace
+from tracetorch.rl.body import AutogradBody
 
 
 class GRU(nn.Module):
@@ -65,7 +64,7 @@ class GRU(nn.Module):
         return self.readout(h), states[0].detach()
 
 
-class GRUBody(Body):
+class GRUBody(AutogradBody):
     """Run a GRU over the last steps at each step, so that its gradient is that of truncated backpropagation.
 
     It carries the state from before the last inputs, these, `[B, T, inputs]`, and which of them, and of the next one,
@@ -76,13 +75,13 @@ class GRUBody(Body):
     """
 
     def __init__(self, net: GRU) -> None:
-        self._net = net
+        super().__init__(net)
+        self._gru = net
         self._carried: tuple[Tensor, Tensor, Tensor] | None = None
-        self._output: Tensor | None = None
 
     def _extended(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self._carried is None:
-            start = x.new_zeros(len(x), self._net.cell.hidden_size)
+            start = x.new_zeros(len(x), self._gru.cell.hidden_size)
             return start, x.unsqueeze(1), torch.zeros_like(x[:, :1], dtype=torch.bool)
         start, past, begins = self._carried
         return start, torch.cat([past, x.unsqueeze(1)], 1), begins
@@ -90,25 +89,20 @@ class GRUBody(Body):
     def forward(self, x: Tensor) -> Tensor:
         """Advance by one step; see `Body.forward`."""
         start, xs, begins = self._extended(x)
-        self._output, first = self._net(xs, start, begins)
+        output: Tensor
+        output, first = self._gru(xs, start, begins)
+        self._output = output
         begins = torch.cat([begins, torch.zeros_like(begins[:, :1])], 1)
-        full = xs.shape[1] == self._net.window
+        full = xs.shape[1] == self._gru.window
         self._carried = (first, xs[:, 1:], begins[:, 1:]) if full else (start, xs, begins)
-        return self._output.detach()
+        return output.detach()
 
     @torch.no_grad()
     def ahead(self, x: Tensor) -> Tensor:
         """Return the output at the next input; see `Body.ahead`."""
         start, xs, begins = self._extended(x)
-        output: Tensor = self._net(xs, start, begins)[0]
+        output: Tensor = self._gru(xs, start, begins)[0]
         return output
-
-    def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
-        """Send a cotangent back through the window; see `Body.credit`."""
-        output, self._output = self._output, None
-        if output is None:
-            raise RuntimeError("there is no output to give credit for: call forward before credit, once")
-        trace.add(output, cotangent)
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes with the next step; see `Body.forget`."""
@@ -120,7 +114,7 @@ class GRUBody(Body):
 
     def another(self) -> GRUBody:
         """Return one with a state of its own; see `Body.another`."""
-        return GRUBody(self._net)
+        return GRUBody(self._gru)
 
     def state(self) -> dict[str, Tensor]:
         """Return what is carried; see `Body.state`."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import Images, digits
 from tracetorch.train.tasks.base import Batch, generator, option
 from tracetorch.train.tasks.classification import ClassificationTask, at_least, one_of
+from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.order import examples
 
 EVALUATION_BATCH = 360
@@ -66,9 +65,8 @@ class Digits(ClassificationTask):
 
     def network(self) -> nn.Module:
         """Build inputs (64 pixels, or 8 of a row), hidden layers of LIF neurons, ten leaky integrators."""
-        sizes = (64 if self.coding == "rate" else 8, *[self.hidden] * self.hidden_layers)
-        hidden = [tt.Layer(nn.Linear(i, o), tt.LIF(half_life=self.half_life)) for i, o in pairwise(sizes)]
-        return nn.Sequential(*hidden, tt.Layer(nn.Linear(self.hidden, 10), tt.LI(half_life=self.readout_half_life)))
+        sizes = (64 if self.coding == "rate" else 8, *[self.hidden] * self.hidden_layers, 10)
+        return stack(sizes, half_life=self.half_life, readout_half_life=self.readout_half_life)
 
     def batch(self, iteration: int) -> Batch:
         """Return the images of `iteration`, coded."""

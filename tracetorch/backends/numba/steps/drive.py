@@ -1,4 +1,4 @@
-"""Template of a whole network's step: its layers in order, the loss, and its layers back; executed once per scalar type."""
+"""Template of a network's step: its layers, the loss, and its layers back; executed once per scalar type."""
 
 from typing import TYPE_CHECKING
 
@@ -28,13 +28,13 @@ from tracetorch.backends.numba.steps.layout import (
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import F, col, get, jit, put, put64, run_begin, run_give
+    from tracetorch.backends.numba.steps.rows import BYTES
 
-BYTES = F(0).itemsize
 ROW = COLUMNS * 8
 
 
 @jit
-def cross_entropy(z, z_bar, units, target):
+def cross_entropy(z, z_bar, units, target) -> F:
     """Write the cotangents of one row of outputs, and return its loss."""
     top = get(z, 0)
     for n in range(units):
@@ -50,7 +50,7 @@ def cross_entropy(z, z_bar, units, target):
 
 
 @jit
-def squared(z, z_bar, units, target):
+def squared(z, z_bar, units, target) -> F:
     """Write the cotangents of one row of outputs, and return the sum of its squares."""
     total = F(0)
     for n in range(units):
@@ -61,8 +61,8 @@ def squared(z, z_bar, units, target):
 
 
 @jit
-def loss(end, cell, target):
-    """Form the loss of a step and the cotangents of the outputs; return how it ended, and the loss."""
+def loss(end, cell, target) -> int:
+    """Form the loss of a step and the cotangents of the outputs; return how it ended."""
     kind, batch, units = col(end, LOSS), col(cell, BATCH), col(cell, UNITS)
     z, z_bar, size = col(cell, OUTPUT), col(cell, COTANGENT), units * BYTES
     total = 0.0
@@ -70,19 +70,19 @@ def loss(end, cell, target):
         if kind == CROSS_ENTROPY:
             label = col(target, b)
             if label < 0 or label >= units:
-                return NO_CLASS, 0.0
+                return NO_CLASS
             total += cross_entropy(z + b * size, z_bar + b * size, units, label)
         else:
             total += squared(z + b * size, z_bar + b * size, units, target + b * size)
     share = F(1) / F(batch if kind == CROSS_ENTROPY else batch * units)
     for n in range(batch * units):
         put(z_bar, n, get(z_bar, n) * share)
-    total *= share
-    return (DONE if np.isfinite(total) else LOSS_NOT_FINITE), total
+    put64(col(end, VALUE), 0, total * share)
+    return DONE if np.isfinite(total * share) else LOSS_NOT_FINITE
 
 
 @jit
-def given(cell, target):
+def given(cell, target) -> int:
     """Take the cotangents of the outputs as they are; return how it ended."""
     z_bar, total = col(cell, COTANGENT), F(0)
     for n in range(col(cell, BATCH) * col(cell, UNITS)):
@@ -92,7 +92,7 @@ def given(cell, target):
 
 
 @jit
-def forwards(table, layers, x, mode):
+def forwards(table, layers, x, mode) -> int:
     """Run all layers; where one is not finite, those above it are but carried on."""
     end, status = table + layers * ROW, DONE
     for i in range(layers):
@@ -104,7 +104,7 @@ def forwards(table, layers, x, mode):
     return status
 
 
-def drive(table, layers, x, target, mode, rate):
+def drive(table, layers, x, target, mode, rate) -> int:
     """Run the parts of a step of a network that `mode` names; return how it ended.
 
     `target` is the address of the loss's targets, or of the outputs' cotangents.
@@ -113,11 +113,8 @@ def drive(table, layers, x, target, mode, rate):
     status = forwards(table, layers, x, mode & ~(LEARN | FRESH)) if mode & (FORWARD | ADVANCE) else DONE
     if status != DONE or not mode & LEARN:
         return status
-    if col(end, LOSS) == GIVEN or not mode & FORWARD:
-        status = given(last, target)
-    else:
-        status, value = loss(end, last, target)
-        put64(col(end, VALUE), 0, value)
+    taken = col(end, LOSS) == GIVEN or not mode & FORWARD
+    status = given(last, target) if taken else loss(end, last, target)
     if status != DONE:
         return status
     for r in range(layers):

@@ -1,7 +1,7 @@
 """Layout of what the step program works on: columns of a layer's row of the table, and rows of a block of units.
 
-A table has one row of 64-bit integers per layer, with addresses and sizes. What a layer carries and what its credit needs
-of one step lies in one piece of memory, from its address on:
+A table has one row of 64-bit integers per layer, with addresses and sizes. What a layer carries and what its credit
+needs of one step lies in one piece of memory, from its address on:
 
 1. blocks of U units, `[B, chunks, rows, U]`; `places` says what is in which row;
 2. traces per input, `[T, B, K]`, then those per last output, `[T, B, N]`: one per state (presynaptic) or per decay;
@@ -48,10 +48,10 @@ COLUMNS = 64
     EVENTS,
     EVENTS_FED,
 ) = range(29)
-"""Columns with addresses: of the neuron's compiled step, weight `[N, K]`, bias `[N]` (0 for none), feedback, recurrent
-weight `[N, N]` and bias (0 for none), traces per weight, numbers, buckets `[N]`, addresses and strides of the parameters'
-values `[P, 2]`; where credit is added; block, outputs and their cotangents; then the places in the block;
-memory for the while of a call, `[U + max(G B (K + N), (S + M) max(U, K, N))]`, and for lists of events."""
+"""Columns with addresses: of the neuron's compiled step, weight `[N, K]`, bias `[N]` (0 for none), feedback,
+recurrent weight `[N, N]` and bias (0 for none), traces per weight, numbers, buckets `[N]`, and of the addresses and
+strides of the parameters' values, `[P, 2]`; where credit is added; block, outputs and their cotangents; then places in
+the block; memory for the while of a call, `[U + max(G B (K + N), (S + M) max(U, K, N))]`, and for lists of events."""
 
 (
     BATCH,
@@ -130,7 +130,7 @@ class Sizes:
     def places(self) -> dict[str, int]:
         """Return the first row of each kind, in order; the last entry is the number of rows.
 
-        What the neuron's own kernel touches comes first, so that it depends on nothing else. `own` are the eligibilities
+        What the neuron's own kernel touches comes first, so that it depends on nothing else. `own` are eligibilities:
         of the bias, then those of the learned parameters, by state and filter state.
         """
         s, c, m, one = self.states, self.counters, self.filters, 1

@@ -1,19 +1,20 @@
 """Compile the step program's functions under addresses, by which Python and one another call them.
 
-The functions that know no neuron are compiled once per scalar type, a neuron's own once per set of learned parameters and
-width; so a network costs the compiler one small function per kind of neuron, and single steps and streams share all.
+The functions that know no neuron are compiled once per scalar type, a neuron's own once per set of learned parameters
+and width. So a network costs the compiler one small function per kind of neuron; single steps and streams share all.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from tracetorch.backends.numba.compile import _LOG, _execute_text, _functions, _inner, _kind, _notice_no_cache, execute
@@ -23,22 +24,6 @@ from tracetorch.backends.numba.steps.text import stepped_text
 from tracetorch.neurons.lowering import Lowered, functions_of, step_text
 
 _HERE = Path(__file__).parent
-_ROWS = [
-    "SPREAD",
-    "fill",
-    "copy",
-    "copy_normal",
-    "scale",
-    "add",
-    "add_two",
-    "add_product",
-    "add_events",
-    "carry_one",
-    "carry_filter",
-    "find",
-    "currents",
-    "unfinite",
-]
 _ARGUMENTS = {
     "units": "iii",
     "begin": "iiiii",
@@ -154,11 +139,80 @@ def _caller(arguments: str) -> Any:
     return intrinsic(scope["call"])
 
 
+def _subroutine(function: Any) -> Any:
+    """Return a function of a template in a form that other compiled functions may call.
+
+    Its result is what its annotation says. Numba's own form would give each function an entry for Python and its own
+    machine code, which take more than half of the compiler's time and which nobody calls.
+    """
+    import numba
+    from numba.core.compiler import compile_internal
+    from numba.extending import intrinsic
+
+    results = {None: numba.types.none, "None": numba.types.none, int: numba.types.int64, bool: numba.types.boolean}
+    returned = inspect.get_annotations(function).get("return")
+    result = results[returned] if returned in results else numba.from_dtype(np.dtype(returned))
+    compiled: dict[Any, Any] = {}
+
+    def typed(*arguments: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            found = compiled.get(signature)
+            if found is None:
+                library = context.codegen().create_library(function.__name__)
+                arguments = (context.typing_context, context, library, function, signature.args, result)
+                found = compile_internal(*arguments, _flags(sums=function.__name__ == "product"), locals={})
+                compiled[signature] = found
+            _link(context.active_code_library, found.library)
+            return context.call_internal(builder, found.fndesc, signature, args)
+
+        kinds = [numba.types.unliteral(a) for a in arguments]
+        return result(*(numba.types.int64 if isinstance(k, numba.types.Integer) else k for k in kinds)), build
+
+    names = ", ".join(inspect.signature(function).parameters)
+    scope: dict[str, Any] = {"typed": typed}
+    exec(f"def call(context, {names}):\n    return typed({names})", scope)  # an intrinsic has no *arguments
+    return intrinsic(scope["call"])
+
+
+def _link(into: Any, library: Any) -> None:
+    """Add a function's module to that of its caller as it is, so that all of them are optimized once, together.
+
+    Numba's own way optimizes each module with all that it calls, and so a function as often as it has callers.
+    """
+    from llvmlite import binding
+
+    seen = into.__dict__.setdefault("_tracetorch_linked", set())
+    if id(library) in seen:
+        return
+    seen.add(id(library))
+    if not hasattr(library, "_final_module") or getattr(library, "_finalized", True):
+        into.add_linking_library(library)  # Numba has changed inside: its own way is slower, and always right
+        return
+    module = library._final_module.clone()
+    for part in module.functions:
+        if not part.is_declaration and part.linkage == binding.Linkage.external:
+            part.linkage = "weak_odr"  # one that may be left out would be, as its caller is not there yet
+    into._final_module.link_in(module)
+    for other in library._linking_libraries:
+        into.add_linking_library(other)
+
+
+def _flags(*, sums: bool) -> Any:
+    """Return the compiler's options of a function; `sums` are those whose order does not matter."""
+    from numba.core.compiler import Flags
+    from numba.core.cpu_options import FastMathOptions
+
+    flags = Flags()
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.fastmath = FastMathOptions(FAST["fastmath"] | ({"reassoc"} if sums else set()))
+    flags.error_model = FAST["error_model"]
+    return flags
+
+
 @lru_cache(2)
 def _common(dtype: torch.dtype) -> dict[str, Any]:
     """Return the names that all templates are given."""
     import numba
-    import numpy as np
 
     kind = _kind(dtype)
     get, put = _memory(numba.from_dtype(np.dtype(kind)))
@@ -167,9 +221,7 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
     names = {
         "F": kind,
         "TINY": np.finfo(kind).tiny * kind(1e8),
-        "SUMS": {**FAST, "fastmath": {"contract", "nsz", "arcp", "reassoc"}},
-        "njit": numba.njit,
-        "jit": _inner(),
+        "jit": _subroutine,
         "get": get,
         "put": put,
         "place": place,
@@ -178,27 +230,30 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
         "set_col": set_col,
         "put64": _memory(numba.types.float64)[1],
     }
-    rows = execute(_name("rows", dtype), _HERE / "rows.py", names)
-    return names | {key: getattr(rows, key) for key in _ROWS}
+    names |= {f"run_{name}": _caller(_ARGUMENTS[name]) for name in ("units", "begin", "give")}
+    return _template("rows", dtype, names)
 
 
 @lru_cache(16)
 def function(dtype: torch.dtype, which: str) -> Function:
     """Return a function that knows no neuron: `begin`, `give`, `drive`, `sgd` or `adam`, compiled at its first use."""
-    names, folder = dict(_common(dtype)), {"begin": "layer", "give": "layer", "drive": "drive"}.get(which, "update")
-    if folder == "layer":
-        module = _layer(dtype)
-    else:
-        if folder == "drive":
-            names |= {"run_begin": _caller(_ARGUMENTS["begin"]), "run_give": _caller(_ARGUMENTS["give"])}
-        module = execute(_name(folder, dtype), _HERE / f"{folder}.py", names)
-    return _compiled(f"{which}_{_name(folder, dtype)}", getattr(module, which), _ARGUMENTS[which])
+    file = {"begin": "layer", "give": "layer", "drive": "drive"}.get(which, "update")
+    names = _layer(dtype) if file == "layer" else _template(file, dtype, _common(dtype))
+    return _compiled(f"{which}_{_name(file, dtype)}", names[which], _ARGUMENTS[which])
 
 
 @lru_cache(2)
-def _layer(dtype: torch.dtype) -> ModuleType:
-    names = _common(dtype) | {"run_units": _caller(_ARGUMENTS["units"])}
-    return execute(_name("layer", dtype), _HERE / "layer.py", names)
+def _layer(dtype: torch.dtype) -> dict[str, Any]:
+    names = _common(dtype)
+    for file in ("places", "forward", "credit", "carry", "layer"):
+        names = _template(file, dtype, names)
+    return names
+
+
+def _template(file: str, dtype: torch.dtype, names: dict[str, Any]) -> dict[str, Any]:
+    """Return names together with those that a template defines when it is given them."""
+    module = execute(_name(file, dtype), _HERE / f"{file}.py", names)
+    return {key: value for key, value in vars(module).items() if not key.startswith("_")}
 
 
 @lru_cache(256)
@@ -210,11 +265,20 @@ def units(lowered: Lowered, dtype: torch.dtype, width: int, learned: tuple[str, 
         dtype: float32 or float64.
         width: number of units that are computed at once.
         learned: names of the parameters whose eligibilities are formed, which the step reads.
+
+    Returns:
+        The function; its arguments are those of `units` in `units.py`.
     """
     sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(learned), 0)
     source, text = step_text(lowered, learned=learned), stepped_text(sizes, width)
     name, kind, jit = _name("units", source, text, dtype), _kind(dtype), _inner()
     step = _execute_text(f"{name}_step", source, _functions(kind, functions_of(lowered)))["step"]
-    common = {"load": _common(dtype)["get"], "store": _common(dtype)["put"], "F": kind, "jit": jit, "step": jit(step)}
-    names = {"F": kind, "stepped": _execute_text(f"{name}_text", text, common)["stepped"]}
+    common = {
+        "load": _common(dtype)["get"],
+        "store": _common(dtype)["put"],
+        "F": kind,
+        "jit": _subroutine,
+        "step": jit(step),
+    }
+    names = _common(dtype) | {"stepped": _execute_text(f"{name}_text", text, common)["stepped"]}
     return _compiled(name, execute(name, _HERE / "units.py", names).units, _ARGUMENTS["units"])

@@ -7,20 +7,20 @@ several times as long.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import SUMS, TINY, F, get, jit, njit, place, put, put_place
+    from tracetorch.backends.numba.steps.names import TINY, F, get, jit, place, put, put_place
 
 BYTES = F(0).itemsize
 DENSE, SPREAD = 8, 32
 
 
 @jit
-def normal(x):
+def normal(x) -> F:
     """Return a number, or zero where it is all but that."""
     return F(0) if abs(x) <= TINY else x
 
 
-@njit(**SUMS)
-def product(a, b, size):
+@jit
+def product(a, b, size) -> F:
     """Return the inner product of two rows."""
     total = F(0)
     for k in range(size):
@@ -29,56 +29,56 @@ def product(a, b, size):
 
 
 @jit
-def fill(row, size, value):
+def fill(row, size, value) -> None:
     """Set all of a row to a value."""
     for k in range(size):
         put(row, k, value)
 
 
 @jit
-def copy(row, size, x):
+def copy(row, size, x) -> None:
     """Copy a row."""
     for k in range(size):
         put(row, k, get(x, k))
 
 
 @jit
-def copy_normal(row, size, x):
+def copy_normal(row, size, x) -> None:
     """Copy a row, with zero in the place of what is all but that."""
     for k in range(size):
         put(row, k, normal(get(x, k)))
 
 
 @jit
-def scale(row, size, c):
+def scale(row, size, c) -> None:
     """Multiply a row by a number."""
     for k in range(size):
         put(row, k, get(row, k) * c)
 
 
 @jit
-def add(row, size, c, x):
+def add(row, size, c, x) -> None:
     """Add a multiple of a row to a row."""
     for k in range(size):
         put(row, k, get(row, k) + c * get(x, k))
 
 
 @jit
-def add_two(row, size, c, x, d, y):
+def add_two(row, size, c, x, d, y) -> None:
     """Add multiples of two rows to a row."""
     for k in range(size):
         put(row, k, get(row, k) + (c * get(x, k) + d * get(y, k)))
 
 
 @jit
-def add_product(row, size, x, y):
+def add_product(row, size, x, y) -> None:
     """Add the product of two rows, element by element, to a row."""
     for k in range(size):
         put(row, k, get(row, k) + get(x, k) * get(y, k))
 
 
 @jit
-def add_events(row, c, x, index, count):
+def add_events(row, c, x, index, count) -> None:
     """Add a multiple of a row's events to a row."""
     for e in range(count):
         k = place(index, e)
@@ -86,21 +86,21 @@ def add_events(row, c, x, index, count):
 
 
 @jit
-def carry_one(e, size, a, c, x):
+def carry_one(e, size, a, c, x) -> None:
     """Carry a trace of one state on: `e <- a e + c x`."""
     for k in range(size):
         put(e, k, normal(a * get(e, k) + c * get(x, k)))
 
 
 @jit
-def carry_filter(f, size, a, c, x, d, e):
+def carry_filter(f, size, a, c, x, d, e) -> None:
     """Carry a filtered trace of one state on: `f <- a f + c x + d e`."""
     for k in range(size):
         put(f, k, normal(a * get(f, k) + (c * get(x, k) + d * get(e, k))))
 
 
 @jit
-def find(x, size, index):
+def find(x, size, index) -> int:
     """Write down which values of a row are not zero; return their number. There is no branch in it."""
     count = 0
     for k in range(size):
@@ -110,7 +110,7 @@ def find(x, size, index):
 
 
 @jit
-def four(cur, weight, apart, x, index, count):
+def four(cur, weight, apart, x, index, count) -> None:
     """Add to the currents of four units what events bring; their rows of weights lie `apart`."""
     a0, a1, a2, a3 = F(0), F(0), F(0), F(0)
     for e in range(count):
@@ -127,7 +127,7 @@ def four(cur, weight, apart, x, index, count):
 
 
 @jit
-def one(weight, x, index, count):
+def one(weight, x, index, count) -> F:
     """Return what events bring to a unit."""
     total = F(0)
     for e in range(count):
@@ -137,7 +137,7 @@ def one(weight, x, index, count):
 
 
 @jit
-def currents(cur, units, weight, inputs, x, index, count):
+def currents(cur, units, weight, inputs, x, index, count) -> None:
     """Add what a synapse brings to the currents of some units: by events, or by products where events are many."""
     apart = inputs * BYTES
     j = 0
@@ -155,7 +155,7 @@ def currents(cur, units, weight, inputs, x, index, count):
 
 
 @jit
-def unfinite(row, size):
+def unfinite(row, size) -> bool:
     """Return whether a number of a row is not finite."""
     total = F(0)
     for k in range(size):

@@ -20,7 +20,7 @@ def stepped_text(sizes: Sizes, width: int) -> str:
     Example:
         >>> print(stepped_text(Sizes(1, 0, 0, 0, 0), 64))
         @jit
-        def stepped(w):
+        def stepped(w) -> None:
             for j in range(64):
                 i = load(w, 0 + j)
                 s, c, out, A, B, D, psi, P, Q = step((load(w, 448 + j),), (), i, ())
@@ -58,4 +58,4 @@ def stepped_text(sizes: Sizes, width: int) -> str:
         *stores(CHECKED, [f"({' + '.join(['i', *(f's[{i}]' for i in range(size))])}) * F(0)"]),
     ]
     body = "".join(f"        {line}\n" for line in lines)
-    return f"@jit\ndef stepped(w):\n    for j in range({width}):\n{body}"
+    return f"@jit\ndef stepped(w) -> None:\n    for j in range({width}):\n{body}"

@@ -3,19 +3,12 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import F, stepped
+    from tracetorch.backends.numba.steps.names import stepped
+    from tracetorch.backends.numba.steps.rows import BYTES
 
-BYTES = F(0).itemsize
 
-
-def units(space, blocks, size):
-    """Step the units of all blocks: write next states, outputs and Jacobian blocks beside what is.
-
-    Args:
-        space: address of the blocks.
-        blocks: number of blocks.
-        size: number of values of a block.
-    """
+def units(space, blocks, size) -> int:
+    """Step the units of all blocks from an address on, each of `size` values."""
     for g in range(blocks):
         stepped(space + g * size * BYTES)
     return 0

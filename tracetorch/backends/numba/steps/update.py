@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import F, get, put
 
 
-def sgd(value, grad, buffer, size, first, rate, momentum, rest, decay, nesterov):
+def sgd(value, grad, buffer, size, first, rate, momentum, rest, decay, nesterov) -> int:
     """Move a parameter by stochastic gradient descent; `buffer` is 0 without momentum, `rest` is 1 - dampening."""
     rate, momentum, rest, decay = F(rate), F(momentum), F(rest), F(decay)
     for k in range(size):
@@ -21,7 +21,7 @@ def sgd(value, grad, buffer, size, first, rate, momentum, rest, decay, nesterov)
     return 0
 
 
-def adam(value, grad, mean, square, size, apart, rate, beta1, beta2, eps, decay, steps):
+def adam(value, grad, mean, square, size, apart, rate, beta1, beta2, eps, decay, steps) -> int:
     """Move a parameter by Adam, or where weight decay stands `apart` from the gradient by AdamW."""
     by = F(rate / (1 - beta1**steps))
     root = F(np.sqrt(1 - beta2**steps))

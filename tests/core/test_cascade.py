@@ -1,0 +1,132 @@
+"""Cascade credit beyond the table: storage, mean responses of neurons that move as they spike, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tracetorch as tt
+from tracetorch.traces.pairs import merged
+
+STEPS = 40
+NEURONS: dict[str, Callable[[], tt.Neuron]] = {
+    "hard reset": lambda: tt.LIF(half_life=6, reset=tt.HardReset()),
+    "reset with its gradient": lambda: tt.LIF(half_life=6, reset=tt.SoftReset(gradient=True)),
+    "adaptive": lambda: tt.ALIF(half_life=6, adaptation_half_life=20),
+}
+
+
+def network(neuron: Callable[[], tt.Neuron], depth: int, rule: tt.rules.Rule) -> tuple[nn.Sequential, Tensor]:
+    torch.manual_seed(0)
+    sizes = [12, *[16] * depth]
+    hidden = [tt.Layer(nn.Linear(a, b), neuron()) for a, b in pairwise(sizes)]
+    net = nn.Sequential(*hidden, tt.Layer(nn.Linear(16, 3), tt.LI(half_life=10))).double()
+    xs = (torch.rand(STEPS, 4, 12) < 0.4).double()
+    tt.init_firing(net, xs, rate=0.15)
+    tt.set_rule(net, rule)
+    return net, xs
+
+
+def gradients(net: nn.Sequential, xs: Tensor, splits: list[int], *, sequences: int = 1) -> list[Tensor]:
+    """The gradients of the last of some sequences, given in windows; a window of none is a single step."""
+    for _ in range(sequences):
+        tt.reset(net)
+        net.zero_grad()
+        start = 0
+        for size in splits:
+            part = xs[start : start + max(size, 1)]
+            ys = tt.scan(net, part) if size else net(part[0]).unsqueeze(0)
+            ys.square().sum().backward()
+            start += len(part)
+    return [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+
+def cosines(got: list[Tensor], want: list[Tensor]) -> list[float]:
+    pairs = ((a, b) for a, b in zip(got, want, strict=True) if a.dim() == 2)
+    return [float(torch.cosine_similarity(a.flatten(), b.flatten(), 0)) for a, b in pairs]
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_steps_are_a_scan_also_after_the_mean_response_was_measured(name: str) -> None:
+    found = []
+    for splits in ([STEPS], [0] * STEPS, [7, 0, 0, 13, STEPS - 22]):
+        net, xs = network(NEURONS[name], 2, tt.rules.cascade())
+        found.append(gradients(net, xs, splits, sequences=3))
+        assert net[1].core.activity.blocks is not None
+    for got in found[1:]:
+        for a, b in zip(got, found[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_the_direction_at_depth_is_near_that_of_bptt_where_instantaneous_credit_is_not(name: str) -> None:
+    want = gradients(*network(NEURONS[name], 3, tt.rules.bptt()), [STEPS])
+    for rule, sequences in ((tt.rules.cascade(), 2), (tt.rules.cascade(pairs=STEPS), 2)):
+        lowest = cosines(gradients(*network(NEURONS[name], 3, rule), [STEPS], sequences=sequences), want)[0]
+        assert lowest > 0.95, rule
+    for rule in (tt.rules.eprop(), tt.rules.sltt()):
+        assert cosines(gradients(*network(NEURONS[name], 3, rule), [STEPS]), want)[0] < lowest - 0.02, rule
+
+
+def test_what_was_measured_is_saved_with_the_state() -> None:
+    net, xs = network(NEURONS["hard reset"], 2, tt.rules.cascade())
+    gradients(net, xs, [STEPS], sequences=2)
+    tt.scan(net, xs[:9]).sum().backward()
+    twin, _ = network(NEURONS["hard reset"], 2, tt.rules.cascade())
+    tt.set_state(twin, tt.get_state(net))
+    for one in (net, twin):
+        one.zero_grad()
+        tt.scan(one, xs[9:]).square().sum().backward()
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_pairs_come_nearer_to_the_full_eligibility_with_their_number() -> None:
+    full = gradients(*network(lambda: tt.LIF(half_life=6), 2, tt.rules.cascade()), [0] * STEPS)
+    errors = []
+    for pairs in (1, 4, 12, STEPS):
+        got = gradients(*network(lambda: tt.LIF(half_life=6), 2, tt.rules.cascade(pairs=pairs)), [0] * STEPS)
+        errors.append(float((got[0] - full[0]).norm() / full[0].norm()))
+    assert errors == sorted(errors, reverse=True) and errors[0] > 1e-3 and errors[-1] < 1e-12
+
+
+def test_pairs_carry_no_more_than_their_number() -> None:
+    net, xs = network(lambda: tt.LIF(half_life=6), 2, tt.rules.cascade(pairs=5))
+    gradients(net, xs, [0] * STEPS)
+    state = tt.get_state(net)
+    assert state["0/traces.other.pairs.h"].shape[0] == 5
+    assert int(state["0/traces.other.pairs.length"].sum()) == STEPS
+
+
+def test_an_exponential_histogram_grows_coarser_with_age() -> None:
+    lengths = [1]
+    for _ in range(499):
+        groups = merged([*lengths, 1], 10)
+        lengths = [sum([*lengths, 1][i] for i in group) for group in groups]
+    assert sum(lengths) == 500 and len(lengths) == 10
+    assert lengths[-1] <= 2 and lengths[0] >= 64 and lengths == sorted(lengths, reverse=True)
+
+
+def refused(net: nn.Module, xs: Tensor) -> None:
+    tt.set_rule(net, tt.rules.cascade())
+    tt.scan(net, xs)
+
+
+def test_decays_per_unit_above_are_refused_unless_their_mean_is_accepted() -> None:
+    wide = lambda: tt.LIF(half_life=torch.linspace(3, 9, 16).double())  # noqa: E731
+    net, xs = network(wide, 2, tt.rules.drtrl())
+    with pytest.raises(ValueError, match="approximate=True"):
+        refused(net, xs)
+    tt.set_rule(net, tt.rules.cascade(approximate=True))
+    tt.reset(net)
+    tt.scan(net, xs).sum().backward()
+
+
+@pytest.mark.parametrize("pairs", [0, -1, 2.5, True, "ten"])
+def test_a_number_of_pairs_that_is_none_is_refused(pairs: object) -> None:
+    with pytest.raises(ValueError, match="pairs is a number"):
+        tt.rules.cascade(pairs=pairs)  # type: ignore[arg-type]

@@ -1,0 +1,123 @@
+"""What replays, records or transforms a call of a layer is refused, and the network stays usable."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import tracetorch as tt
+
+
+def network(rule: str = "trace") -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(60, 70), tt.LIF(half_life=4)), nn.ReLU(), tt.Layer(nn.Linear(70, 2), tt.LI(half_life=6))
+    )
+    tt.set_rule(net, tt.rules.PRESETS[rule]())
+    tt.reset(net)
+    return net
+
+
+def as_before(net: nn.Module, call: Callable[[], Any], error: Any, match: str) -> None:
+    before = tt.get_state(net)
+    with pytest.raises(error, match=match):
+        call()
+    after = tt.get_state(net)
+    assert before.keys() == after.keys()
+    for k in before:
+        torch.testing.assert_close(before[k], after[k])
+    twin = network()
+    tt.set_state(twin, before)
+    x = torch.rand(3, 60)
+    torch.testing.assert_close(net(x), twin(x))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("rule", [n for n in tt.rules.PRESETS if n != "rate"])
+def test_a_checkpoint_that_computes_a_layer_again_is_refused(rule: str, reentrant: bool, whole: bool) -> None:
+    net = network(rule)
+    call = (lambda x: tt.scan(net, x.expand(4, -1, -1))) if whole else net
+    y = checkpoint(call, torch.rand(3, 60, requires_grad=True), use_reentrant=reentrant)
+    before = tt.get_state(net)
+    with pytest.raises(RuntimeError, match=r"torch\.utils\.checkpoint"):
+        y.sum().backward()
+    assert all(torch.equal(v, before[k]) for k, v in tt.get_state(net).items())
+
+
+def test_a_checkpoint_without_layers_in_it_is_right() -> None:
+    grads = []
+    for again in (False, True):
+        net = network()
+        for x in torch.rand(3, 3, 60, generator=torch.Generator().manual_seed(0)):
+            h = net[0](x)
+            h = checkpoint(nn.Sequential(nn.ReLU()), h, use_reentrant=False) if again else net[1](h)
+            net[2](h).square().sum().backward()
+        grads.append([p.grad for p in net.parameters()])
+    for a, b in zip(*grads, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("how", ["jit.trace", "export", "strict export", "onnx"])
+def test_recording_a_network_with_a_state_is_refused(how: str, started: bool) -> None:
+    net, x = network(), torch.rand(3, 60)
+    if started:
+        net(x).sum().backward()
+
+    def record() -> None:
+        if how == "jit.trace":
+            torch.jit.trace(net, x)
+        elif how == "onnx":
+            torch.onnx.export(net, (x,), io.BytesIO(), dynamo=False)
+        else:
+            torch.export.export(net, (x,), strict=how == "strict export")
+
+    as_before(net, record, Exception, "store its state as a constant")
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_transforms_are_refused(started: bool) -> None:
+    net, x = network(), torch.rand(3, 60)
+    if started:
+        net(x).sum().backward()
+    named = dict(net.named_parameters())
+    calls: dict[str, Callable[[], Any]] = {
+        "vmap": lambda: torch.func.vmap(net)(x.expand(2, 3, 60)),
+        "grad": lambda: torch.func.grad(lambda p: torch.func.functional_call(net, p, (x,)).sum())(named),
+        "jvp": lambda: torch.func.jvp(net, (x,), (x,)),
+        "jacrev": lambda: torch.func.jacrev(lambda x: tt.scan(net, x.unsqueeze(0)))(x),
+    }
+    for call in calls.values():
+        as_before(net, call, RuntimeError, "torch.func")
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Linear(60, 60)], ids=["directly", "through a module"])
+@pytest.mark.parametrize("rule", [n for n in tt.rules.PRESETS if n not in ("rate", "bptt")])
+def test_a_layer_that_runs_twice_in_a_step_is_refused(rule: str, between: nn.Module, backend: str) -> None:
+    layer = tt.Layer(nn.Linear(60, 60), tt.LIF(half_life=4), rule=tt.rules.PRESETS[rule]())
+    tt.reset(layer)
+    tt.set_backend(layer, backend)
+    net = nn.Sequential(layer, between, layer)
+    with pytest.raises(RuntimeError, match=r"ran twice in one step.*layer\.tied\(\)"):
+        net(torch.rand(2, 60))
+    assert layer.state is None  # taken back
+    tied = nn.Sequential(layer, between, layer.tied())
+    tt.reset(tied)
+    for _ in range(2):
+        tied(torch.rand(2, 60)).sum().backward()
+
+
+def test_outputs_of_the_step_before_may_be_fed_back_without_their_graph() -> None:
+    layer = tt.Layer(nn.Linear(60, 60), tt.LIF(half_life=4))
+    z = torch.zeros(2, 60)
+    for _ in range(3):
+        z = layer(torch.rand(2, 60) + z.detach())
+        z.sum().backward()

@@ -1,0 +1,141 @@
+"""A call that fails leaves the network as it was: rules, states and traces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import tracetorch as tt
+
+RULES = [name for name in tt.rules.PRESETS if name != "rate"]
+
+
+class Poison(nn.Module):
+    """A module that spoils what passes through it, as long as it is told to."""
+
+    armed = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.nan if self.armed else x
+
+
+def rule_of(name: str) -> tt.Rule:
+    return tt.rules.ottt(approximate=True) if name == "ottt" else tt.rules.PRESETS[name]()
+
+
+def network(rule: str, between: nn.Module | None = None) -> nn.Sequential:
+    torch.manual_seed(0)
+    half_life = tt.Learnable(torch.linspace(2, 9, 70))
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(60, 70), tt.LIF(half_life=half_life), recurrent=nn.Linear(70, 70, bias=False)),
+        Poison() if between is None else between,
+        tt.Layer(nn.Linear(70, 7), tt.LIF(half_life=3)),
+        tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6)),
+    ).double()
+    tt.set_rule(net, rule_of(rule))
+    return net
+
+
+def learn(net: nn.Module, xs: torch.Tensor, rule: str) -> list[torch.Tensor]:
+    net.zero_grad()
+    losses = [net(x).square().sum() for x in xs] if rule == "bptt" else []
+    if losses:
+        sum(losses).backward()
+    else:
+        for x in xs:
+            net(x).square().sum().backward()
+    return [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_step_that_fails_in_a_later_layer_leaves_the_earlier_ones(rule: str, before: int, backend: str) -> None:
+    xs = torch.rand(before + 4, 3, 60, dtype=torch.float64)
+    grads = []
+    for fails in (False, True):
+        net = network(rule)
+        tt.reset(net)
+        tt.set_backend(net, backend)
+        learn(net, xs[:before], rule) if rule != "bptt" else [net(x) for x in xs[:before]]
+        if fails:
+            saved = tt.get_state(net)
+            net[1].armed = True
+            for _ in range(2):
+                with pytest.raises(ValueError, match="NaN or infinity"):
+                    net(xs[0] + 1)
+            net[1].armed = False
+            after = tt.get_state(net)
+            assert saved.keys() == after.keys()
+            for k in saved:
+                torch.testing.assert_close(saved[k], after[k], rtol=1e-12, atol=1e-12)
+        grads.append(learn(net, xs[before:], rule))
+    assert sum(float(g.abs().sum()) for g in grads[0]) > 0
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_outputs_of_a_step_that_was_taken_back_are_refused() -> None:
+    net = network("trace")
+    net(torch.rand(3, 60, dtype=torch.float64))
+    h = net[0](torch.rand(3, 60, dtype=torch.float64))
+    with pytest.raises(ValueError, match="takes inputs"):
+        net[2](h[:, :5])
+    with pytest.raises(RuntimeError, match="was taken back"):
+        net[2](h)
+    net(torch.rand(3, 60, dtype=torch.float64)).sum().backward()
+
+
+def test_a_loop_over_the_layers_is_whole_or_nothing_too() -> None:
+    net = network("drtrl", nn.Flatten())
+    x = torch.rand(3, 60, dtype=torch.float64)
+    for module in net:
+        x = module(x)
+    saved = tt.get_state(net)
+    bad = net[1](net[0](torch.rand(3, 60, dtype=torch.float64)))
+    with pytest.raises(ValueError, match="NaN"):
+        net[3](net[2](bad) * torch.nan)
+    assert all(torch.equal(v, saved[k]) for k, v in tt.get_state(net).items())
+
+
+@pytest.mark.parametrize("size", [5, 70])
+@pytest.mark.parametrize("bad", [torch.full((3, 60), torch.nan), torch.ones(3, 59)], ids=["nan", "shape"])
+def test_a_first_bad_input_leaves_no_state(size: int, bad: torch.Tensor) -> None:
+    layer = tt.Layer(nn.Linear(60, size), tt.LIF(half_life=4))
+    for call in (layer, lambda x: tt.scan(layer, x.unsqueeze(0))):
+        with pytest.raises(ValueError, match=r"NaN|takes inputs"):
+            call(bad)
+        assert layer.state is None and layer.core.stepper is None
+    assert layer(torch.rand(5, 60)).shape == (5, size)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_rule_that_one_layer_refuses_changes_no_layer(started: bool) -> None:
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4)),
+        tt.Layer(nn.Linear(7, 3), tt.LIF(half_life=torch.tensor([2.0, 3.0, 4.0]))),
+    )
+    tt.set_rule(net, tt.rules.drtrl(feedback=tt.feedback.RandomFeedback()))
+    if started:
+        for _ in range(2):
+            net(torch.rand(2, 5) * 3).sum().backward()
+    saved, feedback = tt.get_state(net), net[0].feedback
+    wrong: Any = {"0": tt.rules.sltt(), "1": tt.rules.drtrl}
+    with pytest.raises(TypeError, match=r"rule must be a tt\.Rule"):
+        tt.set_rule(net, wrong)
+    if started:
+        with pytest.raises(ValueError, match="cannot represent"):
+            tt.set_rule(net, tt.rules.ottt())
+    assert [layer.rule.name for layer in net] == ["drtrl", "drtrl"] and net[0].feedback is feedback
+    after = tt.get_state(net)
+    assert saved.keys() == after.keys() and all(torch.equal(saved[k], after[k]) for k in saved)
+
+
+def test_a_function_that_makes_a_rule_is_no_rule() -> None:
+    layer = tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4))
+    maker: Any = tt.rules.eprop
+    with pytest.raises(TypeError, match=r"call it, eprop\(\)"):
+        layer.set_rule(maker)

@@ -1,0 +1,119 @@
+"""The command ``tracetorch audit``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from tracetorch import plot
+from tracetorch.cli.common import answer, clear_errors, make_task, out, set_threads
+from tracetorch.testing import RuleAudit, audit
+from tracetorch.train.checkpoint import write_file
+from tracetorch.train.choice import read_choice
+from tracetorch.train.folder import default_path, versions
+from tracetorch.train.schema import plain
+from tracetorch.train.script import read_script
+from tracetorch.train.task_audit import audit_task
+
+_DEFAULT = "cascade,cascade:pairs=10,cascade:pairs=1,trace,eprop,drtrl,ottt,sltt"
+
+
+def audit_command(  # noqa: PLR0913 - each argument is an option of the command
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK|SCRIPT.py:NET",
+            help="A task ('tracetorch list'), or a network in a script that also holds batch and loss.",
+        ),
+    ],
+    rules: Annotated[str, typer.Option(help="Rules, with commas between them.")] = _DEFAULT,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    window: Annotated[
+        int | None, typer.Option(help="Time steps in a window; one scan of all if not given, 1 for a stream's steps.")
+    ] = None,
+    after: Annotated[int, typer.Option(help="Training iterations of a task before the audit.")] = 0,
+    rule: Annotated[str, typer.Option(help="The rule of these iterations.")] = "bptt",
+    every: Annotated[bool, typer.Option("--every", help="A script's loss is at every step, not at the last.")] = False,
+    data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The folder for audit.json and the figure.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    figures: Annotated[bool, typer.Option(help="Draw the figure.")] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """Compare the gradients of rules with that of BPTT, layer by layer; list silent units; measure time and memory."""
+    with clear_errors(traceback=traceback):
+        if figures:
+            plot.require_matplotlib()
+        if seeds < 1:
+            raise ValueError(f"--seeds must be at least 1, got {seeds}")
+        set_threads(threads)
+        words = [word.strip() for word in rules.split(",") if word.strip()]
+        plan = range(first_seed, first_seed + seeds)
+        if ".py:" in what:
+            found = _script(what, words, plan, window=window, every=every)
+        else:
+            settings = [*(set_ or []), *([] if window is None else [f"window={window}"])]
+            task = make_task(what, settings, preset=preset, data=data)
+            found = audit_task(task, words, seeds=plan, after=after, trained_by=rule)
+        folder = run if run is not None else default_path("runs", "audit", Path(what.partition(":")[0]).stem)
+        content = {"audited": what, "versions": versions(), **found.as_dict()}
+        write_file(_made(folder) / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
+        figure = None
+        if figures and found.agreements:
+            series = {word: found.cosines(word) for word in found.agreements}
+            figure = plot.save(plot.cosines(series, title=f"Gradients beside BPTT's: {what}"), folder / "audit.png")
+        if json_:
+            answer({**content, "folder": str(folder), "figure": figure})
+            return
+        _show(found, f"{what} · {seeds} seed{'s' if seeds > 1 else ''}")
+        for path in (folder / "audit.json", *([figure] if figure else [])):
+            out().print(str(path), soft_wrap=True, markup=False, style="dim")
+
+
+def _script(what: str, words: Sequence[str], seeds: range, *, window: int | None, every: bool) -> RuleAudit:
+    """Audit the network of a script."""
+    path, _, name = what.rpartition(":")
+    subject = read_script(path, name, "batch", "loss")
+    choices = {word: read_choice(word) for word in words}
+    odd = next((word for word, choice in choices.items() if choice.options), None)
+    if odd is not None:
+        raise ValueError(f"rule {odd!r} sets an option of a task, which a script does not have: give --window instead")
+    rules = {word: choice.rule for word, choice in choices.items()}
+    kind: Literal["all", "last"] = "all" if every else "last"
+    return audit(subject[name], subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=kind)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _show(found: RuleAudit, title: str) -> None:
+    """Draw the table, the rules that refused, and the firing of each layer."""
+    console = out()
+    rows = found.rows()
+    if rows:
+        several = len(found.seeds) > 1
+        caption = f"cosine to BPTT's gradient{' (its least over the seeds)' if several else ''} × ratio of the norms"
+        table = Table(title=title, title_justify="left", caption=caption)
+        for name in rows[0]:
+            table.add_column(name, justify="left" if name == "rule" else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+    for rule, why in found.refused.items():
+        console.print(f"{rule}: refused: {why}", markup=False, soft_wrap=True)
+    for line in found.firing_lines():
+        console.print(line, markup=False, soft_wrap=True)

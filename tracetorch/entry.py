@@ -1,0 +1,105 @@
+"""What a layer may be called with, and from where: what would be wrong in silence is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+_GLOBAL_HOOKS = (
+    "_global_forward_hooks",
+    "_global_forward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_backward_pre_hooks",
+)
+
+
+def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[batch, ...]") -> None:
+    """Raise TypeError where a value is no plain real tensor.
+
+    Args:
+        x: the value.
+        what: what it stands for, for the message.
+        shape: its shape, for the message.
+    """
+    if isinstance(x, Tensor):
+        if x.layout is torch.strided and not x.is_nested and not x.is_complex():
+            return
+        kind = "nested" if x.is_nested else "complex" if x.is_complex() else "sparse"
+        cure = {
+            "nested": "pad it with x.to_padded_tensor(0.0) and reset rows where their sequences end",
+            "complex": "give real and imaginary parts as channels, torch.view_as_real(x)",
+            "sparse": "make it dense with x.to_dense()",
+        }[kind]
+        raise TypeError(f"{what} is a dense real tensor {shape}, got a {kind} one of {x.dtype}; {cure}")
+    kind = type(x).__name__
+    if isinstance(x, nn.utils.rnn.PackedSequence):
+        cure = "unpack it with nn.utils.rnn.pad_packed_sequence(x) and reset rows where their sequences end"
+    elif kind == "ndarray":
+        cure = "convert it with torch.as_tensor(x)"
+    elif isinstance(x, list | tuple) and x and all(isinstance(part, Tensor) for part in x):
+        cure = "join its tensors with torch.stack(x)"
+    elif isinstance(x, list | tuple | range):
+        cure = "convert it with torch.tensor(x)"
+    elif hasattr(x, "__next__"):
+        cure = "call the network once per step, or give torch.stack(list(x)) to tt.scan"
+    else:
+        cure = "pass a torch.Tensor"
+    raise TypeError(f"{what} is a tensor {shape}, got {kind}; {cure}")
+
+
+def require_network(net: Any) -> None:
+    """Raise TypeError where a value is no module."""
+    if isinstance(net, nn.Module):
+        return
+    hint = "; the network comes first: tt.scan(net, xs)" if isinstance(net, Tensor) else ""
+    raise TypeError(f"net must be an nn.Module with layers in it, got {type(net).__name__}{hint}")
+
+
+def require_plain_call() -> None:
+    """Raise RuntimeError where a layer is called inside what replays, records or transforms its call.
+
+    A call advances the layer's state. What runs it a second time would advance it twice, and what records it would
+    store the state as a constant.
+    """
+    if torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "a tt.Layer ran inside a backward pass: torch.utils.checkpoint computes a forward a second time, which "
+            "would advance the layer's state and traces again. Leave the layers out of the checkpoint (their memory "
+            "does not grow with time), and wrap modules without tt.Layer alone"
+        )
+    if torch._C._get_tracing_state() is not None:
+        raise RuntimeError(_recorded("torch.jit.trace or the ONNX exporter"))
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            "a tt.Layer ran inside a transform of torch.func (vmap, grad, jvp, jacrev, ...), which cannot see its "
+            "state and traces. Call the network itself and loss.backward(); for several networks at once use a loop"
+        )
+
+
+def require_not_exporting() -> None:
+    """Raise RuntimeError where a program is being recorded by torch.export."""
+    if torch.compiler.is_exporting():
+        raise RuntimeError(_recorded("torch.export"))
+
+
+def _recorded(by: str) -> str:
+    return (
+        f"a tt.Layer ran inside {by}, which would store its state as a constant, so that later steps would be wrong. "
+        f"Export the weights (net.state_dict(), or tracetorch.interop for NIR), or write the step as a function of "
+        f"its state: state, z = layer.neuron.step(state, layer.synapse(x)); torch.compile(net) is supported"
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether calling a module itself runs hooks of its own."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def has_global_hooks() -> bool:
+    """Return whether calling any module runs hooks that are registered for all modules."""
+    return any(getattr(torch_module, name) for name in _GLOBAL_HOOKS)

@@ -1,0 +1,86 @@
+r"""The mean Jacobian blocks of a layer at work, of which the layers below make its mean response.
+
+Where a neuron's states pass on by how it spikes, as with a hard reset, a reset that keeps its gradient or adaptation,
+:math:`\bar A, \bar B, \bar D, \bar\psi` are means over the units, samples and steps of the sequence before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends import Save, Scan, Tape, reference
+from tracetorch.backends.torch import TorchTape
+from tracetorch.neurons import Blocks
+
+EACH = 8
+"""Steps of which one is measured."""
+ROWS = 4
+"""Rows of the batch, at most, that are measured."""
+LONG = 1000
+"""Steps after which a stream that is never reset takes up what was measured."""
+
+
+class Activity:
+    """What a layer has been doing: mean blocks that are in use, and those that are being measured.
+
+    Attributes:
+        wanted: whether a layer below asks for them.
+        blocks: A by rows, B, D and psi in one row, `[S S + 2 S + 1]`, or None before the first sequence has ended.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.blocks: Tensor | None = None
+        self._total: Tensor | None = None
+        self._steps = 0
+
+    def measure(self, scan: Scan, tape: Tape) -> None:
+        """Add a window to what is being measured: every eighth step of the sequence, however it is cut into windows."""
+        if not self.wanted or torch.compiler.is_compiling():
+            return
+        steps = list(range(-self._steps % EACH, scan.steps, EACH))
+        self._steps += scan.steps
+        if steps:
+            mean = mean_blocks(scan, tape, steps) * len(steps)
+            same = self._total is not None and self._total.shape == mean.shape
+            self._total = mean if self._total is None or not same else self._total.to(mean) + mean
+        if self._steps >= LONG:
+            self.take()
+
+    def take(self) -> None:
+        """Take up what was measured, at the end of a sequence."""
+        if self._total is not None:
+            self.blocks = self._total / -(-self._steps // EACH)
+        self._total, self._steps = None, 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything as a flat dictionary."""
+        flat = {} if self.blocks is None else {"blocks": self.blocks}
+        if self._total is not None:
+            flat |= {"total": self._total, "steps": torch.tensor(self._steps)}
+        return flat
+
+    def load(self, flat: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        self.blocks, self._total = flat.get("blocks"), flat.get("total")
+        self._steps = int(flat["steps"]) if "counts" in flat else 0
+
+
+def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:
+    """Return the mean blocks over some steps of a window, all units and a few rows, `[S S + 2 S + 1]`."""
+    if not isinstance(tape, TorchTape):
+        s = tuple(x[:ROWS] for x in scan.s)
+        few = replace(scan, s=s, drive=tape.currents()[:, :ROWS], dense=None, recurrent=None, z=None, out=None)
+        found = reference().forward(few, Save(tape=True)).tape
+        if not isinstance(found, TorchTape):
+            raise TypeError("the readable backend gave no tape of its own")
+        tape = found
+    before = tuple(x[steps][:, :ROWS] for x in tape.before)
+    tape = TorchTape(tape.scan, before, tape.current[steps][:, :ROWS])
+    blocks: Blocks = tape.blocks()
+    entries = [x for row in blocks.A for x in row] + [*blocks.B, *blocks.D, blocks.psi]
+    zero = torch.zeros_like(tape.current)
+    return torch.stack([zero.mean() if x is None else x.detach().expand(zero.shape).mean() for x in entries])
