@@ -181,7 +181,8 @@ def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
 def _require_units(scan: Scan) -> None:
     """Raise ValueError where an input gives other units than those that the state is of."""
     units = scan.drive.shape[2:] if scan.dense is None else scan.dense[0].shape[:1]
-    if units != scan.unit:
+    count = len(scan.neuron.currents)
+    if units != (scan.unit if count == 1 else (count, *scan.unit)):
         raise ValueError(
             f"the input gives the layer units {list(units)}, its state has {list(scan.unit)}: an input [batch, *in] of "
             f"one step has another shape than those before. Give a whole window to tt.scan(net, xs); call "
