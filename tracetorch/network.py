@@ -82,9 +82,14 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
         >>> tt.reset(net)
     """
     require_network(net)
-    found = link(net)
-    if not found:
+    if not layers(net):
         raise ValueError(f"{type(net).__name__} has no tt.Layer in it, so there is nothing to reset")
+    restart(net, mask)
+
+
+def restart(net: nn.Module, mask: Tensor | None = None) -> None:
+    """Begin a new sequence, as `reset`, also in a network that has no layers and so nothing to begin anew."""
+    found = link(net)
     if mask is None:
         for layer in found.values():
             layer.core.state, layer.core.spikes = None, None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tracetorch.network import get_state, reset, set_state
+from tracetorch.network import get_state, restart, set_state
 from tracetorch.rl.look_ahead import LookAhead, twin
 from tracetorch.rl.trace import ParameterTrace
 
@@ -75,7 +75,7 @@ class AutogradBody(Body):
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes; see `Body.forget`."""
-        reset(self._net, mask)
+        restart(self._net, mask)
 
     def another(self) -> AutogradBody:
         """Return one on a twin of the network; see `Body.another`."""
@@ -88,7 +88,7 @@ class AutogradBody(Body):
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self._output = None
-        reset(self._net)
+        restart(self._net)
         set_state(self._net, state)
 
 

@@ -17,7 +17,7 @@ from tracetorch.backends.numba.steps.layout import (
     OUTPUT,
     TRACES,
 )
-from tracetorch.network import get_state, reset, set_state
+from tracetorch.network import get_state, restart, set_state
 from tracetorch.rl.body import Body
 from tracetorch.rl.trace import ParameterTrace
 from tracetorch.steps import Program
@@ -126,7 +126,7 @@ class CompiledBody(Body):
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self._held = None
-        reset(self._net)
+        restart(self._net)
         set_state(self._net, state)
         self._allocate()
 

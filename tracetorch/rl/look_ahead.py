@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
-from tracetorch.network import reset
+from tracetorch.network import restart
 
 
 def twin(net: nn.Module) -> nn.Module:
@@ -31,7 +31,7 @@ def twin(net: nn.Module) -> nn.Module:
     for layer in _layers(net):
         memo[id(layer.core)] = layer.core.another()
     copied = copy.deepcopy(net, memo)
-    reset(copied)
+    restart(copied)
     return copied
 
 

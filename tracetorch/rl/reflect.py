@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracetorch.network import get_state, layers, reset, set_state
+from tracetorch.network import get_state, layers, restart, set_state
 from tracetorch.rl.look_ahead import LookAhead
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.trace import ParameterTrace
@@ -148,7 +148,7 @@ class Reflect:
         self.trace.write_grad(self.gradient / -len(nexts))
         self.gradient = torch.zeros_like(self.gradient)
         self.trace.clear()
-        reset(self.net)
+        restart(self.net)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the weights and the optimizer's state; between a `reward` and the next `act`."""
@@ -162,7 +162,7 @@ class Reflect:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        reset(self.net)
+        restart(self.net)
         set_state(self.net, state["stream"])
         self.trace.load_state_dict(state["trace"])
         self.gradient = state["gradient"].clone()

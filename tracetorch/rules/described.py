@@ -20,7 +20,7 @@ def described(rule: Rule) -> str:
 
     Example:
         >>> import tracetorch as tt
-        >>> from tracetorch.rules import described
+        >>> from tracetorch.rules.described import described
         >>> described(tt.rules.cascade(pairs=10))
         'cascade(pairs=10)'
     """
