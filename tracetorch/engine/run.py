@@ -16,7 +16,7 @@ from tracetorch.neurons import bind
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
 from tracetorch.traces.autograd import Attachment, Call, attach, credited
-from tracetorch.traces.base import Start
+from tracetorch.traces.passing import Start
 
 Spikes = tuple[Tensor, Tensor, Tensor | None]
 """Spike count with its graph, `[B, *unit]`, steps since the reset, `[B]`, and the outputs past the filter."""

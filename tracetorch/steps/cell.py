@@ -16,7 +16,7 @@ from tracetorch.steps.part import Part
 from tracetorch.traces import Numbers, Traces
 from tracetorch.traces.activity import ROWS
 from tracetorch.traces.averages import Sums, buckets_of
-from tracetorch.traces.base import LEVEL, RESPONSE
+from tracetorch.traces.passing import LEVEL, RESPONSE
 from tracetorch.traces.window import BIAS
 
 Row = Any

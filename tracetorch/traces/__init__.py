@@ -1,9 +1,10 @@
 """Traces: what a layer carries forward in the place of the graph; one file per kind."""
 
 from tracetorch.traces.averaged import Averaged, Factor
-from tracetorch.traces.base import Context, Credit, OutputFilter, Trace, WeightCredit
+from tracetorch.traces.base import Context, OutputFilter, Trace, WeightCredit
 from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
+from tracetorch.traces.passing import Credit
 from tracetorch.traces.presynaptic import Pre, Presynaptic
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window

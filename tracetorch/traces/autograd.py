@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from tracetorch.synapses import Synapse
-from tracetorch.traces.base import Credit, Trace, sum_to
+from tracetorch.traces.base import Trace, sum_to
 from tracetorch.traces.parameters import contract_parameter
+from tracetorch.traces.passing import Credit
 from tracetorch.traces.window import Traces, per_current
 
 MOVED_ON = (

@@ -24,9 +24,10 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity, reference
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.traces.averages import Averages, Buckets, average, begin, powers
-from tracetorch.traces.base import Closed, Context, Credit, Pulled, Start, Trace, WeightCredit, sigma_at
+from tracetorch.traces.base import Context, Trace, WeightCredit, sigma_at
 from tracetorch.traces.eligibility import Full
 from tracetorch.traces.parameters import advance_parameters
+from tracetorch.traces.passing import Closed, Credit, Pulled, Start
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 

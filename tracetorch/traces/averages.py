@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracetorch.traces.base import Start
+from tracetorch.traces.passing import Start
 from tracetorch.traces.window import Afferent, Window
 
 

@@ -17,14 +17,11 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
+from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start
 from tracetorch.traces.response import ones_through
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 InputCredit = Literal["window", "psi", "gain", "trace", "cascade"]
-
-
-LEVEL, RESPONSE = "level", "response"
-"""Names of the carried levels of the filter: of the outputs' sensitivities, and of ones."""
 
 
 @dataclass(frozen=True)
@@ -78,92 +75,6 @@ class WeightCredit(ABC):
     @abstractmethod
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where the layer's neuron cannot be represented."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """The carried past of a window, from which a forward scan and a credit begin.
-
-    Args:
-        traces: the traces, advanced to the window's start; None after a reset.
-        sigma: sensitivity of the states, `[S, B, *unit]`; None after a reset.
-        keep: `[B]`, zero for rows that are reset now, or None.
-        like: a tensor of the form of one step's currents, `[B, *unit]`.
-        x: one step's inputs, `[B, *in]`.
-    """
-
-    traces: Traces | None
-    sigma: Tensor | None
-    keep: Tensor | None
-    like: Tensor
-    x: Tensor
-
-    def level(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Return carried levels of a filter by name, `[M, B, ...]`, zero in rows that are reset."""
-        found = None if self.traces is None else self.traces.other.get(name)
-        return self.like.new_zeros(shape) if found is None else self.masked(found, 1)
-
-    def masked(self, value: Tensor, lead: int = 0) -> Tensor:
-        """Return a value of the carried past whose batch follows `lead` dimensions, zero in rows that are reset."""
-        if self.keep is None:
-            return value
-        shape = [*[1] * lead, -1, *[1] * (value.dim() - lead - 1)]
-        return torch.where(self.keep.reshape(shape) > 0, value, torch.zeros_like(value))
-
-
-@dataclass(frozen=True)
-class Pulled:
-    """What the cotangents of a window's outputs give.
-
-    Args:
-        weights: gradients of the weights, synapse by synapse; None where they do not learn.
-        neuron: gradients of biases and neuron parameters by name, to be summed to their shapes.
-        start: cotangents of the carried rows, `[rows, B, *unit]`.
-        below: the signal per unit that goes back through the synapse, `[E, B, *unit]`; None where it was not asked for.
-    """
-
-    weights: list[Tensor | None]
-    neuron: dict[str, Tensor | None]
-    start: Tensor
-    below: Tensor | None
-
-
-class Credit(ABC):
-    """How one window's outputs are credited."""
-
-    window: Window
-
-    @abstractmethod
-    def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
-        """Return what cotangents give.
-
-        Args:
-            z_bar: of the outputs of the last E steps, `[E, B, *unit]`.
-            raw: of the same outputs, past the filter; None for none.
-            carry: of the carried rows after the window, `[rows, B, *unit]`.
-            below: whether the signal for the layer below is wanted.
-
-        Returns:
-            The gradients.
-
-        Returns:
-            The gradients.
-        """
-
-
-@dataclass(frozen=True)
-class Closed:
-    """What a window comes to.
-
-    Args:
-        credit: how it is credited; None for a window without an event.
-        traces: the traces now.
-        pending: the window, where the traces have still to advance over it.
-    """
-
-    credit: Credit | None
-    traces: Traces | None
-    pending: Window | None
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from tracetorch.neurons import Neuron
 from tracetorch.neurons.blocks import generic_blocks
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.synapses import Synapse
-from tracetorch.traces.base import Context, Start, Trace, WeightCredit
+from tracetorch.traces.base import Context, Trace, WeightCredit
 from tracetorch.traces.parameters import advance_parameters, starts
+from tracetorch.traces.passing import Start
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 

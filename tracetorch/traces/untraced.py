@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tracetorch.backends import Outputs, Save
 from tracetorch.neurons import Neuron
-from tracetorch.traces.base import Closed, Context, Start, Trace, WeightCredit
+from tracetorch.traces.base import Context, Trace, WeightCredit
+from tracetorch.traces.passing import Closed, Start
 from tracetorch.traces.window import Numbers, Window
 
 
