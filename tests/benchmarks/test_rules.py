@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks import lines, rules
 from benchmarks.rules import Plan, markdown, missing, read_task, work
 
