@@ -54,7 +54,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
             if not same or not core.above.known:
                 activities = tuple(other.core.activity for other in above)
                 core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
-        wanted = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        read = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
+        wanted = read and layer.neuron.constant() is None
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted

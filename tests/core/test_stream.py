@@ -34,7 +34,7 @@ def buckets() -> nn.Sequential:
             tt.Layer(nn.Linear(9, 7), tt.LIF(half_life=torch.linspace(2, 9, 7))),
             tt.Layer(nn.Linear(7, 3), tt.LI(half_life=torch.tensor([2.0, 4.0, 8.0]))),
         ],
-        RULES.trace(buckets=3, feedback=tt.feedback.RandomFeedback()),
+        RULES.trace(decay=0.8, buckets=3, feedback=tt.feedback.RandomFeedback()),
     )
 
 

@@ -33,7 +33,8 @@ def net_of(*layers: nn.Module, gain: float = 3.0) -> nn.Sequential:
 
 
 def run(net: nn.Module, xs: torch.Tensor) -> np.ndarray:
-    tt.reset(net)
+    if tt.layers(net):
+        tt.reset(net)
     with torch.no_grad():
         return tt.scan(net, xs).numpy()
 

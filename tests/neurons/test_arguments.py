@@ -55,7 +55,7 @@ def test_signatures_show_every_option_with_its_type(make: type) -> None:
         (lambda: tt.LI(half_life=20, normalized=None), "normalized must be True or False, got None"),
         (lambda: tt.DiagonalRecurrent(tt.LIF, 4), "takes a neuron such as"),
         (lambda: nn.Sequential(nn.Linear(3, 4), tt.LIF(half_life=3))(torch.ones(2, 3)), r"tt.Layer\(nn.Linear\(n_in"),
-        (lambda: tt.Layer(nn.Linear(3, 4), tt.LIF), "neuron must be a tt.Neuron, got the class LIF"),
+        (lambda: tt.Layer(nn.Linear(3, 4), tt.LIF), "the class LIF itself; make one"),
     ],
 )
 def test_slips_name_the_remedy(slip: object, message: str) -> None:

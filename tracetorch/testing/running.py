@@ -59,6 +59,8 @@ def rule_gradients(
     whole = any(layer.rule.window == "all" for layer in layers(net).values())
     net.zero_grad(set_to_none=True)
     reset(net)
+    for layer in layers(net).values():
+        layer.core.activity.forget()
     windows = [len(xs)] if splits is None else list(splits)
     lengths = [max(k, 1) for k in windows]
     if sum(lengths) != len(xs):

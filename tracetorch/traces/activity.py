@@ -62,6 +62,10 @@ class Activity:
             self.blocks = self._total / -(-self._steps // EACH)
         self._total, self._steps = None, 0
 
+    def forget(self) -> None:
+        """Begin as a layer that has not run yet."""
+        self.blocks, self._total, self._steps = None, None, 0
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as a flat dictionary."""
         flat = {} if self.blocks is None else {"blocks": self.blocks}
@@ -72,7 +76,7 @@ class Activity:
     def load(self, flat: dict[str, Tensor]) -> None:
         """Take over what `tensors` gave."""
         self.blocks, self._total = flat.get("blocks"), flat.get("total")
-        self._steps = int(flat["steps"]) if "counts" in flat else 0
+        self._steps = int(flat["steps"]) if "steps" in flat else 0
 
 
 def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:
