@@ -60,7 +60,7 @@ class Calls(RuleBasedStateMachine):
     def begin(self, kind: str, name: str, seed: int, backend: int) -> None:
         self.kind, self.batch, self.rounded = kind, BATCH, False
         self.net = make(kind, seed)
-        if backend and not tt.backends()["numba"] and kind == "dense":
+        if backend and not tt.available_backends()["numba"] and kind == "dense":
             tt.set_backend(self.net, "numba")
         leaves = [p.detach().clone().requires_grad_() for p in parameters(self.net)]
         self.account = Account(kind, leaves, float(self.net.neuron.beta), "drtrl")
