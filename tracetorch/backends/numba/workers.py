@@ -7,11 +7,15 @@ runtime these survive a fork: the child sees another process number and starts t
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+
+SHARES = 4
+"""Shares of the work per thread."""
 
 
 class Workers:
@@ -41,13 +45,26 @@ class Workers:
         if total == 0:
             return
         shares = self.count(total)
-        bounds = [total * i // shares for i in range(shares + 1)]
-        futures = []
-        if shares > 1:
-            executor = self._threads(torch.get_num_threads() - 1)
-            futures = [executor.submit(kernel, *arguments, bounds[i], bounds[i + 1]) for i in range(shares - 1)]
+        if shares == 1:
+            kernel(*arguments, 0, total)
+            return
+        # Torch's own threads wait for work by spinning, and take a core from one of these: whoever is free goes on.
+        pieces = min(total, SHARES * shares)
+        bounds = iter([(total * i // pieces, total * (i + 1) // pieces) for i in range(pieces)])
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    share = next(bounds, None)
+                if share is None:
+                    return
+                kernel(*arguments, *share)
+
+        executor = self._threads(torch.get_num_threads() - 1)
+        futures = [executor.submit(work) for _ in range(shares - 1)]
         try:
-            kernel(*arguments, bounds[-2], bounds[-1])
+            work()
         finally:
             for future in futures:
                 future.result()
