@@ -106,7 +106,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
             )
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
-        if below.rule.agrees(below.neuron, source.above, neuron):
+        if below.rule.agrees(below.neuron, source.above, neuron, core.above):
             continue
         follower = source.above.follower
         known = "nothing" if follower is None else repr(follower)
@@ -114,5 +114,5 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
             f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but "
             f"it was told {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
             f"whole network; a layer that feeds several others, or several heads, needs a rule that is told "
-            f"its filter, tt.rules.eprop(kappa=...), or one without, tt.rules.drtrl()"
+            f"its filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl()"
         )

@@ -59,6 +59,46 @@ def test_trace_learns_its_network_from_the_first_step(depth: int, backend: str) 
         assert torch.equal(got, want)
 
 
+class Odd(nn.Module):
+    """Registers its readouts before the layer that feeds them."""
+
+    def __init__(self, rule: tt.rules.Rule, *half_lives: float) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(tt.Layer(nn.Linear(5, 2), tt.LI(half_life=h), rule=rule) for h in half_lives)
+        self.hidden = tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=4), rule=rule)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.hidden(x)
+        return sum(head(z) for head in self.heads)
+
+
+@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade(), tt.rules.trace()], ids=str)
+@pytest.mark.parametrize("scanned", [True, False])
+def test_a_readout_registered_before_the_layer_that_feeds_it_raises(rule: Any, scanned: bool) -> None:
+    net, xs = Odd(rule, 6), torch.ones(4, 2, 3)
+    tt.reset(net)
+    with pytest.raises(RuntimeError, match="filters a layer by what it feeds"):
+        tt.scan(net, xs) if scanned else net(xs[0])
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_two_heads_of_other_decays_raise_under_trace_and_two_of_the_same_do_not(reset: bool) -> None:
+    def run(net: nn.Module) -> None:
+        if reset:
+            tt.reset(net)
+        net(torch.ones(2, 3)).sum().backward()
+
+    def heads(*half_lives: float) -> nn.Module:
+        net = Odd(tt.rules.trace(), *half_lives)
+        ordered = nn.ModuleDict({"hidden": net.hidden, "heads": net.heads})
+        ordered.forward = net.forward  # type: ignore[method-assign]
+        return ordered
+
+    run(heads(6, 6))
+    with pytest.raises(RuntimeError, match="several heads"):
+        run(heads(6, 30))
+
+
 def test_a_layer_on_its_own_needs_no_network() -> None:
     layer = tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=4))
     layer(torch.ones(2, 3)).sum().backward()

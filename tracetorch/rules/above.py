@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Neuron, Readout, tensor_values
+from tracetorch.neurons import Neuron, Readout, effective_parameters, tensor_values
 from tracetorch.traces import OutputFilter
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.response import mean_response
@@ -201,6 +201,15 @@ def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
             f"take tt.rules.drtrl()"
         )
     return ReadoutDecay(readout)
+
+
+def same_decay(first: Neuron | None, second: Neuron | None) -> bool:
+    """Return whether two readouts filter alike: they are one, or have one and the same fixed decay."""
+    if first is second or first is None or second is None:
+        return first is second
+    a, b = first.decay, second.decay
+    fixed = not (effective_parameters(first) or effective_parameters(second))
+    return a is not None and b is not None and fixed and a.numel() == b.numel() == 1 and bool(a == b)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron, Readout
-from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, one_decay
+from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, one_decay, same_decay
 from tracetorch.traces import Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
 from tracetorch.traces.base import InputCredit, OutputFilter
 
@@ -137,13 +137,14 @@ class Rule:
         """Whether a layer's first step is the same whatever stands above, so that it may be learned from that step."""
         return isinstance(self.weight, Factor) and self.weight.decay is None and not self.weight.uniform
 
-    def agrees(self, neuron: Neuron, above: Above, consumer: Neuron) -> bool:
+    def agrees(self, neuron: Neuron, above: Above, consumer: Neuron, beyond: Above) -> bool:
         """Return whether a layer may feed another one, given what it was told stands above it.
 
         Args:
             neuron: the layer's neuron.
             above: what it was told stands above it.
             consumer: the neuron of the layer that it feeds.
+            beyond: what stands above that layer.
 
         Returns:
             Whether it may.
@@ -152,7 +153,8 @@ class Rule:
             Whether it may.
         """
         if self.derives:
-            return above.known or isinstance(neuron, Readout)
+            fed = consumer if isinstance(consumer, Readout) else beyond.readout
+            return isinstance(neuron, Readout) or (above.known and same_decay(above.readout, fed))
         return self.above.agrees(above, neuron, consumer)
 
     def __str__(self) -> str:
