@@ -2,6 +2,7 @@
 
 from tracetorch.engine.core import Core
 from tracetorch.engine.restore import fitted
+from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
 from tracetorch.engine.state import LayerState, OpenWindow, begin
@@ -13,8 +14,11 @@ __all__ = [
     "Result",
     "Spec",
     "begin",
+    "blank",
     "carry",
     "fitted",
+    "merge",
     "require_finite_input",
     "run",
+    "select",
 ]
