@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,38 @@ from tracetorch.entry import (
 from tracetorch.folding import foldable
 from tracetorch.layer import Layer
 from tracetorch.network import layers, link, restart
+from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
-from tracetorch.sequences import Options, given
 from tracetorch.trees import leaves, mapped, stacked
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
+
+
+@overload
+def scan(
+    net: nn.Module,
+    xs: Tensor,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Tensor: ...
+
+
+@overload
+def scan(
+    net: nn.Module,
+    xs: Any,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Any: ...
 
 
 def scan(
@@ -60,8 +86,8 @@ def scan(
         batch_first: whether `xs`, `mask`, `resets` and the outputs are `[B, T, ...]`.
 
     Returns:
-        The outputs, `[T, B, *out]`, or `[B, *out]` for `last`; a `PackedSequence` for all steps of one; in the form that
-        the network returns.
+        The outputs, `[T, B, *out]`, or `[B, *out]` for `last`, in the form in which the network returns them; a
+        `PackedSequence` for all steps of one.
 
     Raises:
         TypeError: if the network is no module, or the window no dense real tensor.
@@ -98,7 +124,8 @@ def scan(
         ys = _window(net, found, window.xs, out)
     else:
         with whole_or_nothing(found.values(), parts=False):
-            ys = run_rows(list(found.values()), window.xs, rows, out, partial(_window, net, found, out=out))
+            network = Network(list(found.values()), partial(_window, net, found), _repeatable(net, found, window.xs))
+            ys = run_rows(network, window.xs, rows, out)
             ended = rows.ended()
             if bool(ended.any()):
                 restart(net, ended)
@@ -118,6 +145,17 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
             ys = _stepped(net, xs)
             return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
+
+
+def _repeatable(net: nn.Module, found: dict[str, Layer], xs: Any) -> list[nn.Parameter] | None:
+    """Return a network's parameters where a window that is run twice comes to the same; None where it may not."""
+    if not isinstance(xs, Tensor) or xs.requires_grad or torch.is_autocast_enabled(xs.device.type):
+        return None
+    inside = {id(module) for layer in found.values() for module in layer.modules()}
+    buffered = any(module._buffers for module in net.modules() if id(module) not in inside)
+    if buffered or _hooked(net, found) or _after(net, xs.dim() - 1) is False:
+        return None
+    return list(net.parameters())
 
 
 def _last_of(ys: Any) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from tracetorch.entry import require_tensor
-from tracetorch.ragged import Rows
+from tracetorch.ragged.plan import Rows
 from tracetorch.trees import Tree, leaves, mapped
 
 
@@ -55,8 +55,9 @@ class Given:
 
     def returned(self, ys: Tree) -> Tree:
         """Return the outputs of all steps in the form in which the inputs were given."""
-        if self.packed is not None:
-            return mapped(lambda y: _packed(y, self.packed), ys)
+        packed = self.packed
+        if packed is not None:
+            return mapped(lambda y: _packed(y, packed), ys)
         return mapped(lambda y: y.transpose(0, 1), ys) if self.batch_first else ys
 
 
@@ -66,6 +67,9 @@ def given(xs: Any, options: Options) -> Given:
     Args:
         xs: inputs.
         options: what is said of them.
+
+    Returns:
+        The window.
     """
     if isinstance(xs, PackedSequence):
         if not options.plain:
@@ -113,7 +117,7 @@ def _flags(value: Any, name: str, options: Options, shape: tuple[int, int], *, d
         return torch.full(shape, default)
     layout = "[batch, time]" if options.batch_first else "[time, batch]"
     require_tensor(value, name, f"{layout} of booleans")
-    flags = value.detach().cpu()
+    flags: Tensor = value.detach().cpu()
     if options.batch_first:
         flags = flags.transpose(0, 1) if flags.dim() == 2 else flags
     if tuple(flags.shape) != shape:
