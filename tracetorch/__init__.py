@@ -29,6 +29,7 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
+from tracetorch.record import record
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
@@ -77,6 +78,7 @@ __all__ = [
     "init_firing",
     "layers",
     "parameter_groups",
+    "record",
     "register_synapse",
     "reset",
     "rules",

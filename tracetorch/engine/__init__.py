@@ -1,6 +1,6 @@
 """The engine: one layer over one window, as pure functions of what the layer is and what it carries."""
 
-from tracetorch.engine.core import Core
+from tracetorch.engine.core import Core, Place, Seen
 from tracetorch.engine.restore import fitted
 from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
@@ -11,7 +11,9 @@ __all__ = [
     "Core",
     "LayerState",
     "OpenWindow",
+    "Place",
     "Result",
+    "Seen",
     "Spec",
     "begin",
     "blank",

@@ -76,11 +76,14 @@ class Group:
         """Numbers of the rows."""
         return [s.row for s in self.sequences]
 
+    def steps(self) -> Tensor:
+        """Return each step's number in the whole window, `[L, N]`; a sequence that has ended goes on with its last."""
+        length = range(self.length)
+        return torch.tensor([[s.steps[min(t, len(s.steps) - 1)] for s in self.sequences] for t in length])
+
     def inputs(self, xs: Tree) -> Tree:
         """Return the window's inputs; a sequence that has ended goes on with its last one."""
-        length = self.length
-        steps = torch.tensor([[s.steps[min(t, len(s.steps) - 1)] for s in self.sequences] for t in range(length)])
-        rows = torch.tensor(self.rows)
+        steps, rows = self.steps(), torch.tensor(self.rows)
         return mapped(lambda x: x[steps.to(x.device), rows.to(x.device)], xs)
 
     def last(self) -> Tensor:

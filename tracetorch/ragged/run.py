@@ -8,14 +8,15 @@ same window may differ from the first, and else when a state is read: never, if 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from tracetorch.engine import Core, LayerState, blank, merge, select
+from tracetorch.engine import Core, LayerState, Place, blank, merge, select
 from tracetorch.layer import Layer
 from tracetorch.ragged.later import Later
 from tracetorch.ragged.plan import Group, Rows, Segment, grouped, sequences
@@ -55,7 +56,7 @@ class Network:
             return False
         if any(layer.rule.window in ("sequence", "all") for layer in self.layers):
             return False
-        return not any(core.counted or core.activity.wanted for core in self.cores)
+        return not any(core.counted or core.activity.wanted or core.watchers for core in self.cores)
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,18 @@ class Ragged:
         network: the network.
         xs: inputs, `[T, B, ...]`.
         before: what its layers carry.
-        width: B.
+        shape: T and B.
     """
 
     network: Network
     xs: Tree
     before: Sequence[LayerState | None]
-    width: int
+    shape: tuple[int, int]
+
+    @property
+    def width(self) -> int:
+        """B."""
+        return self.shape[1]
 
     def outputs(self, group: Group, out: Out) -> tuple[Tree, Tensor]:
         """Run a group, and return one row of outputs for each that is to be given out, with their numbers in the whole.
@@ -87,6 +93,10 @@ class Ragged:
         whole = group.carried and group.rows == list(range(self.width))
         for core, state in zip(self.network.cores, self.before, strict=True):
             core.state = state if whole else _start(state, group)
+        with _placed_in(self, group):
+            return self._shown(group, out)
+
+    def _shown(self, group: Group, out: Out) -> tuple[Tree, Tensor]:
         last = group.last()
         if out == "last" and bool((last == group.length - 1).all()):
             return self.network.window(group.inputs(self.xs), "last"), torch.tensor(group.rows)
@@ -169,7 +179,7 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         found = [Segment(s.row, s.steps, False, s.final) for s in found]
     if not torch.is_grad_enabled():
         before = [None if state is None else state.forgotten() for state in before]
-    window = Ragged(network, xs, before, width)
+    window = Ragged(network, xs, before, (steps, width))
     final = [s for s in found if s.final]
     shown = final if out == "last" else found
     ends, padded = grouped(final, exact=True), grouped(shown, exact=False)
@@ -194,6 +204,21 @@ def _start(state: LayerState | None, group: Group) -> LayerState | None:
     if state.traces is not None and "bucket" in state.traces.other:  # which units share a decay stays as it is
         return select(state, rows).marked(torch.ones(len(rows), dtype=torch.bool))
     return None
+
+
+@contextmanager
+def _placed_in(window: Ragged, group: Group) -> Iterator[None]:
+    """Tell what watches the layers where the rows of a group stand."""
+    watched = [core for core in window.network.cores if core.watchers]
+    if watched:
+        place = Place(group.steps(), torch.tensor(group.rows), group.last() + 1, window, window.shape)
+        for core in watched:
+            core.place = place
+    try:
+        yield
+    finally:
+        for core in watched:
+            core.place = None
 
 
 def _placed(values: Sequence[tuple[Tree, Tensor]], shape: tuple[int, ...]) -> Tree:
