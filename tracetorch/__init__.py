@@ -29,8 +29,9 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
-from tracetorch.record import record
+from tracetorch.operations import count_operations
 from tracetorch.rates import FinalRate, RunningRate
+from tracetorch.record import record
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
@@ -72,6 +73,7 @@ __all__ = [
     "SynapticLIF",
     "available_backends",
     "check_finite",
+    "count_operations",
     "feedback",
     "get_state",
     "half_life",

@@ -16,7 +16,6 @@ from tracetorch.layer import Layer
 from tracetorch.network import layers
 from tracetorch.neurons import Readout
 
-
 Ring = deque[tuple[int, Tensor]]
 """The last recorded steps: the number of each, and the value."""
 
@@ -157,8 +156,8 @@ class Record:
             for t in due:
                 self._append(ring, first + t, values.new_full((rows, *values.shape[2:]), empty))
         slots = {step - first: value for step, value in ring if step >= first}
-        for n, (row, length) in enumerate(zip(place.rows.tolist(), place.lengths.tolist(), strict=True)):
-            for t, step in enumerate(place.steps[begun:length, n].tolist()[: len(values)]):
+        for t, at in enumerate(place.steps[begun : begun + len(values)].tolist()):
+            for n, (row, step) in enumerate(zip(place.rows.tolist(), at, strict=True)):
                 if step in slots:
                     slots[step][row] = values[t, n]
 
@@ -174,8 +173,8 @@ class Record:
 def record(net: nn.Module, *names: str, every: int = 1, last: int = 1000, units: Sequence[int] | None = None) -> Record:
     """Record states, spikes, currents and traces of chosen layers while a network runs, step by step or in scans.
 
-    A scan is as fast as ever but for what is recorded. States inside a window are computed again from its currents by the
-    neuron's own step in torch, so that they are those of the kernels to rounding. Calls inside `tt.Stream` and
+    A scan is as fast as ever but for what is recorded. States inside a window are computed again from its currents by
+    the neuron's own step in torch, so that they are those of the kernels to rounding. Calls inside `tt.Stream` and
     `torch.compile` are not seen.
 
     Args:
@@ -219,9 +218,7 @@ def _split(name: str, found: dict[str, Layer]) -> tuple[str, str]:
     if not what:
         layer, _, what = name.rpartition(".")
     if layer not in found:
-        raise KeyError(
-            f"{name!r} names no layer and what to record of it, as '0.v' does; there are layers {sorted(found)}"
-        )
+        raise KeyError(f"{name!r} names no layer and a part of it, as '0.v' does; the network has {sorted(found)}")
     neuron = found[layer].neuron
     known = ["outputs", "currents", *neuron.state]
     if not isinstance(neuron, Readout):
@@ -237,10 +234,7 @@ def _currents(seen: Seen) -> Tensor:
     recurrent = seen.spec.recurrent
     if recurrent is None:
         return currents
-    before = seen.before
-    first = torch.zeros_like(seen.z[0]) if before is None or before.z is None else before.masked(before.z)
-    fed = torch.cat([first.unsqueeze(0).to(seen.z.dtype), seen.z[:-1]])
-    flat = recurrent.current(fed.flatten(0, 1))
+    flat = recurrent.current(seen.fed().flatten(0, 1))
     return currents + flat.reshape(currents.shape).to(currents.dtype)
 
 

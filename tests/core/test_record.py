@@ -1,6 +1,7 @@
 """What is recorded is what single steps show, under steps, scans and rows of unequal length."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_a_record_of_rows_of_unequal_length() -> None:
         one = make()
         cuts = [0, *resets[:, row].nonzero().flatten().tolist(), length]
         parts = []
-        for first, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for first, end in pairwise(cuts):
             tt.reset(one)
             parts.append(by_hand(one, xs[first:end, row : row + 1]))
         for name in NAMES:

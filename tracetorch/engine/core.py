@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from tracetorch.engine.silence import Silence
@@ -47,6 +48,12 @@ class Seen:
     z: Tensor
     place: Place | None = None
 
+    def fed(self) -> Tensor:
+        """Return the outputs that a recurrent synapse was fed with, `[T, B, *unit]`."""
+        before = self.before
+        first = torch.zeros_like(self.z[0]) if before is None or before.z is None else before.masked(before.z)
+        return torch.cat([first.unsqueeze(0).to(self.z.dtype), self.z[:-1]])
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -55,14 +62,12 @@ class Place:
     Args:
         steps: number of each step in the window, `[T, N]`.
         rows: number of each row, `[N]`.
-        lengths: number of steps of each row, `[N]`; those beyond do not count.
         window: the window, by which calls that belong together are known.
         shape: steps and rows of the window.
     """
 
     steps: Tensor
     rows: Tensor
-    lengths: Tensor
     window: object
     shape: tuple[int, int]
 

@@ -45,18 +45,18 @@ class Network:
         return [layer.core for layer in self.layers]
 
     @property
-    def at_the_end(self) -> bool:
-        """Whether a sequence is credited by what it comes to at its end."""
-        return any(layer.rule.window == "sequence" for layer in self.layers)
+    def exact(self) -> bool:
+        """Whether no sequence may be padded: it is credited by what it comes to at its end, or watched."""
+        return any(layer.rule.window == "sequence" or layer.core.watchers for layer in self.layers)
 
     @property
     def postpones(self) -> bool:
         """Whether what the layers come to may be computed when it is read."""
-        if self.weights is None or torch.is_inference_mode_enabled():
+        if self.weights is None or torch.is_inference_mode_enabled() or self.exact:
             return False
-        if any(layer.rule.window in ("sequence", "all") for layer in self.layers):
+        if any(layer.rule.window == "all" for layer in self.layers):
             return False
-        return not any(core.counted or core.activity.wanted or core.watchers for core in self.cores)
+        return not any(core.counted or core.activity.wanted for core in self.cores)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         again = replace(window, xs=mapped(lambda x: x.detach().clone(), xs))  # a loader may fill the same memory again
         Later(network.cores, before, network.weights or (), lambda: again.ends(ends, "last")).stand_in()
     else:
-        inner = grouped([s for s in shown if not s.final], exact=network.at_the_end)
+        inner = grouped([s for s in shown if not s.final], exact=network.exact)
         values = [window.outputs(group, out) for group in inner]
         values += window.ends(ends, out)
     return _placed(values, (width,) if out == "last" else (steps, width))
@@ -211,7 +211,7 @@ def _placed_in(window: Ragged, group: Group) -> Iterator[None]:
     """Tell what watches the layers where the rows of a group stand."""
     watched = [core for core in window.network.cores if core.watchers]
     if watched:
-        place = Place(group.steps(), torch.tensor(group.rows), group.last() + 1, window, window.shape)
+        place = Place(group.steps(), torch.tensor(group.rows), window, window.shape)
         for core in watched:
             core.place = place
     try:
