@@ -29,9 +29,9 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
-from tracetorch.operations import count_operations
+from tracetorch.operations import Operations, count_operations
 from tracetorch.rates import FinalRate, RunningRate
-from tracetorch.record import record
+from tracetorch.record import Record, record
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
@@ -64,7 +64,9 @@ __all__ = [
     "Mean",
     "Neuron",
     "NoReset",
+    "Operations",
     "Readout",
+    "Record",
     "Rule",
     "RunningRate",
     "Scan",
