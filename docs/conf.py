@@ -60,6 +60,7 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.scan": "tracetorch.scan-function",
+    "tracetorch.record": "tracetorch.record-function",
     "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.testing.agreement": "tracetorch.testing.agreement-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",

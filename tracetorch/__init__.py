@@ -29,7 +29,9 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
+from tracetorch.operations import Operations, count_operations
 from tracetorch.rates import FinalRate, RunningRate
+from tracetorch.record import Record, record
 from tracetorch.rules import Rule
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
@@ -62,7 +64,9 @@ __all__ = [
     "Mean",
     "Neuron",
     "NoReset",
+    "Operations",
     "Readout",
+    "Record",
     "Rule",
     "RunningRate",
     "Scan",
@@ -71,12 +75,14 @@ __all__ = [
     "SynapticLIF",
     "available_backends",
     "check_finite",
+    "count_operations",
     "feedback",
     "get_state",
     "half_life",
     "init_firing",
     "layers",
     "parameter_groups",
+    "record",
     "register_synapse",
     "reset",
     "rules",

@@ -29,14 +29,14 @@ def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[ba
             return
         kind = "nested" if x.is_nested else "complex" if x.is_complex() else "sparse"
         cure = {
-            "nested": "pad it with x.to_padded_tensor(0.0) and reset rows where their sequences end",
+            "nested": "pad it with x.to_padded_tensor(0.0) and give its lengths, tt.scan(net, xs, lengths=...)",
             "complex": "give real and imaginary parts as channels, torch.view_as_real(x)",
             "sparse": "make it dense with x.to_dense()",
         }[kind]
         raise TypeError(f"{what} is a dense real tensor {shape}, got a {kind} one of {x.dtype}; {cure}")
     kind = type(x).__name__
     if isinstance(x, nn.utils.rnn.PackedSequence):
-        cure = "unpack it with nn.utils.rnn.pad_packed_sequence(x) and reset rows where their sequences end"
+        cure = "give it to tt.scan(net, x), which runs all its steps"
     elif kind == "ndarray":
         cure = "convert it with torch.as_tensor(x)"
     elif isinstance(x, list | tuple) and x and all(isinstance(part, Tensor) for part in x):

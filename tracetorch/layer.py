@@ -187,6 +187,7 @@ class Layer(nn.Module):
         core, done = self.core, False
         try:
             check(core, self.rule, self.neuron, x)
+            before = core.peek() if core.watchers else None
             found = run_single(self, core, x)
             if found is None:
                 found = self._step(x)
@@ -194,6 +195,8 @@ class Layer(nn.Module):
                 sign(found, self.rule, self.neuron, core)
                 if core.calls >= core.silence.due:
                     core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
+                if core.watchers:
+                    core.show(self.spec(), before, x.unsqueeze(0), found.unsqueeze(0))
             done = True
             return found
         finally:
@@ -231,8 +234,10 @@ class Layer(nn.Module):
         _require_callable(xs)
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
-            result = carry(spec, self.core.state, spec.accepted(xs, self.core.batch, window=True))
+            before, xs = self.core.state, spec.accepted(xs, self.core.batch, window=True)
+            result = carry(spec, before, xs)
             self.core.state = result.state
+            self.core.show(spec, before, xs, result.z)
             return result.z
 
     @property
@@ -250,8 +255,8 @@ class Layer(nn.Module):
         return dense is not None and self.spec().trace(dense[0].shape[:1]).carries(last=False)
 
     def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None) -> Result:
-        core = self.core
-        result = run(spec, core.state, xs, event=event, opened=core.opened)
+        core, before = self.core, self.core.state
+        result = run(spec, before, xs, event=event, opened=core.opened)
         if core.opened is not None:
             core.opened.calls += 1
         if compiling():  # a compiled graph would be bound to the number of a call
@@ -260,6 +265,7 @@ class Layer(nn.Module):
             return result
         core.calls += 1
         core.stepped(result.state, result.spikes, result.before)
+        core.show(spec, before, xs, result.z)
         if core.calls >= core.silence.due and self.training and result.last.requires_grad:
             core.silence.look(self.neuron, xs, result.z, call=core.calls, steps=len(xs))
         for out in {id(t): t for t in (result.z, result.last)}.values():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from tracetorch.engine.silence import Silence
+from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState, OpenWindow
 from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
@@ -27,6 +30,48 @@ class Stepper(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One call of a layer, for what watches it.
+
+    Args:
+        spec: the layer.
+        before: what it carried before; None after a reset.
+        xs: inputs, `[T, B, *in]`.
+        z: outputs, `[T, B, *unit]`.
+        place: where these rows stand in a ragged window, or None.
+    """
+
+    spec: Spec
+    before: LayerState | None
+    xs: Tensor
+    z: Tensor
+    place: Place | None = None
+
+    def fed(self) -> Tensor:
+        """Return the outputs that a recurrent synapse was fed with, `[T, B, *unit]`."""
+        before = self.before
+        first = torch.zeros_like(self.z[0]) if before is None or before.z is None else before.masked(before.z)
+        return torch.cat([first.unsqueeze(0).to(self.z.dtype), self.z[:-1]])
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the steps of a call stand in a window whose rows run at steps of their own.
+
+    Args:
+        steps: number of each step in the window, `[T, N]`.
+        rows: number of each row, `[N]`.
+        window: the window, by which calls that belong together are known.
+        shape: steps and rows of the window.
+    """
+
+    steps: Tensor
+    rows: Tensor
+    window: object
+    shape: tuple[int, int]
+
+
 class Core:
     """The mutable part of a layer, shared with nobody.
 
@@ -44,6 +89,8 @@ class Core:
         undone: number of the last call that was taken back.
         feeders: layers below that have still to learn, in this first step, what stands above this one.
         silence: what notices that the layer never spikes.
+        watchers: what is told of each call.
+        place: where the rows of a call stand in a ragged window, or None.
     """
 
     def __init__(self) -> None:
@@ -59,6 +106,8 @@ class Core:
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
         self.silence = Silence()
+        self.watchers: list[Callable[[Seen], None]] = []
+        self.place: Place | None = None
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 
@@ -104,6 +153,11 @@ class Core:
         """Number of rows of what the layer carries; None after a reset."""
         state = self.state
         return None if state is None else state.batch
+
+    def show(self, spec: Spec, before: LayerState | None, xs: Tensor, z: Tensor) -> None:
+        """Show a call to what watches the layer."""
+        for watch in self.watchers:
+            watch(Seen(spec, before, xs.detach(), z.detach(), self.place))
 
     def close(self) -> None:
         """End an open window: cut the graph, and leave the window's traces to the next call."""
@@ -163,5 +217,6 @@ class Core:
             "_before": None,
             "opened": None,
             "feeders": [],
+            "watchers": [],
         }
         return self.__dict__ | changed

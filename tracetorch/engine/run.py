@@ -126,6 +126,8 @@ def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
             "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
             "tt.rules.trace() for single steps and streams"
         )
+    if state.pending is not None and not isinstance(state.pending, Window) and call.learns:
+        return state.flushed()
     return state
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +12,18 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Gradients, Pull, Tape
 from tracetorch.engine.spec import Spec
 from tracetorch.traces import Numbers, Trace, Traces, Window
+
+
+class Deferred(Protocol):
+    """Traces that are formed when they are read."""
+
+    def traces(self) -> Traces:
+        """Return the traces; large ones are changed in place."""
+        ...
+
+    def copied(self) -> Deferred:
+        """Return the same with traces that share no memory with these."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +37,7 @@ class LayerState:
         steps: number of steps since the reset, `[B]`.
         keep: `[B]`, zero for rows that the next forward has to reset, or None.
         traces: traces at the start of `pending`, or None after a reset.
-        pending: the last window, or None.
+        pending: the last window, or what makes up the traces of rows that ran apart, or None.
         sigma: sensitivity of the state to a constant current, `[S, B, *unit]`, or None.
         count: number of spikes since the reset, `[B, *unit]`, where it is wanted.
         carry: carried rows with their graph, where the rule keeps one graph over all calls.
@@ -37,7 +50,7 @@ class LayerState:
     steps: Tensor
     keep: Tensor | None = None
     traces: Traces | None = None
-    pending: Window | None = None
+    pending: Window | Deferred | None = None
     sigma: Tensor | None = None
     count: Tensor | None = None
     carry: Tensor | None = None
@@ -50,12 +63,17 @@ class LayerState:
 
     def flushed(self) -> LayerState:
         """Return the state with its traces advanced over the pending window, in place where they are large."""
-        if self.pending is None:
+        pending = self.pending
+        if pending is None:
             return self
-        return replace(self, traces=self.trace.advance(self.traces, self.pending), pending=None)
+        if isinstance(pending, Window):
+            return replace(self, traces=self.trace.advance(self.traces, pending), pending=None)
+        return replace(self, traces=pending.traces(), pending=None)
 
     def copied(self) -> LayerState:
         """Return the same with traces that share no memory with these."""
+        if self.pending is not None and not isinstance(self.pending, Window):
+            return replace(self, pending=self.pending.copied())
         return self if self.traces is None else replace(self, traces=self.traces.copied())
 
     def masked(self, value: Tensor) -> Tensor:
