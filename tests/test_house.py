@@ -29,7 +29,7 @@ FLOORS = (
     {"scan", "rates", "stream", "firing"},
     {"tracetorch"},
     {"encoding", "data", "interop", "plot", "rl", "testing"},
-    {"train"},
+    {"train", "export"},
     {"cli"},
     {"__main__"},
 )

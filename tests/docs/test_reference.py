@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = ("", "rules", "feedback", "surrogates", "testing", "plot", "data", "interop", "encoding", "rl", "train")
+MODULES = (
+    "",
+    "rules",
+    "feedback",
+    "surrogates",
+    "testing",
+    "plot",
+    "data",
+    "interop",
+    "export",
+    "encoding",
+    "rl",
+    "train",
+)
 BESIDE = ("testing.conformance", "rl.envs")
 
 
