@@ -80,8 +80,9 @@ def test_a_window_equals_the_scan(name):
         tt.export.window(net, 0)
 
 
-def test_a_stream_goes_on_from_the_networks_state():
-    net, xs = make("recurrent")
+@pytest.mark.parametrize("name", ["recurrent", "one layer"])
+def test_a_stream_goes_on_from_the_networks_state(name):
+    net, xs = make(name)
     steps(net, xs[:20])
     mask = torch.tensor([True, False, False, True, False])
     tt.reset(net, mask)

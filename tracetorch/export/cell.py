@@ -95,7 +95,7 @@ class Cell(nn.Module):
         found = [saved[prefix + key] for key in keys]
         keep = saved.get(f"{prefix}keep")
         if keep is not None:
-            found = [v * keep.reshape(-1, *[1] * (v.dim() - 1)).to(v.dtype) for v in found]
+            found = [torch.where(keep.reshape(-1, *[1] * (v.dim() - 1)) > 0, v, torch.zeros_like(v)) for v in found]
         return tuple(found)
 
 
