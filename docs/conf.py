@@ -63,6 +63,9 @@ autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.record": "tracetorch.record-function",
     "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.testing.agreement": "tracetorch.testing.agreement-function",
+    "tracetorch.export.step": "tracetorch.export.step-function",
+    "tracetorch.export.window": "tracetorch.export.window-function",
+    "tracetorch.export.difference": "tracetorch.export.difference-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
 }
 autodoc_member_order = "bysource"

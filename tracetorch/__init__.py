@@ -39,7 +39,7 @@ from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "encoding", "interop", "plot", "rl", "testing", "train")
+_ON_DEMAND = ("data", "encoding", "export", "interop", "plot", "rl", "testing", "train")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -88,8 +88,8 @@ def require_not_exporting() -> None:
 def _recorded(by: str) -> str:
     return (
         f"a tt.Layer ran inside {by}, which would store its state as a constant, so that later steps would be wrong. "
-        f"Export the weights (net.state_dict(), or tracetorch.interop for NIR), or write the step as a function of "
-        f"its state: state, z = layer.neuron.step(state, layer.synapse(x)); torch.compile(net) is supported"
+        f"Export tt.export.step(net), one step as a function of input and state, or tt.export.window(net, T); "
+        f"tt.interop.to_nir(net) is for other simulators; torch.compile(net) is supported"
     )
 
 

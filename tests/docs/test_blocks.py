@@ -16,7 +16,7 @@ from tracetorch.testing import conformance
 DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.skipif(not (DOCS / "howto").is_dir(), reason="the pages are not shipped with the package")
 PAGES = sorted(page for folder in ("howto", "theory") for page in (DOCS / folder).glob("*.md"))
-OPTIONAL = {"snntorch", "spikingjelly", "norse", "nir", "tonic", "safetensors", "numba"}
+OPTIONAL = {"snntorch", "spikingjelly", "norse", "nir", "onnxruntime", "lightning", "tonic", "safetensors", "numba"}
 """What a block may import that need not be installed: such a block is left out where it is not."""
 GALLERIES = {"introduction", "tutorials", "reference"}
 
