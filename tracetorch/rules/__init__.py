@@ -11,13 +11,14 @@ from tracetorch.rules.presets import (
     eprop,
     ottt,
     rate,
+    s_tllr,
     sltt,
     tbptt,
     trace,
     traced_bptt,
 )
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, Timing, WeightCredit
 
 __all__ = [
     "FACTS",
@@ -34,6 +35,7 @@ __all__ = [
     "Present",
     "ReadoutMemory",
     "Rule",
+    "Timing",
     "WeightCredit",
     "bptt",
     "cascade",
@@ -41,6 +43,7 @@ __all__ = [
     "eprop",
     "ottt",
     "rate",
+    "s_tllr",
     "sltt",
     "tbptt",
     "trace",

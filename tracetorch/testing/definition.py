@@ -24,7 +24,7 @@ from tracetorch.testing.eligibility import (
     unit_blocks,
 )
 from tracetorch.testing.oracle import Loss, Out, current_of_call, learned
-from tracetorch.traces import Factor, Full, NoTrace, Pre
+from tracetorch.traces import Factor, NoTrace, Pre, Timing
 
 
 @dataclass
@@ -202,7 +202,10 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
             if p.requires_grad:
                 j = J[name].reshape(*inputs.shape[:2], *J[name].shape[1:])
                 blocks = true if is_bias(module, name) else own
-                found = by_mean(rec, means, at, j) if factor else by_trace(rec, blocks, at, j)
+                if isinstance(weight, Timing) and not isinstance(layer.neuron, Readout) and not is_bias(module, name):
+                    found = by_timing(weight, true.psi, at, j)
+                else:
+                    found = by_mean(rec, means, at, j) if factor else by_trace(rec, blocks, at, j)
                 total[id(p)] += found.reshape(p.shape)
     for name, p in layer.neuron.named_parameters():
         if p.requires_grad:
@@ -232,7 +235,7 @@ def sensitivities(blocks: UnitBlocks, rec: Record, *, uniform: bool) -> tuple[Te
 def by_trace(rec: Record, blocks: UnitBlocks, bars: Tensor, J: Tensor) -> Tensor:
     """Return the gradient of weights by their eligibility; `J` is `[T, B, units, weights]`."""
     steps, batch, units, weights = J.shape
-    full = isinstance(rec.layer.rule.weight, Full | Pre | Factor)
+    full = not isinstance(rec.layer.rule.weight, NoTrace)
     E = J.new_zeros(batch, units, blocks.B.shape[-1], weights)
     filtered, found = J.new_zeros(batch, units, weights), J.new_zeros(weights)
     for t in range(steps):
@@ -241,6 +244,18 @@ def by_trace(rec: Record, blocks: UnitBlocks, bars: Tensor, J: Tensor) -> Tensor
         filtered = rec.kappa * filtered + e
         found = found + torch.einsum("bu,buk->k", bars[t].reshape(batch, units), filtered)
     return found
+
+
+def by_timing(weight: Timing, psi: Tensor, bars: Tensor, J: Tensor) -> Tensor:
+    """Return the gradient of weights by the two sums over time that spike timing has, each as one product."""
+    steps, batch, units, _ = J.shape
+    psi, bars = psi.reshape(steps, batch, units), bars.reshape(steps, batch, units)
+    ago = (torch.arange(steps)[:, None] - torch.arange(steps)).to(J)
+    before = torch.where(ago >= 0, weight.lambda_pre ** ago.clamp(min=0), torch.zeros_like(ago))
+    after = torch.where(ago >= 1, weight.lambda_post ** (ago - 1).clamp(min=0), torch.zeros_like(ago))
+    causal = torch.einsum("tbu,ts,sbuk->k", bars * psi, before, J)
+    acausal = torch.einsum("tbu,ts,sbu,tbuk->k", bars, after, psi, J)
+    return weight.alpha_pre * causal + weight.alpha_post * acausal
 
 
 def by_mean(rec: Record, means: Tensor, bars: Tensor, J: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.passing import Credit
 from tracetorch.traces.presynaptic import Pre, Presynaptic
+from tracetorch.traces.timing import Timing
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
@@ -26,6 +27,7 @@ __all__ = [
     "Pairs",
     "Pre",
     "Presynaptic",
+    "Timing",
     "Trace",
     "Traces",
     "Untraced",

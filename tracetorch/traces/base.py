@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -66,6 +66,9 @@ class WeightCredit(ABC):
         >>> tt.rules.ottt().weight
         Pre(detach_reset=True, approximate=False)
     """
+
+    inputs: ClassVar[tuple[InputCredit, ...]] = ("window", "psi", "gain", "cascade")
+    """What a rule with it may send to the layer below."""
 
     @property
     def storage(self) -> str:
@@ -297,10 +300,7 @@ class WindowCredit(Credit):
         instant = below and self.gain is None and not trace.window_credit
         pull = Pull(trace.linked, None, w.learned, instant)
         own = w.tape.reverse(Cotangents(z_bar, carry[offset - size : offset], raw, filter, level, fed), pull)
-        weights = own
-        if copies > 1:
-            constant = Pull(trace.linked, w.numbers.constant)
-            weights = w.tape.reverse(Cotangents(z_bar, carry[:size], raw, filter, level, fed), constant)
+        weights = self.weights(own, Cotangents(z_bar, carry[:size], raw, filter, level, fed))
         start = torch.zeros_like(carry)
         if trace.linked:
             start[offset - size : offset] = w.masked(own.s)
@@ -313,6 +313,12 @@ class WindowCredit(Credit):
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, own.current)
         neuron |= own.parameters
         return Pulled(weight_grads(w.afferents, weights.current), neuron, start, self._below(own, cotangents, below))
+
+    def weights(self, own: Gradients, cotangents: Cotangents) -> Gradients:
+        """Return the gradients that credit the weights: the neuron's own, or those of the trace's own blocks."""
+        if self.trace.copies == 1:
+            return own
+        return self.window.tape.reverse(cotangents, Pull(self.trace.linked, self.window.numbers.constant))
 
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:

@@ -7,7 +7,7 @@ from functools import partial
 
 from tracetorch.feedback import RandomFeedback
 from tracetorch.network import set_rule
-from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
+from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, s_tllr, sltt, trace
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
 from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
@@ -24,6 +24,8 @@ DEFINED: dict[str, Rule] = {
     "eprop(0.6)": eprop(kappa=0.6),
     "drtrl": drtrl(),
     "drtrl(gain)": drtrl(input="gain"),
+    "s_tllr": s_tllr(),
+    "s_tllr, random": s_tllr(lambda_pre=0.6, alpha_post=0.5, feedback=RandomFeedback()),
     "trace": trace(decay=0.7),
     "rate": rate(),
     "sltt, random": sltt(feedback=RandomFeedback()),

@@ -10,7 +10,7 @@ from torch import nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
-from tracetorch.rules import Rule, bptt, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
+from tracetorch.rules import Rule, bptt, cascade, drtrl, eprop, ottt, rate, s_tllr, sltt, tbptt, trace, traced_bptt
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
@@ -25,6 +25,7 @@ STEPWISE: dict[str, Rule] = {
     "cascade": cascade(approximate=True),
     "cascade, all pairs": cascade(pairs=4 * STEPS, approximate=True),
     "drtrl(gain)": drtrl(input="gain"),
+    "s_tllr": s_tllr(),
     "trace": trace(),
     "trace(0.6)": trace(decay=0.6),
 }
