@@ -30,7 +30,7 @@ from tracetorch.neurons import (
     tau,
 )
 from tracetorch.rates import FinalRate, RunningRate
-from tracetorch.rules import Rule
+from tracetorch.rules import Rule, citation
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
@@ -71,6 +71,7 @@ __all__ = [
     "SynapticLIF",
     "available_backends",
     "check_finite",
+    "citation",
     "feedback",
     "get_state",
     "half_life",

@@ -8,8 +8,9 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.above import AllMemory, ReadoutMemory
+from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, Timing
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre
 
 
 def bptt() -> Rule:
@@ -278,46 +279,10 @@ def rate(*, feedback: Feedback | None = None) -> Rule:
     )
 
 
-def s_tllr(
-    *,
-    lambda_pre: float = 0.75,
-    lambda_post: float = 0.2,
-    alpha_pre: float = 1.0,
-    alpha_post: float = -1.0,
-    feedback: Feedback | None = None,
-) -> Rule:
-    r"""Credit inputs before a unit's activity and after it, as plasticity by spike timing does.
-
-    .. math:: \hat x_t = \lambda_\mathrm{pre} \hat x_{t-1} + x_t, \quad u_t = \lambda_\mathrm{post} u_{t-1} + \psi_t, \\
-        \Delta W = \sum_t L_t (\alpha_\mathrm{pre} \psi_t \otimes \hat x_t + \alpha_\mathrm{post} u_{t-1} \otimes x_t)
-
-    With `alpha_post=0` and the membrane's decay for `lambda_pre` it is `ottt`, and as exact; the other term is part of
-    no gradient. Readouts, biases and neuron parameters are credited exactly.
-
-    Source: M. Apolinario, K. Roy, "S-TLLR: STDP-inspired Temporal Local Learning Rule for Spiking Neural Networks"
-    (2023), https://arxiv.org/abs/2306.15220.
-
-    Args:
-        lambda_pre: decay per step of the inputs' trace.
-        lambda_post: decay per step of the trace of surrogate derivatives.
-        alpha_pre: weight of the causal term.
-        alpha_post: weight of the acausal term.
-        feedback: the matrix through which credit reaches the layer below; symmetric by default.
-
-    Returns:
-        The rule.
-
-    Example:
-        >>> import tracetorch as tt
-        >>> tt.rules.s_tllr(alpha_post=0.0).weight.alpha_post
-        0.0
-    """
-    weight = Timing(lambda_pre, lambda_post, alpha_pre, alpha_post)
-    return Rule(name="s_tllr", weight=weight, input="psi", window="step", feedback=feedback or Symmetric())
-
+LITERATURE = (ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1)
 
 PRESETS: dict[str, Callable[..., Rule]] = {
-    f.__name__: f for f in (trace, cascade, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt, s_tllr)
+    f.__name__: f for f in (trace, cascade, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt, *LITERATURE)
 }
 """Presets by name."""
 
@@ -355,6 +320,18 @@ FACTS: dict[str, Facts] = {
         "covariance of slopes above with eligibilities below",
         "B·(S + states above)·I·O",
     ),
+    "ostl": Facts("within a layer, dense recurrence too", "memory of upper layers", "B·(S + 1)·O·I·O"),
+    "rtrl": Facts(
+        "a layer, recurrent or not, alone or under a leaky readout", "memory of upper layers", "B·(S + 2)·O·I·O"
+    ),
+    "snap1": Facts("within a layer, diagonal recurrence", "paths through other units, upper layers", "B·(S + 1)·I·O"),
+    "otpe": Facts(
+        "a layer that feeds a leaky readout; two layers of spikes, the upper with one leaking state",
+        "recurrent spikes' paths, memory of layers above the next",
+        "B·(S + 1)·I·O",
+    ),
+    "pp_prop": Facts("with decay 0, neurons without memory", "input-sensitivity covariance", "B·(I + S·O)"),
+    "rflo": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers, symmetry", "B·S·I·O"),
     "s_tllr": Facts("as ottt, without the acausal term", "the neuron's own memory, that of upper layers", "B·(I + O)"),
     "drtrl": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers", "B·S·I·O"),
     "trace": Facts("constant input; biases and neuron parameters always", "input-sensitivity covariance", "B·(I + O)"),
