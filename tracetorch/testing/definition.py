@@ -23,7 +23,7 @@ from tracetorch.testing.eligibility import (
     unit_blocks,
 )
 from tracetorch.testing.oracle import Loss, Out, current_of_call, learned
-from tracetorch.traces import Factor, NoTrace, Pre, Smoothed, Timing
+from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, Timing
 
 
 @dataclass
@@ -188,6 +188,8 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
     layer, weight = rec.layer, rec.layer.rule.weight
     if layer.rule.window not in ("step", "sequence") or getattr(weight, "approximate", False):
         raise ValueError(f"the definition of {layer.rule} is not one of a step and a trace; use `traced` or `bptt`")
+    if isinstance(weight, Rtrl | SnAp) and layer.recurrent is not None:
+        raise ValueError(f"{layer.rule} credits through recurrent outputs, which the definition leaves out; use `bptt`")
     true = unit_blocks(layer.neuron, rec.before, rec.current)
     own = (
         unit_blocks(without_reset_gradient(layer.neuron), rec.before, rec.current) if isinstance(weight, Pre) else true

@@ -178,7 +178,7 @@ def _pulled(window: Window, kind: int, one: Tensor) -> Gradients:
 
 
 def _diagonal(window: Window, recurrent: Synapse) -> TorchTape:
-    """Return the window's tape with the diagonal of the recurrent weights in the place of all of them."""
+    """Return the window's tape with the diagonal of the recurrent weights instead of all of them."""
     dense = recurrent.dense()
     if dense is None:
         raise ValueError(

@@ -122,8 +122,8 @@ def for_kind(k: Kind) -> Iterator[Case]:
     if k.name in RINGS:
         claim = "rtrl = BPTT: dense recurrence, alone and under a leaky readout"
         for told, splits in ways.items():
-            yield Case(claim, f"{k.name}, {told}", partial(recurrent, k, splits, False))
-        yield Case(claim, f"{k.name} to LI", partial(recurrent, k, MIXED, True))
+            yield Case(claim, f"rtrl, {k.name}, {told}", partial(recurrent, k, splits, False))
+        yield Case(claim, f"rtrl, {k.name} to LI", partial(recurrent, k, MIXED, True))
         for told, splits in ways.items():
             claim = "snap1 = BPTT: diagonal recurrent weights; dense ones by their diagonal"
             yield Case(claim, f"{k.name}, {told}", partial(diagonal, k, splits))
