@@ -32,7 +32,7 @@ from tracetorch.neurons import (
 from tracetorch.operations import Operations, count_operations
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.record import Record, record
-from tracetorch.rules import Rule
+from tracetorch.rules import Rule, citation
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
@@ -75,6 +75,7 @@ __all__ = [
     "SynapticLIF",
     "available_backends",
     "check_finite",
+    "citation",
     "count_operations",
     "feedback",
     "get_state",

@@ -133,7 +133,9 @@ class Layer(nn.Module):
         if feedback is None:
             self.feedback = None
         elif self.feedback is None or self.feedback.shape != feedback.shape:
-            self.feedback = nn.Parameter(feedback, requires_grad=False)
+            self.feedback = nn.Parameter(feedback)
+        if self.feedback is not None:
+            self.feedback.requires_grad_(self.rule.feedback.learns)
         self.core.state = state
 
     @property

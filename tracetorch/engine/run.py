@@ -305,7 +305,8 @@ def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Te
     shape = (rows + int(window.counted), *window.like.shape)
     whole = window.like.new_zeros(()).expand(shape)
     if state.traces is not None and not trace.in_graph:
-        fed = rows - 1 if trace.window_credit and window.scan.recurrent is not None else None
+        untraced = trace.fed and not trace.traces_fed and window.scan.recurrent is not None
+        fed = rows - 1 if untraced else None
         currents = len(call.spec.neuron.currents)
         attachment = Attachment(trace, state.traces, call.spec.synapses, call.given.names, window.size, fed, currents)
         whole = attach(attachment, whole, call.given.all())

@@ -56,7 +56,7 @@ class Spec:
         rule: the rule.
         above: what stands above the layer in its network.
         activity: what the layer has been doing, for those below.
-        feedback: fixed matrix through which credit goes below; None for the synapse's own weights.
+        feedback: matrix that the rule's feedback stores; None for the synapse's own weights.
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses are driven by events; None to decide by their density.
         finite: whether to check for NaN and infinity; None for on CPUs alone, where it costs no synchronisation.
@@ -86,7 +86,10 @@ class Spec:
             bias = synapse.bias()
             if bias is not None and bias.requires_grad:
                 biases[f"{BIAS}{i}"] = bias
-        return Parameters([s.weights() for s in self.synapses], biases, effective_parameters(self.neuron))
+        weights = [s.weights() for s in self.synapses]
+        if self.feedback is not None and self.rule.feedback.learns:  # what credits the weight credits the matrix too
+            weights[0] = (weights[0][0] + (self.feedback - self.feedback.detach()), *weights[0][1:])
+        return Parameters(weights, biases, effective_parameters(self.neuron))
 
     def trace(self, unit: tuple[int, ...]) -> Trace:
         """Return the layer's trace, for units of a shape."""
@@ -157,9 +160,9 @@ class Spec:
 
     def feedback_weight(self) -> Tensor:
         """Return the matrix through which credit goes below; empty for what the synapse has itself."""
-        if self.feedback is not None:
-            return self.feedback
         weight = self.synapses[0].feedback_weight()
+        if self.feedback is not None:
+            return self.feedback if weight is None else self.rule.feedback.through(weight, self.feedback.detach())
         return self.synapses[0].weights()[0].new_empty(0) if weight is None else weight
 
     def checks_finite(self, x: Tensor) -> bool:

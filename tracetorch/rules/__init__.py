@@ -1,6 +1,9 @@
 """Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of."""
 
 from tracetorch.rules.above import AllMemory, Credited, Present, ReadoutMemory
+from tracetorch.rules.citations import citation
+from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
+from tracetorch.rules.next import NextMemory
 from tracetorch.rules.presets import (
     FACTS,
     PRESETS,
@@ -17,7 +20,7 @@ from tracetorch.rules.presets import (
     traced_bptt,
 )
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, Rtrl, Smoothed, SnAp, Timing, WeightCredit
 
 __all__ = [
     "FACTS",
@@ -28,20 +31,33 @@ __all__ = [
     "Facts",
     "Full",
     "Graph",
+    "NextMemory",
     "NoTrace",
     "Pairs",
     "Pre",
     "Present",
     "ReadoutMemory",
+    "Rtrl",
     "Rule",
+    "Smoothed",
+    "SnAp",
+    "Timing",
     "WeightCredit",
     "bptt",
     "cascade",
+    "citation",
     "drtrl",
     "eprop",
+    "ostl",
+    "otpe",
     "ottt",
+    "pp_prop",
     "rate",
+    "rflo",
+    "rtrl",
+    "s_tllr",
     "sltt",
+    "snap1",
     "tbptt",
     "trace",
     "traced_bptt",

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.above import AllMemory, ReadoutMemory
+from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
 from tracetorch.rules.rule import Rule
 from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre
 
@@ -278,8 +279,10 @@ def rate(*, feedback: Feedback | None = None) -> Rule:
     )
 
 
+LITERATURE = (ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1)
+
 PRESETS: dict[str, Callable[..., Rule]] = {
-    f.__name__: f for f in (trace, cascade, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt)
+    f.__name__: f for f in (trace, cascade, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt, *LITERATURE)
 }
 """Presets by name."""
 
@@ -317,6 +320,19 @@ FACTS: dict[str, Facts] = {
         "covariance of slopes above with eligibilities below",
         "B·(S + states above)·I·O",
     ),
+    "ostl": Facts("within a layer, dense recurrence too", "memory of upper layers", "B·(S + 1)·O·I·O"),
+    "rtrl": Facts(
+        "a layer, recurrent or not, alone or under a leaky readout", "memory of upper layers", "B·(S + 2)·O·I·O"
+    ),
+    "snap1": Facts("within a layer, diagonal recurrence", "paths through other units, upper layers", "B·(S + 1)·I·O"),
+    "otpe": Facts(
+        "a layer that feeds a leaky readout; two layers of spikes, the upper with one leaking state",
+        "recurrent spikes' paths, memory of layers above the next",
+        "B·(S + 1)·I·O",
+    ),
+    "pp_prop": Facts("with decay 0, neurons without memory", "input-sensitivity covariance", "B·(I + S·O)"),
+    "rflo": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers, symmetry", "B·S·I·O"),
+    "s_tllr": Facts("as ottt, without the acausal term", "the neuron's own memory, that of upper layers", "B·(I + O)"),
     "drtrl": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers", "B·S·I·O"),
     "trace": Facts("constant input; biases and neuron parameters always", "input-sensitivity covariance", "B·(I + O)"),
     "rate": Facts("constant input, one scan of the sequence", "input-sensitivity covariance", "B·(I + O)"),

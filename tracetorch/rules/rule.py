@@ -71,8 +71,8 @@ class Rule:
                 f"input={self.input!r} is instantaneous, so the window is 'step'; take input='window'",
             ),
             (
-                factor != (self.input == "trace"),
-                "weight=Factor() reads cotangents as ones on averages, so it goes with input='trace', and only with it",
+                self.input not in self.weight.inputs,
+                f"weight={self.weight!r} goes with input={' or '.join(map(repr, self.weight.inputs))}",
             ),
             (
                 window_credit and not isinstance(self.feedback, Symmetric),

@@ -167,6 +167,9 @@ def unfit_tensors(layer: nn.Module) -> str:
     units = synapse.weight.shape[0]
     if recurrent is not None and recurrent.weight.shape != (units, units):
         return f"its recurrent weight is {list(recurrent.weight.shape)}, not [{units}, {units}]"
+    rule = getattr(layer, "rule", None)
+    if rule is not None and not rule.feedback.fixed:
+        return f"its feedback is {rule.feedback!r}, which is formed at each step; take RandomFeedback() or Symmetric()"
     feedback = layer._parameters.get("feedback")
     if feedback is not None and (feedback.dtype != dtype or not feedback.is_contiguous()):
         return f"its feedback is {feedback.dtype}, or not contiguous; kernels take {dtype}"

@@ -60,7 +60,8 @@ class OracleLayer(nn.Module):
         if weight is None:
             return current_of(synapse, x)
         fixed = {name: p.detach() for name, p in synapse.named_parameters()}
-        through = current_of_call(synapse, {**fixed, "weight": weight.detach()}, x)
+        matrix = self.layer.rule.feedback.through(fixed["weight"], weight.detach())
+        through = current_of_call(synapse, {**fixed, "weight": matrix}, x)
         return current_of(synapse, x.detach()) + (through - through.detach())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.passing import Credit
 from tracetorch.traces.presynaptic import Pre, Presynaptic
+from tracetorch.traces.recurrent import Rtrl, SnAp
+from tracetorch.traces.smoothed import Smoothed
+from tracetorch.traces.timing import Timing
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
@@ -26,6 +29,10 @@ __all__ = [
     "Pairs",
     "Pre",
     "Presynaptic",
+    "Rtrl",
+    "Smoothed",
+    "SnAp",
+    "Timing",
     "Trace",
     "Traces",
     "Untraced",

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tracetorch.synapses import Synapse
 from tracetorch.traces.base import Trace, sum_to
-from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import Credit
 from tracetorch.traces.window import Traces, per_current
 
@@ -74,7 +73,7 @@ class _Attach(torch.autograd.Function):
                 grads += [None] * len(synapse.weights())
         own = rows[a.size * (a.trace.copies - 1) :]
         for name in a.names:
-            value = contract_parameter(a.traces, name, own)
+            value = a.trace.contract_neuron(a.traces, name, own)
             grads.append(None if value is None else sum_to(value, ctx.shapes[len(grads)]))
         return (None, bar if ctx.needs_input_grad[1] else None, *grads)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
+from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start
 from tracetorch.traces.response import ones_through
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
@@ -66,6 +67,9 @@ class WeightCredit(ABC):
         >>> tt.rules.ottt().weight
         Pre(detach_reset=True, approximate=False)
     """
+
+    inputs: ClassVar[tuple[InputCredit, ...]] = ("window", "psi", "gain", "cascade")
+    """What a rule with it may send to the layer below."""
 
     @property
     def storage(self) -> str:
@@ -120,6 +124,16 @@ class Trace(ABC):
         return self.input == "window"
 
     @property
+    def fed(self) -> bool:
+        """Whether credit goes back through recurrent outputs inside a window, by one more carried row."""
+        return self.window_credit
+
+    @property
+    def traces_fed(self) -> bool:
+        """Whether a trace stands for that row."""
+        return False
+
+    @property
     def sensitive(self) -> bool:
         """Whether the sensitivity to a constant current is carried."""
         return self.input in ("gain", "cascade")
@@ -154,7 +168,7 @@ class Trace(ABC):
         last output where it is fed back inside the window.
         """
         filter = window.numbers.filter
-        fed = self.window_credit and window.scan.recurrent is not None
+        fed = self.fed and window.scan.recurrent is not None
         return window.size * self.copies + (0 if filter is None else filter.size) + int(fed)
 
     def save(self, neuron: Neuron, numbers: Numbers, start: Start, steps: int, *, silent: bool, last: bool) -> Save:
@@ -227,6 +241,10 @@ class Trace(ABC):
             found.append([synapse.contract(bar[offset + k], trace) for k, trace in enumerate(filtered)])
         return found
 
+    def contract_neuron(self, traces: Traces, name: str, bar: Tensor) -> Tensor | None:
+        """Return the gradient of a bias or a neuron parameter per unit, `[B, *unit]`; None where nothing is carried."""
+        return contract_parameter(traces, name, bar)
+
     def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
         """Return how a window is credited, and what it leaves to the next.
 
@@ -293,14 +311,11 @@ class WindowCredit(Credit):
         above = 0 if filter is None else filter.size
         offset = size * copies
         level = None if filter is None else carry[offset : offset + above]
-        fed = carry[-1] if trace.window_credit and w.scan.recurrent is not None else None
+        fed = carry[-1] if trace.fed and w.scan.recurrent is not None else None
         instant = below and self.gain is None and not trace.window_credit
         pull = Pull(trace.linked, None, w.learned, instant)
         own = w.tape.reverse(Cotangents(z_bar, carry[offset - size : offset], raw, filter, level, fed), pull)
-        weights = own
-        if copies > 1:
-            constant = Pull(trace.linked, w.numbers.constant)
-            weights = w.tape.reverse(Cotangents(z_bar, carry[:size], raw, filter, level, fed), constant)
+        weights = self.weights(own, Cotangents(z_bar, carry[:size], raw, filter, level, fed))
         start = torch.zeros_like(carry)
         if trace.linked:
             start[offset - size : offset] = w.masked(own.s)
@@ -313,6 +328,12 @@ class WindowCredit(Credit):
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, own.current)
         neuron |= own.parameters
         return Pulled(weight_grads(w.afferents, weights.current), neuron, start, self._below(own, cotangents, below))
+
+    def weights(self, own: Gradients, cotangents: Cotangents) -> Gradients:
+        """Return the gradients that credit the weights: the neuron's own, or those of the trace's own blocks."""
+        if self.trace.copies == 1:
+            return own
+        return self.window.tape.reverse(cotangents, Pull(self.trace.linked, self.window.numbers.constant))
 
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:

@@ -7,10 +7,29 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tracetorch.feedback import RandomFeedback
+from tracetorch.feedback import RandomFeedback, SignSymmetric, Symmetric
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
-from tracetorch.rules import Rule, bptt, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
+from tracetorch.rules import (
+    Rule,
+    bptt,
+    cascade,
+    drtrl,
+    eprop,
+    ostl,
+    otpe,
+    ottt,
+    pp_prop,
+    rate,
+    rflo,
+    rtrl,
+    s_tllr,
+    sltt,
+    snap1,
+    tbptt,
+    trace,
+    traced_bptt,
+)
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
@@ -25,6 +44,12 @@ STEPWISE: dict[str, Rule] = {
     "cascade": cascade(approximate=True),
     "cascade, all pairs": cascade(pairs=4 * STEPS, approximate=True),
     "drtrl(gain)": drtrl(input="gain"),
+    "otpe(0.6)": otpe(kappa=0.6),
+    "pp_prop": pp_prop(decay=0.8),
+    "ostl": ostl(),
+    "rtrl(0.6)": rtrl(kappa=0.6),
+    "snap1": snap1(),
+    "s_tllr": s_tllr(),
     "trace": trace(),
     "trace(0.6)": trace(decay=0.6),
 }
@@ -35,6 +60,8 @@ RANDOM: dict[str, Rule] = {
     "ottt, random": ottt(approximate=True, feedback=RandomFeedback()),
     "eprop, random": eprop(feedback=RandomFeedback()),
     "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
+    "eprop, signs": eprop(feedback=SignSymmetric()),
+    "rflo": rflo(),
     "cascade, random": cascade(approximate=True, feedback=RandomFeedback()),
     "trace, random": trace(feedback=RandomFeedback(0.7)),
 }
@@ -166,4 +193,4 @@ def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
 def refuses(name: str, rule: Rule) -> bool:
     """Whether a rule refuses a network: random feedback a user's synapse, a filter a layer that feeds two."""
     fed_twice = rule.above.needs_network and name == "residual"
-    return fed_twice or (isinstance(rule.feedback, RandomFeedback) and name == "a user's synapse")
+    return fed_twice or (not isinstance(rule.feedback, Symmetric) and name == "a user's synapse")

@@ -13,6 +13,7 @@ from tracetorch.testing.conformance import (
     linearity,
     moving,
     one_layer,
+    published,
     readouts,
     recurrence,
     splits,
@@ -21,7 +22,20 @@ from tracetorch.testing.conformance import (
 from tracetorch.testing.conformance.case import Case
 from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
 
-PARTS = (one_layer, readouts, recurrence, depth, cascade, splits, linearity, unrolled, definitions, firing, moving)
+PARTS = (
+    one_layer,
+    readouts,
+    recurrence,
+    depth,
+    cascade,
+    published,
+    splits,
+    linearity,
+    unrolled,
+    definitions,
+    firing,
+    moving,
+)
 
 
 def _all() -> Iterator[Case]:
