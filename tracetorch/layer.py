@@ -71,7 +71,7 @@ class Layer(nn.Module):
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         """The adapters of the synapse and of the recurrent synapse, where there is one."""
-        self._synapses = adapters(self._synapses, (self.synapse, self.recurrent))
+        self._synapses = adapters(self._synapses, (self.synapse, self.recurrent), len(self.neuron.currents))
         return self._synapses
 
     def follow_parts(self) -> None:
