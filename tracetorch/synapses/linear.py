@@ -27,7 +27,7 @@ class LinearSynapse(Synapse):
         """Return the bias, `[out]`."""
         return effective_bias(self.module)
 
-    def dense(self) -> tuple[Tensor, Tensor | None]:
+    def dense(self) -> tuple[Tensor, Tensor | None] | None:
         """Return the weight and the bias."""
         return self.weights()[0], self.bias()
 
@@ -46,7 +46,7 @@ class LinearSynapse(Synapse):
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, ..., out]`."""
-        weight, bias = self.dense()
+        weight, bias = self.weights()[0], self.bias()
         return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
 
     def out_units(self, x: Tensor) -> torch.Size:
@@ -115,8 +115,7 @@ class LinearCurrents(LinearSynapse):
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[batch, C, N]`."""
-        weight, bias = self.weights()[0], super().bias()
-        return product(x, weight, bias).unflatten(1, (self.count, -1))
+        return product(x, self.weights()[0], super().bias()).view(len(x), self.count, -1)
 
     def out_units(self, x: Tensor) -> torch.Size:
         """Return `[C, N]`."""

@@ -104,10 +104,9 @@ def for_kind(k: Kind) -> Iterator[Case]:
     yield Case(claim, f"drtrl, {k.name}", partial(above_lif, k, drtrl()), True)
     yield Case(claim, f"cascade, {k.name}", partial(above_lif, k, None), True)
     yield Case("window of T = BPTT", f"recurrent, {k.name}", partial(recurrent, k))
+    claim = "several currents per unit are refused where there is one memory per unit"
     for name, rule in REFUSED.items():
-        yield Case(
-            "several currents per unit are refused by one memory", f"{name}, {k.name}", partial(refused, k, rule)
-        )
+        yield Case(claim, f"{name}, {k.name}", partial(refused, k, rule), True)
     for name, rule in STEPWISE.items():
         yield Case("single steps = one scan = any split", f"{name}, {k.name} to LI", partial(kind_agrees, k, rule))
         yield Case("batch = sum of single runs", f"{name}, {k.name} to LI", partial(batch_of_kind, k, rule))
