@@ -48,7 +48,7 @@ class Randman(DrawnTask):
 
     half_life: float = option(15.0, "half-life of the hidden neurons, steps")
     readout_half_life: float = option(15.0, "half-life of the readout, steps")
-    hidden_layers: int = option(2, "number of hidden layers")
+    input_scale: float = option(4.0, "factor on the first layer's first weights, of torch's default")
     lr: float = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
@@ -65,7 +65,8 @@ class Randman(DrawnTask):
 
     def network(self) -> nn.Module:
         """Build hidden layers of LIF neurons under leaky integrators."""
-        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
+        half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
+        return self.stack(**half_lives, input_scale=self.input_scale)
 
     @cached_property
     def _series(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,14 +98,18 @@ class Randman(DrawnTask):
 
 
 def along(places: Tensor, series: Tensor, smoothness: float) -> Tensor:
-    """Return the points of a manifold, ``[n, inputs]``.
+    """Return the points of a manifold.
 
     Args:
         places: coordinates on it, ``[n, dimensions]``.
         series: A, B and C, ``[3, inputs, dimensions, K]``.
         smoothness: exponent with which frequencies fall off.
+
+    Returns:
+        ``[n, inputs]``.
     """
     a, b, c = series
     k = torch.arange(1, a.shape[-1] + 1, dtype=a.dtype)
     waves = torch.sin(2 * math.pi * (k * places[:, None, :, None] * b + c))
-    return (k**-smoothness * a * waves).sum(-1).prod(-1)
+    weight = torch.pow(k, -smoothness)
+    return (weight * a * waves).sum(-1).prod(-1)

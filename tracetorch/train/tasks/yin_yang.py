@@ -21,8 +21,8 @@ class YinYang(DrawnTask):
     """Describe Yin-Yang: is a point of the disc in the yin, the yang, or one of the two dots?
 
     A point has four coordinates, x, y, 1 - x and 1 - y; an input of each fires once, the later the larger it is, and a
-    fifth at the last step, when the answer is due. Points of the three classes are equally frequent. The classes are not linearly
-    separable, and a network that gives its hidden layer no credit stays far below one that does.
+    fifth at the last step, when the answer is due. Points of the three classes are equally frequent. The classes are
+    not linearly separable.
 
     Source: L. Kriener, J. Göltz, M. A. Petrovici, "The Yin-Yang dataset" (2022),
     https://doi.org/10.1145/3517343.3517380.
@@ -36,7 +36,7 @@ class YinYang(DrawnTask):
     hidden: int = option(120, "neurons in each hidden layer")
     half_life: float = option(20.0, "half-life of the hidden neurons, steps")
     readout_half_life: float = option(20.0, "half-life of the readout, steps")
-    input_scale: float = option(2.0, "factor on the first layer's first weights, of torch's default")
+    input_scale: float = option(3.0, "factor on the first layer's first weights, of torch's default")
     lr: float = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
@@ -52,10 +52,8 @@ class YinYang(DrawnTask):
 
     def network(self) -> nn.Module:
         """Build hidden layers of LIF neurons under leaky integrators."""
-        net = self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
-        with torch.no_grad():
-            net.get_submodule("0.synapse").weight.mul_(self.input_scale)  # type: ignore[operator]
-        return net
+        half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
+        return self.stack(**half_lives, input_scale=self.input_scale)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences; ``extra["points"]`` is ``[B, 2]``. See `DrawnTask.draw`."""
@@ -73,10 +71,13 @@ class YinYang(DrawnTask):
 
 
 def regions(points: Tensor) -> Tensor:
-    """Return the region of each point, ``[n]``: 0 yin, 1 yang, 2 a dot, -1 outside the disc.
+    """Return the region of each point.
 
     Args:
         points: ``[n, 2]``, in the unit square; the disc touches its sides.
+
+    Returns:
+        ``[n]``: 0 yin, 1 yang, 2 a dot, -1 outside the disc.
 
     Example:
         >>> import torch
