@@ -71,8 +71,10 @@ class Layer(nn.Module):
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         """The adapters of the synapse and of the recurrent synapse, where there is one."""
-        self._synapses = adapters(self._synapses, (self.synapse, self.recurrent), len(self.neuron.currents))
-        return self._synapses
+        found = adapters(self._synapses, (self.synapse, self.recurrent), len(self.neuron.currents))
+        if found is not self._synapses:
+            self._synapses = found
+        return found
 
     def follow_parts(self) -> None:
         """Take up a synapse or a neuron that replaced another one since the last call.

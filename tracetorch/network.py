@@ -55,7 +55,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
                 activities = tuple(other.core.activity for other in above)
                 core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
         read = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
-        wanted = read and layer.neuron.constant() is None
+        wanted = read and not layer.neuron.is_constant()
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted

@@ -107,11 +107,11 @@ Fewer, and what a window costs once is paid too often; more, and the outputs lea
 
 def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
     """Part a long window where all but the end need only be carried on, so that no output of it all is kept."""
-    if not all(layer.carries for layer in found.values()):
-        return [xs]
     widest = max([1, *map(_width, found.values())])
     steps = max(16, STRETCH // (max(xs.shape[1], 1) * widest))
-    return [xs] if xs.shape[0] < 2 * steps else list(xs.split(steps))
+    if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
+        return [xs]
+    return list(xs.split(steps))
 
 
 def _width(layer: Layer) -> int:

@@ -157,7 +157,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     after = _after(state, scan, outputs)
     if start is None:
         return Result(z, z[-1], after.forgotten(), state)
-    if outputs.tape is not None:
+    if outputs.tape is not None and spec.activity.wanted:
         with torch.no_grad():
             spec.activity.measure(replace(scan, neuron=neuron), outputs.tape)
     state = state.flushed()

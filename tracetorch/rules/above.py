@@ -238,7 +238,7 @@ class AllMemory(Credited):
                     f"instantaneous, or put it below the others, where it is exact"
                 )
             values = {n: value for n, value in tensor_values(other).items() if value.numel() > 1}
-            wide = [] if other.constant(detach_reset=True) is not None else list(values)
+            wide = [] if other.is_constant(detach_reset=True) else list(values)
             if wide and not self.approximate:
                 raise ValueError(
                     f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "

@@ -45,7 +45,7 @@ class Full(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
-        if context.neuron.constant() is None:
+        if not context.neuron.is_constant():
             return Eligibility(context.input, context.filter)
         return Presynaptic(context.input, context.filter)
 

@@ -53,13 +53,13 @@ class Pre(WeightCredit):
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
         neuron = context.neuron
-        exact = neuron.constant(detach_reset=self.detach_reset) is not None
+        exact = neuron.is_constant(detach_reset=self.detach_reset)
         if not exact and (not self.approximate or len(neuron.currents) > 1):
             raise ValueError(
                 f"rule {context.rule!r} keeps one trace per input, which cannot represent {_why(neuron)}; "
                 f"tt.rules.drtrl() is exact here, or pass approximate=True to take the blocks at rest"
             )
-        true = exact and neuron.constant() is not None
+        true = exact and neuron.is_constant()
         return Presynaptic(context.input, context.filter, self.detach_reset, approximate=not true)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -101,18 +102,35 @@ def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
 
 def _blocks(source: Any, learned: tuple[str, ...]) -> OnTensors | None:
     program = program_of(source)
-    return (program.parameters, tensor_blocks(program, learned)) if isinstance(program, Lowered) else None
+    if not isinstance(program, Lowered):
+        return None
+    return _remembered(source, program, learned, lambda: (program.parameters, tensor_blocks(program, learned)))
 
 
 def _constant(source: Any, detach_reset: bool) -> OnTensors | None:
     program = program_of(source, detach_reset=detach_reset)
     if not isinstance(program, Lowered) or program.currents > 1:
         return None
+    return _remembered(source, program, ("constant", detach_reset), lambda: _parameters_alone(program))
+
+
+def _parameters_alone(program: Lowered) -> OnTensors | None:
     inputs = program.inputs(program.A, program.B)
     if any(v.kind != "p" for v in inputs):
         return None
     names = tuple(n for k, n in enumerate(program.parameters) if Input("p", k) in inputs)
     return names, tensor_constant(program)
+
+
+def _remembered(
+    source: Any, program: Lowered, what: tuple[Any, ...], derive: Callable[[], OnTensors | None]
+) -> OnTensors | None:
+    """Return what is derived from a neuron's program, once for as long as the neuron has this program."""
+    known = source.__dict__["_lowered"].setdefault("derived", {})
+    found = known.get(what)
+    if found is None or found[0] is not program:
+        found = known[what] = (program, derive())
+    return found[1]  # type: ignore[no-any-return]
 
 
 class _Graphs:
