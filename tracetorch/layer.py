@@ -71,7 +71,7 @@ class Layer(nn.Module):
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         """The adapters of the synapse and of the recurrent synapse, where there is one."""
-        found = adapters(self._synapses, (self.synapse, self.recurrent))
+        found = adapters(self._synapses, (self.synapse, self.recurrent), len(self.neuron.currents))
         if found is not self._synapses:
             self._synapses = found
         return found

@@ -50,10 +50,11 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
             f"the state of layer {name!r} has {sorted(flat)}, but not steps, or not z where the layer has a recurrent "
             f"synapse, or z where it has none: it is another layer's"
         )
-    like = flat["s.0"]
+    like, count = flat["s.0"], len(neuron.currents)
+    driven = like.shape if count == 1 else (like.shape[0], count, *like.shape[1:])
     expected = dict.fromkeys([*(f"s.{i}" for i in range(size)), "z", "count"], like.shape)
     expected |= {"steps": like.shape[:1], "keep": like.shape[:1]}
-    expected["sigma"] = torch.Size((len(neuron.state), *like.shape))
+    expected["sigma"] = torch.Size((len(neuron.state), *driven))
     expected |= _traces(spec, like, flat)
     for key, value in flat.items():
         if key not in expected:

@@ -148,7 +148,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
-            start = Start(state.traces, state.sigma, state.keep, s[0], xs[0])
+            start = Start(state.traces, state.sigma, state.keep, s[0], xs[0], len(neuron.currents))
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
         if scan.dense is None:
             spec.require_finite(xs)

@@ -141,7 +141,7 @@ class Spec:
             return like
         if like.dim() < 3 or like.shape[1] != count:
             raise ValueError(
-                f"{type(self.neuron).__name__} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
+                f"{self.neuron._get_name()} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
                 f"its synapse gives [batch, {count}, *unit]; this one gives {list(like.shape)}"
             )
         return like[:, 0]

@@ -38,7 +38,7 @@ class LayerState:
         keep: `[B]`, zero for rows that the next forward has to reset, or None.
         traces: traces at the start of `pending`, or None after a reset.
         pending: the last window, or what makes up the traces of rows that ran apart, or None.
-        sigma: sensitivity of the state to a constant current, `[S, B, *unit]`, or None.
+        sigma: sensitivity of the state to a constant current, `[S, B, (C,) *unit]`, or None.
         count: number of spikes since the reset, `[B, *unit]`, where it is wanted.
         carry: carried rows with their graph, where the rule keeps one graph over all calls.
         numbers: the trace's numbers, with what tells whether they still hold.

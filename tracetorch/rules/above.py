@@ -228,8 +228,15 @@ class AllMemory(Credited):
         return True
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
-        """Return the chain; raise ValueError where a layer above has a decay per unit."""
+        """Return the chain; raise ValueError where a layer above has a decay per unit, or several currents."""
         for other in above.neurons:
+            if len(other.currents) > 1:
+                raise ValueError(
+                    f"rule {rule!r} filters with one response per layer above, but each unit of "
+                    f"{other._get_name()} above takes several currents ({', '.join(other.currents)}) and answers "
+                    f"each in its own way; take tt.rules.drtrl(), whose credit to the layers below such a one is "
+                    f"instantaneous, or put it below the others, where it is exact"
+                )
             values = {n: value for n, value in tensor_values(other).items() if value.numel() > 1}
             wide = [] if other.is_constant(detach_reset=True) else list(values)
             if wide and not self.approximate:

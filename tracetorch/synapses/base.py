@@ -26,9 +26,16 @@ class Synapse(ABC):
 
     computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__")
     """Methods of the module that the adapter stands for: a subclass that overrides one needs an adapter of its own."""
+    count: int = 1
+    """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+
+    def serving(self, count: int) -> Synapse:
+        """Return the adapter for a neuron that takes `count` currents per unit."""
+        self.count = count
+        return self
 
     def require_usable(self) -> None:
         """Raise TypeError where the module cannot be served as it is now; each call of the layer asks."""

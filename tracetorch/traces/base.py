@@ -45,6 +45,15 @@ class Context:
     filter: OutputFilter | None = None
     sequence: bool = False
 
+    def require_one_current(self) -> None:
+        """Raise ValueError where the neuron takes several currents per unit, for each of which it has a memory."""
+        neuron = self.neuron
+        if len(neuron.currents) > 1:
+            raise ValueError(
+                f"rule {self.rule!r} pairs one memory per unit with the inputs, and {neuron._get_name()} takes "
+                f"several currents per unit ({', '.join(neuron.currents)}); tt.rules.drtrl() is exact here"
+            )
+
 
 class OutputFilter(ABC):
     """Where the filter that stands above a layer's outputs comes from."""
@@ -195,7 +204,7 @@ class Trace(ABC):
         if not self.sensitive:
             return None
         filter = numbers.filter if self.normalized else None
-        level = start.level(LEVEL, (0 if filter is None else filter.size, *start.like.shape))
+        level = start.level(LEVEL, (0 if filter is None else filter.size, *start.driven))
         return Sensitivity(sigma_at(start, len(neuron.state)), filter, level, history)
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
@@ -270,15 +279,16 @@ class Trace(ABC):
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
         if gain is not None and outputs.level is not None:
-            gain, carried[LEVEL] = gain / last_of(n, gain), outputs.level
+            shared = n if start.currents == 1 else n.unsqueeze(2)
+            gain, carried[LEVEL] = gain / last_of(shared, gain), outputs.level
         traces = replace(past, other=past.other | carried)
         return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
 
 
 def sigma_at(start: Start, size: int) -> Tensor:
-    """Return the sensitivity of S states at a window's start, `[S, B, *unit]`."""
+    """Return the sensitivity of S states at a window's start, `[S, B, (C,) *unit]`."""
     if start.sigma is None:
-        return start.like.new_zeros(size, *start.like.shape)
+        return start.like.new_zeros(size, *start.driven)
     return start.masked(start.sigma, 1)
 
 
@@ -292,7 +302,7 @@ class WindowCredit(Credit):
     Args:
         trace: the layer's trace.
         window: the window.
-        gain: the outputs' sensitivity, `[T, B, *unit]` or of the last step alone; None for psi.
+        gain: the outputs' sensitivity, `[T, B, (C,) *unit]` or of the last step alone; None for psi.
         norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
     """
 
@@ -342,7 +352,7 @@ class WindowCredit(Credit):
             return own.current
         if self.gain is None:
             return own.below
-        return last_of(self.gain, z_bar) * z_bar
+        return last_of(self.gain, z_bar) * (z_bar if z_bar.dim() == self.gain.dim() else z_bar.unsqueeze(2))
 
 
 def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:

@@ -55,7 +55,8 @@ class Pairs(WeightCredit):
         return f"pairs({self.pairs})"
 
     def trace(self, context: Context) -> Trace:
-        """Return the trace of one layer."""
+        """Return the trace of one layer; raise ValueError where its neuron takes several currents per unit."""
+        context.require_one_current()
         return Paired(context.input, context.filter, self.pairs)
 
 

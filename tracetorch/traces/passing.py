@@ -20,10 +20,11 @@ class Start:
 
     Args:
         traces: the traces, advanced to the window's start; None after a reset.
-        sigma: sensitivity of the states, `[S, B, *unit]`; None after a reset.
+        sigma: sensitivity of the states, `[S, B, (C,) *unit]`; None after a reset.
         keep: `[B]`, zero for rows that are reset now, or None.
         like: a tensor of the form of one step's currents, `[B, *unit]`.
         x: one step's inputs, `[B, *in]`.
+        currents: C, number of currents per unit.
     """
 
     traces: Traces | None
@@ -31,6 +32,13 @@ class Start:
     keep: Tensor | None
     like: Tensor
     x: Tensor
+    currents: int = 1
+
+    @property
+    def driven(self) -> tuple[int, ...]:
+        """Shape of one step's currents, `[B, (C,) *unit]`."""
+        batch, *unit = self.like.shape
+        return (batch, *unit) if self.currents == 1 else (batch, self.currents, *unit)
 
     def level(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return carried levels of a filter by name, `[M, B, ...]`, zero in rows that are reset."""

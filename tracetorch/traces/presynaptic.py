@@ -64,7 +64,7 @@ class Pre(WeightCredit):
 
 
 def _why(neuron: Neuron) -> str:
-    kind, program = type(neuron).__name__, neuron.lowered()
+    kind, program = neuron._get_name(), neuron.lowered()
     if isinstance(program, NotLowered):
         return f"{kind}, whose step cannot be lowered ({program.reason})"
     if program.currents > 1:

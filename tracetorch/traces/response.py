@@ -36,8 +36,6 @@ def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) 
     Returns:
         The filter.
     """
-    if len(neuron.currents) > 1:
-        raise ValueError(f"{type(neuron).__name__} takes several currents per unit: it has no response to one input")
     values = tensor_values(neuron)
     unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
     threshold = values.get("threshold", like.new_ones(1)).detach().to(like)

@@ -13,6 +13,7 @@ from tracetorch.train.reward.control import Acrobot, CartPole, Pendulum
 from tracetorch.train.reward.guess import ClicksReward, DigitsReward, MNISTReward
 from tracetorch.train.reward.remember import Chain, Maze
 from tracetorch.train.script import is_script, read_script
+from tracetorch.train.tasks.adding import BinaryAdding
 from tracetorch.train.tasks.base import Problem
 from tracetorch.train.tasks.clicks import Clicks
 from tracetorch.train.tasks.copying import Copy
@@ -22,14 +23,20 @@ from tracetorch.train.tasks.ecg import ECG
 from tracetorch.train.tasks.evidence import Evidence
 from tracetorch.train.tasks.har import HAR
 from tracetorch.train.tasks.images import MNIST, FashionMNIST
+from tracetorch.train.tasks.match import DelayedMatch
+from tracetorch.train.tasks.pattern import Pattern
+from tracetorch.train.tasks.permuted import PermutedDigits, PermutedMNIST
+from tracetorch.train.tasks.randman import Randman
 from tracetorch.train.tasks.speech import Speech
 from tracetorch.train.tasks.store_recall import StoreRecall
+from tracetorch.train.tasks.yin_yang import YinYang
 
-_DRAWN: tuple[type[Problem], ...] = (Clicks, Evidence, StoreRecall, DelayedXOR, Copy)
-_READ: tuple[type[Problem], ...] = (Digits, MNIST, FashionMNIST, ECG, HAR, Speech)
+_DRAWN: tuple[type[Problem], ...] = (Clicks, Evidence, StoreRecall, DelayedXOR, Copy, DelayedMatch, BinaryAdding)
+_POINTS: tuple[type[Problem], ...] = (YinYang, Randman, Pattern)
+_READ: tuple[type[Problem], ...] = (Digits, PermutedDigits, MNIST, FashionMNIST, PermutedMNIST, ECG, HAR, Speech)
 _REWARDED: tuple[type[Problem], ...] = (CartPole, Acrobot, Pendulum, Chain, Maze)
 _GUESSED: tuple[type[Problem], ...] = (ClicksReward, DigitsReward, MNISTReward)
-TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_DRAWN, *_READ, *_REWARDED, *_GUESSED)}
+TASKS: dict[str, type[Problem]] = {task.name: task for task in (*_DRAWN, *_POINTS, *_READ, *_REWARDED, *_GUESSED)}
 """Tasks by name: the classes that `make` and ``tracetorch train`` know."""
 
 _TRUE = {"true", "yes", "on", "1"}
