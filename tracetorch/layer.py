@@ -18,7 +18,7 @@ from tracetorch.order import check, sign, take_back
 from tracetorch.rules import Rule
 from tracetorch.rules.described import described
 from tracetorch.steps import run_single
-from tracetorch.synapses import Synapse, adapters, evaluated_once
+from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
 
 Prepared = tuple[Rule, Tensor | None, LayerState | None]
 """A rule, the feedback matrix that it takes, and what a layer carries under it."""
@@ -122,7 +122,9 @@ class Layer(nn.Module):
         feedback = self.synapses[0].feedback_matrix(rule.feedback.matrix)
         state = self.core.peek()
         if state is not None:
-            state = state.ruled(rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above))
+            unit = tuple(state.s[0].shape[1:])
+            size = entries(self.synapses, unit, len(self.neuron.currents))
+            state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size))
         return rule, feedback, state
 
     def take_rule(self, prepared: Prepared) -> None:
@@ -291,7 +293,9 @@ class Layer(nn.Module):
     def extra_repr(self) -> str:
         """Return what the representation shows: the rule, what its traces store, and a backend that was chosen."""
         backend = "" if self.core.backend == "auto" else f", backend={self.core.backend}"
-        return f"rule={described(self.rule)}, storage={self.rule.weight.storage}{backend}"
+        state, weight = self.core.peek(), self.rule.weight
+        storage = weight.storage if state is None else weight.stored(state.trace)
+        return f"rule={described(self.rule)}, storage={storage}{backend}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)

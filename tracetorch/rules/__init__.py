@@ -17,12 +17,13 @@ from tracetorch.rules.presets import (
     traced_bptt,
 )
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
+from tracetorch.traces import Auto, Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
 
 __all__ = [
     "FACTS",
     "PRESETS",
     "AllMemory",
+    "Auto",
     "Credited",
     "Factor",
     "Facts",

@@ -87,6 +87,11 @@ class MeanResponses(OutputFilter):
         """Return True: a cotangent is one on the chain's output over its response to ones."""
         return True
 
+    @property
+    def states(self) -> int:
+        """M, the number of the filter's states."""
+        return sum(len(neuron.state) for neuron in self.neurons)
+
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
         measured = (a.blocks for a in self.activities)

@@ -9,7 +9,8 @@ from typing import Literal
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.above import AllMemory, ReadoutMemory
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre
+from tracetorch.traces import Auto, Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
+from tracetorch.traces.storage import BUDGET
 
 
 def bptt() -> Rule:
@@ -152,7 +153,13 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
     return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
 
 
-def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Feedback | None = None) -> Rule:
+def cascade(
+    *,
+    pairs: int | Literal["auto"] | None = "auto",
+    budget: int = BUDGET,
+    approximate: bool = False,
+    feedback: Feedback | None = None,
+) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
 
     .. math:: \Delta W = \sum_t L_t \odot \frac{F(e)_t}{n_t}, \qquad
@@ -165,14 +172,17 @@ def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Fe
     on what the layers above remember of it, so a loss belongs at the network's end.
 
     Inside a scan nothing is stored: signals are filtered backwards in time. What a window inherits from the one before
-    it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time.
+    it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time; `print(net)`
+    tells which.
 
     Source: T. Summe et al., "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs" (2023),
     https://arxiv.org/abs/2311.16151, for the filter of one layer above; B. Millidge, "Generalising E-prop to Deep
     Networks" (2025), https://arxiv.org/abs/2512.24506, for a recursion over depth.
 
     Args:
-        pairs: number of pairs at most in the place of a full eligibility; None for the full one.
+        pairs: number of pairs at most instead of a full eligibility; None for the full one; `auto` for the full one in
+            a layer where it takes no more than `budget`, and 10 pairs in others.
+        budget: numbers per row of the batch and layer up to which `auto` takes a full eligibility.
         approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
@@ -184,9 +194,12 @@ def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Fe
         >>> tt.rules.cascade(pairs=10).weight
         Pairs(pairs=10)
     """
+    weight: WeightCredit = Auto(budget)
+    if pairs != "auto":
+        weight = Full() if pairs is None else Pairs(pairs)
     return Rule(
         name="cascade",
-        weight=Full() if pairs is None else Pairs(pairs),
+        weight=weight,
         input="cascade",
         window="step",
         feedback=feedback or Symmetric(),

@@ -6,11 +6,13 @@ from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.passing import Credit
 from tracetorch.traces.presynaptic import Pre, Presynaptic
+from tracetorch.traces.storage import Auto
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 __all__ = [
     "Afferent",
+    "Auto",
     "Averaged",
     "Context",
     "Credit",

@@ -35,6 +35,7 @@ class Context:
         input: what the rule sends to the layer below.
         filter: the decay of the output filter, to be read anew at each call; None for no filter.
         sequence: whether one scan is the whole sequence.
+        entries: number of numbers of one full eligibility, per row of the batch.
     """
 
     rule: str
@@ -43,6 +44,7 @@ class Context:
     input: InputCredit
     filter: OutputFilter | None = None
     sequence: bool = False
+    entries: int = 0
 
 
 class OutputFilter(ABC):
@@ -52,6 +54,11 @@ class OutputFilter(ABC):
     def normalized(self) -> bool:
         """Whether cotangents are ones on the filter's output over its response to ones, instead of on its output."""
         return False
+
+    @property
+    def states(self) -> int:
+        """M, the number of the filter's states."""
+        return 1
 
     @abstractmethod
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
@@ -71,6 +78,10 @@ class WeightCredit(ABC):
     def storage(self) -> str:
         """Return in a few words what is stored per layer."""
         return repr(self)
+
+    def stored(self, trace: Trace) -> str:
+        """Return in a few words what the layer of a trace stores."""
+        return self.storage
 
     @abstractmethod
     def trace(self, context: Context) -> Trace:
