@@ -11,14 +11,15 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
-from tracetorch.engine import Core, LayerState, Result, Spec, carry, run
+from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
 from tracetorch.entry import has_hooks, require_not_exporting, require_plain_call, require_tensor
 from tracetorch.neurons import Neuron
 from tracetorch.order import check, sign, take_back
-from tracetorch.rules import Rule
+from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.described import described
 from tracetorch.steps import run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
+from tracetorch.traces.passing import Feed
 
 Prepared = tuple[Rule, Tensor | None, LayerState | None]
 """A rule, the feedback matrix that it takes, and what a layer carries under it."""
@@ -186,10 +187,11 @@ class Layer(nn.Module):
         require_plain_call()
         core, done = self.core, False
         try:
-            check(core, self.rule, self.neuron, x)
-            found = run_single(self, core, x)
+            proven = self._settle()
+            feeds = check(core, self.rule, self.neuron, x)
+            found = run_single(self, core, x) if proven and not feeds else None
             if found is None:
-                found = self._step(x)
+                found = self._step(x, feeds)
             else:
                 sign(found, self.rule, self.neuron, core)
                 if core.calls >= core.silence.due:
@@ -200,13 +202,33 @@ class Layer(nn.Module):
             if not done:
                 take_back(x)
 
-    def _step(self, x: Tensor) -> Tensor:
+    def _step(self, x: Tensor, feeds: tuple[Feed, ...] = ()) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             x = spec.accepted(x, self.core.batch)
             if not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
                 _warn_of_positions(spec, x)
-            return self._run(spec, x.unsqueeze(0), event=x).last
+            return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
+
+    def _settle(self) -> bool:
+        """Take up what stands above the layer where a first step has shown it; return whether that is known."""
+        core = self.core
+        wiring = core.wiring
+        if compiling():
+            return True
+        if wiring is None or not isinstance(self.rule.above, AllMemory):
+            core.settled()
+            return True
+        if not wiring.executed and not wiring.proven(core.activity) and core.first:
+            wiring.execute()
+        if core.settled() is not None and core.state is not None:
+            if not core.first or (core.opened is not None and core.opened.calls):
+                raise RuntimeError(
+                    f"the network runs its layers otherwise than they are registered, as its first step has shown: "
+                    f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
+                )
+            core.state = rewired(core.state, self.spec().trace(tuple(core.state.s[0].shape[1:])))
+        return wiring.executed or core.peek() is not None
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.
@@ -219,16 +241,19 @@ class Layer(nn.Module):
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
         _require_callable(xs)
+        self._settle()
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             xs = spec.accepted(xs, self.core.batch, window=True)
-            check(self.core, self.rule, self.neuron, xs if event is None else event)
-            result = self._run(spec, xs, event=None if event is None else spec.accepted(event, self.core.batch))
+            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event)
+            event = None if event is None else spec.accepted(event, self.core.batch)
+            result = self._run(spec, xs, event=event, feeds=feeds)
             return result.z, result.last
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
         _require_callable(xs)
+        self._settle()
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             result = carry(spec, self.core.state, spec.accepted(xs, self.core.batch, window=True))
@@ -249,9 +274,9 @@ class Layer(nn.Module):
         dense = self.synapses[0].dense()
         return dense is not None and self.spec().trace(dense[0].shape[:1]).carries(last=False)
 
-    def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None) -> Result:
+    def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None, feeds: tuple[Feed, ...]) -> Result:
         core = self.core
-        result = run(spec, core.state, xs, event=event, opened=core.opened)
+        result = run(spec, core.state, xs, event=event, opened=core.opened, feeds=feeds)
         if core.opened is not None:
             core.opened.calls += 1
         if compiling():  # a compiled graph would be bound to the number of a call
@@ -259,6 +284,7 @@ class Layer(nn.Module):
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
         core.calls += 1
+        core.ports = result.ports
         core.stepped(result.state, result.spikes, result.before)
         if core.calls >= core.silence.due and self.training and result.last.requires_grad:
             core.silence.look(self.neuron, xs, result.z, call=core.calls, steps=len(xs))

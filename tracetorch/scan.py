@@ -19,6 +19,7 @@ from tracetorch.entry import (
 from tracetorch.folding import foldable
 from tracetorch.layer import Layer
 from tracetorch.network import layers, link
+from tracetorch.rules import AllMemory
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
@@ -72,7 +73,7 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
         if hooked:
-            ys = _stepped(net, xs)
+            ys = torch.cat([_stepped(net, part) for part in _first_apart(net, xs)])
             return ys[-1] if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
 
@@ -94,8 +95,23 @@ def _run(net: nn.Module, stretches: list[Tensor], out: Out, *, eventful: bool) -
     xs = stretches[-1]
     if eventful:
         return _last(net, xs, xs[-1])[1]
-    ys = _all(net, xs)
+    parts = [_all(net, part) for part in _first_apart(net, xs)]
+    ys = parts[0] if len(parts) == 1 else torch.cat(parts)
     return ys[-1] if out == "last" else ys
+
+
+def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
+    """Return a window with its first step apart where that has to show which layers feed which."""
+    if len(xs) == 1 or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+        return (xs,)
+    unknown = any(
+        isinstance(layer.rule.above, AllMemory)
+        and layer.core.peek() is None
+        and layer.core.wiring is not None
+        and not layer.core.wiring.executed
+        for layer in layers(net).values()
+    )
+    return (xs[:1], xs[1:]) if unknown else (xs,)
 
 
 STRETCH = 2**22

@@ -4,7 +4,7 @@ from tracetorch.engine.core import Core
 from tracetorch.engine.restore import fitted
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
-from tracetorch.engine.state import LayerState, OpenWindow, begin
+from tracetorch.engine.state import LayerState, OpenWindow, begin, rewired
 
 __all__ = [
     "Core",
@@ -16,5 +16,6 @@ __all__ = [
     "carry",
     "fitted",
     "require_finite_input",
+    "rewired",
     "run",
 ]

@@ -1,6 +1,7 @@
 """Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of."""
 
-from tracetorch.rules.above import AllMemory, Credited, Present, ReadoutMemory
+from tracetorch.rules.above import Credited, Present, ReadoutMemory
+from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.presets import (
     FACTS,
     PRESETS,

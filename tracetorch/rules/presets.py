@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
-from tracetorch.rules.above import AllMemory, ReadoutMemory
+from tracetorch.rules.above import ReadoutMemory
+from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.rule import Rule
 from tracetorch.traces import Auto, Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
 from tracetorch.traces.storage import BUDGET
@@ -157,7 +158,7 @@ def cascade(
     *,
     pairs: int | Literal["auto"] | None = "auto",
     budget: int = BUDGET,
-    approximate: bool = False,
+    buckets: int = 4,
     feedback: Feedback | None = None,
 ) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
@@ -183,7 +184,8 @@ def cascade(
         pairs: number of pairs at most instead of a full eligibility; None for the full one; `auto` for the full one in
             a layer where it takes no more than `budget`, and 10 pairs in others.
         budget: numbers per row of the batch and layer up to which `auto` takes a full eligibility.
-        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
+        buckets: number of filters at most for the units of one layer above that have decays of their own: with fewer
+            different ones each has its filter, with more they are grouped by their time constants; 1 takes their mean.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -203,7 +205,7 @@ def cascade(
         input="cascade",
         window="step",
         feedback=feedback or Symmetric(),
-        above=AllMemory(approximate),
+        above=AllMemory(buckets),
     )
 
 

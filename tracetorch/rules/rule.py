@@ -7,7 +7,8 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron, Readout
-from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, one_decay, same_decay
+from tracetorch.rules.above import Above, Credited, FixedDecay, Present, one_decay, same_decay
+from tracetorch.rules.chains import AllMemory
 from tracetorch.traces import Auto, Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
 from tracetorch.traces.base import InputCredit, OutputFilter
 

@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
+from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
+from tracetorch.traces.bank import Bank
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start
 from tracetorch.traces.response import ones_through
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
@@ -63,6 +64,10 @@ class OutputFilter(ABC):
     @abstractmethod
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter as it is now, for a layer of a neuron, in the dtype and on the device of `like`."""
+
+    def bank(self, neuron: Neuron, like: Tensor) -> Bank | None:
+        """Return the filters as they are now where there are several; else None."""
+        return None
 
 
 class WeightCredit(ABC):
@@ -156,7 +161,10 @@ class Trace(ABC):
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now, for a neuron bound to its parameters."""
-        return Numbers(None if self.filter is None else self.filter.at(neuron, like))
+        if self.filter is None:
+            return Numbers()
+        bank = self.filter.bank(neuron, like)
+        return Numbers(self.filter.at(neuron, like)) if bank is None else Numbers(bank.only, bank=bank)
 
     def rows(self, window: Window) -> int:
         """Return the number of rows that carry cotangents from window to window, the spike count's apart.
@@ -191,6 +199,10 @@ class Trace(ABC):
         """Return the request for the outputs' sensitivity, where it is carried; behind the filter for a cascade."""
         if not self.sensitive:
             return None
+        if numbers.bank is not None:  # which filters them itself
+            return Sensitivity(
+                sigma_at(start, len(neuron.state)), None, start.like.new_zeros(0, *start.like.shape), True
+            )
         filter = numbers.filter if self.normalized else None
         level = start.level(LEVEL, (0 if filter is None else filter.size, *start.like.shape))
         return Sensitivity(sigma_at(start, len(neuron.state)), filter, level, history)
@@ -258,11 +270,16 @@ class Trace(ABC):
         if not self.normalized or filter is None:
             return Closed(None if silent else WindowCredit(self, window, gain), start.traces, window)
         size = (filter.size, start.like.shape[0])
-        n, response = ones_through(filter, start.level(RESPONSE, size), window.steps)
+        bank = window.numbers.bank
+        n, response = ones_through(filter if bank is None else bank, start.level(RESPONSE, size), window.steps)
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
-        if gain is not None and outputs.level is not None:
+        if gain is not None and bank is not None:
+            gain, level = bank.forward(gain, start.level(LEVEL, (filter.size, *start.like.shape)))
+            carried[LEVEL], n = level, torch.where(n == 0, torch.ones_like(n), n)
+            gain = gain / n
+        elif gain is not None and outputs.level is not None:
             gain, carried[LEVEL] = gain / last_of(n, gain), outputs.level
         traces = replace(past, other=past.other | carried)
         return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
@@ -287,6 +304,7 @@ class WindowCredit(Credit):
         window: the window.
         gain: the outputs' sensitivity, `[T, B, *unit]` or of the last step alone; None for psi.
         norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
+            Where there are several filters, these two and all cotangents have them in front, `[G, ...]`.
     """
 
     trace: Trace
@@ -297,13 +315,17 @@ class WindowCredit(Credit):
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
         trace, w, cotangents = self.trace, self.window, z_bar
+        filter, bank = w.numbers.filter, w.numbers.bank
         if self.norm is not None:
-            z_bar = z_bar / last_of(self.norm, z_bar)
+            z_bar = z_bar / last_of(self.norm, z_bar, w.numbers.outputs > 1)
         size, copies = w.size, trace.copies
-        filter = w.numbers.filter
         above = 0 if filter is None else filter.size
         offset = size * copies
         level = None if filter is None else carry[offset : offset + above]
+        spent = None
+        if bank is not None and level is not None:
+            z_bar, spent = bank.reverse(z_bar, level, w.steps)
+            filter, level, raw = None, None, None if raw is None else padded(raw, w.steps)
         fed = carry[-1] if trace.window_credit and w.scan.recurrent is not None else None
         instant = below and self.gain is None and not trace.window_credit
         pull = Pull(trace.linked, None, w.learned, instant)
@@ -317,8 +339,9 @@ class WindowCredit(Credit):
             start[offset - size : offset] = w.masked(own.s)
             if copies > 1:
                 start[:size] = w.masked(weights.s)
-        if own.level is not None:
-            start[offset : offset + above] = w.masked(own.level)
+        spent = own.level if spent is None else spent
+        if spent is not None:
+            start[offset : offset + above] = w.masked(spent)
         if own.fed is not None and fed is not None:
             start[-1] = w.masked(own.fed)
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, own.current)
@@ -332,7 +355,7 @@ class WindowCredit(Credit):
             return own.current
         if self.gain is None:
             return own.below
-        return last_of(self.gain, z_bar) * z_bar
+        return last_of(self.gain, z_bar, self.window.numbers.outputs > 1) * z_bar
 
 
 def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
@@ -346,8 +369,10 @@ def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None
     return grads
 
 
-def last_of(values: Tensor, events: Tensor) -> Tensor:
-    """Return the values of the last steps, as many as there are events."""
+def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
+    """Return the values of the last steps, as many as there are events; behind the filters where there are several."""
+    if several:
+        return values[:, -events.shape[1] :]
     return values[-events.shape[0] :] if values.shape[0] > events.shape[0] else values
 
 
