@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from tracetorch.engine import Core
-from tracetorch.neurons import Neuron
-from tracetorch.rules import Rule
+from tracetorch.neurons import Neuron, Readout
+from tracetorch.rules import AllMemory, Rule
+from tracetorch.rules.chains import MeanResponses, groups, route
+from tracetorch.traces.passing import Feed
 
-MOST = 256
+MOST = 4096
 """Number of nodes of the graph between two layers that are looked at."""
 
 
@@ -34,11 +36,13 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     node: Any = out.grad_fn
     if node is not None:
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls)
+        if core.wiring is not None:
+            core.wiring.ran(core.activity)
 
 
-def producers(x: Tensor) -> list[Producer]:
-    """Return the layers of whose outputs an input is made, the nearest on every path."""
-    found: list[Producer] = []
+def producers(x: Tensor) -> list[tuple[Any, Producer]]:
+    """Return the layers of whose outputs an input is made, the nearest on every path, each with its node."""
+    found: list[tuple[Any, Producer]] = []
     seen: set[Any] = set()
     nodes: list[Any] = [x.grad_fn]
     while nodes and len(seen) < MOST:
@@ -48,7 +52,7 @@ def producers(x: Tensor) -> list[Producer]:
         seen.add(node)
         producer: Producer | None = node.metadata.get("tracetorch")
         if producer is not None:
-            found.append(producer)
+            found.append((node, producer))
         else:
             nodes += [n for n, _ in node.next_functions if n is not None]
     return found
@@ -78,18 +82,22 @@ def take_back(x: Tensor) -> None:
         nodes += [n for n, _ in node.next_functions if n is not None]
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
-    """Raise RuntimeError where a layer may not be fed with the outputs of those below it.
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> tuple[Feed, ...]:
+    """Return how a layer's credit goes apart at those below it; raise RuntimeError where it may not be fed with theirs.
 
     Args:
         core: what the layer that runs carries.
         rule: its rule.
         neuron: its neuron.
         x: its input with its graph.
+
+    Returns:
+        What goes apart, for each layer below that has several filters above it.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
-        return
-    for below in producers(x):
+        return ()
+    feeds: list[Feed] = []
+    for node, below in producers(x):
         source = below.core()
         if source is None:
             continue
@@ -104,6 +112,16 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
                 f"one state. Use layer.tied() for a second layer with the same parameters; to feed back the outputs of "
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
+        if core.wiring is not None and core.wiring is source.wiring:
+            core.wiring.saw(source.activity, core.activity)
+        if isinstance(below.rule.above, AllMemory) and not isinstance(below.neuron, Readout):
+            if source.ports is not None and source.calls == below.call:
+                feeds += _fed(source, core, node)
+            if any(stage.activity is core.activity for stage in source.above.stages):
+                continue
+            if core.wiring is not None and core.wiring is source.wiring and source.first:
+                core.wiring.execute()
+                continue
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above):
@@ -114,5 +132,19 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
             f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but "
             f"it was told {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
             f"whole network; a layer that feeds several others, or several heads, needs a rule that is told "
-            f"its filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl()"
+            f"its filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl(); or take "
+            f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
+    return tuple(feeds)
+
+
+def _fed(source: Core, core: Core, node: Any) -> list[Feed]:
+    """Return how the credit that a layer sends goes apart at one that feeds it."""
+    state = source.peek()
+    filter = None if state is None else state.trace.filter
+    if source.ports is None or not isinstance(filter, MeanResponses):
+        return []
+    for stage in filter.above.stages:
+        if stage.activity is core.activity:
+            return [Feed(source.ports, node, route(filter.above, stage, filter.most), groups(stage, filter.most))]
+    return []

@@ -22,7 +22,8 @@ from tracetorch.layer import Layer
 from tracetorch.network import layers, link, restart
 from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
-from tracetorch.trees import leaves, mapped, stacked
+from tracetorch.rules import AllMemory
+from tracetorch.trees import joined, leaves, mapped, stacked
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
@@ -142,7 +143,7 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
         if hooked:
-            ys = _stepped(net, xs)
+            ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
             return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
 
@@ -179,8 +180,22 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
     xs = stretches[-1]
     if eventful:
         return _last(net, xs, xs[-1])[1]
-    ys = _all(net, xs)
+    ys = joined([_all(net, part) for part in _first_apart(net, xs)])
     return _last_of(ys) if out == "last" else ys
+
+
+def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
+    """Return a window with its first step apart where that has to show which layers feed which."""
+    if len(xs) == 1 or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+        return (xs,)
+    unknown = any(
+        isinstance(layer.rule.above, AllMemory)
+        and layer.core.peek() is None
+        and layer.core.wiring is not None
+        and not layer.core.wiring.executed
+        for layer in layers(net).values()
+    )
+    return (xs[:1], xs[1:]) if unknown else (xs,)
 
 
 STRETCH = 2**22

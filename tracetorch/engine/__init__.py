@@ -5,7 +5,7 @@ from tracetorch.engine.restore import fitted
 from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
-from tracetorch.engine.state import LayerState, OpenWindow, begin
+from tracetorch.engine.state import LayerState, OpenWindow, begin, rewired
 
 __all__ = [
     "Core",
@@ -21,6 +21,7 @@ __all__ = [
     "fitted",
     "merge",
     "require_finite_input",
+    "rewired",
     "run",
     "select",
 ]

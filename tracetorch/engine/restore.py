@@ -11,6 +11,11 @@ from torch import Tensor
 from tracetorch.engine.run import run
 from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState
+from tracetorch.rules.described import described
+from tracetorch.traces import Paired
+
+PAIRED = "traces.other.pairs."
+"""Prefix of what is stored in pairs."""
 
 
 def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
@@ -20,9 +25,6 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         spec: the layer.
         name: its name, for messages.
         flat: the tensors, as `LayerState.tensors` names them.
-
-    Returns:
-        The state.
 
     Returns:
         The state.
@@ -41,6 +43,7 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
                 f"{name}/{key} of the state is {value.dtype}, the layer computes in {single}; convert the state, "
                 f"{{k: v.to({single}) if v.is_floating_point() else v for k, v in state.items()}}, or the network"
             )
+    _require_storage(spec, name, flat)
     size = len(neuron.state) + len(neuron.counters)
     given = sum(key.startswith("s.") for key in flat)
     if given != size or {f"s.{i}" for i in range(size)} - flat.keys():
@@ -89,6 +92,25 @@ def _traces(spec: Spec, like: Tensor, flat: Mapping[str, Tensor]) -> dict[str, A
         if key.startswith("traces.neuron.") or (key == "traces.other.bucket"):
             found[key] = saved[key]  # of a parameter that does not learn now
     for key in saved:
-        if ".pairs." in key:
+        if PAIRED in key:
             found[key] = saved[key]  # as many as steps, at most
     return found
+
+
+def _require_storage(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a state's eligibilities are stored otherwise than the layer stores them."""
+    pairs = flat.get(f"{PAIRED}h")
+    weights = [key for key in flat if key.startswith(("traces.weight.", "traces.filtered."))]
+    if "s.0" not in flat or (pairs is None and not weights):
+        return
+    trace = spec.trace(tuple(flat["s.0"].shape[1:]))
+    most = trace.kind.pairs if isinstance(trace, Paired) else 0
+    if weights and not most:
+        return
+    if weights or pairs is None or pairs.shape[0] > most:
+        has = "a full eligibility" if pairs is None else f"{pairs.shape[0]} pairs"
+        raise ValueError(
+            f"the state of layer {name!r} has {has}, the layer under rule {described(spec.rule)} stores "
+            f"{spec.rule.weight.stored(trace)}: give the network the rule of the saved one with tt.set_rule(net, ...) "
+            f"before"
+        )

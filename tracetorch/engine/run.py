@@ -16,7 +16,7 @@ from tracetorch.neurons import bind
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
 from tracetorch.traces.autograd import Attachment, Call, attach, credited
-from tracetorch.traces.passing import Start
+from tracetorch.traces.passing import Feed, Start
 
 Spikes = tuple[Tensor, Tensor, Tensor | None]
 """Spike count with its graph, `[B, *unit]`, steps since the reset, `[B]`, and the outputs past the filter."""
@@ -32,6 +32,7 @@ class Result:
         state: what the layer carries on.
         before: what the layer carried before, its traces advanced; None after a reset.
         spikes: spikes for a rate term, where they are counted.
+        ports: what takes up the credit of all filters above but the first, with its graph; None where there is one.
     """
 
     z: Tensor
@@ -39,16 +40,18 @@ class Result:
     state: LayerState
     before: LayerState | None
     spikes: Spikes | None = None
+    ports: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One call of a layer: what it is, its parameters now, and the open window it belongs to."""
+    """One call of a layer: what it is, its parameters now, the open window it belongs to, and what feeds it."""
 
     spec: Spec
     given: Parameters
     learns: bool
     opened: OpenWindow | None
+    feeds: tuple[Feed, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,13 @@ class _Part:
 
 
 def run(
-    spec: Spec, state: LayerState | None, xs: Tensor, *, event: Tensor | None, opened: OpenWindow | None = None
+    spec: Spec,
+    state: LayerState | None,
+    xs: Tensor,
+    *,
+    event: Tensor | None,
+    opened: OpenWindow | None = None,
+    feeds: tuple[Feed, ...] = (),
 ) -> Result:
     """Run a layer over one window.
 
@@ -76,13 +85,14 @@ def run(
         xs: inputs, `[T, B, *in]`.
         event: the last input with its graph, `[B, *in]`, where only the last output is to carry credit; else None.
         opened: the open window that the call belongs to, or None.
+        feeds: how credit goes apart at the layers that feed this one.
 
     Returns:
         Outputs and state. The state that was given is not changed, but for large traces, which advance in place.
     """
     source = xs if event is None else event
     given = spec.parameters()
-    call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened)
+    call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened, feeds)
     fresh, state = state is None, _begun(call, state, xs)
     if event is None or not call.learns or xs.shape[0] == 1 or not _splits(call, state):
         found = _run(call, state, _Part(xs, event))
@@ -148,6 +158,11 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
+            if numbers.bank is not None and torch.compiler.is_compiling():
+                raise RuntimeError(
+                    f"rule {spec.rule.name!r} tells several filters above a layer apart, which torch.compile cannot "
+                    f"follow: take cascade(buckets=1), or do not compile"
+                )
             start = Start(state.traces, state.sigma, state.keep, s[0], xs[0], len(neuron.currents))
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
         if scan.dense is None:
@@ -206,7 +221,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
         if module._parameters or module._modules:
             return state.trace.numbers(scan.neuron, scan.s[0]), state
         key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
-    key += [(id(a.blocks), 0) for a in spec.above.activities]
+    key += [(id(s.activity.blocks), 0) for s in spec.above.all]
     if state.numbers is None or state.numbers[0] != key:
         state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
     return state.numbers[1] if state.numbers is not None else Numbers(), state
@@ -277,8 +292,9 @@ def _close(
         call.given.names,
         call.spec.checks_finite(z),
         trace.in_graph,
+        call.feeds if x.requires_grad else (),
     )
-    out, raw, rows = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
+    out, raw, rows, ports = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
     spikes = None
     if counted:
         raw = raw if window.counted else out
@@ -290,9 +306,10 @@ def _close(
         if closed.pending is not None:
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
+    below = ports if window.numbers.bank is not None else None
     if last:
-        return Result(z, out, after, state, spikes)
-    return Result(out, out[-1], after, state, spikes)
+        return Result(z, out, after, state, spikes, below)
+    return Result(out, out[-1], after, state, spikes, below)
 
 
 def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Tensor | None]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Gradients, Pull, Tape
 from tracetorch.engine.spec import Spec
 from tracetorch.traces import Numbers, Trace, Traces, Window
+from tracetorch.traces.passing import LEVEL, RESPONSE
 
 
 class Deferred(Protocol):
@@ -153,6 +154,40 @@ class LayerState:
         if self.carry is None and (self.count is None or not self.count.requires_grad):
             return self
         return replace(self, carry=None, count=None if self.count is None else self.count.detach())
+
+
+def rewired(state: LayerState, trace: Trace) -> LayerState:
+    """Return the state after its first step since a reset, behind other filters: no filter changes what that step gave.
+
+    Args:
+        state: the state.
+        trace: the layer's trace with the other filters.
+
+    Returns:
+        The state.
+    """
+    window = state.pending
+    if window is None:
+        return replace(state, trace=trace, numbers=None)
+    if not isinstance(window, Window):
+        raise RuntimeError(
+            "the first window after the reset has shown that the layers run in another order than they are registered "
+            "in, and its rows ran apart (lengths, mask or resets): register the layers in the order in which they run, "
+            "or run one window without these first"
+        )
+    with torch.no_grad():
+        numbers = trace.numbers(window.scan.neuron, window.like)
+        other = {} if state.traces is None else dict(state.traces.other)
+        other = {name: x for name, x in other.items() if name not in (LEVEL, RESPONSE)}
+        if trace.normalized and numbers.filter is not None:
+            b = numbers.filter.b.to(window.like)
+            s = window.like.new_zeros(window.size, *window.like.shape)
+            ones = torch.ones_like(window.like).unsqueeze(0)
+            slope = window.tape.reverse(Cotangents(ones, s), Pull(linked=False)).current
+            other[RESPONSE] = b.unsqueeze(1).expand(-1, state.batch).clone()
+            other[LEVEL] = b.reshape(-1, *[1] * window.like.dim()) * slope
+    pending = replace(window, numbers=numbers)
+    return replace(state, trace=trace, traces=Traces(other=other), pending=pending, numbers=None)
 
 
 def begin(spec: Spec, like: Tensor) -> LayerState:

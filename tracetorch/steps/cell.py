@@ -11,7 +11,7 @@ from torch import Tensor
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
-from tracetorch.rules.above import MeanResponses
+from tracetorch.rules.chains import MeanResponses
 from tracetorch.steps.part import Part
 from tracetorch.traces import Numbers, Traces
 from tracetorch.traces.activity import ROWS
@@ -205,7 +205,7 @@ class Cell:
     def measured(self) -> list[Tensor | None]:
         """Return what is measured of the layers above, on which the trace's numbers depend."""
         above = self.part.trace.filter
-        return [a.blocks for a in above.activities] if isinstance(above, MeanResponses) else []
+        return [s.activity.blocks for s in above.above.all] if isinstance(above, MeanResponses) else []
 
     def piece(self, name: str, block: Tensor | None = None) -> Tensor:
         """Return a piece of a block, this cell's own by default, in its shape."""

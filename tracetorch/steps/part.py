@@ -14,7 +14,8 @@ from tracetorch.backends.numba.steps.layout import AVERAGED, FULL, NONE, PRE
 from tracetorch.engine import Core
 from tracetorch.neurons import Neuron, effective_parameters
 from tracetorch.neurons.lowering import Lowered, NotLowered
-from tracetorch.rules.above import FixedDecay, MeanResponses, ReadoutDecay
+from tracetorch.rules.above import FixedDecay, ReadoutDecay
+from tracetorch.rules.chains import MeanResponses
 from tracetorch.traces import Averaged, Eligibility, InGraph, Presynaptic, Trace, Untraced
 from tracetorch.traces.base import OutputFilter
 
@@ -78,7 +79,7 @@ class Part:
         if isinstance(above, ReadoutDecay):
             found.append(self.neuron if above.readout is None else above.readout)
         if isinstance(above, MeanResponses):
-            found += above.neurons
+            found += above.above.neurons
         return found
 
     def learns(self) -> Mapping[str, Tensor]:
@@ -96,6 +97,8 @@ def unfit(trace: Trace) -> str:
         return f"has a trace of the kind {type(trace).__name__}, which no kernel knows; take tt.rules.drtrl()"
     if trace.filter is not None and type(trace.filter) not in FILTERS:
         return f"has a filter of the kind {type(trace.filter).__name__}, which no kernel knows; take tt.rules.drtrl()"
+    if isinstance(trace.filter, MeanResponses) and trace.filter.several:
+        return "tells several filters above it apart, and kernels have one; take cascade(buckets=1)"
     if trace.input not in CREDITS:
         return f"sends {trace.input!r} below, which no kernel knows; take tt.rules.drtrl()"
     if trace.copies > 1:

@@ -115,9 +115,6 @@ def begin(start: Start, decays: Tensor, count: int) -> Buckets:
 
     Returns:
         The buckets.
-
-    Returns:
-        The buckets.
     """
     unit = tuple(start.like.shape[1:])
     sums = Sums.from_tensors(start.traces.other) if start.traces is not None and start.traces.other else None
@@ -151,9 +148,6 @@ def average(buckets: Buckets, window: Window, h: Tensor, q: Tensor) -> Averages:
         window: the window.
         h: decayed sums of sensitivities at the events, `[E, B, *unit]`.
         q: their decay.
-
-    Returns:
-        The averages.
 
     Returns:
         The averages.

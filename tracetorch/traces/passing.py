@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,10 +88,35 @@ class Credit(ABC):
 
         Returns:
             The gradients.
-
-        Returns:
-            The gradients.
         """
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How a layer's credit goes apart among the filters that stand above a layer which feeds it.
+
+    Args:
+        ports: what takes up the parts at that layer, all but the first, `[P - 1, *outputs]`, with its graph.
+        node: the node of that layer's outputs in the graph.
+        route: for each filter above this layer, and each group of its units, the number of the part.
+        group: the group of each unit, in a shape that broadcasts to the units'; None for one.
+    """
+
+    ports: Tensor
+    node: Any
+    route: tuple[tuple[int, ...], ...]
+    group: Tensor | None
+
+    def signals(self, below: Tensor) -> list[Tensor | None]:
+        """Return the signals per unit of all parts but the first, from those of each filter, `[G, E, B, *unit]`."""
+        found: list[Tensor | None] = [None] * self.ports.shape[0]
+        for signal, row in zip(below, self.route, strict=True):
+            for group, part in enumerate(row):
+                if part > 0:
+                    own = signal if self.group is None else signal * (self.group == group)
+                    before = found[part - 1]
+                    found[part - 1] = own if before is None else before + own
+        return found
 
 
 @dataclass(frozen=True)

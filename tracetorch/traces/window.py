@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tracetorch.backends import Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
 from tracetorch.synapses import Synapse
+from tracetorch.traces.bank import Bank
 
 BIAS = "bias."
 """Prefix of the biases' names among the parameters."""
@@ -23,11 +24,18 @@ class Numbers:
         filter: the filter that stands above the layer's outputs; None for none.
         constant: A, `[S, S]`, and B, `[S]`, of a presynaptic trace, or None.
         decays: decay of the input's average per unit, `[*unit]` or a scalar; None where there is no such average.
+        bank: the filters above, where there are several; `filter` has their states then.
     """
 
     filter: Filter | None = None
     constant: tuple[Tensor, Tensor] | None = None
     decays: Tensor | None = None
+    bank: Bank | None = None
+
+    @property
+    def outputs(self) -> int:
+        """G, the number of filters above the layer's outputs; one also where there is none."""
+        return 1 if self.bank is None else self.bank.outputs
 
 
 @dataclass(frozen=True)

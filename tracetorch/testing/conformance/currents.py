@@ -60,7 +60,7 @@ def above_lif(k: Kind, rule: Rule | None) -> list[Finding]:
     hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, k.make)
     setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
     if rule is None:
-        action = partial(rule_gradients, setup.net, setup.xs, setup.loss, cascade(approximate=True))
+        action = partial(rule_gradients, setup.net, setup.xs, setup.loss, cascade())
         return raises(action, "several currents", "drtrl")
     want = bptt(setup.net, setup.xs, setup.loss)
     got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=MIXED)
