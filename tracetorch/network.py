@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
-from tracetorch.engine import LayerState, fitted
+from tracetorch.engine import Core, LayerState, fitted
 from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
@@ -47,6 +47,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
     """Tell each layer what follows it, in the order of registration, and return the layers by name."""
     found = layers(net)
     ordered = list(found.values())
+    _introduce([layer.core for layer in ordered])
     for i, layer in enumerate(ordered):
         core, above = layer.core, ordered[i + 1 :]
         if len(ordered) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
@@ -60,6 +61,15 @@ def link(net: nn.Module) -> dict[str, Layer]:
             core.end_program()
             core.activity.wanted = wanted
     return found
+
+
+def _introduce(cores: list[Core]) -> None:
+    """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
+    if len(cores) < 2 or (all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores)):
+        return
+    peers = tuple(cores)
+    for core in cores:
+        core.peers, core.steps = peers, 0
 
 
 def reset(net: nn.Module, mask: Tensor | None = None) -> None:
@@ -93,7 +103,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
     found = link(net)
     if mask is None:
         for layer in found.values():
-            layer.core.state, layer.core.spikes = None, None
+            layer.core.state, layer.core.spikes, layer.core.steps = None, None, 0
             layer.core.activity.take()
         return
     require_tensor(mask, "a mask", "[batch] of booleans")

@@ -11,6 +11,7 @@ from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
     has_global_hooks,
     has_hooks,
+    owned,
     require_network,
     require_not_exporting,
     require_plain_call,
@@ -68,6 +69,7 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
     stretches, hooked = [xs], _hooked(net, found)
     if eventful := out == "last" and not hooked and _eventful(net, found, xs.dim() - 1):
         stretches = _stretches(found, xs)
+    stretches[-1] = owned(stretches[-1])
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):

@@ -44,6 +44,8 @@ class Core:
         undone: number of the last call that was taken back.
         feeders: layers below that have still to learn, in this first step, what stands above this one.
         silence: what notices that the layer never spikes.
+        steps: number of calls since the network began a sequence, but for those that were taken back.
+        peers: all layers of its network, itself too, as far as it has been told.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,8 @@ class Core:
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
         self.silence = Silence()
+        self.steps = 0
+        self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 
@@ -80,6 +84,11 @@ class Core:
             self.spikes = spikes
         self._before = past
 
+    def called(self) -> None:
+        """Count a call."""
+        self.calls += 1
+        self.steps += 1
+
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
         if self.stepper is not None:
@@ -89,6 +98,7 @@ class Core:
         else:
             return False
         self.undone = self.calls
+        self.steps -= 1
         return True
 
     def peek(self) -> LayerState | None:
@@ -163,5 +173,6 @@ class Core:
             "_before": None,
             "opened": None,
             "feeders": [],
+            "peers": (),
         }
         return self.__dict__ | changed

@@ -60,7 +60,7 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
-        require_first_derivative()
+        require_first_derivative(bar)
         a: Attachment = ctx.attachment
         if ctx.versions and [x._version for x in a.trace.large(a.traces)] != ctx.versions:
             raise RuntimeError(MOVED_ON)
@@ -133,7 +133,7 @@ class _Credited(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
-        require_first_derivative()
+        require_first_derivative(z_bar)
         call: Call = ctx.call
         window = call.credit.window
         require_finite(call.finite, z_bar)
@@ -176,12 +176,18 @@ def _below(call: Call, signal: Tensor, x: Tensor, feedback: Tensor) -> Tensor:
     return flat.reshape(x.shape)
 
 
-def require_first_derivative() -> None:
-    """Raise RuntimeError where a backward is itself to be differentiated: a trace's credit has no graph."""
+def require_first_derivative(cotangent: Tensor) -> None:
+    """Raise RuntimeError where a backward is itself to be differentiated, or vectorized: credit has no graph."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         raise RuntimeError(
             "the gradients of a tt.Layer cannot be differentiated again (create_graph=True): traces have no graph. "
             "Take first derivatives alone, or form such a penalty from a module without tt.Layer"
+        )
+    functorch = torch._C._functorch
+    if functorch.is_legacy_batchedtensor(cotangent) or functorch.is_batchedtensor(cotangent):
+        raise RuntimeError(
+            "the backward of a tt.Layer ran for many cotangents at once (is_grads_batched=True, "
+            "jacobian(vectorize=True)), which is not supported; take one backward after the other, with retain_graph=True"
         )
 
 

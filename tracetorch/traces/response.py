@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, tensor_values
+from tracetorch.traces.averages import widened
 
 PROBES = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Currents, in units of the threshold, among which the one of the largest surrogate derivative is probed."""
@@ -82,13 +83,16 @@ def ones_through(filter: Filter, level: Tensor, steps: int) -> tuple[Tensor, Ten
     Returns:
         Its outputs, `[T, B]`, and its states after the window, `[M, B]`.
     """
-    a, b, d, p = (x.to(level) for x in (filter.a, filter.b, filter.d, filter.p))
+    dtype = level.dtype
     if steps == 1:
+        a, b, d, p = (x.to(level) for x in (filter.a, filter.b, filter.d, filter.p))
         return (d @ level + p).unsqueeze(0), a @ level + b.unsqueeze(1)
+    level = widened(level)
+    a, b, d, p = (x.to(level) for x in (filter.a, filter.b, filter.d, filter.p))
     powers, step = torch.eye(b.shape[0], dtype=a.dtype, device=a.device).unsqueeze(0), a
     while powers.shape[0] < steps + 1:
         powers, step = torch.cat([powers, powers @ step]), step @ step
     powers = powers[: steps + 1]
     driven = torch.cat([torch.zeros_like(b).unsqueeze(0), (powers[:-1] @ b).cumsum(0)])
     levels = powers @ level + driven.unsqueeze(-1)
-    return levels[:-1].transpose(1, 2) @ d + p, levels[-1]
+    return (levels[:-1].transpose(1, 2) @ d + p).to(dtype), levels[-1].to(dtype)
