@@ -40,16 +40,14 @@ def trained(net):
 """
 
 
-def ran(
-    script: str, *, path: Path | None = None, seconds: int = 240, **environment: str
-) -> subprocess.CompletedProcess:
+def ran(script: str, *, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     here = Path(tt.__file__).parents[1] if path is None else path
     return subprocess.run(
         [sys.executable, "-c", COMMON + script],
         env=os.environ | {"PYTHONPATH": str(here), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=240,
     )
 
 
@@ -110,7 +108,8 @@ def test_a_forked_process_runs_networks_after_its_parent_did(how: str, threads: 
 def test_threads_run_networks_at_the_same_time(layer: str) -> None:
     found = ran(
         "expected, found = trained(made()), []\n"
-        "threads = [threading.Thread(target=lambda: found.extend(trained(made()) for _ in range(5))) for _ in range(4)]\n"
+        "def work(): found.extend(trained(made()) for _ in range(5))\n"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]\n"
         "assert len(found) == 20 and all(torch.allclose(f, expected) for f in found)\n",
         NUMBA_THREADING_LAYER=layer,

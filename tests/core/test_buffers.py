@@ -121,15 +121,11 @@ def test_an_input_that_is_optimized_in_place_is_the_one_of_its_step(rule: str) -
 
 def test_a_value_between_layers_that_is_changed_after_its_use_raises() -> None:
     net = network("drtrl", "torch")
-    for step in range(2):
-        h = net[0](inputs()[step])
-        y = net[1](h)
-        losses(y).backward()
-        if step:
-            continue
-        h.detach().mul_(0.5)
+    h = net[0](inputs()[0])
+    losses(net[1](h)).backward()
+    h.detach().mul_(0.5)
     with pytest.raises(RuntimeError, match="changed in place"):
-        net[1](net[0](inputs()[2]) * 1.0)
+        net(inputs()[1])
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -260,7 +260,7 @@ def test_any_order_of_calls_agrees_with_the_account() -> None:
 class Wrong(Calls):
     """The account leaves out what a trace stands for."""
 
-    accounted_as = {"drtrl": "sltt"}
+    accounted_as = dict.fromkeys(("drtrl", "ottt", "eprop", "cascade"), "sltt")
 
 
 def test_an_account_that_is_wrong_is_found_out() -> None:

@@ -22,11 +22,12 @@ RULES = [name for name in tt.rules.PRESETS if name != "rate"]
 STEPS, BATCH = 10, 4
 
 
-def network(rule: str = "trace", *, recurrent: bool = False) -> nn.Sequential:
+def network(rule: str = "trace", *, recurrent: bool = False, learned: bool = True) -> nn.Sequential:
     torch.manual_seed(0)
+    half_life: Any = tt.Learnable(4.0) if learned else 4.0
     fed = nn.Linear(7, 7, bias=False) if recurrent else None
     net = nn.Sequential(
-        tt.Layer(nn.Linear(6, 7), tt.LIF(half_life=tt.Learnable(4.0)), recurrent=fed),
+        tt.Layer(nn.Linear(6, 7), tt.LIF(half_life=half_life), recurrent=fed),
         tt.Layer(nn.Linear(7, 3), tt.LI(half_life=6)),
     ).double()
     tt.set_rule(net, tt.rules.ottt(approximate=True) if rule == "ottt" else tt.rules.PRESETS[rule]())
@@ -132,18 +133,16 @@ def survive(folder: Path) -> None:
         tt.set_state(net, own["carried"])
     kills = [int(k) for k in os.environ.get("KILLS", "").split(",") if k]
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    steps = torch.zeros(1, dtype=torch.int64)
     for t in range(start + 1, STEPS):
         optimizer.zero_grad()
         loss_of(shared(inputs().chunk(size, 1)[rank][t])).backward()
         if attempt < len(kills) and kills[attempt] == t and rank == (attempt + 1) % 2:
             os.kill(os.getpid(), signal.SIGKILL)
         optimizer.step()
-        steps += 1
         content = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "carried": tt.get_state(net)}
         saved(folder, t, content)
-        with open(folder / f"steps-{rank}.txt", "a") as file:
-            file.write(f"{t}\n")
+        with open(folder / f"done-{rank}.txt", "a") as file:
+            file.write(f"{attempt} {t}\n")
     torch.save({"net": net.state_dict(), "carried": tt.get_state(net)}, folder / f"end-{rank}.pt")
 
 
@@ -155,7 +154,7 @@ def shard(folder: Path) -> None:
     rank, size = dist.get_rank(), dist.get_world_size()
     mesh = init_device_mesh("cpu", (size,))
     for rule in ("drtrl", "trace", "ottt", "sltt"):
-        alone, net = network(rule), network(rule)
+        alone, net = network(rule, learned=False), network(rule, learned=False)
         for layer in net:
             fully_shard(layer, mesh=mesh)
         fully_shard(net, mesh=mesh)

@@ -187,7 +187,7 @@ def require_first_derivative(cotangent: Tensor) -> None:
     if functorch.is_legacy_batchedtensor(cotangent) or functorch.is_batchedtensor(cotangent):
         raise RuntimeError(
             "the backward of a tt.Layer ran for many cotangents at once (is_grads_batched=True, "
-            "jacobian(vectorize=True)), which is not supported; take one backward after the other, with retain_graph=True"
+            "jacobian(vectorize=True)), which is not supported; take one backward after another, with retain_graph=True"
         )
 
 
