@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
-from tracetorch.engine import Core, LayerState, fitted
+from tracetorch.engine import Core, LayerState, fitted, measured
 from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
@@ -179,7 +179,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
     activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
-        activities[name] = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        parted = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        activities[name] = measured(found[name].spec(), name, parted)
         carried = {k: v for k, v in flat.items() if not k.startswith("activity.")}
         if carried:
             restored[name] = fitted(found[name].spec(), name, carried)
@@ -188,7 +189,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ValueError(f"the layers' states are of different batch sizes: {sizes}")
     for name, one in restored.items():
         found[name].core.state = one
-        found[name].core.activity.load({k: v.clone() for k, v in activities.get(name, {}).items()})
+        found[name].core.activity.load(activities.get(name, {}))
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:

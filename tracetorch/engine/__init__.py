@@ -1,7 +1,7 @@
 """The engine: one layer over one window, as pure functions of what the layer is and what it carries."""
 
 from tracetorch.engine.core import Core
-from tracetorch.engine.restore import fitted
+from tracetorch.engine.restore import fitted, measured
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
 from tracetorch.engine.state import LayerState, OpenWindow, begin
@@ -15,6 +15,7 @@ __all__ = [
     "begin",
     "carry",
     "fitted",
+    "measured",
     "require_finite_input",
     "run",
 ]
