@@ -12,8 +12,9 @@ from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
 from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
-from tracetorch.entry import has_hooks, require_not_exporting, require_plain_call, require_tensor
+from tracetorch.entry import has_hooks, owned, require_not_exporting, require_plain_call, require_tensor
 from tracetorch.neurons import Neuron
+from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, sign, take_back
 from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.described import described
@@ -64,6 +65,7 @@ class Layer(nn.Module):
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
         self._parts: tuple[nn.Module | None, ...] = ()
         self._synapses: tuple[Synapse, ...] = ()
+        self._lowered: Lowered | NotLowered | None = None
         self.register_parameter("feedback", None)
         self.core = Core()
         self.rule = rules.trace() if rule is None else rule
@@ -94,6 +96,8 @@ class Layer(nn.Module):
             )
         for synapse in self.synapses:
             synapse.require_usable()
+        if neuron.lowered() is not self._lowered:
+            self._follow_step()
         parts = (self.synapse, self.neuron, self.recurrent)
         if self._parts and all(a is b for a, b in zip(self._parts, parts, strict=True)):
             return
@@ -104,6 +108,19 @@ class Layer(nn.Module):
             )
         self.set_rule(self.rule)
         self._parts = parts
+
+    def _follow_step(self) -> None:
+        """Take up another step of the neuron, which the assignment of a surrogate, a reset or an option makes."""
+        state = self.core.peek()
+        if state is not None and self._lowered is not None and not compiling():
+            trace = self.rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above)
+            sizes = len(self.neuron.state) + len(self.neuron.counters)
+            if type(trace) is not type(state.trace) or trace.copies != state.trace.copies or sizes != len(state.s):
+                raise RuntimeError(
+                    f"the neuron ({self.neuron!r}) was changed while the layer carries state and traces of another "
+                    f"kind, of its step before; call tt.reset(net) first"
+                )
+        self._lowered = self.neuron.lowered()
 
     def set_rule(self, rule: Rule) -> None:
         """Set the layer's rule; what the layer carries for credit is dropped, its state stays.
@@ -187,10 +204,10 @@ class Layer(nn.Module):
         if compiling():
             require_not_exporting()
             return self._step(x)
-        require_tensor(x)
         require_plain_call()
         core, done = self.core, False
         try:
+            require_tensor(x)
             proven = self._settle()
             feeds = check(core, self.rule, self.neuron, x)
             before = core.peek() if core.watchers else None
@@ -207,7 +224,7 @@ class Layer(nn.Module):
             return found
         finally:
             if not done:
-                take_back(x)
+                take_back(x, core)
 
     def _step(self, x: Tensor, feeds: tuple[Feed, ...] = ()) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):
@@ -215,7 +232,7 @@ class Layer(nn.Module):
             x = spec.accepted(x, self.core.batch)
             if not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
                 _warn_of_positions(spec, x)
-            return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
+            return self._run(spec, owned(x).unsqueeze(0), event=x, feeds=feeds).last
 
     def _settle(self) -> bool:
         """Take up what stands above the layer where a first step has shown it; return whether that is known."""
@@ -292,7 +309,7 @@ class Layer(nn.Module):
             core.state = result.state
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
-        core.calls += 1
+        core.called()
         core.ports = result.ports
         core.stepped(result.state, result.spikes, result.before)
         core.show(spec, before, xs, result.z)
@@ -318,6 +335,18 @@ class Layer(nn.Module):
         other.feedback = self.feedback
         other.core.options_of(self.core)
         return other
+
+    def __copy__(self) -> Layer:
+        raise TypeError(
+            "a shallow copy of a tt.Layer would share its state; use copy.deepcopy(layer), or layer.tied() for a "
+            "layer with the same parameters and a state of its own"
+        )
+
+    def _replicate_for_data_parallel(self) -> Layer:
+        raise RuntimeError(
+            "nn.DataParallel copies modules at each call, and would lose the state of a tt.Layer; use "
+            "torch.nn.parallel.DistributedDataParallel, one process per device"
+        )
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:
         super()._apply(fn, recurse)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
-from tracetorch.engine import LayerState, fitted
+from tracetorch.engine import Core, LayerState, fitted, measured
 from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
@@ -51,6 +51,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
     """
     found = layers(net)
     ordered = list(found.values())
+    _introduce([layer.core for layer in ordered])
     if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
         return found  # a layer of a larger network stays what it is there
     nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
@@ -75,6 +76,15 @@ def link(net: nn.Module) -> dict[str, Layer]:
 
 def _groups(rule: Rule) -> int:
     return rule.above.buckets if isinstance(rule.above, AllMemory) else 0
+
+
+def _introduce(cores: list[Core]) -> None:
+    """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
+    if len(cores) < 2 or (all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores)):
+        return
+    peers = tuple(cores)
+    for core in cores:
+        core.peers, core.steps = peers, 0
 
 
 def reset(net: nn.Module, mask: Tensor | None = None) -> None:
@@ -108,7 +118,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
     found = link(net)
     if mask is None:
         for layer in found.values():
-            layer.core.state, layer.core.spikes = None, None
+            layer.core.state, layer.core.spikes, layer.core.steps = None, None, 0
             layer.core.activity.begin()
             layer.core.settled()
         for wiring in {id(one.core.wiring): one.core.wiring for one in found.values()}.values():
@@ -197,7 +207,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
     activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
-        activities[name] = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        parted = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        activities[name] = measured(found[name].spec(), name, parted)
         carried = {k: v for k, v in flat.items() if not k.startswith("activity.")}
         if carried:
             restored[name] = fitted(found[name].spec(), name, carried)
@@ -206,7 +217,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ValueError(f"the layers' states are of different batch sizes: {sizes}")
     for name, one in restored.items():
         found[name].core.state = one
-        found[name].core.activity.load({k: v.clone() for k, v in activities.get(name, {}).items()})
+        found[name].core.activity.load(activities.get(name, {}))
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:

@@ -15,7 +15,7 @@ from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.chains import MeanResponses, groups, route
 from tracetorch.traces.passing import Feed
 
-MOST = 4096
+MOST = 2**14
 """Number of nodes of the graph between two layers that are looked at."""
 
 
@@ -58,17 +58,19 @@ def producers(x: Tensor) -> list[tuple[Any, Producer]]:
     return found
 
 
-def take_back(x: Tensor) -> None:
-    """Take back the last step of all layers of whose outputs in this step an input is made.
+def take_back(x: Tensor, failed: Core) -> None:
+    """Take back the last step of all layers that ran in the step in which a layer fails.
 
-    A layer calls it where it fails, so that a network's step is whole or nothing. Without a graph nothing is known of
-    the layers below.
+    A layer calls it where it fails, so that a network's step is whole or nothing. Layers of whose outputs in this step
+    its input is made are known by the graph; others, and those of a step without a graph, as layers of the same network
+    that have been called once more than the one that failed.
 
     Args:
-        x: the input of the layer that failed.
+        x: its input.
+        failed: what it carries.
     """
     seen: set[Any] = set()
-    nodes: list[Any] = [x.grad_fn]
+    nodes: list[Any] = [x.grad_fn if isinstance(x, Tensor) else None]
     while nodes and len(seen) < MOST:
         node = nodes.pop()
         if node is None or node in seen:
@@ -80,6 +82,9 @@ def take_back(x: Tensor) -> None:
             if core is None or core.calls != producer.call or not core.undo():
                 continue  # of an earlier step
         nodes += [n for n, _ in node.next_functions if n is not None]
+    for core in failed.peers:
+        if core.steps == failed.steps + 1 and core.opened is None:
+            core.undo()
 
 
 def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> tuple[Feed, ...]:
@@ -97,10 +102,17 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> tuple[Feed, ...]
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return ()
     feeds: list[Feed] = []
+    calls: dict[int, int] = {}
     for node, below in producers(x):
         source = below.core()
         if source is None:
             continue
+        if calls.setdefault(id(source), below.call) != below.call and core.opened is None and rule.window != "all":
+            raise RuntimeError(
+                f"a layer ({below.neuron!r}) ran twice before the layer that it feeds ran once: it has one state, so "
+                f"that its second call was a step of time. Use layer.tied() for a second layer with the same "
+                f"parameters; detach outputs of earlier steps"
+            )
         if source.undone == below.call:
             raise RuntimeError(
                 "the input is made of an output whose step was taken back, because a layer above failed in that step; "

@@ -13,6 +13,7 @@ from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
     has_global_hooks,
     has_hooks,
+    owned,
     require_network,
     require_not_exporting,
     require_plain_call,
@@ -139,6 +140,7 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
     if eventful := out == "last" and not hooked and dims is not None and _eventful(net, found, dims):
         stretches = _stretches(found, xs)
+    stretches[-1] = owned(stretches[-1])
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):

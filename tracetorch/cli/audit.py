@@ -90,8 +90,8 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
             answer({**content, "folder": str(folder), "figure": figure})
             return
         _show(found, f"{what} · {seeds} seed{'s' if seeds > 1 else ''}")
-        for path in (folder / "audit.json", *([figure] if figure else [])):
-            out().print(str(path), soft_wrap=True, markup=False, style="dim")
+        for file in (folder / "audit.json", *([figure] if figure else [])):
+            out().print(str(file), soft_wrap=True, markup=False, style="dim")
 
 
 def _network(

@@ -1,7 +1,7 @@
 """The engine: one layer over one window, as pure functions of what the layer is and what it carries."""
 
 from tracetorch.engine.core import Core, Place, Seen
-from tracetorch.engine.restore import fitted
+from tracetorch.engine.restore import fitted, measured
 from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
@@ -19,6 +19,7 @@ __all__ = [
     "blank",
     "carry",
     "fitted",
+    "measured",
     "merge",
     "require_finite_input",
     "rewired",

@@ -95,6 +95,8 @@ class Core:
         silence: what notices that the layer never spikes.
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
+        steps: number of calls since the network began a sequence, but for those that were taken back.
+        peers: all layers of its network, itself too, as far as it has been told.
     """
 
     def __init__(self) -> None:
@@ -115,6 +117,8 @@ class Core:
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
+        self.steps = 0
+        self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 
@@ -136,6 +140,11 @@ class Core:
             self.spikes = spikes
         self._before = past
 
+    def called(self) -> None:
+        """Count a call."""
+        self.calls += 1
+        self.steps += 1
+
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
         if self.stepper is not None:
@@ -145,6 +154,7 @@ class Core:
         else:
             return False
         self.undone = self.calls
+        self.steps -= 1
         return True
 
     def peek(self) -> LayerState | None:
@@ -244,5 +254,6 @@ class Core:
             "wiring": None,
             "version": 0,
             "ports": None,
+            "peers": (),
         }
         return self.__dict__ | changed

@@ -12,7 +12,7 @@ from tracetorch.engine.run import run
 from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState
 from tracetorch.rules.described import described
-from tracetorch.traces import Paired
+from tracetorch.traces import Paired, Trace
 
 PAIRED = "traces.other.pairs."
 """Prefix of what is stored in pairs."""
@@ -70,8 +70,46 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
             raise ValueError(
                 f"{name}/{key} of the state has the shape {list(value.shape)}, the layer's is {list(expected[key])}"
             )
+    trace = spec.trace(tuple(like.shape[1:]))
+    _require_values(spec, trace, name, flat)
     moved = {key: value.to(like.device if weight.is_meta else weight.device) for key, value in flat.items()}
-    return LayerState.from_tensors(spec.trace(tuple(like.shape[1:])), moved)
+    return LayerState.from_tensors(trace, moved)
+
+
+def measured(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of what was measured of a layer's activity, or raise ValueError where it is not such a layer's.
+
+    Args:
+        spec: the layer.
+        name: its name, for messages.
+        flat: the tensors, as `Activity.tensors` names them.
+    """
+    size = len(spec.neuron.state)
+    shapes = dict.fromkeys(("blocks", "total"), torch.Size([size * size + 2 * size + 1])) | {"steps": torch.Size([])}
+    for key, value in flat.items():
+        shape = value.shape if isinstance(value, Tensor) else None
+        if key not in shapes or shape != shapes[key] or not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"{name}/activity.{key} of the state is no measurement of the layer: expected finite numbers, "
+                f"{ {k: list(v) for k, v in shapes.items()} }"
+            )
+    if ("total" in flat) != ("steps" in flat) or int(flat.get("steps", torch.tensor(0))) < 0:
+        raise ValueError(f"{name}/activity.steps of the state is the number of steps of activity.total")
+    return {key: value.clone() for key, value in flat.items()}
+
+
+def _require_values(spec: Spec, trace: Trace, name: str, flat: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a saved value is of a right shape and yet none that a layer carries."""
+    for key, value in flat.items():
+        if value.is_floating_point() and spec.checks_finite(value) and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name}/{key} of the state has NaN or infinity in it")
+    keep, bucket = flat.get("keep"), flat.get("traces.other.bucket")
+    if bool((flat["steps"] < 0).any()) or (keep is not None and not bool(((keep == 0) | (keep == 1)).all())):
+        raise ValueError(f"{name}/steps of the state are numbers from 0 on, and {name}/keep is 0 or 1")
+    if bucket is not None and bucket.numel():
+        count = int(getattr(trace, "buckets", 0))
+        if bucket.is_floating_point() or not bool(((bucket >= 0) & (bucket < count)).all()):
+            raise ValueError(f"{name}/traces.other.bucket of the state are whole numbers from 0 to {count - 1}")
 
 
 def _traces(spec: Spec, like: Tensor, flat: Mapping[str, Tensor]) -> dict[str, Any]:

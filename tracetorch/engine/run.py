@@ -11,12 +11,13 @@ from torch import Tensor
 
 from tracetorch.backends import Outputs, Save, Scan, ScanBackend, choose
 from tracetorch.engine.spec import Parameters, Spec
-from tracetorch.engine.state import LayerState, OpenWindow, begin
-from tracetorch.neurons import bind
+from tracetorch.engine.state import Known, LayerState, OpenWindow, begin
+from tracetorch.neurons import Neuron, bind, tensor_values
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
 from tracetorch.traces.autograd import Attachment, Call, attach, credited
 from tracetorch.traces.passing import Feed, Start
+from tracetorch.traces.window import version_of
 
 Spikes = tuple[Tensor, Tensor, Tensor | None]
 """Spike count with its graph, `[B, *unit]`, steps since the reset, `[B]`, and the outputs past the filter."""
@@ -148,7 +149,7 @@ def _splits(call: _Call, state: LayerState) -> bool:
 
 def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     spec, xs = call.spec, part.xs
-    neuron = bind(spec.neuron, snapshot(call.given.learned))
+    neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
         s = tuple(map(state.masked, state.s))
         scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
@@ -207,24 +208,41 @@ def _require_units(scan: Scan) -> None:
         )
 
 
-def snapshot(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return parameter values that a later step of an optimizer does not change."""
-    return {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in params.items()}
+def fixed(neuron: Neuron, learned: Mapping[str, Tensor]) -> Neuron:
+    """Return a view of a neuron that stays as the neuron is now, whatever is assigned to it or written into it.
+
+    Credit comes after the window, and the traces' advance over it at the next call; an optimizer's step, a state that
+    is loaded or another surrogate may stand between.
+
+    Args:
+        neuron: the neuron.
+        learned: effective values of its learned parameters, by name.
+    """
+    values = {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in learned.items()}
+    if not torch.compiler.is_compiling():
+        neuron.lowered()  # so that the view has it too
+        values |= {k: v.detach().clone() for k, v in tensor_values(neuron, but=values).items()}
+    return bind(neuron, values)
 
 
 def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerState]:
     """Return the trace's numbers, computed again where the tensors that they depend on have changed."""
     if torch.compiler.is_compiling():
         return state.trace.numbers(scan.neuron, scan.s[0]), state
-    key: list[tuple[int, int]] = []
+    of: list[object] = [a.blocks for a in (s.activity for s in spec.above.all)]
+    tensors: list[Tensor] = []
     for module in (spec.neuron, *spec.above.neurons):
         if module._parameters or module._modules:
             return state.trace.numbers(scan.neuron, scan.s[0]), state
-        key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
-    key += [(id(s.activity.blocks), 0) for s in spec.above.all]
-    if state.numbers is None or state.numbers[0] != key:
-        state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
-    return state.numbers[1] if state.numbers is not None else Numbers(), state
+        of.append(module.lowered())
+        tensors += [b for b in module._buffers.values() if b is not None]
+    versions = [(id(t), version_of(t)) for t in tensors]
+    known = state.numbers
+    if known is None or not known.holds(of, versions, tensors):
+        values = [t.detach().clone() for t in tensors]
+        known = Known(of, versions, values, state.trace.numbers(scan.neuron, scan.s[0]))
+        state = replace(state, numbers=known)
+    return known.numbers, state
 
 
 def _after(state: LayerState, scan: Scan, outputs: Outputs) -> LayerState:
@@ -253,7 +271,7 @@ def _window(
     traced = [any(w.requires_grad for w in row) for row in given.weights]
     events = backend if scan.dense is not None else None
     afferents = [
-        Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None)
+        Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None, version_of(x))
         for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
     ]
     tape: Any = outputs.tape if outputs.tape is not None else _NoTape()

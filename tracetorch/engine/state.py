@@ -28,6 +28,29 @@ class Deferred(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Known:
+    """A trace's numbers, and what they were computed of.
+
+    Args:
+        of: objects that may be replaced by others.
+        versions: what counts the changes of tensors.
+        values: the tensors, as they were.
+        numbers: the numbers.
+    """
+
+    of: list[object]
+    versions: list[tuple[int, int]]
+    values: list[Tensor]
+    numbers: Numbers
+
+    def holds(self, of: list[object], versions: list[tuple[int, int]], tensors: list[Tensor]) -> bool:
+        """Return whether the numbers still hold; on a CPU also where tensors were written without being counted."""
+        if versions != self.versions or len(of) != len(self.of) or any(a is not b for a, b in zip(of, self.of)):  # noqa: B905
+            return False
+        return all(not t.is_cpu or torch.equal(t, v) for t, v in zip(tensors, self.values, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class LayerState:
     """One layer's state, its traces, and the last window, over which the traces have still to advance.
 
@@ -55,7 +78,7 @@ class LayerState:
     sigma: Tensor | None = None
     count: Tensor | None = None
     carry: Tensor | None = None
-    numbers: tuple[list[tuple[int, int]], Numbers] | None = None
+    numbers: Known | None = None
 
     @property
     def batch(self) -> int:
@@ -68,6 +91,7 @@ class LayerState:
         if pending is None:
             return self
         if isinstance(pending, Window):
+            pending.require_unchanged()
             return replace(self, traces=self.trace.advance(self.traces, pending), pending=None)
         return replace(self, traces=pending.traces(), pending=None)
 
@@ -151,9 +175,9 @@ class LayerState:
 
     def without_graph(self) -> LayerState:
         """Return the same without the graph of the calls before, which belongs to the network that made them."""
-        if self.carry is None and (self.count is None or not self.count.requires_grad):
-            return self
-        return replace(self, carry=None, count=None if self.count is None else self.count.detach())
+        count = None if self.count is None else self.count.detach()
+        pending = self.pending.unshared() if isinstance(self.pending, Window) else self.pending
+        return replace(self, carry=None, count=count, pending=pending)
 
 
 def rewired(state: LayerState, trace: Trace) -> LayerState:
@@ -218,10 +242,12 @@ class OpenWindow:
         """Return the windows as one; None where none was left."""
         if len(self.windows) < 2:
             return self.windows[0] if self.windows else None
+        for window in self.windows:
+            window.require_unchanged()
         first, tapes = self.windows[0], [w.tape for w in self.windows]
         steps = sum(w.steps for w in self.windows)
         afferents = [
-            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None)
+            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None, version=None)
             for i, a in enumerate(first.afferents)
         ]
         scan = replace(first.scan, drive=first.scan.drive.new_empty(steps, 0))

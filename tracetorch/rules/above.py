@@ -106,7 +106,7 @@ class ReadoutDecay(OutputFilter):
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
         decay = self.readout.decay
-        return Filter.leaky(like.new_zeros(()) if decay is None else decay.detach().reshape(()).to(like))
+        return Filter.leaky(like.new_zeros(()) if decay is None else decay.detach().reshape(()).to(like, copy=True))
 
 
 class Credited(ABC):

@@ -82,6 +82,10 @@ class Part:
             found += above.above.neurons
         return found
 
+    def same_step(self) -> bool:
+        """Return whether the neuron's step is still the one that was lowered."""
+        return self.neuron.lowered() is self.lowered
+
     def learns(self) -> Mapping[str, Tensor]:
         """Return the present values of the learned parameters, with their graphs."""
         return effective_parameters(self.neuron) if self.learned else {}

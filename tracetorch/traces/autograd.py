@@ -60,7 +60,7 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
-        require_first_derivative()
+        require_first_derivative(bar)
         a: Attachment = ctx.attachment
         if ctx.versions and [x._version for x in a.trace.large(a.traces)] != ctx.versions:
             raise RuntimeError(MOVED_ON)
@@ -137,7 +137,7 @@ class _Credited(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor, parts: Tensor) -> Any:
-        require_first_derivative()
+        require_first_derivative(z_bar)
         call: Call = ctx.call
         window = call.credit.window
         require_finite(call.finite, z_bar)
@@ -201,12 +201,18 @@ def _apart(call: Call, feed: Feed, edge: Any, below: Tensor, saved: tuple[Tensor
     return torch.stack(found)
 
 
-def require_first_derivative() -> None:
-    """Raise RuntimeError where a backward is itself to be differentiated: a trace's credit has no graph."""
+def require_first_derivative(cotangent: Tensor) -> None:
+    """Raise RuntimeError where a backward is itself to be differentiated, or vectorized: credit has no graph."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         raise RuntimeError(
             "the gradients of a tt.Layer cannot be differentiated again (create_graph=True): traces have no graph. "
             "Take first derivatives alone, or form such a penalty from a module without tt.Layer"
+        )
+    functorch = torch._C._functorch
+    if functorch.is_legacy_batchedtensor(cotangent) or functorch.is_batchedtensor(cotangent):
+        raise RuntimeError(
+            "the backward of a tt.Layer ran for many cotangents at once (is_grads_batched=True, "
+            "jacobian(vectorize=True)), which is not supported; take one backward after another, with retain_graph=True"
         )
 
 

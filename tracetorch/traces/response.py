@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 
 from tracetorch.backends import Filter
 from tracetorch.neurons import Blocks, Neuron, tensor_values
+from tracetorch.traces.averages import widened
 from tracetorch.traces.bank import Bank
 
 PROBES = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -134,6 +135,8 @@ def ones_through(filter: Filter | Bank, level: Tensor, steps: int) -> tuple[Tens
     Returns:
         Its outputs, `[T, B]`, or `[G, T, B]`, and its states after the window, `[M, B]`.
     """
+    dtype = level.dtype
+    level = level if steps == 1 else widened(level)
     a, b, d, p = (x.to(level) for x in (filter.a, filter.b, filter.d, filter.p))
     if steps == 1:
         before, after = level.unsqueeze(0), a @ level + b.unsqueeze(1)
@@ -146,5 +149,7 @@ def ones_through(filter: Filter | Bank, level: Tensor, steps: int) -> tuple[Tens
         levels = powers @ level + driven.unsqueeze(-1)
         before, after = levels[:-1], levels[-1]
     if d.dim() == 1:
-        return before.transpose(1, 2) @ d + p, after
-    return torch.einsum("gm,tmb->gtb", d, before) + p.reshape(-1, 1, 1), after
+        out = before.transpose(1, 2) @ d + p
+    else:
+        out = torch.einsum("gm,tmb->gtb", d, before) + p.reshape(-1, 1, 1)
+    return out.to(dtype), after.to(dtype)

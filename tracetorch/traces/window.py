@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class Afferent:
         traced: whether its weights learn.
         backend: the backend whose event products serve the inputs; None for the synapse's own products.
         sums: weighted sums of the inputs over the window where the scan has formed them, `[R, B, *in]`.
+        version: number of changes in place that the inputs had seen when the window was run; None for inputs that
+            nobody else has.
     """
 
     synapse: Synapse
@@ -55,6 +57,7 @@ class Afferent:
     traced: bool
     backend: ScanBackend | None = None
     sums: Tensor | None = None
+    version: int | None = None
 
     def features(self) -> Tensor:
         """Return the window's features, `[T B, *features]`."""
@@ -133,6 +136,18 @@ class Window:
             above.p,
         )
 
+    def require_unchanged(self) -> None:
+        """Raise RuntimeError where the inputs were changed in place since the window was run."""
+        if any(a.version is not None and a.version != version_of(a.x) for a in self.afferents):
+            raise RuntimeError(
+                "an input of a layer was changed in place before the layer's next call, in which its traces advance "
+                "over that input; write h = h * 2 instead of h.mul_(2), or give the layer a copy, h.clone()"
+            )
+
+    def unshared(self) -> Window:
+        """Return the same, of inputs that are to be copied."""
+        return replace(self, afferents=[replace(a, version=None) for a in self.afferents])
+
     def rows(self, pull: Pull, *, first: int = 0) -> list[Gradients]:
         """Return the reverse passes of unit cotangents of the states and the filter after the window."""
         return unit_rows(self.tape, self.scan, self.filter, pull, first=first)
@@ -142,6 +157,11 @@ class Window:
         if self.keep is None:
             return value
         return value * self.keep.reshape(-1, *[1] * len(self.unit)).to(value.dtype)
+
+
+def version_of(x: Tensor) -> int:
+    """Return the number of changes in place that a tensor has seen; zero where it is not counted."""
+    return 0 if torch.compiler.is_compiling() or x.is_inference() else x._version
 
 
 def per_current(value: Tensor, dim: int, count: int) -> Tensor:

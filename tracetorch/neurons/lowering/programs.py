@@ -34,8 +34,10 @@ def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLower
     Returns:
         The program, or the reason why there is none.
     """
-    neuron = source_of(neuron)
-    known = neuron.__dict__.setdefault("_lowered", {})
+    known = neuron.__dict__.get("_lowered")
+    if known is None or detach_reset not in known:  # a view has what its source had when it was made
+        neuron = source_of(neuron)
+        known = neuron.__dict__.setdefault("_lowered", {})
     found = known.get(detach_reset)
     if found is not None:
         return found  # type: ignore[no-any-return]
@@ -77,10 +79,9 @@ def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
     Returns:
         The function with the parameters that it takes; None where the step has no scalar form.
     """
-    source = source_of(neuron)
     if torch.compiler.is_compiling():
-        return getattr(_GRAPHS, _named(source, learned))  # type: ignore[no-any-return]
-    return _blocks(source, learned)
+        return getattr(_GRAPHS, _named(source_of(neuron), learned))  # type: ignore[no-any-return]
+    return _blocks(neuron, learned)
 
 
 def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
@@ -94,10 +95,9 @@ def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
         The function with the parameters that it takes; None where A or B depend on anything else, or the step has no
         scalar form.
     """
-    source = source_of(neuron)
     if torch.compiler.is_compiling():
-        return getattr(_GRAPHS, _named(source, detach_reset))  # type: ignore[no-any-return]
-    return _constant(source, detach_reset)
+        return getattr(_GRAPHS, _named(source_of(neuron), detach_reset))  # type: ignore[no-any-return]
+    return _constant(neuron, detach_reset)
 
 
 def _blocks(source: Any, learned: tuple[str, ...]) -> OnTensors | None:

@@ -112,4 +112,5 @@ def along(places: Tensor, series: Tensor, smoothness: float) -> Tensor:
     k = torch.arange(1, a.shape[-1] + 1, dtype=a.dtype)
     waves = torch.sin(2 * math.pi * (k * places[:, None, :, None] * b + c))
     weight = torch.pow(k, -smoothness)
-    return (weight * a * waves).sum(-1).prod(-1)
+    values: Tensor = (weight * a * waves).sum(-1).prod(-1)
+    return values
