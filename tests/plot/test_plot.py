@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from tracetorch import plot
 from tracetorch.plot.psychometric import wilson
-from tracetorch.plot.style import line_styles
+from tracetorch.plot.style import line_styles, rule_styles
 
 LOG = [{"kind": "train", "iteration": i, "loss": 1 / i, "accuracy": 1 - 1 / i} for i in range(1, 9)]
 LOG += [{"kind": "eval", "iteration": 4, "accuracy": 0.7}, {"kind": "eval", "iteration": 8, "accuracy": 0.8}]
@@ -114,6 +114,18 @@ def test_wilson_interval_holds_the_share() -> None:
 def test_series_can_be_told_apart() -> None:
     styles = line_styles(21)
     assert len({(style["color"], str(style["linestyle"]), style["marker"]) for style in styles}) == 21
+
+
+def test_each_rule_has_one_look() -> None:
+    names = ["trace", "cascade", "eprop", "drtrl", "ottt", "traced_bptt", "tbptt", "sltt", "rate", "bptt", "frozen"]
+    styles = rule_styles(names)
+    assert len({(style["color"], style["marker"]) for style in styles}) == len(names)
+    assert len({style["marker"] for style in styles}) == len(names)
+    assert rule_styles(["GRU", "bptt()"])[1] == styles[names.index("bptt")]
+    assert rule_styles(["GRU", "trace:decay=0.9"])[0]["color"] != styles[0]["color"]
+    variants = rule_styles(["cascade", "cascade(pairs=1)", "cascade(pairs=10)"])
+    assert len({style["marker"] for style in variants}) == 3
+    assert len({style["color"] for style in variants}) == 1
 
 
 def test_colours_differ_for_every_eye() -> None:

@@ -12,7 +12,7 @@ from tracetorch.plot.frames import frames
 from tracetorch.plot.half_lives import half_lives
 from tracetorch.plot.psychometric import psychometric, wilson
 from tracetorch.plot.raster import raster
-from tracetorch.plot.style import COLOURS, dress, label, legend, new_figure, require_matplotlib, save
+from tracetorch.plot.style import COLOURS, dress, label, legend, new_figure, require_matplotlib, rule_styles, save
 from tracetorch.plot.traces import traces
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "psychometric",
     "raster",
     "require_matplotlib",
+    "rule_styles",
     "save",
     "traces",
     "wilson",
