@@ -70,6 +70,11 @@ for steps in (10, 100, 1000):
 # reaches earlier steps. ``bptt()`` stores the graph. ``trace()`` stores a few running sums instead, and gives a
 # gradient at every step.
 #
+# .. figure:: /_static/figures/trace_against_graph.svg
+#    :alt: Above, five steps of a network, all stored, with errors going back through all of them. Below, the same
+#       steps; only the last one is stored, with a trace next to it that was carried forward.
+#    :figclass: tt-figure
+#
 # We ask the operating system how large the process has grown.
 
 
@@ -109,6 +114,7 @@ for rule in (tt.rules.trace(), tt.rules.bptt()):
         growth[rule.name].append(mb)
         print(f"{rule.name:>5} over {steps:5d} steps: the process grew by {mb:7.1f} MB, {us:6.0f} µs a step")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 for (name, mb), look in zip(growth.items(), rule_styles(list(growth)), strict=True):
@@ -151,6 +157,7 @@ for life in (5, 20, 80):
     nn.functional.cross_entropy(tt.scan(net, xs, out="last"), torch.randint(10, (32,))).backward()
     figure_data[life] = xs.grad.flatten(1).norm(dim=1).flip(0)
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 for (life, size), colour, dash in zip(figure_data.items(), COLOURS, ("-", "--", ":"), strict=False):

@@ -96,6 +96,8 @@ rates = spikes / (steps * dt)
 
 fine = torch.linspace(1.001, 3.0, 300, dtype=torch.float64)
 paper = 1 / (tau * torch.log(fine / (fine - 1)))
+
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
 ax.plot(torch.cat([torch.tensor([0.8, 1.0]), fine]), torch.cat([torch.zeros(2), paper]), color="#222222", label="f(I)")
@@ -140,7 +142,13 @@ print(f"spikes that differ: {int((zs != torch.stack(by_hand)).sum())} of {int(zs
 # %%
 # Compared with an LSTM
 # ---------------------
-# Write the two cells below each other:
+# .. figure:: /_static/figures/cells.svg
+#    :alt: Three drawings. A circuit of a capacitor and a resistor. The LIF cell, whose membrane is multiplied by
+#       beta and loses the threshold at a spike. The LSTM cell, whose memory is multiplied by a forget gate computed
+#       from input and output.
+#    :figclass: tt-figure
+#
+# In formulas:
 #
 # ====================  ==============================================  ===========================================
 # \                     LSTM                                            LIF

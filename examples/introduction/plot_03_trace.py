@@ -50,6 +50,8 @@ for half in (1.0, 5.0, 20.0, 100.0):
 steps = 200
 spikes = torch.zeros(steps)
 spikes[[20, 60, 66, 72, 78, 150]] = 1.0
+
+# %%
 figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True, height_ratios=[1, 4], layout="constrained")
 for ax in axes:
     dress(ax)
@@ -96,6 +98,7 @@ for half in (5, 20, 100):
             f"lag {late:3d} steps"
         )
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 ax.step(range(steps), chance, color="#222222", label="probability of a spike")
@@ -132,6 +135,7 @@ corrected = plain / (1 - beta ** torch.arange(1, steps + 1))
 for n in (1, 10, 100):
     print(f"after {n:3d} steps, true mean 0.300: plain {plain[n - 1]:.3f}, corrected {corrected[n - 1]:.3f}")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
 ax.axhline(0.3, color="#222222", linewidth=0.9, label="true mean")

@@ -72,6 +72,7 @@ lag = when[:, None] - when[None, :]
 pairs = torch.where(lag >= 0, (L * psi)[:, None] * beta ** lag.clamp(min=0), 0.0)
 triangle = pairs * xs.sum(1)
 
+# %%
 figure, ax = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
 dress(ax)
 ax.grid(visible=False)

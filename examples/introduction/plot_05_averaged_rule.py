@@ -43,6 +43,11 @@ T, B, INPUTS, UNITS, CLASSES = 60, 9, 20, 30, 3
 # and an average :math:`\bar h` of it. The rule is :math:`\Delta W = (L \odot \bar h) \otimes \bar x`. Nothing else
 # is stored: :math:`B\,(I + O)` numbers for a batch of :math:`B` and a layer of :math:`I` inputs and :math:`O`
 # units, about as many as one step has activations.
+#
+# .. figure:: /_static/figures/rule_trace.svg
+#    :alt: A layer under the rule trace. Carried are an average of the input, the sensitivity and its average. The
+#       error times the average sensitivity, times the average input, is the gradient.
+#    :figclass: tt-figure
 
 
 def network() -> nn.Sequential:
@@ -158,6 +163,7 @@ for rate in rates:
     )
     print(f"of all parameters {cosines[-1][:, 1].mean():.3f}")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 for column, name, colour, mark in ((0, "hidden weights", COLOURS[0], "o"), (1, "all parameters", COLOURS[1], "s")):

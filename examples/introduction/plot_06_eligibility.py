@@ -41,6 +41,11 @@ torch.set_default_dtype(torch.float64)
 # led to it. Here the mark is the recursion of lesson 4, :math:`E_t = A_t E_{t-1} + B_t x_t` and :math:`e_t = D_t
 # E_{t-1} + \psi_t x_t`, which is the exact derivative of one neuron's state with respect to one of its weights.
 #
+# .. figure:: /_static/figures/rule_eprop.svg
+#    :alt: A layer under the rule eprop. Carried is an eligibility for each weight and its filtered form. The error
+#       times the filtered eligibility is the gradient.
+#    :figclass: tt-figure
+#
 # An eligibility with a long tail
 # -------------------------------
 # An adaptive neuron (``tt.ALIF``) has a second state: each spike raises its threshold, and that fades slowly. The
@@ -64,6 +69,7 @@ with torch.no_grad():
         history.append(torch.stack([z[0], E[0], E[1], e]))
 z, by_v, by_a, e = torch.stack(history).T
 
+# %%
 figure, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, height_ratios=[0.6, 2, 2], layout="constrained")
 for ax in axes:
     dress(ax)

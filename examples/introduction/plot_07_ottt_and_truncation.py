@@ -31,6 +31,11 @@ short = bool(os.environ.get("TRACETORCH_SHORT"))
 #
 # .. math:: \hat x_t = \beta\, \hat x_{t-1} + x_t, \qquad \Delta W = \sum_t (L_t \odot \psi_t) \otimes \hat x_t .
 #
+# .. figure:: /_static/figures/rule_ottt.svg
+#    :alt: A layer under the rule ottt. Carried is one trace for each input. The error times the surrogate
+#       derivative, times the trace, is the gradient.
+#    :figclass: tt-figure
+#
 # Compare this with :math:`\Delta W = \sum_t (L_t \odot \psi_t) \otimes x_t`, the gradient of a network without
 # memory: the only addition is a running sum. The rest of a full eligibility would be redundant here. How much is
 # carried, for 256 inputs, 256 units and 32 samples:

@@ -95,6 +95,12 @@ print(f"BPTT, per step:        {batch * (n + n) * 4 / 1e6:8.2f} MB at least, for
 # its eligibility, so that the gradient which BPTT computes for this state is multiplied by the eligibility and
 # added to the gradient of the weights.
 #
+# .. figure:: /_static/figures/rule_traced_bptt.svg
+#    :alt: Four steps of a layer. The last two are inside the window, with errors going back from step to step.
+#       Those before it are summarised by a trace of the state, into which the error goes at the start of the
+#       window.
+#    :figclass: tt-figure
+#
 # We compare with plain truncation on one layer and on two. Each window is followed by a backward pass.
 windows = (1, 8, 48) if short else (1, 2, 4, 8, 16, 24, 48)
 nets = {

@@ -117,6 +117,7 @@ for name in ("trace", "ottt", "eprop", "traced_bptt", "bptt"):
         timed[name, out] = 1e3 * sorted(took)[len(took) // 2]
     print(f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 dress(ax)
 names = list(dict.fromkeys(name for name, _ in timed))
