@@ -2,7 +2,7 @@
 
 Every function returns a ``matplotlib.figure.Figure`` that belongs to no window and to no global list: save it with
 `save`, show it in a notebook by leaving it as a cell's last line, or draw on its axes further. matplotlib is optional:
-``pip install 'tracetorch[plot]'``.
+the extra ``plot``.
 """
 
 from tracetorch.plot.comparison import comparison

@@ -58,10 +58,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401 - only its presence is asked for
     except ImportError as error:
-        raise ImportError(
-            "figures need matplotlib, which is not installed: pip install 'tracetorch[plot]' "
-            "(or 'tracetorch[train]' for the command line as well)"
-        ) from error
+        raise ImportError("figures need matplotlib, which is not installed: pip install matplotlib") from error
 
 
 def new_figure(
