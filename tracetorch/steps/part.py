@@ -30,7 +30,7 @@ CREDITS = ("window", "psi", "gain", "trace", "cascade")
 def why_not() -> str:
     """Return why compiled steps cannot run here; empty where they can."""
     if importlib.util.find_spec("numba") is None:
-        return 'numba is not installed; pip install "tracetorch[fast]"'
+        return "numba is not installed; pip install numba"
     return ""
 
 

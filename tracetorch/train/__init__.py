@@ -1,7 +1,7 @@
 """Train networks on tasks: a loop that tells what it does, runs that resume bit for bit, rules compared.
 
 `fit` is the short way; `Trainer` with its events the long one. Nothing here prints; the command line draws.
-Checkpoints need safetensors, figures matplotlib: ``pip install 'tracetorch[train]'``.
+Checkpoints need safetensors, figures matplotlib: the extra ``train``.
 """
 
 from tracetorch.train.choice import Choice, read_choice
