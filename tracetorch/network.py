@@ -80,7 +80,9 @@ def _groups(rule: Rule) -> int:
 
 def _introduce(cores: list[Core]) -> None:
     """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
-    if len(cores) < 2 or (all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores)):
+    if torch.compiler.is_compiling() or len(cores) < 2:
+        return  # a compiled step is whole or nothing by itself
+    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores):
         return
     peers = tuple(cores)
     for core in cores:
