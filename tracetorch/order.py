@@ -83,7 +83,7 @@ def take_back(x: Tensor, failed: Core) -> None:
             core.undo()
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = False) -> None:
     """Raise RuntimeError where a layer may not be fed with the outputs of those below it.
 
     Args:
@@ -91,6 +91,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
         rule: its rule.
         neuron: its neuron.
         x: its input with its graph.
+        window: whether the input is a window, of which a layer below may have run the steps one by one.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return
@@ -99,7 +100,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
         source = below.core()
         if source is None:
             continue
-        if calls.setdefault(id(source), below.call) != below.call and core.opened is None and rule.window != "all":
+        twice = calls.setdefault(id(source), below.call) != below.call
+        if twice and not window and core.opened is None and rule.window != "all":
             raise RuntimeError(
                 f"a layer ({below.neuron!r}) ran twice before the layer that it feeds ran once: it has one state, so "
                 f"that its second call was a step of time. Use layer.tied() for a second layer with the same "
