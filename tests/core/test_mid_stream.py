@@ -203,7 +203,11 @@ def test_a_value_that_a_step_reads_from_elsewhere_may_change(
         if not compare:
             tt.set_rule(net, tt.rules.PRESETS[rule]())
             tt.set_backend(net, backend)
-        change = lambda n, t: READ[place](n[0].neuron) if t == 4 else None
+
+        def change(n: Any, t: int) -> None:
+            if t == 4:
+                READ[place](n[0].neuron)
+
         ys = learn(net, inputs(), at_once=compare or rule == "bptt", before=change)
         found.append([*ys, *gradients(net)])
     for a, b in zip(*found, strict=True):
