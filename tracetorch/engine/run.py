@@ -200,6 +200,9 @@ def fixed(neuron: Neuron, learned: Mapping[str, Tensor]) -> Neuron:
     Args:
         neuron: the neuron.
         learned: effective values of its learned parameters, by name.
+
+    Returns:
+        The view.
     """
     values = {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in learned.items()}
     if torch.compiler.is_compiling():
