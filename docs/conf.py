@@ -60,8 +60,12 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.scan": "tracetorch.scan-function",
+    "tracetorch.record": "tracetorch.record-function",
     "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.testing.agreement": "tracetorch.testing.agreement-function",
+    "tracetorch.export.step": "tracetorch.export.step-function",
+    "tracetorch.export.window": "tracetorch.export.window-function",
+    "tracetorch.export.difference": "tracetorch.export.difference-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
 }
 autodoc_member_order = "bysource"

@@ -12,16 +12,21 @@ from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
+    BRF,
     IF,
     LI,
     LIF,
+    LRU,
+    RTU,
     DiagonalRecurrent,
     HardReset,
     Learnable,
     Mean,
+    MinGRU,
     Neuron,
     NoReset,
     Readout,
+    SEAdLIF,
     SoftReset,
     SynapticLIF,
     half_life,
@@ -29,15 +34,17 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
+from tracetorch.operations import Operations, count_operations
 from tracetorch.rates import FinalRate, RunningRate
-from tracetorch.rules import Rule
+from tracetorch.record import Record, record
+from tracetorch.rules import Rule, citation
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "encoding", "interop", "plot", "rl", "testing", "train")
+_ON_DEMAND = ("data", "encoding", "export", "interop", "plot", "rl", "testing", "train")
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -49,9 +56,12 @@ def __getattr__(name: str) -> ModuleType:
 
 __all__ = [
     "ALIF",
+    "BRF",
     "IF",
     "LI",
     "LIF",
+    "LRU",
+    "RTU",
     "DiagonalRecurrent",
     "FinalRate",
     "Firing",
@@ -60,23 +70,30 @@ __all__ = [
     "Learnable",
     "LinearInWeights",
     "Mean",
+    "MinGRU",
     "Neuron",
     "NoReset",
+    "Operations",
     "Readout",
+    "Record",
     "Rule",
     "RunningRate",
+    "SEAdLIF",
     "Scan",
     "SoftReset",
     "Stream",
     "SynapticLIF",
     "available_backends",
     "check_finite",
+    "citation",
+    "count_operations",
     "feedback",
     "get_state",
     "half_life",
     "init_firing",
     "layers",
     "parameter_groups",
+    "record",
     "register_synapse",
     "reset",
     "rules",

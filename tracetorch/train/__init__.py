@@ -13,13 +13,14 @@ from tracetorch.train.memory import PeakMemory, peak_mb, resident_mb
 from tracetorch.train.recording import Result, begin, fit, recorded, reopen
 from tracetorch.train.schema import RunFileError
 from tracetorch.train.task_audit import audit_task
-from tracetorch.train.tasks import TASKS, Batch, Outcome, StreamTask, Task, make
+from tracetorch.train.tasks import TASKS, Batch, ClassificationTask, Outcome, StreamTask, Task, make, option
 from tracetorch.train.trainer import Trainer
 
 __all__ = [
     "TASKS",
     "Batch",
     "Choice",
+    "ClassificationTask",
     "Compared",
     "Evaluated",
     "Evaluating",
@@ -42,6 +43,7 @@ __all__ = [
     "comparison_figure",
     "fit",
     "make",
+    "option",
     "peak_mb",
     "read_choice",
     "recorded",
