@@ -118,8 +118,8 @@ with torch.no_grad():
 # ------------
 # - The rule: ``tt.rules.trace()`` is cheaper, ``eprop()`` is exact for one hidden layer, ``bptt()`` is the reference,
 #   and ``sltt()`` gives no credit for the past: how much does each cost in accuracy?
-# - ``half_life=2``: the network forgets the first rows. A half-life that is learned, ``tt.Learnable(8.0, shape=128)``,
-#   works with every rule; ``cascade`` then needs the layers above it to share one decay.
+# - ``half_life=2``: the network forgets the first rows. A half-life that is learned, ``tt.Learnable(8.0,
+#   shape=128)``, works with most rules; ``ottt`` refuses it.
 # - A loss at every step: ``ys = tt.scan(net, xs)`` and the mean of the cross entropies.
 #
 # What usually goes wrong

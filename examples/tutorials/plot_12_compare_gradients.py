@@ -151,7 +151,7 @@ plt.show()
 # %%
 # Try changing
 # ------------
-# - Add ``tt.rules.cascade(approximate=True)`` to the rules.
+# - Add ``tt.rules.cascade()`` to the rules.
 # - One more layer: how fast does the first cosine fall?
 # - The same audit after 100 updates.
 #
