@@ -1,7 +1,7 @@
-"""Draw the first page's four panels, memory, gap, depth and speed: `python docs/_scripts/draw_glance.py`.
+"""Draw the first page's four panels and that of an iteration's time: `python docs/_scripts/draw_glance.py`.
 
 Every number is read from a committed file: `_static/figures/memory.json` (`measure_memory.py`), `results/gap.jsonl`
-(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the table of single steps in `speed.md`.
+(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the tables of `speed.md`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,27 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parents[1]
 FIGURES = DOCS / "_static" / "figures"
 SIZE = (4.6, 3.4)
-BARS = {
-    r"traceTorch `trace`, `tt.Stream`": "traceTorch, tt.Stream",
-    r"BrainTrace `pp_prop`": "BrainTrace pp_prop",
-    r"traceTorch `trace`, a call per step": "traceTorch, net(x)",
-    r"Norse, cut at every step; BPTT": "Norse",
-    r"SpikingJelly, cut at every step; BPTT": "SpikingJelly",
-    r"snnTorch, cut at every step; BPTT": "snnTorch",
+STEP = {
+    "traceTorch `trace`, `tt.Stream`": "traceTorch, tt.Stream",
+    "BrainTrace `pp_prop`": "BrainTrace pp_prop",
+    "traceTorch `trace`, a call per step": "traceTorch, net(x)",
+    "Norse, cut at every step; BPTT": "Norse",
+    "SpikingJelly, cut at every step; BPTT": "SpikingJelly",
+    "snnTorch, cut at every step; BPTT": "snnTorch",
 }
 """Rows of the table of single steps in `speed.md`, with the names that the figure gives them."""
+ITERATION = {
+    "traceTorch, inference": "traceTorch, inference",
+    "traceTorch `trace`": "traceTorch trace",
+    "traceTorch `eprop`": "traceTorch eprop",
+    "BrainTrace `pp_prop` (faster of two forms)": "BrainTrace pp_prop",
+    "traceTorch `bptt`": "traceTorch bptt",
+    "SpikingJelly, OTTT": "SpikingJelly OTTT",
+    "SpikingJelly, BPTT": "SpikingJelly BPTT",
+    "snnTorch, BPTT (faster of two forms)": "snnTorch BPTT",
+    "Norse, BPTT": "Norse BPTT",
+}
+"""The same for the table of training iterations; its first column is drawn."""
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -106,21 +118,32 @@ def depth(ax: Axes) -> None:
     label(ax, title="Credit reaches deep layers", x="hidden layers", y="lowest layer: cosine to BPTT")
 
 
-def speed(ax: Axes) -> None:
-    """Draw the microseconds of one step of online learning."""
-    text = (DOCS / "speed.md").read_text("utf-8").split("| | an update at each step |")[1].split("\n\n")[0]
+def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
+    """Draw the first column of the table in `speed.md` that begins with `head`, and return its least value."""
+    text = (DOCS / "speed.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
     told = {name: float(value) for name, value in re.findall(r"^\| ([^|]+?) \| ([\d.]+) \|", text, flags=re.MULTILINE)}
-    values = [told[name] for name in BARS]
-    ours = [COLOURS[0] if name.startswith("traceTorch") else "#B9BEC4" for name in BARS]
-    ax.barh(range(len(BARS)), values, 0.66, color=ours)
+    values = [told[name] for name in names]
+    ax.barh(range(len(names)), values, 0.66, color=[COLOURS[0] if "traceTorch" in n else "#B9BEC4" for n in names])
     for row, value in enumerate(values):
-        ax.annotate(f"{value:.0f}", (value, row), (4, -3), textcoords="offset points", fontsize=9, color="#222222")
-    ax.set_yticks(range(len(BARS)), BARS.values())
+        shown = f"{value:.0f}" if value >= 20 else f"{value:.1f}"
+        ax.annotate(shown, (value, row), (4, -3), textcoords="offset points", fontsize=9, color="#222222")
+    ax.set_yticks(range(len(names)), names.values())
     ax.invert_yaxis()
     ax.set_xlim(0, 1.16 * max(values))
     ax.grid(visible=False, axis="y")
-    title = f"A learning step takes {values[0]:.0f} µs"
-    label(ax, title=title, x="µs per step with an update, batch 1, one thread")
+    return min(values)
+
+
+def speed(ax: Axes) -> None:
+    """Draw the microseconds of one step of online learning."""
+    least = bars(ax, "| | an update at each step |", STEP)
+    label(ax, title=f"A learning step takes {least:.0f} µs", x="µs per step with an update, batch 1, one thread")
+
+
+def iteration(ax: Axes) -> None:
+    """Draw the milliseconds of one training iteration."""
+    bars(ax, "| | T = 100, last output |", ITERATION)
+    label(ax, title="A training iteration of 100 steps", x="ms, batch 64, loss at the last step, two threads")
 
 
 def main() -> None:
@@ -128,7 +151,7 @@ def main() -> None:
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    for panel in (memory, gap, depth, speed):
+    for panel in (memory, gap, depth, speed, iteration):
         figure, axes = new_figure(1, size=SIZE)
         ax = axes[0, 0]
         ax.tick_params(labelsize=9)

@@ -29,8 +29,10 @@ epochs = 1 if os.environ.get("TRACETORCH_SHORT") else 12
 # scikit-learn brings 1,797 digits of 8 × 8 pixels. The network sees one row of pixels at a time, from the top, so the
 # label depends on the order of what it sees. Any ``Dataset`` serves: a batch is ``[B, T, features]`` here.
 data = digits()
-train = DataLoader(TensorDataset(data.x_train / 255, data.y_train), batch_size=64, shuffle=True)
-test = DataLoader(TensorDataset(data.x_test / 255, data.y_test), batch_size=360)
+train_set = TensorDataset(data.x_train / 255, data.y_train)
+test_set = TensorDataset(data.x_test / 255, data.y_test)
+train = DataLoader(train_set, batch_size=64, shuffle=True)
+test = DataLoader(test_set, batch_size=360)
 images, labels = next(iter(train))
 print("a batch:", tuple(images.shape), "labels:", tuple(labels.shape))
 
@@ -48,12 +50,12 @@ print(net)
 
 
 def steps(images: torch.Tensor) -> torch.Tensor:
-    """Return the rows of the images as time steps [T, B, 8], each row for two steps: time comes first."""
+    """Return the rows of the images as time steps, [16, B, 8], each for two steps."""
     return images.transpose(0, 1).repeat_interleave(2, dim=0)
 
 
 xs = steps(images)
-print("a window:", tuple(xs.shape), "-> outputs at each step:", tuple(tt.scan(net, xs).shape))
+print("a window:", tuple(xs.shape), "outputs:", tuple(tt.scan(net, xs).shape))
 
 # %%
 # A network that does not fire learns nothing. This scales each unit's weights so that it fires in 20 % of the steps:
@@ -73,8 +75,9 @@ def accuracy() -> float:
     with torch.no_grad():
         for images, labels in test:
             tt.reset(net)
-            right += int((tt.scan(net, steps(images), out="last").argmax(1) == labels).sum())
-    return right / len(test.dataset)
+            answers = tt.scan(net, steps(images), out="last").argmax(1)
+            right += int((answers == labels).sum())
+    return right / len(test_set)
 
 
 tt.set_rule(net, tt.rules.cascade())
@@ -115,8 +118,8 @@ with torch.no_grad():
 # ------------
 # - The rule: ``tt.rules.trace()`` is cheaper, ``eprop()`` is exact for one hidden layer, ``bptt()`` is the reference,
 #   and ``sltt()`` gives no credit for the past: how much does each cost in accuracy?
-# - ``half_life=2``: the network forgets the first rows. A half-life that is learned, ``tt.Learnable(8.0, shape=128)``,
-#   works with every rule; ``cascade`` then needs the layers above it to share one decay.
+# - ``half_life=2``: the network forgets the first rows. A half-life that is learned, ``tt.Learnable(8.0,
+#   shape=128)``, works with most rules; ``ottt`` refuses it.
 # - A loss at every step: ``ys = tt.scan(net, xs)`` and the mean of the cross entropies.
 #
 # What usually goes wrong

@@ -144,7 +144,7 @@ for name, found in (
 n = 128
 print(f"general network of {n} units: {n**3:,} numbers carried, {n**4:,} products a step")
 print(f"{n} units that do not mix, full eligibility: {n**2:,} numbers, {n**2:,} products")
-print(f"the same where all units share one decay: {n} numbers, {n} products")
+print(f"the same if all units share one decay: {n} numbers, {n} products")
 
 # %%
 # Two properties of spiking layers reduce the cost. Units do not mix inside the neuron, so the Jacobian is diagonal:

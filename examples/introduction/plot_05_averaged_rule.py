@@ -7,7 +7,7 @@ library's default, stores the average of each layer's input and the average of e
 multiplies the two. Its classic counterpart is ordinary backpropagation in a network of rates.
 
 **What to expect:** a gradient put together by hand that equals the library's, a case where it equals BPTT's, and two
-figures of how far it is from BPTT where it does not. About 15 seconds.
+figures of how far it is from BPTT otherwise. About 15 seconds.
 """
 
 import math

@@ -191,4 +191,4 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 #
 # The mathematics in full: :doc:`/theory/eprop`.
 #
-# Next: :doc:`plot_07_ottt_and_truncation`, which keeps one number per input where that is enough.
+# Next: :doc:`plot_07_ottt_and_truncation`, which stores one number per input if that is enough.

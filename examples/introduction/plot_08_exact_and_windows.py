@@ -137,7 +137,8 @@ plt.show()
 # lower layer had, before the window, on the *state* of the upper one is in no trace. The next lesson is about that.
 #
 # Dense recurrence is the other limit, as for e-prop in lesson 6: outside a window, the effect of a neuron's spike
-# on the others is dropped. Recurrence of a neuron to itself (``tt.DiagonalRecurrent``, above) is exact.
+# on the others is dropped (``rtrl()`` keeps it, with :math:`n^3` numbers). Recurrence of a neuron to itself
+# (``tt.DiagonalRecurrent``, above) is exact.
 #
 # Summary
 # -------

@@ -220,7 +220,7 @@ except RuntimeError as error:
 # short sequences, a few layers, memory to spare      BPTT: ``tt.rules.bptt()``, or any library you know
 # deep networks, sequences that fit in memory         BPTT, or ``traced_bptt()`` with a window that covers what matters
 # deep networks, longer sequences                     ``cascade()``; with ``pairs=10`` for wide layers
-# dense recurrence that carries the memory            BPTT
+# dense recurrence that carries the memory            BPTT; ``rtrl()`` for a small layer
 # a stream without an end, or updates at every step   ``trace()``; ``eprop()`` for one layer under a readout
 # sequences too long for BPTT's memory                ``trace()``, ``ottt()``; ``traced_bptt()`` in windows
 # time constants that must be learned from far back   ``trace()``, ``eprop()`` or ``drtrl()``; not ``sltt()``

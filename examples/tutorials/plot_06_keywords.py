@@ -204,7 +204,7 @@ plt.show()
 # %%
 # Try changing
 # ------------
-# - Two hidden layers under ``cascade()``; half-lives must then be shared within a layer that has others below it.
+# - Two hidden layers under ``cascade()``.
 # - Another split of the speakers: how much do the scores vary?
 # - A loss at every step.
 #

@@ -25,7 +25,7 @@ STEPS, BATCH = (12, 2) if short else (60, 4)
 print(
     "Expect: all but `sltt` are exact for the readout, and approximate for the layers below it, the recurrent one most."
 )
-print("A longer window comes closer to BPTT; traces of what lies before it help where it is short.")
+print("A longer window comes closer to BPTT; traces of what lies before it help if it is short.")
 
 # %%
 # Your network
@@ -151,7 +151,7 @@ plt.show()
 # %%
 # Try changing
 # ------------
-# - Add ``tt.rules.cascade(approximate=True)`` to the rules.
+# - Add ``tt.rules.cascade()`` to the rules.
 # - One more layer: how fast does the first cosine fall?
 # - The same audit after 100 updates.
 #
