@@ -67,10 +67,10 @@ def count_operations(net: nn.Module) -> Iterator[dict[str, Operations]]:
     .. math:: \sum_t \sum_{ij} [x_{j,t} \ne 0]\, [W_{ij} \ne 0]
 
     A convolution counts each position at which a weight meets an input; padding is no input. Modules between the layers
-    are not counted. Counts are sums: `effective / steps` is the number of synaptic operations of one step of one sample.
+    are not counted. Counts are sums: `effective / steps` is the number of operations of one step of one sample.
 
-    Source of the definitions: J. Yik et al., "The neurobench framework for benchmarking neuromorphic computing algorithms and systems"
-    (2025), https://doi.org/10.1038/s41467-025-56739-4.
+    Source of the definitions: J. Yik et al., "The neurobench framework for benchmarking neuromorphic computing
+    algorithms and systems" (2025), https://doi.org/10.1038/s41467-025-56739-4.
 
     Args:
         net: any module with layers in it.
