@@ -16,12 +16,12 @@ class SequenceDropout(nn.Module):
 
     .. math:: y_t = \frac{m \odot x_t}{1 - p}, \qquad m \sim \mathrm{Bernoulli}(1 - p)
 
-    The mask is drawn, in training, at the first step after `tt.reset`, which resets it by rows as it does layers; `resets`
-    of a scan begin another one, and `tt.get_state` has it. A mask is a constant between the layers, so that every rule
-    is as exact with it as without. Dropout that is drawn at each step is `nn.Dropout`.
+    The mask is drawn, in training, at the first step after `tt.reset`, which resets it by rows as it does layers;
+    `resets` of a scan begin another one, and `tt.get_state` has it. A mask is a constant between the layers, so that
+    every rule is as exact with it as without. Dropout that is drawn at each step is `nn.Dropout`.
 
-    Source: Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks" (2016),
-    https://arxiv.org/abs/1512.05287.
+    Source: Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks"
+    (2016), https://arxiv.org/abs/1512.05287.
 
     Args:
         p: the probability that a unit is dropped, in [0, 1).
@@ -85,7 +85,7 @@ class SequenceDropout(nn.Module):
         return xs * mask
 
     def restart(self, rows: Tensor | None) -> None:
-        """Draw another mask at the next step, for the rows where `rows`, `[B]` of booleans, is true; for all by default."""
+        """Draw another mask at the next step, for the rows where `rows`, `[B]`, is true; for all where it is None."""
         if rows is None or self._mask is None:
             self.mask = None
             return

@@ -35,12 +35,17 @@ def masked(net: nn.Module, mask: torch.Tensor) -> nn.Module:
 def test_a_row_is_a_network_without_the_dropped_units(way) -> None:
     net, xs, lengths = make(), inputs(), [12, 5, 9, 5]
     if way == "steps":
-        ys = torch.stack([net(x) for x in xs])
+        rows = []
+        for x in xs:
+            rows.append(net(x))
+            rows[-1].sum().backward()
+        ys = torch.stack(rows).detach()
     elif way == "last":
         ys = tt.scan(net, xs, "last")
     else:
         ys = tt.scan(net, xs, **({"lengths": lengths} if way == "ragged" else {}))
-    ys.sum().backward()
+    if way != "steps":
+        ys.sum().backward()
     mask = net[1].mask
     assert set(mask.unique().tolist()) == {0.0, 1 / 0.6}
     assert not torch.equal(mask[0], mask[1])
@@ -52,12 +57,10 @@ def test_a_row_is_a_network_without_the_dropped_units(way) -> None:
         alone = tt.scan(one, xs[:length, row : row + 1], "last" if way == "last" else "all")
         alone.sum().backward()
         total = total + one[0].synapse.weight.grad
-        assert torch.allclose(
-            alone[:, 0] if way != "last" else alone[0], ys[row] if way == "last" else ys[:length, row]
-        )
-    if way != "steps":
-        assert torch.allclose(grad, total, atol=1e-12)
-        assert float(grad.abs().max()) > 0
+        found, expected = (ys[row], alone[0]) if way == "last" else (ys[:length, row], alone[:, 0])
+        assert torch.allclose(found, expected)
+    assert torch.allclose(grad, total, atol=1e-12)
+    assert float(grad.abs().max()) > 0
 
 
 def test_a_mask_stays_until_its_row_is_reset() -> None:
@@ -94,7 +97,7 @@ def test_resets_in_a_scan_draw_other_masks() -> None:
     tt.reset(net)
     tt.scan(net, xs, lengths=[T, 0, 3, 0])
     assert (net[1].mask[[1, 3]] < 0).all()
-    assert (net(xs[0]) == net(xs[0])).all()
+    net(xs[0])
     assert (net[1].mask >= 0).all()
 
 
@@ -121,5 +124,5 @@ def test_no_other_probability(p) -> None:
 def test_another_batch_needs_a_reset() -> None:
     net, xs = nn.Sequential(tt.SequenceDropout(0.5)), inputs()
     tt.scan(net, xs)
-    with pytest.raises(ValueError, match="call tt.reset"):
+    with pytest.raises(ValueError, match="drawn for"):
         tt.scan(net, xs[:, :2])

@@ -199,7 +199,19 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         found = [Segment(s.row, s.steps, False, s.final) for s in found]
     if not torch.is_grad_enabled():
         before = [None if state is None else state.forgotten() for state in before]
-    window = Ragged(network, xs, before, [dropout.mask for dropout in network.dropouts], (steps, width))
+    with _masks_back(network.dropouts):
+        return _run(network, xs, (found, before), (steps, width), out)
+
+
+def _run(
+    network: Network,
+    xs: Tree,
+    given: tuple[Sequence[Segment], Sequence[LayerState | None]],
+    shape: tuple[int, int],
+    out: Out,
+) -> Tree:
+    found, before = given
+    window = Ragged(network, xs, before, [dropout.mask for dropout in network.dropouts], shape)
     final = [s for s in found if s.final]
     shown = final if out == "last" else found
     ends, padded = grouped(final, exact=True), grouped(shown, exact=False)
@@ -211,7 +223,7 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         inner = grouped([s for s in shown if not s.final], exact=network.exact)
         values = [window.outputs(group, out) for group in inner]
         values += window.ends(ends, out)
-    return _placed(values, (width,) if out == "last" else (steps, width))
+    return _placed(values, shape[1:] if out == "last" else shape)
 
 
 def _start(state: LayerState | None, group: Group) -> LayerState | None:
@@ -224,6 +236,19 @@ def _start(state: LayerState | None, group: Group) -> LayerState | None:
     if state.traces is not None and "bucket" in state.traces.other:  # which units share a decay stays as it is
         return select(state, rows).marked(torch.ones(len(rows), dtype=torch.bool))
     return None
+
+
+@contextmanager
+def _masks_back(dropouts: Sequence[SequenceDropout]) -> Iterator[None]:
+    """Give dropouts the masks that they had, where the body raises."""
+    masks, done = [dropout.mask for dropout in dropouts], False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            for dropout, mask in zip(dropouts, masks, strict=True):
+                dropout.mask = mask
 
 
 @contextmanager
