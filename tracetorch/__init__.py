@@ -13,16 +13,21 @@ from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
+    BRF,
     IF,
     LI,
     LIF,
+    LRU,
+    RTU,
     DiagonalRecurrent,
     HardReset,
     Learnable,
     Mean,
+    MinGRU,
     Neuron,
     NoReset,
     Readout,
+    SEAdLIF,
     SoftReset,
     SynapticLIF,
     half_life,
@@ -33,14 +38,14 @@ from tracetorch.neurons import (
 from tracetorch.operations import Operations, count_operations
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.record import Record, record
-from tracetorch.rules import Rule
+from tracetorch.rules import Rule, citation
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
 from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "encoding", "interop", "plot", "rl", "testing", "train")
+_ON_DEMAND = ("data", "encoding", "export", "interop", "plot", "rl", "testing", "train")
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -52,9 +57,12 @@ def __getattr__(name: str) -> ModuleType:
 
 __all__ = [
     "ALIF",
+    "BRF",
     "IF",
     "LI",
     "LIF",
+    "LRU",
+    "RTU",
     "DiagonalRecurrent",
     "FinalRate",
     "Firing",
@@ -63,6 +71,7 @@ __all__ = [
     "Learnable",
     "LinearInWeights",
     "Mean",
+    "MinGRU",
     "Neuron",
     "NoReset",
     "Operations",
@@ -70,6 +79,7 @@ __all__ = [
     "Record",
     "Rule",
     "RunningRate",
+    "SEAdLIF",
     "Scan",
     "SequenceDropout",
     "SoftReset",
@@ -77,6 +87,7 @@ __all__ = [
     "SynapticLIF",
     "available_backends",
     "check_finite",
+    "citation",
     "count_operations",
     "feedback",
     "get_state",

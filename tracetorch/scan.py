@@ -14,6 +14,7 @@ from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
     has_global_hooks,
     has_hooks,
+    owned,
     require_network,
     require_not_exporting,
     require_plain_call,
@@ -23,7 +24,8 @@ from tracetorch.layer import Layer
 from tracetorch.network import layers, link, restart
 from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
-from tracetorch.trees import leaves, mapped, stacked
+from tracetorch.rules import AllMemory
+from tracetorch.trees import joined, leaves, mapped, stacked
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
@@ -140,11 +142,12 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
     if eventful := out == "last" and not hooked and dims is not None and _eventful(net, found, dims):
         stretches = _stretches(found, xs)
+    stretches[-1] = owned(stretches[-1])
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
         if hooked:
-            ys = _stepped(net, xs)
+            ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
             return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
 
@@ -181,8 +184,22 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
     xs = stretches[-1]
     if eventful:
         return _last(net, xs, xs[-1])[1]
-    ys = _all(net, xs)
+    ys = joined([_all(net, part) for part in _first_apart(net, xs)])
     return _last_of(ys) if out == "last" else ys
+
+
+def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
+    """Return a window with its first step apart where that has to show which layers feed which."""
+    if len(xs) == 1 or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+        return (xs,)
+    unknown = any(
+        isinstance(layer.rule.above, AllMemory)
+        and layer.core.peek() is None
+        and layer.core.wiring is not None
+        and not layer.core.wiring.executed
+        for layer in layers(net).values()
+    )
+    return (xs[:1], xs[1:]) if unknown else (xs,)
 
 
 STRETCH = 2**22
@@ -194,11 +211,11 @@ Fewer, and what a window costs once is paid too often; more, and the outputs lea
 
 def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
     """Part a long window where all but the end need only be carried on, so that no output of it all is kept."""
-    if not all(layer.carries for layer in found.values()):
-        return [xs]
     widest = max([1, *map(_width, found.values())])
     steps = max(16, STRETCH // (max(xs.shape[1], 1) * widest))
-    return [xs] if xs.shape[0] < 2 * steps else list(xs.split(steps))
+    if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
+        return [xs]
+    return list(xs.split(steps))
 
 
 def _width(layer: Layer) -> int:

@@ -23,6 +23,11 @@ def mapped(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     return change(tree, *others) if isinstance(tree, Tensor) else _pytree.tree_map(change, tree, *others)
 
 
+def joined(trees: list[Tree]) -> Tree:
+    """Return trees of one form as one, their values put one after the other along the first dimension."""
+    return trees[0] if len(trees) == 1 else mapped(lambda *values: torch.cat(values), trees[0], *trees[1:])
+
+
 def stacked(trees: list[Tree]) -> Tree:
     """Return trees of one form as one, their values stacked along a new first dimension."""
     return mapped(lambda *values: torch.stack(values), trees[0], *trees[1:])

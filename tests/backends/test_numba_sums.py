@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -196,15 +197,55 @@ def test_kernels_run_in_a_forked_process() -> None:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("runtime", ["torch's", "none", "another process's"])
+def test_kernels_give_the_same_on_any_threads(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+    from tracetorch.backends.numba import workers
+
+    found = workers.openmp()
+    other = None if found is None or runtime == "none" else (-1, found[1])
+    w = window(neuron("LIF soft", (17,)), Shape(batch=5))
+    threads = torch.get_num_threads()
+    want = Numba().forward(w.scan, Save()).z
+    torch.set_num_threads(2)
+    try:
+        if runtime != "torch's":
+            monkeypatch.setattr(workers, "openmp", lambda: other)
+        assert want.any() and torch.equal(Numba().forward(w.scan, Save()).z, want)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_two_threads_may_run_kernels_at_once() -> None:
+    w = window(neuron("LIF soft", (17,)), Shape(batch=5))
+    served, threads = Numba(), torch.get_num_threads()
+    want = served.forward(w.scan, Save()).z
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            outs = list(pool.map(lambda _: served.forward(w.scan, Save()).z, range(40)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(z, want) for z in outs)
+
+
+def test_a_kernel_refuses_arrays_that_are_not_contiguous() -> None:
+    from tracetorch.backends.numba.compile import event_kernel
+
+    x, out = torch.ones(6, 4, dtype=torch.float64), torch.empty(1, 6, 64, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"contiguous arrays; strides \(1, 4\)"):
+        event_kernel(torch.float64, "lay_out")(Numba().workers, 1, (4, 6, 64), x.t(), out)
+
+
 def test_kernels_are_compiled_without_a_cache_where_none_can_be_written(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from numba.core.caching import CompileResultCacheImpl
 
     from tracetorch.backends.numba import compile as loader
+    from tracetorch.backends.numba import launch
 
     monkeypatch.setattr(CompileResultCacheImpl, "_locator_classes", [])
-    loader._notice_no_cache.cache_clear()
+    launch._notice_no_cache.cache_clear()
     loader.event_kernel.cache_clear()
     draw = Drawing(F64)
     x, q = draw.spikes(5, 9, share=0.3), draw.normal(5, 4)

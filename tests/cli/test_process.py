@@ -129,5 +129,5 @@ def test_missing_extra_is_one_line() -> None:
     program = "import sys; sys.modules['typer'] = None\nfrom tracetorch.cli import main\nmain()"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "tracetorch[train]" in result.stderr
+    assert "pip install '.[train]'" in result.stderr
     assert result.stderr.count("\n") == 1

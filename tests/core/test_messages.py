@@ -127,8 +127,10 @@ def test_a_layer_that_has_nothing_to_say_does_not_warn(inputs: str) -> None:
     [
         (tt.rules.trace(), "trace()", "one average per input"),
         (tt.rules.trace(decay=0.9), "trace(decay=0.9)", "one average per input"),
-        (tt.rules.cascade(), "cascade()", "full"),
-        (tt.rules.cascade(pairs=10, approximate=True), "cascade(pairs=10, approximate=True)", "pairs(10)"),
+        (tt.rules.cascade(), "cascade()", "auto"),
+        (tt.rules.cascade(pairs=None), "cascade(pairs=None)", "full"),
+        (tt.rules.cascade(budget=10), "cascade(budget=10)", "auto"),
+        (tt.rules.cascade(pairs=10, buckets=2), "cascade(pairs=10, buckets=2)", "pairs(10)"),
         (tt.rules.eprop(kappa=0.5), "eprop(kappa=0.5)", "full"),
         (tt.rules.drtrl(input="gain"), "drtrl(input='gain')", "full"),
         (tt.rules.ottt(approximate=True), "ottt(approximate=True)", "one trace per input"),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre
+from tracetorch.traces import Factor, Full, Graph, NoTrace, Pre, Timing
 
 
 def test_presets_are_frozen_values() -> None:
@@ -26,7 +26,8 @@ def test_presets_are_frozen_values() -> None:
         ({"weight": Full(), "input": "window", "window": "step"}, "needs window='call'"),
         ({"weight": Full(), "input": "psi", "window": "call"}, "instantaneous"),
         ({"weight": Factor(), "input": "psi", "window": "step"}, "goes with input='trace'"),
-        ({"weight": Pre(), "input": "trace", "window": "step"}, "goes with input='trace'"),
+        ({"weight": Pre(), "input": "trace", "window": "step"}, "goes with input='window' or 'psi' or 'gain'"),
+        ({"weight": Timing(0.7, 0.2), "input": "window", "window": "call"}, "goes with input='psi' or 'gain'"),
         (
             {"weight": Full(), "input": "window", "window": "call", "feedback": tt.feedback.RandomFeedback()},
             "autograd's",

@@ -11,7 +11,7 @@ from torch import Tensor
 from tracetorch.neurons import Neuron, Readout, effective_parameters
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
-from tracetorch.synapses import Synapse, require_values
+from tracetorch.synapses import Synapse, entries, require_values
 from tracetorch.traces import Trace
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.window import BIAS
@@ -56,7 +56,7 @@ class Spec:
         rule: the rule.
         above: what stands above the layer in its network.
         activity: what the layer has been doing, for those below.
-        feedback: fixed matrix through which credit goes below; None for the synapse's own weights.
+        feedback: matrix that the rule's feedback stores; None for the synapse's own weights.
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses are driven by events; None to decide by their density.
         finite: whether to check for NaN and infinity; None for on CPUs alone, where it costs no synchronisation.
@@ -86,11 +86,15 @@ class Spec:
             bias = synapse.bias()
             if bias is not None and bias.requires_grad:
                 biases[f"{BIAS}{i}"] = bias
-        return Parameters([s.weights() for s in self.synapses], biases, effective_parameters(self.neuron))
+        weights = [s.weights() for s in self.synapses]
+        if self.feedback is not None and self.rule.feedback.learns:  # what credits the weight credits the matrix too
+            weights[0] = (weights[0][0] + (self.feedback - self.feedback.detach()), *weights[0][1:])
+        return Parameters(weights, biases, effective_parameters(self.neuron))
 
     def trace(self, unit: tuple[int, ...]) -> Trace:
         """Return the layer's trace, for units of a shape."""
-        return self.rule.trace(self.neuron, unit, self.above)
+        size = entries(self.synapses, unit, len(self.neuron.currents))
+        return self.rule.trace(self.neuron, unit, self.above, entries=size)
 
     def require_known(self) -> None:
         """Raise RuntimeError where the rule filters by what stands above the layer, and the layer does not know it."""
@@ -107,9 +111,6 @@ class Spec:
             x: input, `[B, *in]`, or `[T, B, *in]` of a window.
             batch: rows of what the layer carries; None after a reset.
             window: whether `x` is a window.
-
-        Returns:
-            The input, in the dtype that the layer computes in.
 
         Returns:
             The input, in the dtype that the layer computes in.
@@ -138,7 +139,7 @@ class Spec:
             return like
         if like.dim() < 3 or like.shape[1] != count:
             raise ValueError(
-                f"{type(self.neuron).__name__} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
+                f"{self.neuron._get_name()} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
                 f"its synapse gives [batch, {count}, *unit]; this one gives {list(like.shape)}"
             )
         return like[:, 0]
@@ -157,9 +158,9 @@ class Spec:
 
     def feedback_weight(self) -> Tensor:
         """Return the matrix through which credit goes below; empty for what the synapse has itself."""
-        if self.feedback is not None:
-            return self.feedback
         weight = self.synapses[0].feedback_weight()
+        if self.feedback is not None:
+            return self.feedback if weight is None else self.rule.feedback.through(weight, self.feedback.detach())
         return self.synapses[0].weights()[0].new_empty(0) if weight is None else weight
 
     def checks_finite(self, x: Tensor) -> bool:

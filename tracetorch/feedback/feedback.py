@@ -13,9 +13,23 @@ from torch import Tensor
 class Feedback(ABC):
     """The matrix through which a layer sends credit to the layer below."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether the matrix has a gradient, that of the weight."""
+        return False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the matrix that a layer stores is the one that credit goes through, and has no gradient."""
+        return True
+
     @abstractmethod
     def matrix(self, weight: Tensor) -> Tensor | None:
-        """Return a fixed feedback matrix in the weight's shape, or None for the weight itself."""
+        """Return the matrix that a layer stores, in the weight's shape, or None for the weight itself."""
+
+    def through(self, weight: Tensor, matrix: Tensor) -> Tensor:
+        """Return the matrix that credit goes through, from the weight as it is now and the one that is stored."""
+        return matrix
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,11 @@ class Neuron(nn.Module):
         drive = current if len(self.currents) == 1 else current.unbind(2)
         return blocks(s[:size], s[size:], drive, values)  # type: ignore[no-any-return]
 
+    def is_constant(self, *, detach_reset: bool = False) -> bool:
+        """Return whether `constant` returns blocks."""
+        found = constant_of(self, detach_reset=detach_reset)
+        return found is not None and all(attrgetter(n)(self).numel() == 1 for n in found[0])
+
     def constant(self, *, detach_reset: bool = False) -> Constant | None:
         """Return the blocks A and B where they are constant in time and shared by all units.
 
@@ -202,13 +207,11 @@ class Neuron(nn.Module):
             A, `[S, S]`, and B, `[S]`, or None where they vary, or the step cannot be lowered.
         """
         found = constant_of(self, detach_reset=detach_reset)
-        if found is None:
+        if found is None or not self.is_constant(detach_reset=detach_reset):
             return None
         names, blocks = found
         values = [attrgetter(n)(self).detach() for n in names]
-        if any(v.numel() > 1 for v in values):
-            return None
-        return blocks(values, _like(self))  # type: ignore[no-any-return]
+        return blocks(values, values[0] if values else _like(self))  # type: ignore[no-any-return]
 
     def lowered(self) -> Lowered | NotLowered:
         """Return the step as one list of scalar assignments with all its derivatives, or the reason why there is none.

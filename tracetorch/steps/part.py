@@ -14,7 +14,8 @@ from tracetorch.backends.numba.steps.layout import AVERAGED, FULL, NONE, PRE
 from tracetorch.engine import Core
 from tracetorch.neurons import Neuron, effective_parameters
 from tracetorch.neurons.lowering import Lowered, NotLowered
-from tracetorch.rules.above import FixedDecay, MeanResponses, ReadoutDecay
+from tracetorch.rules.above import FixedDecay, ReadoutDecay
+from tracetorch.rules.chains import MeanResponses
 from tracetorch.traces import Averaged, Eligibility, InGraph, Presynaptic, Trace, Untraced
 from tracetorch.traces.base import OutputFilter
 
@@ -29,7 +30,7 @@ CREDITS = ("window", "psi", "gain", "trace", "cascade")
 def why_not() -> str:
     """Return why compiled steps cannot run here; empty where they can."""
     if importlib.util.find_spec("numba") is None:
-        return 'numba is not installed; pip install "tracetorch[fast]"'
+        return "numba is not installed; pip install numba"
     return ""
 
 
@@ -78,8 +79,12 @@ class Part:
         if isinstance(above, ReadoutDecay):
             found.append(self.neuron if above.readout is None else above.readout)
         if isinstance(above, MeanResponses):
-            found += above.neurons
+            found += above.above.neurons
         return found
+
+    def same_step(self) -> bool:
+        """Return whether the neuron's step is still the one that was lowered."""
+        return self.neuron.lowered() is self.lowered
 
     def learns(self) -> Mapping[str, Tensor]:
         """Return the present values of the learned parameters, with their graphs."""
@@ -96,6 +101,8 @@ def unfit(trace: Trace) -> str:
         return f"has a trace of the kind {type(trace).__name__}, which no kernel knows; take tt.rules.drtrl()"
     if trace.filter is not None and type(trace.filter) not in FILTERS:
         return f"has a filter of the kind {type(trace.filter).__name__}, which no kernel knows; take tt.rules.drtrl()"
+    if isinstance(trace.filter, MeanResponses) and trace.filter.several:
+        return "tells several filters above it apart, and kernels have one; take cascade(buckets=1)"
     if trace.input not in CREDITS:
         return f"sends {trace.input!r} below, which no kernel knows; take tt.rules.drtrl()"
     if trace.copies > 1:
@@ -167,6 +174,9 @@ def unfit_tensors(layer: nn.Module) -> str:
     units = synapse.weight.shape[0]
     if recurrent is not None and recurrent.weight.shape != (units, units):
         return f"its recurrent weight is {list(recurrent.weight.shape)}, not [{units}, {units}]"
+    rule = getattr(layer, "rule", None)
+    if rule is not None and not rule.feedback.fixed:
+        return f"its feedback is {rule.feedback!r}, which is formed at each step; take RandomFeedback() or Symmetric()"
     feedback = layer._parameters.get("feedback")
     if feedback is not None and (feedback.dtype != dtype or not feedback.is_contiguous()):
         return f"its feedback is {feedback.dtype}, or not contiguous; kernels take {dtype}"

@@ -8,7 +8,7 @@ features of an input are then `[N, G, L, K]`, K weights per unit, and one contra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -26,9 +26,16 @@ class Synapse(ABC):
 
     computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__")
     """Methods of the module that the adapter stands for: a subclass that overrides one needs an adapter of its own."""
+    count: int = 1
+    """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+
+    def serving(self, count: int) -> Synapse:
+        """Return the adapter for a neuron that takes `count` currents per unit."""
+        self.count = count
+        return self
 
     def require_usable(self) -> None:
         """Raise TypeError where the module cannot be served as it is now; each call of the layer asks."""
@@ -173,3 +180,19 @@ class Synapse(ABC):
             The gradients, summed over the batch.
         """
         return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace.to(q.dtype)))
+
+
+def entries(synapses: Sequence[Synapse], unit: Sequence[int], currents: int = 1) -> int:
+    """Return the number of numbers of a layer's full eligibility: one per weight and position.
+
+    Args:
+        synapses: the layer's synapses.
+        unit: shape of its units.
+        currents: number of currents per unit.
+
+    Returns:
+        The number, for one row of the batch.
+    """
+    shape = tuple(unit) if currents == 1 else (currents, *unit)
+    like = torch.empty(1, *shape, device="meta")
+    return sum(s.units(like).shape[-1] * sum(w.numel() for w in s.weights()) for s in synapses)

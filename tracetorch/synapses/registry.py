@@ -84,17 +84,19 @@ def synapse_of(module: nn.Module | None) -> Synapse:
     )
 
 
-def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...]) -> tuple[Synapse, ...]:
+def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...], count: int = 1) -> tuple[Synapse, ...]:
     """Return the adapters of a layer's modules as they are now.
 
     Args:
         known: the adapters at the last call.
         modules: the modules; None for one that the layer does not have.
+        count: number of currents that the layer's neuron takes per unit.
 
     Returns:
         The adapters in order: `known` itself where no module was replaced.
     """
     present = [*modules[:1], *(m for m in modules[1:] if m is not None)]
-    if len(known) == len(present) and all(a.module is m for a, m in zip(known, present, strict=True)):
+    same = len(known) == len(present)
+    if same and all(a.module is m and a.count == count for a, m in zip(known, present, strict=True)):
         return known
-    return tuple(map(synapse_of, present))
+    return tuple(synapse_of(m).serving(count) for m in present)

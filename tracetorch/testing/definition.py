@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tracetorch.feedback import RandomFeedback
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean, Neuron, Readout, Reset
-from tracetorch.rules import ReadoutMemory
+from tracetorch.rules import NextMemory, ReadoutMemory
 from tracetorch.synapses import synapse_of
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.eligibility import (
@@ -24,7 +23,7 @@ from tracetorch.testing.eligibility import (
     unit_blocks,
 )
 from tracetorch.testing.oracle import Loss, Out, current_of_call, learned
-from tracetorch.traces import Factor, Full, NoTrace, Pre
+from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, Timing
 
 
 @dataclass
@@ -75,6 +74,11 @@ def filter_decay(layer: Layer, above: Sequence[nn.Module]) -> float:
     It is what the rule says, or the decay of the readout that follows; modules between do not count.
     """
     follower = next((module for module in above if isinstance(module, Layer)), None)
+    if isinstance(layer.rule.above, NextMemory):
+        if follower is None:
+            return 0.0
+        decay = follower.neuron.decay if layer.rule.above.kappa is None else torch.tensor(layer.rule.above.kappa)
+        return 0.0 if decay is None else float(decay.detach().double())
     if isinstance(layer.neuron, Readout) or (follower is not None and not isinstance(follower.neuron, Readout)):
         return 0.0
     memory = layer.rule.above
@@ -184,6 +188,8 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
     layer, weight = rec.layer, rec.layer.rule.weight
     if layer.rule.window not in ("step", "sequence") or getattr(weight, "approximate", False):
         raise ValueError(f"the definition of {layer.rule} is not one of a step and a trace; use `traced` or `bptt`")
+    if isinstance(weight, Rtrl | SnAp) and layer.recurrent is not None:
+        raise ValueError(f"{layer.rule} credits through recurrent outputs, which the definition leaves out; use `bptt`")
     true = unit_blocks(layer.neuron, rec.before, rec.current)
     own = (
         unit_blocks(without_reset_gradient(layer.neuron), rec.before, rec.current) if isinstance(weight, Pre) else true
@@ -202,7 +208,13 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
             if p.requires_grad:
                 j = J[name].reshape(*inputs.shape[:2], *J[name].shape[1:])
                 blocks = true if is_bias(module, name) else own
-                found = by_mean(rec, means, at, j) if factor else by_trace(rec, blocks, at, j)
+                leaky = not isinstance(layer.neuron, Readout) and not is_bias(module, name)
+                if leaky and isinstance(weight, Timing):
+                    found = by_timing(weight, true.psi, at, j)
+                elif leaky and isinstance(weight, Smoothed):
+                    found = by_smoothed(weight, true, at, j)
+                else:
+                    found = by_mean(rec, means, at, j) if factor else by_trace(rec, blocks, at, j)
                 total[id(p)] += found.reshape(p.shape)
     for name, p in layer.neuron.named_parameters():
         if p.requires_grad:
@@ -232,7 +244,7 @@ def sensitivities(blocks: UnitBlocks, rec: Record, *, uniform: bool) -> tuple[Te
 def by_trace(rec: Record, blocks: UnitBlocks, bars: Tensor, J: Tensor) -> Tensor:
     """Return the gradient of weights by their eligibility; `J` is `[T, B, units, weights]`."""
     steps, batch, units, weights = J.shape
-    full = isinstance(rec.layer.rule.weight, Full | Pre | Factor)
+    full = not isinstance(rec.layer.rule.weight, NoTrace)
     E = J.new_zeros(batch, units, blocks.B.shape[-1], weights)
     filtered, found = J.new_zeros(batch, units, weights), J.new_zeros(weights)
     for t in range(steps):
@@ -240,6 +252,30 @@ def by_trace(rec: Record, blocks: UnitBlocks, bars: Tensor, J: Tensor) -> Tensor
         E = after if full else E
         filtered = rec.kappa * filtered + e
         found = found + torch.einsum("bu,buk->k", bars[t].reshape(batch, units), filtered)
+    return found
+
+
+def by_timing(weight: Timing, psi: Tensor, bars: Tensor, J: Tensor) -> Tensor:
+    """Return the gradient of weights by the two sums over time that spike timing has, each as one product."""
+    steps, batch, units, _ = J.shape
+    psi, bars = psi.reshape(steps, batch, units), bars.reshape(steps, batch, units)
+    ago = (torch.arange(steps)[:, None] - torch.arange(steps)).to(J)
+    before = torch.where(ago >= 0, weight.lambda_pre ** ago.clamp(min=0), torch.zeros_like(ago))
+    after = torch.where(ago >= 1, weight.lambda_post ** (ago - 1).clamp(min=0), torch.zeros_like(ago))
+    causal = torch.einsum("tbu,ts,sbuk->k", bars * psi, before, J)
+    acausal = torch.einsum("tbu,ts,sbu,tbuk->k", bars, after, psi, J)
+    return weight.alpha_pre * causal + weight.alpha_post * acausal
+
+
+def by_smoothed(weight: Smoothed, blocks: UnitBlocks, bars: Tensor, J: Tensor) -> Tensor:
+    """Return the gradient of weights as smoothed sensitivity times smoothed input; `J` is `[T, B, units, weights]`."""
+    a, (steps, batch, units, _) = weight.decay, J.shape
+    f, x, found = torch.zeros_like(blocks.B[0]), torch.zeros_like(J[0]), torch.zeros_like(J[0, 0, 0])
+    for t in range(steps):
+        h = a * (blocks.D[t] * f).sum(-1) + (1 - a) * blocks.psi[t]
+        f = a * torch.einsum("...rs,...s->...r", blocks.A[t], f) + (1 - a) * blocks.B[t]
+        x = a * x + J[t]
+        found = found + torch.einsum("bu,buk->k", (h * bars[t]).reshape(batch, units), x)
     return found
 
 
@@ -282,8 +318,8 @@ def by_parameter(rec: Record, blocks: UnitBlocks, bars: Tensor, name: str, *, fa
 def send(layer: Layer, xs: Tensor, qs: Tensor) -> Tensor:
     """Return the cotangents of a layer's inputs, through its synapse or its feedback matrix, step by step."""
     values = {n: p.detach() for n, p in layer.synapse.named_parameters()}
-    if isinstance(layer.rule.feedback, RandomFeedback):
-        values["weight"] = layer.feedback.detach()  # type: ignore[union-attr]
+    if layer.feedback is not None:
+        values["weight"] = layer.rule.feedback.through(values["weight"], layer.feedback.detach())
     downs = []
     for x, bar in zip(xs, qs, strict=True):
         leaf = x.detach().requires_grad_()

@@ -6,11 +6,16 @@ from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.passing import Credit
 from tracetorch.traces.presynaptic import Pre, Presynaptic
+from tracetorch.traces.recurrent import Rtrl, SnAp
+from tracetorch.traces.smoothed import Smoothed
+from tracetorch.traces.storage import Auto
+from tracetorch.traces.timing import Timing
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 __all__ = [
     "Afferent",
+    "Auto",
     "Averaged",
     "Context",
     "Credit",
@@ -26,6 +31,10 @@ __all__ = [
     "Pairs",
     "Pre",
     "Presynaptic",
+    "Rtrl",
+    "Smoothed",
+    "SnAp",
+    "Timing",
     "Trace",
     "Traces",
     "Untraced",

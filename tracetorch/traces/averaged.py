@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity, reference
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.traces.averages import Averages, Buckets, average, begin, powers
-from tracetorch.traces.base import Context, Trace, WeightCredit, sigma_at
+from tracetorch.traces.base import Context, InputCredit, Trace, WeightCredit, sigma_at
 from tracetorch.traces.eligibility import Full
 from tracetorch.traces.parameters import advance_parameters
 from tracetorch.traces.passing import Closed, Credit, Pulled, Start
@@ -49,6 +50,7 @@ class Factor(WeightCredit):
     uniform: bool = False
     decay: float | None = None
     buckets: int = 4
+    inputs: ClassVar[tuple[InputCredit, ...]] = ("trace",)
 
     @property
     def storage(self) -> str:
@@ -57,6 +59,7 @@ class Factor(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; a readout's own is exact, and sends its sensitivity below."""
+        context.require_one_current()
         if isinstance(context.neuron, Readout):
             return Full().trace(Context(context.rule, context.neuron, context.unit, "gain"))
         return Averaged("trace", context.filter, self.uniform, self.buckets, context.sequence)

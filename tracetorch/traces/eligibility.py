@@ -45,7 +45,7 @@ class Full(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
-        if context.neuron.constant() is None:
+        if not context.neuron.is_constant():
             return Eligibility(context.input, context.filter)
         return Presynaptic(context.input, context.filter)
 
@@ -57,7 +57,7 @@ class Eligibility(Trace):
     def advance(self, traces: Traces | None, window: Window) -> Traces:
         """Return the traces after a window, in place where they are there already."""
         old = Traces() if traces is None else traces
-        rows = window.rows(Pull(parameters=window.learned))
+        rows = self.rows_over(window)
         neuron = advance_parameters(old.neuron, window, rows, (*window.biases, *window.learned))
         new = Traces(neuron=neuron, other=old.other)
         for i, afferent in enumerate(window.afferents):
@@ -67,6 +67,10 @@ class Eligibility(Trace):
             new.weight.append(after[: window.size])
             new.filtered.append(after[window.size :])
         return new
+
+    def rows_over(self, window: Window) -> list[Gradients]:
+        """Return the reverse passes of unit cotangents of all carried rows after a window."""
+        return window.rows(Pull(parameters=window.learned))
 
     def large(self, traces: Traces) -> list[Tensor]:
         """Return the tensors that `advance` changes in place."""

@@ -54,9 +54,10 @@ def _currents(held: Tensor, unit: Tensor) -> int:
 
 
 def starts(row: Gradients, window: Window) -> list[Tensor]:
-    """Return what a row owes to the states and filter states before the window, `[B, *unit]` each."""
+    """Return what a row owes to states, filter states and recurrent outputs before the window, `[B, *unit]` each."""
     parts = [row.s] if row.level is None else [row.s, row.level]
-    return [window.masked(x) for part in parts for x in part.unbind(0)]
+    fed = [] if row.fed is None else [row.fed]
+    return [window.masked(x) for x in (*(x for part in parts for x in part.unbind(0)), *fed)]
 
 
 def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
@@ -66,9 +67,6 @@ def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
         traces: the traces.
         name: the parameter's name.
         bar: cotangents of the states and filter states, `[rows, B, *unit]`.
-
-    Returns:
-        The gradient, `[B, *unit]`, or None.
 
     Returns:
         The gradient, `[B, *unit]`, or None.

@@ -12,7 +12,7 @@ It stands for the full eligibility exactly where A and B are constant in time an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,18 +53,18 @@ class Pre(WeightCredit):
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
         neuron = context.neuron
-        exact = neuron.constant(detach_reset=self.detach_reset) is not None
+        exact = neuron.is_constant(detach_reset=self.detach_reset)
         if not exact and (not self.approximate or len(neuron.currents) > 1):
             raise ValueError(
                 f"rule {context.rule!r} keeps one trace per input, which cannot represent {_why(neuron)}; "
                 f"tt.rules.drtrl() is exact here, or pass approximate=True to take the blocks at rest"
             )
-        true = exact and neuron.constant() is not None
+        true = exact and neuron.is_constant()
         return Presynaptic(context.input, context.filter, self.detach_reset, approximate=not true)
 
 
 def _why(neuron: Neuron) -> str:
-    kind, program = type(neuron).__name__, neuron.lowered()
+    kind, program = neuron._get_name(), neuron.lowered()
     if isinstance(program, NotLowered):
         return f"{kind}, whose step cannot be lowered ({program.reason})"
     if program.currents > 1:
@@ -100,10 +100,9 @@ class Presynaptic(Trace):
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
-        above = super().numbers(neuron, like).filter
         constant = neuron.constant(detach_reset=self.detach_reset)
         a, b = at_rest(neuron, like) if constant is None else constant
-        return Numbers(above, (a.to(like), b.to(like)))
+        return replace(super().numbers(neuron, like), constant=(a.to(like), b.to(like)))
 
     def save(self, neuron: Neuron, numbers: Numbers, start: Start, steps: int, *, silent: bool, last: bool) -> Save:
         """Return what a forward scan is asked to save: over a silent window the weighted sums of the inputs alone."""

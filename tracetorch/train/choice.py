@@ -10,7 +10,12 @@ from typing import Any
 import tracetorch as tt
 from tracetorch.train.tasks.base import AnyProblem
 
-_FEEDBACK = {"symmetric": tt.feedback.Symmetric, "random": tt.feedback.RandomFeedback}
+_FEEDBACK = {
+    "symmetric": tt.feedback.Symmetric,
+    "random": tt.feedback.RandomFeedback,
+    "signs": tt.feedback.SignSymmetric,
+    "kolen-pollack": tt.feedback.KolenPollack,
+}
 
 
 @dataclass(frozen=True)

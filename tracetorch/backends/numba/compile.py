@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +16,11 @@ from typing import Any, NamedTuple
 import torch
 
 from tracetorch.backends.numba.cells import Sizes, forward_text, reverse_text
+from tracetorch.backends.numba.launch import compiled_entry
 from tracetorch.backends.numba.options import FAST
 from tracetorch.backends.numba.workers import Workers
 from tracetorch.neurons.lowering import Lowered, advance_text, functions_of, step_text
 
-_LOG = logging.getLogger("tracetorch")
 _HERE = Path(__file__).parent
 _CACHED = 512
 
@@ -67,55 +65,39 @@ class Kernel:
     Args:
         name: name under which the machine code is cached, unique for the function's text and what it refers to.
         function: the function, whose last two arguments are the bounds of a share.
+        path: file of the function's text.
     """
 
-    def __init__(self, name: str, function: Callable[..., None]) -> None:
-        function.__qualname__ = name
+    def __init__(self, name: str, function: Callable[..., None], path: Path) -> None:
         self.name = name
-        self._function, self._ready, self._lock = _jit(function), False, threading.Lock()
+        self._function, self._path = _inner()(function), path
+        self._entries: dict[tuple[Any, ...], Any] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, workers: Workers, total: int, *arguments: Any) -> None:
-        """Run on `total` pieces of work; contiguous tensors are passed as flat arrays."""
-        arrays = [a.view(-1).numpy() if isinstance(a, torch.Tensor) else a for a in arguments]
-        if not self._ready:
-            with self._lock:
-                self._compile(arrays)
-        workers.run(self._function, total, arrays)
+        """Run on `total` pieces of work; contiguous tensors are passed as flat arrays, and tuples of integers."""
+        kinds: list[Any] = []
+        places: list[int] = []
+        for a in arguments:
+            if isinstance(a, tuple):
+                kinds.append(len(a))
+                places += a
+            elif a.is_contiguous():
+                kinds.append(a.dtype)
+                places += (a.data_ptr(), a.numel())
+            else:
+                raise ValueError(f"the kernel {self.name} needs contiguous arrays; strides {a.stride()} were given")
+        workers.run(self._entry(tuple(kinds)).address, total, places)
 
-    def _compile(self, arrays: Sequence[Any]) -> None:
-        """Compile by a call that has nothing to do, so that no thread waits for another one's compiler."""
-        if self._ready:
-            return
-        started = time.perf_counter()
-        try:
-            self._function(*arrays, 0, 0)
-        except OSError as error:  # the machine code is there, but could not be written: a full disk
-            _LOG.warning("compiled kernel %s cannot be cached: %s", self.name, error)
-            self._function(*arrays, 0, 0)
-        if not sum(self._function.stats.cache_hits.values()):
-            _LOG.info("compiled kernel %s in %.1f s", self.name, time.perf_counter() - started)
-        self._ready = True
-
-
-def _jit(function: Callable[..., None]) -> Any:
-    import numba
-
-    try:
-        return numba.njit(cache=True, nogil=True, **FAST)(function)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-    _notice_no_cache()
-    return numba.njit(nogil=True, **FAST)(function)
-
-
-@lru_cache(1)
-def _notice_no_cache() -> None:
-    _LOG.warning(
-        "compiled kernels cannot be cached: neither %s nor the user's cache folder can be written; every process "
-        "compiles anew. Set NUMBA_CACHE_DIR to a folder that can be written",
-        _HERE,
-    )
+    def _entry(self, kinds: tuple[Any, ...]) -> Any:
+        """Return the entry point for arguments of these types; one thread compiles it, others wait."""
+        entry = self._entries.get(kinds)
+        if entry is not None:
+            return entry
+        with self._lock:
+            if kinds not in self._entries:
+                self._entries[kinds] = compiled_entry(self.name, self._function, kinds, self._path)
+            return self._entries[kinds]
 
 
 @lru_cache(1)
@@ -212,7 +194,7 @@ def _kernel(
     names = {key.upper(): value for key, value in asdict(sizes).items()} | sizes.places() | {"U": width, "F": kind}
     names |= dict.fromkeys(_SWITCHES, False) | {key.upper(): value for key, value in variant._asdict().items()}
     module = execute(name, _HERE / "kernels.py", names | _execute_text(f"{name}_cells", text, common))
-    return Kernel(name, getattr(module, what))
+    return Kernel(name, getattr(module, what), _HERE / "kernels.py")
 
 
 _SWITCHES = [field.upper() for kind in (Forward, Reverse) for field in kind._fields]
@@ -264,4 +246,4 @@ def event_module(dtype: torch.dtype) -> tuple[str, ModuleType]:
 def event_kernel(dtype: torch.dtype, kernel: str) -> Kernel:
     """Return one of the kernels that know no neuron, by its name in `events.py`."""
     name, module = event_module(dtype)
-    return Kernel(f"{kernel}_{name}", getattr(module, kernel))
+    return Kernel(f"{kernel}_{name}", getattr(module, kernel), _HERE / "events.py")

@@ -37,6 +37,26 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
 
 
 @intrinsic
+def pointer(typing: Any, address: Any) -> Any:
+    """Return an address as a pointer, of which `numba.carray` makes an array."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), build
+
+
+@intrinsic
+def advance(typing: Any, counter: Any) -> Any:
+    """Return the integer at a pointer and add one to it, as one step that no other thread comes between."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", args[0], ir.Constant(args[0].type.pointee, 1), "monotonic")
+
+    return counter.dtype(counter), build
+
+
+@intrinsic
 def load(typing: Any, array: Any, at: Any) -> Any:
     """Return the element of an array at a place."""
 

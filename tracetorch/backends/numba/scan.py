@@ -26,7 +26,7 @@ _BLOCK = 64
 def why_not() -> str:
     """Return why the backend cannot run here; an empty text where it can."""
     if importlib.util.find_spec("numba") is None:
-        return 'numba is not installed; pip install "tracetorch[fast]"'
+        return "numba is not installed; pip install numba"
     return ""
 
 
@@ -126,6 +126,7 @@ class Numba:
             weights,
             faults,
         )
+        finite = not (variant.events and bool(faults.any()))
         out = z.view(steps, batch, *unit)
         if scan.out is not None:
             out = scan.out if own else scan.out.copy_(out)
@@ -135,7 +136,7 @@ class Numba:
             tape = NumbaTape(scan, lowered, start, drive, parameters, width, self.workers)
         s = tuple(row.view(batch, *unit) for row in s_next.unbind(0))
         if request is None:
-            return Outputs(out, s, tape, sums=_sums(save, scan, sums), finite=not bool(faults.any()))
+            return Outputs(out, s, tape, sums=_sums(save, scan, sums), finite=finite)
         return Outputs(
             out,
             s,
@@ -144,7 +145,7 @@ class Numba:
             level_next.view(filters, batch, *unit) if filters else request.level,
             history.view(history.shape[0], batch, *unit),
             _sums(save, scan, sums),
-            not bool(faults.any()),
+            finite,
         )
 
     def _laid_out(self, weight: Tensor, width: int) -> Tensor:

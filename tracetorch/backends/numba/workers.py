@@ -1,28 +1,50 @@
-"""A thread pool that runs a compiled kernel on contiguous shares of its work.
+"""Threads that run a compiled kernel: torch's own OpenMP threads, or plain ones where torch has none to share.
 
-Compiled kernels release the interpreter's lock, so plain threads run at the same time. Unlike the threads of an OpenMP
-runtime these survive a fork: the child sees another process number and starts threads of its own.
+Torch's threads wait for work by spinning and keep their cores from any other pool of threads; so kernels run on the
+same threads. OpenMP does not survive a fork: a forked process runs kernels on plain threads.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 SHARES = 4
-"""Shares of the work per thread."""
+"""Shares of the work per thread: a thread that is late leaves the rest to the others."""
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(1)
+def openmp() -> tuple[int, Any] | None:
+    """Return this process and its OpenMP's function that runs one in parallel; None where torch has no such runtime.
+
+    GNU's, Intel's and LLVM's runtimes all have `GOMP_parallel(function, data, threads, flags)`.
+    """
+    folder = Path(torch.__file__).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
+        if (folder / name).is_file():
+            parallel = getattr(ctypes.CDLL(str(folder / name)), "GOMP_parallel", None)
+            if parallel is not None:
+                parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+                parallel.restype = None
+                return os.getpid(), parallel
+    return None
 
 
 class Workers:
-    """Threads for compiled kernels, as many as torch uses; started at the first use.
+    """Threads for compiled kernels, as many as torch uses.
 
     Example:
-        >>> Workers().run(lambda low, high: print(low, high), 0, ())
+        >>> Workers().count(1)
+        1
     """
 
     def __init__(self) -> None:
@@ -31,43 +53,32 @@ class Workers:
 
     @staticmethod
     def count(total: int) -> int:
-        """Return the number of shares of so many pieces of work: at most one per thread of torch."""
+        """Return the number of threads for so many pieces of work: at most torch's."""
         return max(1, min(torch.get_num_threads(), total))
 
-    def run(self, kernel: Callable[..., Any], total: int, arguments: Sequence[Any]) -> None:
-        """Call `kernel(*arguments, low, high)` on shares of `range(total)`, the last one in this thread.
+    def run(self, entry: int, total: int, places: Sequence[int]) -> None:
+        """Run an entry point of `launch.py` on shares of `range(total)`.
 
         Args:
-            kernel: the function; it must release the interpreter's lock to run in parallel.
+            entry: its address.
             total: number of pieces of work.
-            arguments: its first arguments.
+            places: what the kernel's arguments are, as integers.
         """
         if total == 0:
             return
-        shares = self.count(total)
-        if shares == 1:
-            kernel(*arguments, 0, total)
+        threads = self.count(total)
+        shares = 1 if threads == 1 else min(total, SHARES * threads)
+        block = (ctypes.c_int64 * (3 + len(places)))(0, shares, total, *places)
+        runtime = None if threads == 1 else openmp()
+        if runtime is not None and runtime[0] == os.getpid():
+            runtime[1](entry, block, threads, 0)
             return
-        # Torch's own threads wait for work by spinning, and take a core from one of these: whoever is free goes on.
-        pieces = min(total, SHARES * shares)
-        bounds = iter([(total * i // pieces, total * (i + 1) // pieces) for i in range(pieces)])
-        lock = threading.Lock()
-
-        def work() -> None:
-            while True:
-                with lock:
-                    share = next(bounds, None)
-                if share is None:
-                    return
-                kernel(*arguments, *share)
-
-        executor = self._threads(torch.get_num_threads() - 1)
-        futures = [executor.submit(work) for _ in range(shares - 1)]
-        try:
-            work()
-        finally:
-            for future in futures:
-                future.result()
+        call = _ENTRY(entry)
+        at = ctypes.addressof(block)
+        futures = [self._threads(threads).submit(call, at) for _ in range(threads - 1)]
+        call(at)
+        for future in futures:
+            future.result()
 
     def _threads(self, number: int) -> ThreadPoolExecutor:
         owner = (os.getpid(), number)

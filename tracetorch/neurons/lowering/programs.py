@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +34,10 @@ def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLower
     Returns:
         The program, or the reason why there is none.
     """
-    neuron = source_of(neuron)
-    known = neuron.__dict__.setdefault("_lowered", {})
+    known = neuron.__dict__.get("_lowered")
+    if known is None or detach_reset not in known:  # a view has what its source had when it was made
+        neuron = source_of(neuron)
+        known = neuron.__dict__.setdefault("_lowered", {})
     found = known.get(detach_reset)
     if found is not None:
         return found  # type: ignore[no-any-return]
@@ -76,10 +79,9 @@ def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
     Returns:
         The function with the parameters that it takes; None where the step has no scalar form.
     """
-    source = source_of(neuron)
     if torch.compiler.is_compiling():
-        return getattr(_GRAPHS, _named(source, learned))  # type: ignore[no-any-return]
-    return _blocks(source, learned)
+        return getattr(_GRAPHS, _named(source_of(neuron), learned))  # type: ignore[no-any-return]
+    return _blocks(neuron, learned)
 
 
 def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
@@ -93,26 +95,42 @@ def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
         The function with the parameters that it takes; None where A or B depend on anything else, or the step has no
         scalar form.
     """
-    source = source_of(neuron)
     if torch.compiler.is_compiling():
-        return getattr(_GRAPHS, _named(source, detach_reset))  # type: ignore[no-any-return]
-    return _constant(source, detach_reset)
+        return getattr(_GRAPHS, _named(source_of(neuron), detach_reset))  # type: ignore[no-any-return]
+    return _constant(neuron, detach_reset)
 
 
 def _blocks(source: Any, learned: tuple[str, ...]) -> OnTensors | None:
     program = program_of(source)
-    return (program.parameters, tensor_blocks(program, learned)) if isinstance(program, Lowered) else None
+    if not isinstance(program, Lowered):
+        return None
+    return _remembered(source, program, learned, lambda: (program.parameters, tensor_blocks(program, learned)))
 
 
 def _constant(source: Any, detach_reset: bool) -> OnTensors | None:
     program = program_of(source, detach_reset=detach_reset)
     if not isinstance(program, Lowered) or program.currents > 1:
         return None
+    return _remembered(source, program, ("constant", detach_reset), lambda: _parameters_alone(program))
+
+
+def _parameters_alone(program: Lowered) -> OnTensors | None:
     inputs = program.inputs(program.A, program.B)
     if any(v.kind != "p" for v in inputs):
         return None
     names = tuple(n for k, n in enumerate(program.parameters) if Input("p", k) in inputs)
     return names, tensor_constant(program)
+
+
+def _remembered(
+    source: Any, program: Lowered, what: tuple[Any, ...], derive: Callable[[], OnTensors | None]
+) -> OnTensors | None:
+    """Return what is derived from a neuron's program, once for as long as the neuron has this program."""
+    known = source.__dict__["_lowered"].setdefault("derived", {})
+    found = known.get(what)
+    if found is None or found[0] is not program:
+        found = known[what] = (program, derive())
+    return found[1]  # type: ignore[no-any-return]
 
 
 class _Graphs:

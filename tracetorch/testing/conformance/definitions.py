@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from tracetorch.feedback import RandomFeedback
+from tracetorch.feedback import RandomFeedback, SignSymmetric
 from tracetorch.network import set_rule
-from tracetorch.rules import Rule, drtrl, eprop, ottt, rate, sltt, trace
+from tracetorch.rules import Rule, drtrl, eprop, otpe, ottt, pp_prop, rate, rflo, s_tllr, sltt, trace
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
 from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
@@ -24,6 +24,14 @@ DEFINED: dict[str, Rule] = {
     "eprop(0.6)": eprop(kappa=0.6),
     "drtrl": drtrl(),
     "drtrl(gain)": drtrl(input="gain"),
+    "otpe": otpe(),
+    "otpe, random": otpe(feedback=RandomFeedback()),
+    "pp_prop": pp_prop(decay=0.8),
+    "pp_prop, random": pp_prop(decay=0.6, feedback=RandomFeedback()),
+    "drtrl, signs": drtrl(feedback=SignSymmetric()),
+    "rflo": rflo(),
+    "s_tllr": s_tllr(),
+    "s_tllr, random": s_tllr(lambda_pre=0.6, alpha_post=0.5, feedback=RandomFeedback()),
     "trace": trace(decay=0.7),
     "rate": rate(),
     "sltt, random": sltt(feedback=RandomFeedback()),
@@ -70,10 +78,12 @@ def cases() -> Iterator[Case]:
     """Yield the cases of each rule and network."""
     claim = "a rule is its definition"
     for told, rule in DEFINED.items():
-        averaging = told.startswith(("trace", "rate"))
+        one_decay = told.startswith(("trace", "rate", "otpe"))
         for name in NETWORKS:
-            chain = name != "residual"
-            if chain and not refuses(name, rule) and (not averaging or name in SAME_DECAY):
+            chain = name not in ("residual", "two heads")
+            if told.startswith("otpe") and name == "Conv2d":
+                continue  # a layer above has decays per unit
+            if chain and not refuses(name, rule) and (not one_decay or name in SAME_DECAY):
                 yield Case(claim, f"{told}, {name}", partial(defined, name, rule))
     for name in SAME_DECAY:
         yield Case(claim, f"trace, one event, {name}", partial(defined, name, trace(decay=0.7), "last"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tracetorch.backends.numba.compile import _LOG, _execute_text, _functions, _inner, _kind, _notice_no_cache, execute
+from tracetorch.backends.numba.compile import _execute_text, _functions, _inner, _kind, execute
+from tracetorch.backends.numba.launch import c_function
 from tracetorch.backends.numba.options import FAST
 from tracetorch.backends.numba.steps.layout import Sizes
 from tracetorch.backends.numba.steps.text import stepped_text
@@ -57,22 +57,7 @@ def _signature(arguments: str) -> Any:
 
 
 def _compiled(name: str, function: Any, arguments: str) -> Function:
-    import numba
-
-    function.__qualname__ = name
-    signature, started = _signature(arguments), time.perf_counter()
-    try:
-        found = numba.cfunc(signature, cache=True, **FAST)(function)
-    except OSError as error:  # the machine code is there, but could not be written: a full disk
-        _LOG.warning("compiled kernel %s cannot be cached: %s", name, error)
-        found = numba.cfunc(signature, **FAST)(function)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        _notice_no_cache()
-        found = numba.cfunc(signature, **FAST)(function)
-    if not found.cache_hits:
-        _LOG.info("compiled kernel %s in %.1f s", name, time.perf_counter() - started)
+    found = c_function(name, function, _signature(arguments))
     return Function(found.address, found.ctypes, found)
 
 
