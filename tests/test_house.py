@@ -24,7 +24,7 @@ FLOORS = (
     {"rules"},
     {"engine"},
     {"order", "steps", "entry", "trees"},
-    {"layer", "folding"},
+    {"layer", "folding", "dropout"},
     {"network", "undo", "ragged"},
     {"scan", "rates", "stream", "firing", "record", "operations"},
     {"tracetorch"},

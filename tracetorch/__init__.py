@@ -7,6 +7,7 @@ from types import ModuleType
 
 from tracetorch import feedback, rules
 from tracetorch.backends import available_backends
+from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
@@ -80,6 +81,7 @@ __all__ = [
     "RunningRate",
     "SEAdLIF",
     "Scan",
+    "SequenceDropout",
     "SoftReset",
     "Stream",
     "SynapticLIF",
