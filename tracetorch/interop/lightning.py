@@ -197,7 +197,7 @@ class Windows(DataLoader[Any]):
         self.steps = steps
         super().__init__(dataset, **{"collate_fn": time_first, **options})
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Return the windows of all batches."""
         for batch in super().__iter__():
             yield from cut(batch, self.steps)
