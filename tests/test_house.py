@@ -26,7 +26,7 @@ FLOORS = (
     {"order", "steps", "entry"},
     {"layer", "folding"},
     {"network", "undo"},
-    {"scan", "rates", "stream", "firing"},
+    {"scan", "rates", "stream", "firing", "direct"},
     {"tracetorch"},
     {"encoding", "data", "interop", "plot", "rl", "testing"},
     {"train"},

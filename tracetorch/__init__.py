@@ -7,6 +7,7 @@ from types import ModuleType
 
 from tracetorch import feedback, rules
 from tracetorch.backends import available_backends
+from tracetorch.direct import DirectFeedback
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
@@ -53,6 +54,7 @@ __all__ = [
     "LI",
     "LIF",
     "DiagonalRecurrent",
+    "DirectFeedback",
     "FinalRate",
     "Firing",
     "HardReset",
