@@ -26,7 +26,7 @@ FLOORS = (
     {"order", "steps", "entry", "trees"},
     {"layer", "folding", "dropout"},
     {"network", "undo", "ragged"},
-    {"scan", "rates", "stream", "firing", "record", "operations"},
+    {"scan", "rates", "stream", "firing", "record", "operations", "direct"},
     {"tracetorch"},
     {"encoding", "data", "plot", "rl", "testing"},
     {"interop"},

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from tracetorch import feedback, rules
 from tracetorch.backends import available_backends
+from tracetorch.direct import DirectFeedback
 from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
@@ -64,6 +65,7 @@ __all__ = [
     "LRU",
     "RTU",
     "DiagonalRecurrent",
+    "DirectFeedback",
     "FinalRate",
     "Firing",
     "HardReset",
