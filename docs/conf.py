@@ -63,6 +63,7 @@ autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.testing.agreement": "tracetorch.testing.agreement-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
+    "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-rule",
 }
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
