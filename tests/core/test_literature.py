@@ -159,7 +159,8 @@ def test_random_feedback_is_a_cut_of_autograd_for_signs_too() -> None:
 def test_direct_feedback_sends_the_error_to_each_layer(splits: list[int]) -> None:
     torch.manual_seed(4)
     rule = tt.rules.drtrl()
-    hidden = [tt.Layer(nn.Linear(5, 8), tt.LIF(half_life=4)), tt.Layer(nn.Linear(8, 7), tt.ALIF(half_life=4))]
+    upper = tt.ALIF(half_life=4, adaptation_half_life=9)
+    hidden = [tt.Layer(nn.Linear(5, 8), tt.LIF(half_life=4)), tt.Layer(nn.Linear(8, 7), upper)]
     chain = nn.Sequential(*hidden, tt.Layer(nn.Linear(7, 3), tt.LI(half_life=4)))
     net = tt.DirectFeedback(chain, 3).double()
     calibrate(chain, XS)

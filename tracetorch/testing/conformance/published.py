@@ -11,19 +11,18 @@ from tracetorch.network import layers
 from tracetorch.neurons import LI
 from tracetorch.rules import Rule, drtrl, ostl, otpe, pp_prop, rflo, rtrl, s_tllr, sltt, snap1
 from tracetorch.testing import oracle
-from tracetorch.testing.conformance import cascade
+from tracetorch.testing.conformance import cascade, recurrence
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
 from tracetorch.testing.conformance.depth import deep, names
 from tracetorch.testing.conformance.networks import network
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.one_layer import full, per_unit, weights_of
-from tracetorch.testing.conformance.recurrence import NAMES, not_whole, ring
+from tracetorch.testing.conformance.recurrence import not_whole, ring
 from tracetorch.testing.conformance.setup import STEPS, Setup, single
 from tracetorch.testing.running import rule_gradients
 
 LEAKY = ("LIF soft", "LIF normalized", "LIF no reset", "LIF refractory", "LIF thresholds per unit", "LIF fixed", "IF")
 """Neurons whose one state leaks with a decay that all units share."""
-RINGS = NAMES
 MIXED = [4, 0, 1, STEPS - 6]
 
 
@@ -108,55 +107,51 @@ def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of one neuron."""
     ways = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
     if k.name in LEAKY:
-        claim = "s_tllr = BPTT: causal, with the membrane's decay"
+        claim = "s_tllr = BPTT"
         for told, splits in ways.items():
             yield Case(claim, f"{k.name}, {told}", partial(causal, k, splits))
     if k.name in cascade.NAMES:
-        claim = "otpe = BPTT: two layers, and one under a leaky readout"
+        claim = "otpe = BPTT"
         for told, splits in ways.items():
             check = partial(cascade.two_layers, k, kind("LIF soft"), otpe(), splits)
             yield Case(claim, f"{k.name} below LIF, {told}", check)
         yield Case(claim, f"{k.name} to LI", partial(cascade.under_readout, k, otpe(), MIXED, LI(beta=0.85)))
-        yield Case("rflo = BPTT: one layer", k.name, partial(full, k, rflo(), MIXED))
+        yield Case("rflo = BPTT", k.name, partial(full, k, rflo(), MIXED))
 
-    if k.name in RINGS:
-        claim = "rtrl = BPTT: dense recurrence, alone and under a leaky readout"
+    if k.name in recurrence.NAMES:
+        claim = "rtrl = BPTT"
         for told, splits in ways.items():
             yield Case(claim, f"rtrl, {k.name}, {told}", partial(recurrent, k, splits, False))
         yield Case(claim, f"rtrl, {k.name} to LI", partial(recurrent, k, MIXED, True))
         for told, splits in ways.items():
-            claim = "snap1 = BPTT: diagonal recurrent weights; dense ones by their diagonal"
+            claim = "snap1 = BPTT"
             yield Case(claim, f"{k.name}, {told}", partial(diagonal, k, splits))
 
 
 def cases() -> Iterator[Case]:
     """Yield the cases of fixed networks, and the negative controls."""
-    claim = "s_tllr is not BPTT with an acausal term or another decay"
+    claim = "s_tllr is not BPTT"
     for name in ("LIF soft", "ALIF", "SynapticLIF", "LIF per unit"):
         k = kind(name)
         yield Case(claim, f"{name}, acausal", partial(timed, k, s_tllr(lambda_pre=0.5**0.25)), True)
         yield Case(claim, f"{name}, another decay", partial(timed, k, s_tllr(lambda_pre=0.6, alpha_post=0.0)), True)
-    claim = "otpe = BPTT: two layers, and one under a leaky readout"
+    claim = "otpe = BPTT"
     for name in ("IF", "LIF refractory", "LIF soft not decayed"):
         yield Case(claim, f"LIF below {name}", partial(cascade.two_layers, kind("LIF hard"), kind(name), otpe(), MIXED))
-    claim = "otpe is not BPTT below two states or a reset that is no soft one, and at depth 3"
+    claim = "otpe is not BPTT"
     for name in ("SynapticLIF", "LIF hard", "ALIF, gradient"):
         yield Case(claim, f"LIF below {name}", partial(cascade.not_two_layers, kind(name), otpe(), 1e-3), True)
     yield Case(claim, "otpe, three layers", partial(depth_three, otpe(), [1, 2]), True)
     for name in ("LIF soft", "ALIF, gradient", "Resonator (a user's)"):
-        yield Case("pp_prop with decay 0 = sltt", name, partial(smoothed, kind(name)))
+        yield Case("pp_prop = sltt", name, partial(smoothed, kind(name)))
         yield Case("pp_prop is not BPTT", name, partial(timed, kind(name), pp_prop(decay=0.8)), True)
-    claim = "rflo is not BPTT: dense recurrence, and below a layer"
+    claim = "rflo is not BPTT"
     for name in ("LIF soft", "ALIF, gradient"):
         yield Case(claim, f"recurrent {name}", partial(not_whole, kind(name), rflo(), [STEPS], 0.3, 0.999), True)
     yield Case(claim, "rflo, three layers", partial(depth_three, rflo(), [2]), True)
     for name in ("LIF", "hard ALIF, LIF per unit", "Conv2d", "diagonal LIF, a user's"):
-        yield Case(
-            "ostl and snap1 = drtrl without recurrence", f"ostl, {name}", partial(same_rule, drtrl(), ostl(), name)
-        )
-        yield Case(
-            "ostl and snap1 = drtrl without recurrence", f"snap1, {name}", partial(same_rule, drtrl(), snap1(), name)
-        )
-    claim = "ostl and snap1 are not BPTT below a layer"
+        yield Case("ostl = drtrl", f"ostl, {name}", partial(same_rule, drtrl(), ostl(), name))
+        yield Case("ostl = drtrl", f"snap1, {name}", partial(same_rule, drtrl(), snap1(), name))
+    claim = "ostl is not BPTT"
     yield Case(claim, "ostl, three layers", partial(depth_three, ostl(), [2]), True)
     yield Case(claim, "snap1, three layers", partial(depth_three, snap1(), [2]), True)

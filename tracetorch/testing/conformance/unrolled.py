@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from tracetorch.feedback import RandomFeedback
+from tracetorch.feedback import Symmetric
 from tracetorch.layer import Layer
 from tracetorch.network import set_rule
 from tracetorch.rules import Rule, Smoothed, Timing, sltt
@@ -116,7 +116,7 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     net = nn.Sequential(flat_one, flat_two, nn.Flatten(), flat_out)
     set_rule(setup.net, rule)
     set_rule(net, rule)
-    if isinstance(rule.feedback, RandomFeedback):
+    if not isinstance(rule.feedback, Symmetric):
         for conv, flat, at in ((one, flat_one, shape), (two, flat_two, tuple(units_one))):
             flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr]
         flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr]
@@ -198,7 +198,7 @@ def cases() -> Iterator[Case]:
             yield Case(claim, f"{told}, {name}", partial(convolution, name, kind("LIF soft"), RULES[told]))
     for told, rule in RULES.items():
         yield Case(claim, f"{told}, ALIF, Conv2d", partial(convolution, "Conv2d strided, padded", kind("ALIF"), rule))
-        if not isinstance(rule.feedback, RandomFeedback):
+        if isinstance(rule.feedback, Symmetric):
             for conv in (False, True):
                 yield Case(
                     "a declared synapse = the built-in one",
