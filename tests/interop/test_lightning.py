@@ -313,7 +313,7 @@ def run_distributed(path, source, *, strategy, devices, rows):
 
 @pytest.mark.parametrize("source", ["windows", "stream"])
 def test_two_processes_learn_what_one_learns(source, tmp_path):
-    """Lightning's sampler shuffles, so a batch is the whole data set; the stream is saved after an epoch and resumed."""
+    """Lightning's sampler shuffles, so a batch is all the data; the stream is saved after an epoch and resumed."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     here = str(Path(__file__).parents[1])
