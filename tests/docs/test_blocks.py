@@ -61,7 +61,7 @@ def test_the_blocks_run_as_printed(
         for line, block, shown in blocks(page.read_text(encoding="utf-8")):
             if absent(block):
                 continue
-            exec(compile("\n" * line + block, str(page), "exec"), names)
+            exec(compile("\n" * line + block, str(page), "exec", dont_inherit=True), names)
             got = capsys.readouterr().out
             assert not shown or alike(got, shown), got
 
