@@ -92,9 +92,10 @@ def _steps() -> dict[str, str]:
     found = {}
     for row in _neurons():
         cls = getattr(tt, row["neuron"])
-        decays = [n for n in inspect.signature(cls).parameters if n.endswith("half_life")]
-        wraps = cls is tt.DiagonalRecurrent
-        program = (cls(tt.LIF(half_life=10), 1) if wraps else cls(**dict.fromkeys(decays, 10.0))).lowered()
+        parameters = inspect.signature(cls).parameters
+        options: dict[str, Any] = {n: 10.0 for n in parameters if n.endswith("half_life")}
+        options |= {n: v for n, v in {"neuron": tt.LIF(half_life=10), "shape": 1}.items() if n in parameters}
+        program = cls(**options).lowered()
         found[row["neuron"]] = f"not lowered: {program.reason}" if isinstance(program, NotLowered) else "lowered"
     return found
 

@@ -83,8 +83,8 @@ class Neuron(nn.Module):
     counters: tuple[str, ...] = ()
     """Names of variables that are carried without a gradient."""
     currents: tuple[str, ...] = ("i",)
-    """Names of the input currents per unit; where there are several, C, the synapse gives `[B, C, *unit]`, and `step`
-    gets a named tuple of them, `[B, *unit]` each."""
+    """Names of the input currents per unit; where there are several, C, the synapse is `nn.Linear(n_in, C * N)` for N
+    units, or a module that gives `[B, C, *unit]`, and `step` gets a named tuple of them, `[B, *unit]` each."""
     threshold: Tensor
     beta: Tensor
     __signature__ = ConstructorSignature()
