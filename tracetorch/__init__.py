@@ -7,6 +7,8 @@ from types import ModuleType
 
 from tracetorch import feedback, rules
 from tracetorch.backends import available_backends
+from tracetorch.direct import DirectFeedback
+from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
@@ -63,6 +65,7 @@ __all__ = [
     "LRU",
     "RTU",
     "DiagonalRecurrent",
+    "DirectFeedback",
     "FinalRate",
     "Firing",
     "HardReset",
@@ -80,6 +83,7 @@ __all__ = [
     "RunningRate",
     "SEAdLIF",
     "Scan",
+    "SequenceDropout",
     "SoftReset",
     "Stream",
     "SynapticLIF",

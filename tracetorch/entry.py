@@ -94,7 +94,7 @@ def owned(x: Tensor) -> Tensor:
     Traces advance over a window at the next call, so that they read its input once more then. An input that some
     operation gave is not copied; one that is changed in place all the same raises there.
     """
-    return x.clone() if torch.is_grad_enabled() and x.grad_fn is None else x
+    return x.clone() if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.grad_fn is None) else x
 
 
 def require_not_exporting() -> None:

@@ -96,7 +96,7 @@ class Layer(nn.Module):
             )
         for synapse in self.synapses:
             synapse.require_usable()
-        if neuron.lowered() is not self._lowered:
+        if not compiling() and neuron.lowered() is not self._lowered:
             self._follow_step()
         parts = (self.synapse, self.neuron, self.recurrent)
         if self._parts and all(a is b for a, b in zip(self._parts, parts, strict=True)):
@@ -112,7 +112,7 @@ class Layer(nn.Module):
     def _follow_step(self) -> None:
         """Take up another step of the neuron, which the assignment of a surrogate, a reset or an option makes."""
         state = self.core.peek()
-        if state is not None and self._lowered is not None and not compiling():
+        if state is not None and self._lowered is not None:
             trace = self.rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above)
             sizes = len(self.neuron.state) + len(self.neuron.counters)
             if type(trace) is not type(state.trace) or trace.copies != state.trace.copies or sizes != len(state.s):
@@ -269,7 +269,7 @@ class Layer(nn.Module):
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             xs = spec.accepted(xs, self.core.batch, window=True)
-            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event)
+            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
             return result.z, result.last

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
+from tracetorch.dropout import dropouts
 from tracetorch.engine import Core, LayerState, fitted, measured
 from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
@@ -80,7 +81,9 @@ def _groups(rule: Rule) -> int:
 
 def _introduce(cores: list[Core]) -> None:
     """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
-    if len(cores) < 2 or (all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores)):
+    if torch.compiler.is_compiling() or len(cores) < 2:
+        return  # a compiled step is whole or nothing by itself
+    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores):
         return
     peers = tuple(cores)
     for core in cores:
@@ -124,6 +127,8 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
         for wiring in {id(one.core.wiring): one.core.wiring for one in found.values()}.values():
             if wiring is not None:
                 wiring.begin()
+        for dropout in dropouts(net).values():
+            dropout.restart(None)
         return
     require_tensor(mask, "a mask", "[batch] of booleans")
     if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
@@ -139,6 +144,8 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
         state = layer.core.state
         if state is not None:
             layer.core.state = None if everything and state.trace.sequence else state.marked(mask)
+    for dropout in dropouts(net).values():
+        dropout.restart(mask)
 
 
 def get_state(net: nn.Module) -> dict[str, Tensor]:
@@ -168,6 +175,7 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         wiring = layer.core.wiring
         if wiring is not None and wiring.executed:
             flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity)
+    flat |= {f"{name}/mask": d.mask.clone() for name, d in dropouts(net).items() if d.mask is not None}
     return flat
 
 
@@ -191,10 +199,14 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         >>> tt.reset(net)
         >>> tt.set_state(net, saved)
     """
-    found = link(net)
+    found, dropped = link(net), dropouts(net)
+    masks: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, _, rest = key.partition("/")
+        if name in dropped and rest == "mask":
+            masks[name] = value.clone()
+            continue
         if name not in found:
             raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
         parts.setdefault(name, {})[rest] = value
@@ -218,6 +230,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name, one in restored.items():
         found[name].core.state = one
         found[name].core.activity.load(activities.get(name, {}))
+    for name, dropout in dropped.items():
+        dropout.mask = masks.get(name)
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:

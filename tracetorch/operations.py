@@ -70,8 +70,7 @@ def count_operations(net: nn.Module) -> Iterator[dict[str, Operations]]:
     are not counted. Counts are sums: `effective / steps` is the number of operations of one step of one sample.
 
     Source of the definitions: J. Yik et al., "The neurobench framework for benchmarking neuromorphic computing
-    algorithms and systems"
-    (2025), https://doi.org/10.1038/s41467-025-56739-4.
+    algorithms and systems" (2025), https://doi.org/10.1038/s41467-025-56739-4.
 
     Args:
         net: any module with layers in it.

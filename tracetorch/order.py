@@ -87,7 +87,7 @@ def take_back(x: Tensor, failed: Core) -> None:
             core.undo()
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> tuple[Feed, ...]:
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = False) -> tuple[Feed, ...]:
     """Return how a layer's credit goes apart at those below it; raise RuntimeError where it may not be fed with theirs.
 
     Args:
@@ -95,6 +95,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> tuple[Feed, ...]
         rule: its rule.
         neuron: its neuron.
         x: its input with its graph.
+        window: whether the input is a window, of which a layer below may have run the steps one by one.
 
     Returns:
         What goes apart, for each layer below that has several filters above it.
@@ -107,7 +108,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> tuple[Feed, ...]
         source = below.core()
         if source is None:
             continue
-        if calls.setdefault(id(source), below.call) != below.call and core.opened is None and rule.window != "all":
+        twice = calls.setdefault(id(source), below.call) != below.call
+        if twice and not window and core.opened is None and rule.window != "all":
             raise RuntimeError(
                 f"a layer ({below.neuron!r}) ran twice before the layer that it feeds ran once: it has one state, so "
                 f"that its second call was a step of time. Use layer.tied() for a second layer with the same "

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
     has_global_hooks,
@@ -126,7 +127,8 @@ def scan(
         ys = _window(net, found, window.xs, out)
     else:
         with whole_or_nothing(found.values(), parts=False):
-            network = Network(list(found.values()), partial(_window, net, found), _repeatable(net, found, window.xs))
+            run_all, masks = partial(_window, net, found), list(dropouts(net).values())
+            network = Network(list(found.values()), run_all, _repeatable(net, found, window.xs), masks)
             ys = run_rows(network, window.xs, rows, out)
             ended = rows.ended()
             if bool(ended.any()):
@@ -268,6 +270,8 @@ def _all(module: nn.Module, xs: Any) -> Any:
         for child in module.children():
             xs = _all(child, xs)
         return xs
+    if isinstance(module, SequenceDropout) and isinstance(xs, Tensor) and not has_hooks(module):
+        return module.scan(xs)
     if isinstance(xs, Tensor) and foldable(module, xs.dim() - 1):
         return _folded(module, xs)
     return _stepped(module, xs)

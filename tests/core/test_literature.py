@@ -155,6 +155,36 @@ def test_random_feedback_is_a_cut_of_autograd_for_signs_too() -> None:
     assert all(agreement(got.grads[n], g).relative_error < 1e-12 for n, g in want.grads.items() if float(g.norm()) > 0)
 
 
+@pytest.mark.parametrize("splits", [[10], [0] * 10, [4, 0, 5]])
+def test_direct_feedback_sends_the_error_to_each_layer(splits: list[int]) -> None:
+    torch.manual_seed(4)
+    rule = tt.rules.drtrl()
+    hidden = [tt.Layer(nn.Linear(5, 8), tt.LIF(half_life=4)), tt.Layer(nn.Linear(8, 7), tt.ALIF(half_life=4))]
+    chain = nn.Sequential(*hidden, tt.Layer(nn.Linear(7, 3), tt.LI(half_life=4)))
+    net = tt.DirectFeedback(chain, 3).double()
+    calibrate(chain, XS)
+    got = rule_gradients(net, XS, loss(TARGETS), rule, splits=splits)
+    plain = rule_gradients(chain, XS, loss(TARGETS), rule, splits=splits)
+    error = got.values - TARGETS
+    assert torch.equal(got.values, plain.values)
+    inputs = XS
+    for i, layer in enumerate(hidden):
+        sent = error @ net.matrices[i]
+        want = rule_gradients(layer, inputs, lambda z, steps, sent=sent: (z * sent[steps]).sum(), rule, splits=splits)
+        for name, g in want.grads.items():
+            assert agreement(got.grads[f"net.{i}.{name}"], g).relative_error < 1e-12
+            assert agreement(plain.grads[f"{i}.{name}"], g).relative_error > 1e-2
+        inputs = want.values
+    for name in ("synapse.weight", "synapse.bias"):
+        assert agreement(got.grads[f"net.2.{name}"], plain.grads[f"2.{name}"]).relative_error < 1e-12
+
+
+def test_direct_feedback_refuses_a_convolution_above() -> None:
+    conv = tt.Layer(nn.Conv1d(2, 3, 3), tt.LIF(half_life=4))
+    with pytest.raises(TypeError, match="got Conv1d"):
+        tt.DirectFeedback(nn.Sequential(tt.Layer(nn.Conv1d(2, 2, 3), tt.LIF(half_life=4)), conv), 3)
+
+
 def test_every_rule_has_its_sources() -> None:
     for name, preset in tt.rules.PRESETS.items():
         entries = tt.citation(name)

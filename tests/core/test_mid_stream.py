@@ -155,3 +155,60 @@ def test_a_stream_does_not_run_on_with_another_neuron(change: str) -> None:
         storage(stream.net[1])
     with pytest.raises(RuntimeError, match="a neuron was changed"):
         stream(inputs()[0], torch.ones(3, 7, dtype=torch.float64))
+
+
+GAIN = 0.5
+
+
+class Driven(tt.Neuron):
+    """A neuron whose step reads values that are no attributes of it."""
+
+    gain = 0.5
+
+    def __init__(self, **decay: Any) -> None:
+        super().__init__(**decay)
+        self.factors = [0.5]
+
+    def step(self, s: Any, current: Tensor) -> Any:
+        v = self.beta * s.v + current * (self.gain + GAIN + self.factors[0])
+        z = self.surrogate(v - self.threshold)
+        return s.replace(v=v - z.detach() * self.threshold), z
+
+
+READ: dict[str, Callable[[Any], None]] = {
+    "of the class": lambda neuron: setattr(Driven, "gain", 1.5),
+    "global": lambda neuron: globals().__setitem__("GAIN", 1.5),
+    "in a list": lambda neuron: neuron.factors.__setitem__(0, 1.5),
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("rule", ["drtrl", "bptt"])
+@pytest.mark.parametrize("place", READ)
+def test_a_value_that_a_step_reads_from_elsewhere_may_change(
+    place: str, rule: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+
+    def made() -> nn.Sequential:
+        monkeypatch.setattr(Driven, "gain", 0.5)
+        monkeypatch.setitem(globals(), "GAIN", 0.5)
+        torch.manual_seed(0)
+        return nn.Sequential(tt.Layer(nn.Linear(6, 7), Driven(half_life=4))).double()
+
+    found = []
+    for compare in (False, True):
+        net = unrolled(made()) if compare else made()
+        if not compare:
+            tt.set_rule(net, tt.rules.PRESETS[rule]())
+            tt.set_backend(net, backend)
+
+        def change(n: Any, t: int) -> None:
+            if t == 4:
+                READ[place](n[0].neuron)
+
+        ys = learn(net, inputs(), at_once=compare or rule == "bptt", before=change)
+        found.append([*ys, *gradients(net)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)

@@ -120,7 +120,7 @@ def newest(folder: Path) -> int:
 
 
 def survive(folder: Path) -> None:
-    """Train with a checkpoint a step; where told to, one process is killed in the midst of a step, once a start."""
+    """Train with a checkpoint a step; where told to, one process is killed in the midst of a step, once for each."""
     rank, size = dist.get_rank(), dist.get_world_size()
     net = network("trace")
     shared = DistributedDataParallel(net)
@@ -132,17 +132,16 @@ def survive(folder: Path) -> None:
         optimizer.load_state_dict(own["optimizer"])
         tt.set_state(net, own["carried"])
     kills = [int(k) for k in os.environ.get("KILLS", "").split(",") if k]
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     for t in range(start + 1, STEPS):
         optimizer.zero_grad()
         loss_of(shared(inputs().chunk(size, 1)[rank][t])).backward()
-        if attempt < len(kills) and kills[attempt] == t and rank == (attempt + 1) % 2:
+        killed = folder / f"killed-{t}"
+        if t in kills and rank == kills.index(t) % size and not killed.exists():
+            killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         optimizer.step()
         content = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "carried": tt.get_state(net)}
         saved(folder, t, content)
-        with open(folder / f"done-{rank}.txt", "a") as file:
-            file.write(f"{attempt} {t}\n")
     torch.save({"net": net.state_dict(), "carried": tt.get_state(net)}, folder / f"end-{rank}.pt")
 
 

@@ -67,19 +67,19 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
         set_threads(threads)
         words = [word.strip() for word in rules.split(",") if word.strip()]
         plan = range(first_seed, first_seed + seeds)
-        path, _, name = what.rpartition(":")
-        subject = read_script(path, name) if is_script(what) else {}
+        script, _, name = what.rpartition(":")
+        subject = read_script(script, name) if is_script(what) else {}
         named = subject.get(name)
         if subject and not (isinstance(named, type) and issubclass(named, Problem)):
             lacks = next((part for part in ("batch", "loss") if part not in subject), None)
             if lacks is not None:
-                raise ValueError(f"{path!r} defines no {lacks!r}: {_NEEDS}")
+                raise ValueError(f"{script!r} defines no {lacks!r}: {_NEEDS}")
             found = _network(named, subject, words, plan, window=window, every=every)
         else:
             settings = [*(set_ or []), *([] if window is None else [f"window={window}"])]
             task = make_task(what, settings, preset=preset, data=data)
             found = audit_task(task, words, seeds=plan, after=after, trained_by=rule)
-        folder = run if run is not None else default_path("runs", "audit", Path(path if subject else what).stem)
+        folder = run if run is not None else default_path("runs", "audit", Path(script if subject else what).stem)
         content = {"audited": what, "versions": versions(), **found.as_dict()}
         write_file(_made(folder) / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
         figure = None

@@ -83,6 +83,12 @@ def measured(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> dict[str, Ten
         spec: the layer.
         name: its name, for messages.
         flat: the tensors, as `Activity.tensors` names them.
+
+    Returns:
+        The copies.
+
+    Raises:
+        ValueError: if they are not.
     """
     size = len(spec.neuron.state)
     shapes = dict.fromkeys(("blocks", "total"), torch.Size([size * size + 2 * size + 1])) | {"steps": torch.Size([])}

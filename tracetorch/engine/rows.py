@@ -11,19 +11,11 @@ from torch import Tensor
 from tracetorch.engine.state import LayerState
 from tracetorch.traces import Traces
 
-AXES = {
-    "h_weight": 0,
-    "h": 0,
-    "x_weight": 1,
-    "x": 1,
-    "level": 1,
-    "response": 1,
-    "pairs.h": 2,
-    "pairs.x": 1,
-    "bucket": None,
-    "pairs.length": None,
-}
-"""Where the batch stands in what one kind of trace carries beside, by name without a number; None for nowhere."""
+AXES = {"h_weight": 0, "h": 0, "pairs.h": 2, "bucket": None, "pairs.length": None}
+"""Where the batch stands in what one kind of trace carries beside, by name without a number, if not behind the states.
+
+None stands for nowhere: the same for all rows.
+"""
 
 
 def select(state: LayerState, rows: Tensor) -> LayerState:
@@ -136,7 +128,7 @@ def _aligned(there: Sequence[Tensor], values: Sequence[Tensor | None]) -> list[T
 
 def _axis(name: str) -> int | None:
     kind, _, rest = name.partition(".")
-    return AXES[rest.rstrip("0123456789").rstrip(".")] if kind == "other" else 0
+    return AXES.get(rest.rstrip("0123456789").rstrip("."), 1) if kind == "other" else 0
 
 
 def _taken(value: Tensor, rows: Tensor, axis: int | None) -> Tensor:

@@ -217,12 +217,18 @@ def fixed(neuron: Neuron, learned: Mapping[str, Tensor]) -> Neuron:
     Args:
         neuron: the neuron.
         learned: effective values of its learned parameters, by name.
+
+    Returns:
+        The view.
     """
     values = {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in learned.items()}
-    if not torch.compiler.is_compiling():
-        neuron.lowered()  # so that the view has it too
-        values |= {k: v.detach().clone() for k, v in tensor_values(neuron, but=values).items()}
-    return bind(neuron, values)
+    if torch.compiler.is_compiling():
+        return bind(neuron, values)
+    values |= {k: v.detach().clone() for k, v in tensor_values(neuron, but=values).items()}
+    view = bind(neuron, values)
+    if view is not neuron:
+        view.__dict__["_lowered"] = view.__dict__.get("_lowered", {}) | {False: neuron.lowered()}
+    return view
 
 
 def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerState]:

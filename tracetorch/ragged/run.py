@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tracetorch.dropout import DRAWN_AGAIN, SequenceDropout
 from tracetorch.engine import Core, LayerState, Place, blank, merge, select
 from tracetorch.layer import Layer
 from tracetorch.ragged.later import Later
@@ -33,11 +34,13 @@ class Network:
         layers: its layers.
         window: what runs it over one window from what its layers carry, `(xs, out)`.
         weights: its parameters, where a window that is run twice comes to the same; None where it may not.
+        dropouts: its dropouts with a mask for each row.
     """
 
     layers: Sequence[Layer]
     window: Callable[[Tree, Out], Tree]
     weights: Sequence[Tensor] | None
+    dropouts: Sequence[SequenceDropout] = ()
 
     @property
     def cores(self) -> list[Core]:
@@ -67,12 +70,14 @@ class Ragged:
         network: the network.
         xs: inputs, `[T, B, ...]`.
         before: what its layers carry.
+        masks: what its dropouts carry.
         shape: T and B.
     """
 
     network: Network
     xs: Tree
     before: Sequence[LayerState | None]
+    masks: Sequence[Tensor | None]
     shape: tuple[int, int]
 
     @property
@@ -93,6 +98,8 @@ class Ragged:
         whole = group.carried and group.rows == list(range(self.width))
         for core, state in zip(self.network.cores, self.before, strict=True):
             core.state = state if whole else _start(state, group)
+        for dropout, mask in zip(self.network.dropouts, self.masks, strict=True):
+            dropout.mask = mask[group.rows] if group.carried and mask is not None else None
         with _placed_in(self, group):
             return self._shown(group, out)
 
@@ -112,6 +119,7 @@ class Ragged:
         wanted = [core.activity.wanted for core in cores]
         states: list[list[LayerState | None]] = []
         spikes: list[list[Any]] = []
+        masks: list[list[Tensor | None]] = []
         try:
             for group in groups:
                 for core, one in zip(cores, wanted, strict=True):
@@ -119,6 +127,7 @@ class Ragged:
                 values.append(self.outputs(group, out))
                 states.append([core.state for core in cores])
                 spikes.append([core.spikes for core in cores])
+                masks.append([dropout.mask for dropout in self.network.dropouts])
         finally:
             for core, one in zip(cores, wanted, strict=True):
                 core.activity.wanted = one
@@ -127,6 +136,8 @@ class Ragged:
             for i, core in enumerate(cores):
                 core.state = self._end(self.before[i], [row[i] for row in states], ran)
                 core.spikes = self._spikes([row[i] for row in spikes], ran)
+            for i, dropout in enumerate(self.network.dropouts):
+                dropout.mask = self._mask(self.masks[i], [row[i] for row in masks], ran)
         return values
 
     def _idle(self, ran: Sequence[int]) -> list[int]:
@@ -144,6 +155,15 @@ class Ragged:
             rows = torch.tensor(idle, device=device)
             there.append(blank(there[0], len(idle)) if before is None else select(before, rows))
         return merge(there, torch.tensor([*ran, *idle]).argsort().to(device))
+
+    def _mask(self, before: Tensor | None, ends: Sequence[Tensor | None], ran: Sequence[int]) -> Tensor | None:
+        """Return the masks of all rows; of those that did not run what they were, or one to be drawn again."""
+        there, idle = [mask for mask in ends if mask is not None], self._idle(ran)
+        if not there:
+            return before
+        rest = torch.full_like(there[0][:1], DRAWN_AGAIN).expand(len(idle), *there[0].shape[1:])
+        there.append(rest if before is None else before[idle])
+        return torch.cat(there)[torch.tensor([*ran, *idle]).argsort().to(there[0].device)]
 
     def _spikes(self, parts: Sequence[Any], ran: Sequence[int]) -> Any:
         """Return the spike counts of all rows for a rate term; of rows that did not run they are zero, in one step."""
@@ -175,11 +195,23 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
     if not found:
         raise ValueError(f"no row has a valid step in this window of {steps} steps and {width} rows")
     before = [core.state for core in network.cores]
-    if all(state is None for state in before):
+    if all(state is None for state in before) and not any(d.mask is not None for d in network.dropouts):
         found = [Segment(s.row, s.steps, False, s.final) for s in found]
     if not torch.is_grad_enabled():
         before = [None if state is None else state.forgotten() for state in before]
-    window = Ragged(network, xs, before, (steps, width))
+    with _masks_back(network.dropouts):
+        return _run(network, xs, (found, before), (steps, width), out)
+
+
+def _run(
+    network: Network,
+    xs: Tree,
+    given: tuple[Sequence[Segment], Sequence[LayerState | None]],
+    shape: tuple[int, int],
+    out: Out,
+) -> Tree:
+    found, before = given
+    window = Ragged(network, xs, before, [dropout.mask for dropout in network.dropouts], shape)
     final = [s for s in found if s.final]
     shown = final if out == "last" else found
     ends, padded = grouped(final, exact=True), grouped(shown, exact=False)
@@ -191,7 +223,7 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         inner = grouped([s for s in shown if not s.final], exact=network.exact)
         values = [window.outputs(group, out) for group in inner]
         values += window.ends(ends, out)
-    return _placed(values, (width,) if out == "last" else (steps, width))
+    return _placed(values, shape[1:] if out == "last" else shape)
 
 
 def _start(state: LayerState | None, group: Group) -> LayerState | None:
@@ -204,6 +236,19 @@ def _start(state: LayerState | None, group: Group) -> LayerState | None:
     if state.traces is not None and "bucket" in state.traces.other:  # which units share a decay stays as it is
         return select(state, rows).marked(torch.ones(len(rows), dtype=torch.bool))
     return None
+
+
+@contextmanager
+def _masks_back(dropouts: Sequence[SequenceDropout]) -> Iterator[None]:
+    """Give dropouts the masks that they had, where the body raises."""
+    masks, done = [dropout.mask for dropout in dropouts], False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            for dropout, mask in zip(dropouts, masks, strict=True):
+                dropout.mask = mask
 
 
 @contextmanager

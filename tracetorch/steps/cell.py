@@ -11,6 +11,7 @@ from torch import Tensor
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
+from tracetorch.rules.above import ReadoutDecay
 from tracetorch.rules.chains import MeanResponses
 from tracetorch.steps.part import Part
 from tracetorch.traces import Numbers, Traces
@@ -145,7 +146,7 @@ class Cell:
     def follow(self) -> None:
         """Form the trace's numbers again where something else has been measured, or written, above."""
         measured = self.known and any(a is not b for a, b in zip(self.known, self.measured(), strict=True))
-        if measured or any(_value(table[name]) != value for table, name, value in self._sources):
+        if measured or any(_value(table.get(name)) != value for table, name, value in self._sources):
             with torch.no_grad():
                 self.renumber()
 
@@ -182,8 +183,15 @@ class Cell:
     def renumber(self) -> None:
         """Form the trace's numbers anew."""
         numbers, self.known = self._above(self.like), self.measured()
-        tables = [m._buffers for n in self.part.sources for m in n.modules()]
-        self._sources = [(t, name, _value(b)) for t in tables for name, b in t.items() if b is not None]
+        alone = isinstance(self.part.trace.filter, ReadoutDecay) and not self.averaged
+        own = [n.decay for n in self.part.sources]
+        self._sources = [
+            (module._buffers, name, _value(buffer))
+            for neuron in self.part.sources
+            for module in neuron.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None and (not alone or any(buffer is d for d in own))
+        ]
         above, decays, row = numbers.filter, numbers.decays, [1.0]
         if above is not None:
             row = [*above.a.reshape(-1).tolist(), *above.b.tolist(), *above.d.tolist(), above.p.item()]

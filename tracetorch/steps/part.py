@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ class Part:
         trace: its trace.
         lowered: its neuron's step.
         learned: names of the neuron's parameters that learn.
+        known: where the neuron notes its step, until something is assigned to it.
     """
 
     name: str
@@ -59,6 +61,12 @@ class Part:
     trace: Trace
     lowered: Lowered
     learned: tuple[str, ...]
+    known: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        known = self.neuron.__dict__.get("_lowered", {})
+        if False in known and not known["reads"]:  # else the step may change without an assignment to the neuron
+            object.__setattr__(self, "known", known)
 
     @property
     def kind(self) -> int:
@@ -84,7 +92,8 @@ class Part:
 
     def same_step(self) -> bool:
         """Return whether the neuron's step is still the one that was lowered."""
-        return self.neuron.lowered() is self.lowered
+        known = self.neuron.__dict__.get("_lowered")
+        return (known is not None and known is self.known) or self.neuron.lowered() is self.lowered
 
     def learns(self) -> Mapping[str, Tensor]:
         """Return the present values of the learned parameters, with their graphs."""

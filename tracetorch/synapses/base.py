@@ -24,13 +24,14 @@ class Synapse(ABC):
         module: the module that is linear in its weights.
     """
 
-    computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__")
+    computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__", "__getattr__", "__getattribute__")
     """Methods of the module that the adapter stands for: a subclass that overrides one needs an adapter of its own."""
     count: int = 1
     """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.methods = [getattr(type(module), name) for name in self.computed_by]
 
     def serving(self, count: int) -> Synapse:
         """Return the adapter for a neuron that takes `count` currents per unit."""
@@ -41,7 +42,12 @@ class Synapse(ABC):
         """Raise TypeError where the module cannot be served as it is now; each call of the layer asks."""
         module = self.module
         require_no_hooks(module)
-        for name in self.computed_by:
+        for name, method in zip(self.computed_by, self.methods, strict=True):
+            if getattr(type(module), name) is not method:
+                raise TypeError(
+                    f"{name} of {type(module).__name__} was replaced after the layer was made, and a layer does not "
+                    f"call it: it computes with the weights; declare the module with tt.LinearInWeights(module)"
+                )
             if name in module.__dict__:
                 raise TypeError(
                     f"{type(module).__name__} was given a {name} of its own, which a layer does not call: it computes "

@@ -8,6 +8,7 @@ from tracetorch.synapses.base import Synapse
 from tracetorch.synapses.effective import require_materialised
 
 _ADAPTERS: dict[type[nn.Module], type[Synapse]] = {}
+_METHODS: dict[type[nn.Module], list[object]] = {}
 
 
 def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> None:
@@ -44,6 +45,7 @@ def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> No
     if not (isinstance(adapter, type) and issubclass(adapter, Synapse)):
         raise TypeError(f"adapter must be a subclass of tracetorch.synapses.Synapse, got {adapter!r}")
     _ADAPTERS[module_type] = adapter
+    _METHODS[module_type] = [getattr(module_type, name) for name in adapter.computed_by]
 
 
 def synapse_of(module: nn.Module | None) -> Synapse:
@@ -67,7 +69,8 @@ def synapse_of(module: nn.Module | None) -> Synapse:
         adapter = _ADAPTERS.get(base)
         if adapter is None:
             continue
-        overridden = [n for n in adapter.computed_by if getattr(kind, n) is not getattr(base, n)]
+        methods = zip(adapter.computed_by, _METHODS[base], strict=True)
+        overridden = [name for name, method in methods if getattr(kind, name) is not method]
         if overridden:
             raise TypeError(
                 f"{kind.__name__} has its own {overridden[0]}, which traces for nn.{base.__name__} would pass over; "

@@ -203,7 +203,9 @@ def _apart(call: Call, feed: Feed, edge: Any, below: Tensor, saved: tuple[Tensor
 
 def require_first_derivative(cotangent: Tensor) -> None:
     """Raise RuntimeError where a backward is itself to be differentiated, or vectorized: credit has no graph."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return
+    if torch.is_grad_enabled():
         raise RuntimeError(
             "the gradients of a tt.Layer cannot be differentiated again (create_graph=True): traces have no graph. "
             "Take first derivatives alone, or form such a penalty from a module without tt.Layer"

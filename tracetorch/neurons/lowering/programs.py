@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tracetorch.neurons.lowering.configuration import configuration
+from tracetorch.neurons.lowering.configuration import configuration, reads
 from tracetorch.neurons.lowering.emit import Function, tensor_blocks, tensor_constant
 from tracetorch.neurons.lowering.expressions import Input
 from tracetorch.neurons.lowering.lowered import Lowered, NotLowered
@@ -34,10 +34,13 @@ def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLower
     Returns:
         The program, or the reason why there is none.
     """
+    known = neuron.__dict__.get("_lowered", {})
+    if "_lowered_of" in neuron.__dict__ and detach_reset in known:
+        return known[detach_reset]  # type: ignore[no-any-return] # of a view: what its source had when it was made
+    neuron = source_of(neuron)
     known = neuron.__dict__.get("_lowered")
-    if known is None or detach_reset not in known:  # a view has what its source had when it was made
-        neuron = source_of(neuron)
-        known = neuron.__dict__.setdefault("_lowered", {})
+    if known is None or any(space.get(name) is not value for space, name, value in known["reads"]):
+        known = neuron.__dict__["_lowered"] = {"reads": reads(type(neuron))}
     found = known.get(detach_reset)
     if found is not None:
         return found  # type: ignore[no-any-return]

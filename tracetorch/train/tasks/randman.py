@@ -108,7 +108,7 @@ def along(places: Tensor, series: Tensor, smoothness: float) -> Tensor:
     Returns:
         ``[n, inputs]``.
     """
-    a, b, c = series
+    a, b, c = series.unbind(0)
     k = torch.arange(1, a.shape[-1] + 1, dtype=a.dtype)
     waves = torch.sin(2 * math.pi * (k * places[:, None, :, None] * b + c))
     weight = torch.pow(k, -smoothness)
