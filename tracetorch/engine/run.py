@@ -148,6 +148,8 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
             numbers, state = _numbers(spec, state, scan)
             start = Start(state.traces, state.sigma, state.keep, s[0], xs[0])
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
+            if not (call.given.learned or spec.activity.wanted or state.trace.taped(silent=part.silent)):
+                save = replace(save, tape=False)  # currents of every step are not written
         if scan.dense is None:
             spec.require_finite(xs)
         outputs = backend.forward(scan, save)
