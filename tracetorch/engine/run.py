@@ -166,6 +166,8 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
                 )
             start = Start(state.traces, state.sigma, state.keep, s[0], xs[0], len(neuron.currents))
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
+            if not (call.given.learned or spec.activity.wanted or state.trace.taped(silent=part.silent)):
+                save = replace(save, tape=False)  # currents of every step are not written
         if scan.dense is None:
             spec.require_finite(xs)
         outputs = backend.forward(scan, save)

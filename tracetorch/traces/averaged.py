@@ -100,6 +100,10 @@ class Averaged(Trace):
         """Return whether a window without an event costs nothing but what is carried forward."""
         return not self.whole and not last
 
+    def taped(self, *, silent: bool) -> bool:
+        """Return False: the averages are formed in the forward scan."""
+        return False
+
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
         own, one = neuron.decay, like.new_ones(())

@@ -179,6 +179,17 @@ class Trace(ABC):
         """
         return False
 
+    def taped(self, *, silent: bool) -> bool:
+        """Return whether a window's tape is read even where no parameter of the neuron learns.
+
+        Args:
+            silent: whether the window has no event in it.
+
+        Returns:
+            Whether it is.
+        """
+        return True
+
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now, for a neuron bound to its parameters."""
         if self.filter is None:

@@ -98,6 +98,10 @@ class Presynaptic(Trace):
         """Return whether a window without an event costs nothing but what is carried forward."""
         return self.filter is None and not self.window_credit and not self.approximate
 
+    def taped(self, *, silent: bool) -> bool:
+        """Return whether a window's tape is read: not over a silent window that the inputs' sums carry forward."""
+        return not (silent and self.carries(last=False))
+
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
         constant = neuron.constant(detach_reset=self.detach_reset)

@@ -23,10 +23,10 @@ class Tuning:
     dense: float = 0.25
     few: int = 16
     sample: int = 2**12
-    widths: tuple[int, ...] = (16, 64, 256)
+    widths: tuple[int, ...] = (16, 32, 64, 256)
 
     def width(self, units: int) -> int:
         """Return how many units are computed at once: all of a small layer, else the width that pads least."""
         fitting = next((w for w in self.widths if units <= w), self.widths[-1])
-        least = self.widths[min(1, len(self.widths) - 1)]
+        least = min(64, self.widths[-1])
         return min((w for w in self.widths if least <= w <= fitting), key=lambda w: (-units % w, -w), default=fitting)
