@@ -53,6 +53,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
     ordered = list(found.values())
     if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
         return found  # a layer of a larger network stays what it is there
+    if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
+        return found
     nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
     wiring = ordered[0].core.wiring
     if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):

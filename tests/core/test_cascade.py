@@ -168,21 +168,6 @@ def test_a_budget_that_is_no_number_is_refused(budget: object) -> None:
         tt.rules.cascade(budget=budget)  # type: ignore[arg-type]
 
 
-def refused(net: nn.Module, xs: Tensor) -> None:
-    tt.set_rule(net, tt.rules.cascade())
-    tt.scan(net, xs)
-
-
-def test_decays_per_unit_above_are_refused_unless_their_mean_is_accepted() -> None:
-    wide = lambda: tt.LIF(half_life=torch.linspace(3, 9, 16).double())  # noqa: E731
-    net, xs = network(wide, 2, tt.rules.drtrl())
-    with pytest.raises(ValueError, match="approximate=True"):
-        refused(net, xs)
-    tt.set_rule(net, tt.rules.cascade(approximate=True))
-    tt.reset(net)
-    tt.scan(net, xs).sum().backward()
-
-
 @pytest.mark.parametrize("pairs", [0, -1, 2.5, True, "ten"])
 def test_a_number_of_pairs_that_is_none_is_refused(pairs: object) -> None:
     with pytest.raises(ValueError, match="pairs is a number"):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -44,12 +43,12 @@ class Above:
     stages: tuple[Stage, ...] = ()
     known: bool = False
     executed: bool = False
+    all: tuple[Stage, ...] = field(init=False)
+    """All layers above, the nearest first."""
 
-    @cached_property
-    def all(self) -> tuple[Stage, ...]:
-        """All layers above, each after the one that it is fed by, the nearest first."""
+    def __post_init__(self) -> None:
         found = {id(s.activity): s for stage in self.stages for s in (stage, *stage.above.all)}
-        return tuple(found.values())
+        object.__setattr__(self, "all", tuple(found.values()))
 
     def same(self, other: Above) -> bool:
         """Return whether the same layers stand above, in the same order."""
