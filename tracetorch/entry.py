@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
+
+from tracetorch.neurons import Neuron
 
 _RECORDERS = (torch._C._TorchDispatchModeKey.FAKE, torch._C._TorchDispatchModeKey.PROXY)
 _GLOBAL_HOOKS = (
@@ -121,3 +124,32 @@ def has_hooks(module: nn.Module) -> bool:
 def has_global_hooks() -> bool:
     """Return whether calling any module runs hooks that are registered for all modules."""
     return any(getattr(torch_module, name) for name in _GLOBAL_HOOKS)
+
+
+def no_neuron(found: Any) -> str:
+    """Return the message for what stands where a neuron should."""
+    if isinstance(found, type) and issubclass(found, Neuron):
+        name = found.__name__
+        return (
+            f"neuron must be a tt.Neuron, got type: the class {name} itself; make one, such as tt.{name}(half_life=20)"
+        )
+    return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def refuse_several_filters(rule: str) -> None:
+    """Raise RuntimeError where a compiled graph reaches a layer above which its rule tells several filters apart."""
+    raise RuntimeError(
+        f"rule {rule!r} tells several filters above a layer apart, which torch.compile cannot follow: take "
+        f"cascade(buckets=1) with one head, or do not compile"
+    )
+
+
+def warn_of_positions(x: Tensor) -> None:
+    """Warn where a dense layer's first step has three dimensions, as a window given to it by mistake has."""
+    warnings.warn(
+        f"a layer was given {list(x.shape)} for one step: a batch of {x.shape[0]} with {x.shape[1]} positions each, "
+        f"all with the same weights. If it is a whole window, [time, batch, ...], give it to tt.scan(net, xs)",
+        UserWarning,
+        stacklevel=4,
+    )

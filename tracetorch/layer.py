@@ -12,7 +12,15 @@ from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
 from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
-from tracetorch.entry import has_hooks, owned, require_not_exporting, require_plain_call, require_tensor
+from tracetorch.entry import (
+    has_hooks,
+    no_neuron,
+    owned,
+    refuse_several_filters,
+    require_not_exporting,
+    require_plain_call,
+    require_tensor,
+)
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, sign, take_back
@@ -61,7 +69,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(neuron, Neuron):
-            raise TypeError(_no_neuron(neuron))
+            raise TypeError(no_neuron(neuron))
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
         self._parts: tuple[nn.Module | None, ...] = ()
         self._synapses: tuple[Synapse, ...] = ()
@@ -88,7 +96,7 @@ class Layer(nn.Module):
         """
         neuron = self.neuron
         if not isinstance(neuron, Neuron):
-            raise TypeError(_no_neuron(neuron))
+            raise TypeError(no_neuron(neuron))
         if not compiling() and any(map(has_hooks, neuron.modules())):
             raise TypeError(
                 f"{neuron!r} has hooks, which a layer does not call: it computes with the neuron's step; register "
@@ -202,7 +210,7 @@ class Layer(nn.Module):
             RuntimeError: if the layer runs inside `torch.utils.checkpoint`, an exporter or a transform of `torch.func`.
         """
         if compiling():
-            require_not_exporting()
+            self._require_traceable()
             return self._step(x)
         require_plain_call()
         core, done = self.core, False
@@ -230,8 +238,9 @@ class Layer(nn.Module):
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             x = spec.accepted(x, self.core.batch)
-            if not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
-                _warn_of_positions(spec, x)
+            dense = spec.synapses[0].dense() is not None
+            if dense and not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
+                warn_of_positions(x)
             return self._run(spec, owned(x).unsqueeze(0), event=x, feeds=feeds).last
 
     def _settle(self) -> bool:
@@ -264,7 +273,7 @@ class Layer(nn.Module):
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
-        _require_callable(xs)
+        self._require_callable(xs)
         self._settle()
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
@@ -276,7 +285,7 @@ class Layer(nn.Module):
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
-        _require_callable(xs)
+        self._require_callable(xs)
         self._settle()
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
@@ -318,6 +327,18 @@ class Layer(nn.Module):
         for out in {id(t): t for t in (result.z, result.last)}.values():
             sign(out, self.rule, self.neuron, core)
         return result
+
+    def _require_callable(self, xs: Any) -> None:
+        if compiling():
+            self._require_traceable()
+            return
+        require_tensor(xs, "a window", "[time, batch, ...]")
+        require_plain_call()
+
+    def _require_traceable(self) -> None:
+        require_not_exporting()
+        if self.core.apart:
+            refuse_several_filters(self.rule.name)
 
     def tied(self) -> Layer:
         """Return a second layer with the same parameters and a state of its own.
@@ -374,31 +395,3 @@ class Layer(nn.Module):
                 UserWarning,
                 stacklevel=2,
             )
-
-
-def _warn_of_positions(spec: Spec, x: Tensor) -> None:
-    if spec.synapses[0].dense() is None:
-        return
-    warnings.warn(
-        f"a layer was given {list(x.shape)} for one step: a batch of {x.shape[0]} with {x.shape[1]} positions each, "
-        f"all with the same weights. If it is a whole window, [time, batch, ...], give it to tt.scan(net, xs)",
-        UserWarning,
-        stacklevel=4,
-    )
-
-
-def _require_callable(xs: Any) -> None:
-    if compiling():
-        require_not_exporting()
-        return
-    require_tensor(xs, "a window", "[time, batch, ...]")
-    require_plain_call()
-
-
-def _no_neuron(found: Any) -> str:
-    if isinstance(found, type) and issubclass(found, Neuron):
-        name = found.__name__
-        return (
-            f"neuron must be a tt.Neuron, got type: the class {name} itself; make one, such as tt.{name}(half_life=20)"
-        )
-    return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"

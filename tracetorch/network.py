@@ -55,6 +55,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
     _introduce([layer.core for layer in ordered])
     if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
         return found  # a layer of a larger network stays what it is there
+    if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
+        return found
     nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
     wiring = ordered[0].core.wiring
     if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
@@ -68,7 +70,10 @@ def link(net: nn.Module) -> dict[str, Layer]:
         stands = above[id(core.activity)]
         if core.version == wiring.version and not core.above.same(stands):
             core.above = stands
-        wanted = id(core.activity) in read and not layer.neuron.is_constant()
+        memory = layer.rule.above
+        if not torch.compiler.is_compiling():
+            core.apart = isinstance(memory, AllMemory) and memory.apart(layer.neuron, core.above)
+        wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted
@@ -210,12 +215,57 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name not in found:
             raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
         parts.setdefault(name, {})[rest] = value
-    fed = {name: part["activity.feeds"] for name, part in parts.items() if "activity.feeds" in part}
-    wiring = next(iter(found.values())).core.wiring if found else None
+    wiring, before = next((layer.core.wiring for layer in found.values()), None), None
+    fed = {name: part.pop("activity.feeds") for name, part in parts.items() if "activity.feeds" in part}
     if fed and wiring is not None:
-        wiring.take({id(found[name].core.activity): index.tolist() for name, index in fed.items()})
-        for layer in found.values():
-            layer.core.settled()
+        before = wiring.edges, wiring.executed
+        _rewire(found, _edges(found, fed), executed=True)
+    done = False
+    try:
+        restored, activities = _restored(found, parts)
+        done = True
+    finally:
+        if before is not None and not done:
+            _rewire(found, before[0], executed=before[1])
+    for name, one in restored.items():
+        found[name].core.state = one
+        found[name].core.activity.load(activities.get(name, {}))
+    for name, dropout in dropped.items():
+        dropout.mask = masks.get(name)
+
+
+def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[int, list[int]]:
+    """Return which layers each layer of a saved state feeds; raise ValueError where it names none of the network."""
+    keys = [id(layer.core.activity) for layer in found.values()]
+    for name, index in fed.items():
+        numbers = (
+            index.tolist() if isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64 else [-1]
+        )
+        if (
+            fed.keys() != found.keys()
+            or len(set(numbers)) != len(numbers)
+            or not all(0 <= i < len(keys) for i in numbers)
+        ):
+            raise ValueError(
+                f"{name}/activity.feeds of the state are the layers that it feeds: for each layer different whole "
+                f"numbers from 0 to {len(keys) - 1}"
+            )
+    return {id(found[name].core.activity): [keys[i] for i in index.tolist()] for name, index in fed.items()}
+
+
+def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], *, executed: bool) -> None:
+    """Tell all layers of a network which ones they feed."""
+    for wiring in {id(layer.core.wiring): layer.core.wiring for layer in found.values()}.values():
+        if wiring is not None:
+            wiring.take(edges, executed=executed)
+    for layer in found.values():
+        layer.core.settled()
+
+
+def _restored(
+    found: dict[str, Layer], parts: Mapping[str, Mapping[str, Tensor]]
+) -> tuple[dict[str, LayerState | None], dict[str, dict[str, Tensor]]]:
+    """Return the layers' states and measurements from their parts of a saved state."""
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
     activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
@@ -227,11 +277,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     sizes = {name: one.batch for name, one in restored.items() if one is not None}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"the layers' states are of different batch sizes: {sizes}")
-    for name, one in restored.items():
-        found[name].core.state = one
-        found[name].core.activity.load(activities.get(name, {}))
-    for name, dropout in dropped.items():
-        dropout.mask = masks.get(name)
+    return restored, activities
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:

@@ -95,6 +95,7 @@ class Core:
         silence: what notices that the layer never spikes.
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
+        apart: whether several filters stand above the layer, as far as it has been told.
         steps: number of calls since the network began a sequence, but for those that were taken back.
         peers: all layers of its network, itself too, as far as it has been told.
     """
@@ -117,6 +118,7 @@ class Core:
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
+        self.apart = False
         self.steps = 0
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None

@@ -94,7 +94,14 @@ def measured(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> dict[str, Ten
     shapes = dict.fromkeys(("blocks", "total"), torch.Size([size * size + 2 * size + 1])) | {"steps": torch.Size([])}
     for key, value in flat.items():
         shape = value.shape if isinstance(value, Tensor) else None
-        if key not in shapes or shape != shapes[key] or not bool(torch.isfinite(value).all()):
+        kind, _, most = key.partition(".")
+        if kind == "groups":
+            whole = shape is not None and not value.is_floating_point() and value.numel() > 0
+            if not whole or not most.isdigit() or not bool(((value >= 0) & (value < int(most))).all()):
+                raise ValueError(
+                    f"{name}/activity.{key} of the state are groups of units: whole numbers below that of the groups"
+                )
+        elif key not in shapes or shape != shapes[key] or not bool(torch.isfinite(value).all()):
             raise ValueError(
                 f"{name}/activity.{key} of the state is no measurement of the layer: expected finite numbers, "
                 f"{ {k: list(v) for k, v in shapes.items()} }"

@@ -159,11 +159,6 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
-            if numbers.bank is not None and torch.compiler.is_compiling():
-                raise RuntimeError(
-                    f"rule {spec.rule.name!r} tells several filters above a layer apart, which torch.compile cannot "
-                    f"follow: take cascade(buckets=1), or do not compile"
-                )
             start = Start(state.traces, state.sigma, state.keep, s[0], xs[0], len(neuron.currents))
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
             if not (call.given.learned or spec.activity.wanted or state.trace.taped(silent=part.silent)):

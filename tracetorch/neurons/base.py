@@ -188,10 +188,10 @@ class Neuron(nn.Module):
         drive = current if len(self.currents) == 1 else current.unbind(2)
         return blocks(s[:size], s[size:], drive, values)  # type: ignore[no-any-return]
 
-    def is_constant(self, *, detach_reset: bool = False) -> bool:
-        """Return whether `constant` returns blocks."""
+    def is_constant(self, *, detach_reset: bool = False, shared: bool = True) -> bool:
+        """Return whether `constant` returns blocks; `shared=False`: whether it would, but for values of each unit."""
         found = constant_of(self, detach_reset=detach_reset)
-        return found is not None and all(attrgetter(n)(self).numel() == 1 for n in found[0])
+        return found is not None and (not shared or all(attrgetter(n)(self).numel() == 1 for n in found[0]))
 
     def constant(self, *, detach_reset: bool = False) -> Constant | None:
         """Return the blocks A and B where they are constant in time and shared by all units.

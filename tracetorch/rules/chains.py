@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Neuron
+from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules.above import Above, Credited, Stage
 from tracetorch.traces import OutputFilter
 from tracetorch.traces.bank import Bank, beside
@@ -32,8 +32,7 @@ def groups(stage: Stage, most: int) -> Tensor | None:
 
 def count(stage: Stage, most: int) -> int:
     """Return the number of groups of a layer's units."""
-    found = groups(stage, most)
-    return 1 if found is None else int(found.max()) + 1
+    return stage.activity.count(most, lambda: groups_of(stage.neuron, most))
 
 
 def ways(above: Above, most: int) -> list[Way]:
@@ -177,6 +176,10 @@ class AllMemory(Credited):
         """Return True."""
         return True
 
+    def apart(self, neuron: Neuron, above: Above) -> bool:
+        """Return whether several filters stand above a layer."""
+        return not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1
+
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the chains; raise ValueError where a layer above takes several currents per unit."""
         for other in above.neurons:
@@ -188,3 +191,7 @@ class AllMemory(Credited):
                     f"instantaneous, or put it below the others, where it is exact"
                 )
         return MeanResponses(above, self.buckets) if above.stages else None
+
+    def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
+        """Return whether the consumer is one of the layers that were told to follow."""
+        return isinstance(neuron, Readout) or any(stage.neuron is consumer for stage in above.stages)

@@ -99,12 +99,10 @@ class Wiring:
         order = list(self.nodes)
         return torch.tensor([order.index(key) for key in self.edges[id(layer)]], dtype=torch.int64)
 
-    def take(self, fed: dict[int, list[int]]) -> None:
-        """Take up which layers each one feeds, by the numbers that `fed` gives."""
-        order = list(self.nodes)
+    def take(self, edges: dict[int, list[int]], *, executed: bool) -> None:
+        """Take up which layers each one feeds."""
         self.begin()
-        self.edges = {key: [order[i] for i in numbers] for key, numbers in fed.items()}
-        self.executed, self._above = True, None
+        self.edges, self.executed, self._above = edges, executed, None
         self.version += 1
 
     def above(self) -> dict[int, Above]:

@@ -38,6 +38,7 @@ class Activity:
         self._total: Tensor | None = None
         self._steps = 0
         self._groups: dict[int, Tensor | None] = {}
+        self._counts: dict[int, int] = {}
 
     def groups(self, most: int, form: Callable[[], Tensor | None]) -> Tensor | None:
         """Return the group of each unit, of `most` groups at most: as it was formed first in this sequence."""
@@ -45,10 +46,17 @@ class Activity:
             self._groups[most] = form()
         return self._groups[most]
 
+    def count(self, most: int, form: Callable[[], Tensor | None]) -> int:
+        """Return the number of groups of units."""
+        group = self.groups(most, form)
+        if most not in self._counts:
+            self._counts[most] = 1 if group is None else int(group.max()) + 1
+        return self._counts[most]
+
     def begin(self) -> None:
         """Begin a new sequence: take up what was measured, and let units be grouped by the values they have now."""
         self.take()
-        self._groups = {}
+        self._groups, self._counts = {}, {}
 
     def measure(self, scan: Scan, tape: Tape) -> None:
         """Add a window to what is being measured: every eighth step of the sequence, however it is cut into windows."""
@@ -76,7 +84,8 @@ class Activity:
 
     def forget(self) -> None:
         """Begin as a layer that has not run yet."""
-        self.blocks, self._total, self._steps, self._groups = None, None, 0, {}
+        self.blocks, self._total, self._steps = None, None, 0
+        self._groups, self._counts = {}, {}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as a flat dictionary."""
@@ -90,6 +99,7 @@ class Activity:
         self.blocks, self._total = flat.get("blocks"), flat.get("total")
         self._steps = int(flat["steps"]) if "steps" in flat else 0
         self._groups = {int(k.partition(".")[2]): v for k, v in flat.items() if k.startswith("groups.")}
+        self._counts = {}
 
 
 def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:

@@ -21,7 +21,7 @@ from tracetorch.traces.bank import Bank
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start
 from tracetorch.traces.response import ones_through
-from tracetorch.traces.window import Afferent, Numbers, Traces, Window
+from tracetorch.traces.window import Numbers, Traces, Window, weight_grads
 
 InputCredit = Literal["window", "psi", "gain", "trace", "cascade"]
 
@@ -386,17 +386,6 @@ class WindowCredit(Credit):
         if z_bar.dim() < self.gain.dim():  # a unit's cotangent is one for each of its currents
             z_bar = z_bar.unsqueeze(3 if several else 2)
         return last_of(self.gain, z_bar, several) * z_bar
-
-
-def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
-    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
-    grads: list[Tensor | None] = []
-    for afferent in afferents:
-        if afferent.traced:
-            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
-        else:
-            grads += [None] * len(afferent.synapse.weights())
-    return grads
 
 
 def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:

@@ -47,7 +47,7 @@ def mean_responses(
     shares = like.new_ones(1, units) if group is None else one_hot(group.flatten()).to(like).t()
     rest = _at_rest(neuron, probed, shares / shares.sum(1, keepdim=True), like)
     size, one = len(neuron.state), like.new_ones(())
-    if neuron.constant() is None and measured is not None:
+    if measured is not None and not neuron.is_constant(shared=False):
         a, b, d, psi = measured.to(like).split([size * size, size, size, 1])
         if bool(psi.abs() > 0):
             moved = torch.cat([a, b, d / psi])

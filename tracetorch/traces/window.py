@@ -219,3 +219,14 @@ class Traces:
     def copied(self) -> Traces:
         """Return a copy that shares no memory."""
         return Traces.from_tensors({k: v.clone() for k, v in self.tensors().items()})
+
+
+def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
+    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
+    grads: list[Tensor | None] = []
+    for afferent in afferents:
+        if afferent.traced:
+            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
+        else:
+            grads += [None] * len(afferent.synapse.weights())
+    return grads
