@@ -91,12 +91,13 @@ def equal(found: dict, expected: dict, tolerance: float = 1e-10) -> None:
 
 def row_of(state: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     """One row of a saved state; what tests compare, by where the batch stands in it."""
-    middle = ("sigma", "x_weight", "other.x.", "level", "response", "pairs.x")
+    before = ("h", "h_weight")
     found = {}
     for key, value in state.items():
         if "activity" in key or "bucket" in key or "pairs.length" in key or key.endswith("keep"):
             continue
-        axis = 2 if "pairs.h" in key else 1 if any(m in key for m in middle) else 0
+        behind = key.endswith("sigma") or ("other." in key and key.rpartition("other.")[2] not in before)
+        axis = 2 if "pairs.h" in key else int(behind)
         found[key] = value.select(axis, row)
     return found
 

@@ -109,6 +109,10 @@ class Parts:
         """Return the same with traces that share no memory with these."""
         return replace(self, states=[state.copied() for state in self.states])
 
+    def unshared(self) -> Parts:
+        """Return the same, of inputs that are to be copied."""
+        return replace(self, states=[state.without_graph() for state in self.states])
+
     def _one(self, name: str, flats: Sequence[dict[str, Tensor]], sizes: Sequence[int]) -> Tensor:
         values, axis = [flat.get(name) for flat in flats], _axis(name)
         if name.startswith("other.pairs."):

@@ -26,6 +26,10 @@ class Deferred(Protocol):
         """Return the same with traces that share no memory with these."""
         ...
 
+    def unshared(self) -> Deferred:
+        """Return the same, of inputs that are to be copied."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Known:
@@ -176,7 +180,7 @@ class LayerState:
     def without_graph(self) -> LayerState:
         """Return the same without the graph of the calls before, which belongs to the network that made them."""
         count = None if self.count is None else self.count.detach()
-        pending = self.pending.unshared() if isinstance(self.pending, Window) else self.pending
+        pending = None if self.pending is None else self.pending.unshared()
         return replace(self, carry=None, count=count, pending=pending)
 
 
