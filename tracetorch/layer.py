@@ -20,6 +20,7 @@ from tracetorch.entry import (
     require_not_exporting,
     require_plain_call,
     require_tensor,
+    warn_of_positions,
 )
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import Lowered, NotLowered
