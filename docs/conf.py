@@ -120,7 +120,10 @@ sphinx_gallery_conf = {
     "thumbnail_size": (480, 320),
     "write_computation_times": False,
 }
-suppress_warnings = ["config.cache"]  # the gallery's settings hold what cannot be pickled
+suppress_warnings = [
+    "config.cache",  # the gallery's settings hold what cannot be pickled
+    "ref.python",  # two public classes of one name in two packages: data.Window and export.Window
+]
 warnings.filterwarnings("ignore", message="Matplotlib is currently using agg", category=UserWarning)
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -31,3 +31,12 @@ def test_words_are_the_field_s(page: Path) -> None:
     text = re.sub(r"\s*\n#?\s*", " ", page.read_text("utf-8"))
     found = {word: better for word, better in PRIVATE.items() if re.search(rf"\b{word}\b", text, flags=re.IGNORECASE)}
     assert found == {}
+
+
+def test_the_glossary_has_terms_and_indented_definitions() -> None:
+    page = ROOT / "docs" / "glossary.md"
+    if not page.is_file():
+        pytest.skip("the pages are not shipped with the package")
+    lines = page.read_text("utf-8").split(":::{glossary}\n")[1].split("\n:::")[0].splitlines()
+    assert [line for line in lines if line and not line.startswith("  ") and len(line) > 40] == []
+    assert all(lines[i + 1].startswith("  ") for i, line in enumerate(lines) if line and not line.startswith("  "))
