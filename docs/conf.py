@@ -60,8 +60,13 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.scan": "tracetorch.scan-function",
+    "tracetorch.record": "tracetorch.record-function",
     "tracetorch.testing.audit": "tracetorch.testing.audit-function",
     "tracetorch.testing.agreement": "tracetorch.testing.agreement-function",
+    "tracetorch.export.step": "tracetorch.export.step-function",
+    "tracetorch.export.window": "tracetorch.export.window-function",
+    "tracetorch.export.difference": "tracetorch.export.difference-function",
+    "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
     "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-rule",
 }
@@ -158,7 +163,7 @@ html_theme_options: dict[str, object] = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "secondary_sidebar_items": ["page-toc", "edit-this-page"],
 }
-html_sidebars = {"index": [], "results": [], "speed": [], "symbols": [], "glossary": [], "changelog": []}
+html_sidebars = {"index": [], "results": [], "speed": []}
 
 # The forge sets GITHUB_REPOSITORY to owner/name in its workflows; elsewhere there is no page to edit.
 _REPOSITORY = os.environ.get("GITHUB_REPOSITORY", "")

@@ -32,3 +32,11 @@ def test_the_table_has_every_rule():
 
 def test_the_command_that_ci_runs_is_there_once():
     assert len(re.findall(r"^pip install .*&& pytest.*$", TEXT, flags=re.MULTILINE)) == 1
+
+
+def test_links_and_pictures_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", TEXT)
+    paths = [a or b for a, b in targets if "://" not in (a or b)]
+    assert len(paths) > 10
+    assert [path for path in paths if not (Path(__file__).parents[1] / path).exists()] == []
+    assert all(re.search(r'alt="[^"]{20,}"', tag) for tag in re.findall(r"<img [^>]*>", TEXT))

@@ -8,21 +8,27 @@ from types import ModuleType
 from tracetorch import feedback, rules
 from tracetorch.backends import available_backends
 from tracetorch.direct import DirectFeedback
+from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
+    BRF,
     IF,
     LI,
     LIF,
+    LRU,
+    RTU,
     DiagonalRecurrent,
     HardReset,
     Learnable,
     Mean,
+    MinGRU,
     Neuron,
     NoReset,
     Readout,
+    SEAdLIF,
     SoftReset,
     SynapticLIF,
     half_life,
@@ -30,7 +36,9 @@ from tracetorch.neurons import (
     surrogates,
     tau,
 )
+from tracetorch.operations import Operations, count_operations
 from tracetorch.rates import FinalRate, RunningRate
+from tracetorch.record import Record, record
 from tracetorch.rules import Rule, citation
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
@@ -38,7 +46,7 @@ from tracetorch.synapses import LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "encoding", "interop", "plot", "rl", "testing", "train")
+_ON_DEMAND = ("data", "encoding", "export", "interop", "plot", "rl", "testing", "train")
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -50,9 +58,12 @@ def __getattr__(name: str) -> ModuleType:
 
 __all__ = [
     "ALIF",
+    "BRF",
     "IF",
     "LI",
     "LIF",
+    "LRU",
+    "RTU",
     "DiagonalRecurrent",
     "DirectFeedback",
     "FinalRate",
@@ -62,24 +73,31 @@ __all__ = [
     "Learnable",
     "LinearInWeights",
     "Mean",
+    "MinGRU",
     "Neuron",
     "NoReset",
+    "Operations",
     "Readout",
+    "Record",
     "Rule",
     "RunningRate",
+    "SEAdLIF",
     "Scan",
+    "SequenceDropout",
     "SoftReset",
     "Stream",
     "SynapticLIF",
     "available_backends",
     "check_finite",
     "citation",
+    "count_operations",
     "feedback",
     "get_state",
     "half_life",
     "init_firing",
     "layers",
     "parameter_groups",
+    "record",
     "register_synapse",
     "reset",
     "rules",

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
 
+_RECORDERS = (torch._C._TorchDispatchModeKey.FAKE, torch._C._TorchDispatchModeKey.PROXY)
 _GLOBAL_HOOKS = (
     "_global_forward_hooks",
     "_global_forward_pre_hooks",
@@ -29,14 +31,14 @@ def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[ba
             return
         kind = "nested" if x.is_nested else "complex" if x.is_complex() else "sparse"
         cure = {
-            "nested": "pad it with x.to_padded_tensor(0.0) and reset rows where their sequences end",
+            "nested": "pad it with x.to_padded_tensor(0.0) and give its lengths, tt.scan(net, xs, lengths=...)",
             "complex": "give real and imaginary parts as channels, torch.view_as_real(x)",
             "sparse": "make it dense with x.to_dense()",
         }[kind]
         raise TypeError(f"{what} is a dense real tensor {shape}, got a {kind} one of {x.dtype}; {cure}")
     kind = type(x).__name__
     if isinstance(x, nn.utils.rnn.PackedSequence):
-        cure = "unpack it with nn.utils.rnn.pad_packed_sequence(x) and reset rows where their sequences end"
+        cure = "give it to tt.scan(net, x), which runs all its steps"
     elif kind == "ndarray":
         cure = "convert it with torch.as_tensor(x)"
     elif isinstance(x, list | tuple) and x and all(isinstance(part, Tensor) for part in x):
@@ -77,6 +79,22 @@ def require_plain_call() -> None:
             "a tt.Layer ran inside a transform of torch.func (vmap, grad, jvp, jacrev, ...), which cannot see its "
             "state and traces. Call the network itself and loss.backward(); for several networks at once use a loop"
         )
+    if forward_ad._current_level >= 0:
+        raise RuntimeError(
+            "a tt.Layer ran inside torch.autograd.forward_ad, whose tangents its state does not carry. Call the "
+            "network outside of it and loss.backward()"
+        )
+    if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _RECORDERS)):
+        raise RuntimeError(_recorded("make_fx or a FakeTensorMode"))
+
+
+def owned(x: Tensor) -> Tensor:
+    """Return an input that stays as it is: a copy where the caller may write the next one into the same memory.
+
+    Traces advance over a window at the next call, so that they read its input once more then. An input that some
+    operation gave is not copied; one that is changed in place all the same raises there.
+    """
+    return x.clone() if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.grad_fn is None) else x
 
 
 def require_not_exporting() -> None:
@@ -88,8 +106,8 @@ def require_not_exporting() -> None:
 def _recorded(by: str) -> str:
     return (
         f"a tt.Layer ran inside {by}, which would store its state as a constant, so that later steps would be wrong. "
-        f"Export the weights (net.state_dict(), or tracetorch.interop for NIR), or write the step as a function of "
-        f"its state: state, z = layer.neuron.step(state, layer.synapse(x)); torch.compile(net) is supported"
+        f"Export tt.export.step(net), one step as a function of input and state, or tt.export.window(net, T); "
+        f"tt.interop.to_nir(net) is for other simulators; torch.compile(net) is supported"
     )
 
 

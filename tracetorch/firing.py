@@ -175,11 +175,14 @@ class _Runner:
         self.z: Tensor | None = None
 
     def step(self, current: Tensor) -> Tensor:
+        several = len(self.neuron.currents) > 1
         if self.state is None:
-            self.state = tuple(self.neuron.zeros(current))
+            self.state = tuple(self.neuron.zeros(current[:, 0] if several else current))
         if self.recurrent is not None:
-            current = current + self.recurrent(torch.zeros_like(current) if self.z is None else self.z)
-        after, self.z = self.neuron.step(self.neuron.pack(self.state), current)
+            last = torch.zeros_like(self.state[0]) if self.z is None else self.z
+            current = current + self.recurrent(last).reshape(current.shape)
+        drive = self.neuron.pack_currents(current.unbind(1)) if several else current
+        after, self.z = self.neuron.step(self.neuron.pack(self.state), drive)
         self.state = tuple(after)
         return self.z
 

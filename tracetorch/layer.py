@@ -11,14 +11,16 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
-from tracetorch.engine import Core, LayerState, Result, Spec, carry, run
-from tracetorch.entry import has_hooks, require_not_exporting, require_plain_call, require_tensor
+from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
+from tracetorch.entry import has_hooks, owned, require_not_exporting, require_plain_call, require_tensor
 from tracetorch.neurons import Neuron
+from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, sign, take_back
-from tracetorch.rules import Rule
+from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.described import described
 from tracetorch.steps import run_single
-from tracetorch.synapses import Synapse, adapters, evaluated_once
+from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
+from tracetorch.traces.passing import Feed
 
 Prepared = tuple[Rule, Tensor | None, LayerState | None]
 """A rule, the feedback matrix that it takes, and what a layer carries under it."""
@@ -63,6 +65,7 @@ class Layer(nn.Module):
         self.synapse, self.neuron, self.recurrent = synapse, neuron, recurrent
         self._parts: tuple[nn.Module | None, ...] = ()
         self._synapses: tuple[Synapse, ...] = ()
+        self._lowered: Lowered | NotLowered | None = None
         self.register_parameter("feedback", None)
         self.core = Core()
         self.rule = rules.trace() if rule is None else rule
@@ -71,7 +74,7 @@ class Layer(nn.Module):
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         """The adapters of the synapse and of the recurrent synapse, where there is one."""
-        found = adapters(self._synapses, (self.synapse, self.recurrent))
+        found = adapters(self._synapses, (self.synapse, self.recurrent), len(self.neuron.currents))
         if found is not self._synapses:
             self._synapses = found
         return found
@@ -93,6 +96,8 @@ class Layer(nn.Module):
             )
         for synapse in self.synapses:
             synapse.require_usable()
+        if not compiling() and neuron.lowered() is not self._lowered:
+            self._follow_step()
         parts = (self.synapse, self.neuron, self.recurrent)
         if self._parts and all(a is b for a, b in zip(self._parts, parts, strict=True)):
             return
@@ -103,6 +108,19 @@ class Layer(nn.Module):
             )
         self.set_rule(self.rule)
         self._parts = parts
+
+    def _follow_step(self) -> None:
+        """Take up another step of the neuron, which the assignment of a surrogate, a reset or an option makes."""
+        state = self.core.peek()
+        if state is not None and self._lowered is not None:
+            trace = self.rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above)
+            sizes = len(self.neuron.state) + len(self.neuron.counters)
+            if type(trace) is not type(state.trace) or trace.copies != state.trace.copies or sizes != len(state.s):
+                raise RuntimeError(
+                    f"the neuron ({self.neuron!r}) was changed while the layer carries state and traces of another "
+                    f"kind, of its step before; call tt.reset(net) first"
+                )
+        self._lowered = self.neuron.lowered()
 
     def set_rule(self, rule: Rule) -> None:
         """Set the layer's rule; what the layer carries for credit is dropped, its state stays.
@@ -124,7 +142,9 @@ class Layer(nn.Module):
         feedback = self.synapses[0].feedback_matrix(rule.feedback.matrix)
         state = self.core.peek()
         if state is not None:
-            state = state.ruled(rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above))
+            unit = tuple(state.s[0].shape[1:])
+            size = entries(self.synapses, unit, len(self.neuron.currents))
+            state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size))
         return rule, feedback, state
 
     def take_rule(self, prepared: Prepared) -> None:
@@ -184,31 +204,55 @@ class Layer(nn.Module):
         if compiling():
             require_not_exporting()
             return self._step(x)
-        require_tensor(x)
         require_plain_call()
         core, done = self.core, False
         try:
-            check(core, self.rule, self.neuron, x)
-            found = run_single(self, core, x)
+            require_tensor(x)
+            proven = self._settle()
+            feeds = check(core, self.rule, self.neuron, x)
+            before = core.peek() if core.watchers else None
+            found = run_single(self, core, x) if proven and not feeds else None
             if found is None:
-                found = self._step(x)
+                found = self._step(x, feeds)
             else:
                 sign(found, self.rule, self.neuron, core)
                 if core.calls >= core.silence.due:
                     core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
+                if core.watchers:
+                    core.show(self.spec(), before, x.unsqueeze(0), found.unsqueeze(0))
             done = True
             return found
         finally:
             if not done:
-                take_back(x)
+                take_back(x, core)
 
-    def _step(self, x: Tensor) -> Tensor:
+    def _step(self, x: Tensor, feeds: tuple[Feed, ...] = ()) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             x = spec.accepted(x, self.core.batch)
             if not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
                 _warn_of_positions(spec, x)
-            return self._run(spec, x.unsqueeze(0), event=x).last
+            return self._run(spec, owned(x).unsqueeze(0), event=x, feeds=feeds).last
+
+    def _settle(self) -> bool:
+        """Take up what stands above the layer where a first step has shown it; return whether that is known."""
+        core = self.core
+        wiring = core.wiring
+        if compiling():
+            return True
+        if wiring is None or not isinstance(self.rule.above, AllMemory):
+            core.settled()
+            return True
+        if not wiring.executed and not wiring.proven(core.activity) and core.first:
+            wiring.execute()
+        if core.settled() is not None and core.state is not None:
+            if not core.first or (core.opened is not None and core.opened.calls):
+                raise RuntimeError(
+                    f"the network runs its layers otherwise than they are registered, as its first step has shown: "
+                    f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
+                )
+            core.state = rewired(core.state, self.spec().trace(tuple(core.state.s[0].shape[1:])))
+        return wiring.executed or core.peek() is not None
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.
@@ -221,20 +265,25 @@ class Layer(nn.Module):
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
         _require_callable(xs)
+        self._settle()
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
             xs = spec.accepted(xs, self.core.batch, window=True)
-            check(self.core, self.rule, self.neuron, xs if event is None else event)
-            result = self._run(spec, xs, event=None if event is None else spec.accepted(event, self.core.batch))
+            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
+            event = None if event is None else spec.accepted(event, self.core.batch)
+            result = self._run(spec, xs, event=event, feeds=feeds)
             return result.z, result.last
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
         _require_callable(xs)
+        self._settle()
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
-            result = carry(spec, self.core.state, spec.accepted(xs, self.core.batch, window=True))
+            before, xs = self.core.state, spec.accepted(xs, self.core.batch, window=True)
+            result = carry(spec, before, xs)
             self.core.state = result.state
+            self.core.show(spec, before, xs, result.z)
             return result.z
 
     @property
@@ -251,17 +300,19 @@ class Layer(nn.Module):
         dense = self.synapses[0].dense()
         return dense is not None and self.spec().trace(dense[0].shape[:1]).carries(last=False)
 
-    def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None) -> Result:
-        core = self.core
-        result = run(spec, core.state, xs, event=event, opened=core.opened)
+    def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None, feeds: tuple[Feed, ...]) -> Result:
+        core, before = self.core, self.core.state
+        result = run(spec, before, xs, event=event, opened=core.opened, feeds=feeds)
         if core.opened is not None:
             core.opened.calls += 1
         if compiling():  # a compiled graph would be bound to the number of a call
             core.state = result.state
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
-        core.calls += 1
+        core.called()
+        core.ports = result.ports
         core.stepped(result.state, result.spikes, result.before)
+        core.show(spec, before, xs, result.z)
         if core.calls >= core.silence.due and self.training and result.last.requires_grad:
             core.silence.look(self.neuron, xs, result.z, call=core.calls, steps=len(xs))
         for out in {id(t): t for t in (result.z, result.last)}.values():
@@ -285,6 +336,18 @@ class Layer(nn.Module):
         other.core.options_of(self.core)
         return other
 
+    def __copy__(self) -> Layer:
+        raise TypeError(
+            "a shallow copy of a tt.Layer would share its state; use copy.deepcopy(layer), or layer.tied() for a "
+            "layer with the same parameters and a state of its own"
+        )
+
+    def _replicate_for_data_parallel(self) -> Layer:
+        raise RuntimeError(
+            "nn.DataParallel copies modules at each call, and would lose the state of a tt.Layer; use "
+            "torch.nn.parallel.DistributedDataParallel, one process per device"
+        )
+
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:
         super()._apply(fn, recurse)
         state = self.core.state
@@ -295,7 +358,9 @@ class Layer(nn.Module):
     def extra_repr(self) -> str:
         """Return what the representation shows: the rule, what its traces store, and a backend that was chosen."""
         backend = "" if self.core.backend == "auto" else f", backend={self.core.backend}"
-        return f"rule={described(self.rule)}, storage={self.rule.weight.storage}{backend}"
+        state, weight = self.core.peek(), self.rule.weight
+        storage = weight.storage if state is None else weight.stored(state.trace)
+        return f"rule={described(self.rule)}, storage={storage}{backend}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)

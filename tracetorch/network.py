@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
-from tracetorch.engine import LayerState, fitted
+from tracetorch.dropout import dropouts
+from tracetorch.engine import Core, LayerState, fitted, measured
 from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.rules import Rule
-from tracetorch.rules.above import Above, AllMemory
+from tracetorch.rules.chains import AllMemory
+from tracetorch.rules.wiring import Node, Wiring
 
 
 def layers(net: nn.Module) -> dict[str, Layer]:
@@ -44,22 +46,48 @@ def layers(net: nn.Module) -> dict[str, Layer]:
 
 
 def link(net: nn.Module) -> dict[str, Layer]:
-    """Tell each layer what follows it, in the order of registration, and return the layers by name."""
+    """Tell each layer what stands above it, and return the layers by name.
+
+    That is the next layer in the order of registration, until a first step has shown that the network runs otherwise.
+    """
     found = layers(net)
     ordered = list(found.values())
-    for i, layer in enumerate(ordered):
-        core, above = layer.core, ordered[i + 1 :]
-        if len(ordered) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
-            same = [id(n) for n in core.above.neurons] == [id(other.neuron) for other in above]
-            if not same or not core.above.known:
-                activities = tuple(other.core.activity for other in above)
-                core.above = Above(tuple(other.neuron for other in above), known=True, activities=activities)
-        read = any(isinstance(below.rule.above, AllMemory) for below in ordered[:i])
-        wanted = read and not layer.neuron.is_constant()
+    _introduce([layer.core for layer in ordered])
+    if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
+        return found  # a layer of a larger network stays what it is there
+    nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
+    wiring = ordered[0].core.wiring
+    if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
+        wiring = Wiring(nodes)
+        for layer in ordered:
+            layer.core.wiring, layer.core.version = wiring, 0
+    above = wiring.above()
+    read = {id(s.activity) for one in ordered if _groups(one.rule) for s in above[id(one.core.activity)].all}
+    for layer in ordered:
+        core = layer.core
+        stands = above[id(core.activity)]
+        if core.version == wiring.version and not core.above.same(stands):
+            core.above = stands
+        wanted = id(core.activity) in read and not layer.neuron.is_constant()
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted
     return found
+
+
+def _groups(rule: Rule) -> int:
+    return rule.above.buckets if isinstance(rule.above, AllMemory) else 0
+
+
+def _introduce(cores: list[Core]) -> None:
+    """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
+    if torch.compiler.is_compiling() or len(cores) < 2:
+        return  # a compiled step is whole or nothing by itself
+    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores):
+        return
+    peers = tuple(cores)
+    for core in cores:
+        core.peers, core.steps = peers, 0
 
 
 def reset(net: nn.Module, mask: Tensor | None = None) -> None:
@@ -93,8 +121,14 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
     found = link(net)
     if mask is None:
         for layer in found.values():
-            layer.core.state, layer.core.spikes = None, None
-            layer.core.activity.take()
+            layer.core.state, layer.core.spikes, layer.core.steps = None, None, 0
+            layer.core.activity.begin()
+            layer.core.settled()
+        for wiring in {id(one.core.wiring): one.core.wiring for one in found.values()}.values():
+            if wiring is not None:
+                wiring.begin()
+        for dropout in dropouts(net).values():
+            dropout.restart(None)
         return
     require_tensor(mask, "a mask", "[batch] of booleans")
     if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
@@ -110,6 +144,8 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
         state = layer.core.state
         if state is not None:
             layer.core.state = None if everything and state.trace.sequence else state.marked(mask)
+    for dropout in dropouts(net).values():
+        dropout.restart(mask)
 
 
 def get_state(net: nn.Module) -> dict[str, Tensor]:
@@ -136,6 +172,10 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         if state is not None:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
         flat |= {f"{name}/activity.{key}": value.clone() for key, value in layer.core.activity.tensors().items()}
+        wiring = layer.core.wiring
+        if wiring is not None and wiring.executed:
+            flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity)
+    flat |= {f"{name}/mask": d.mask.clone() for name, d in dropouts(net).items() if d.mask is not None}
     return flat
 
 
@@ -159,17 +199,28 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         >>> tt.reset(net)
         >>> tt.set_state(net, saved)
     """
-    found = link(net)
+    found, dropped = link(net), dropouts(net)
+    masks: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, _, rest = key.partition("/")
+        if name in dropped and rest == "mask":
+            masks[name] = value.clone()
+            continue
         if name not in found:
             raise KeyError(f"the state has a layer {name!r}, the network has {sorted(found)}")
         parts.setdefault(name, {})[rest] = value
+    fed = {name: part["activity.feeds"] for name, part in parts.items() if "activity.feeds" in part}
+    wiring = next(iter(found.values())).core.wiring if found else None
+    if fed and wiring is not None:
+        wiring.take({id(found[name].core.activity): index.tolist() for name, index in fed.items()})
+        for layer in found.values():
+            layer.core.settled()
     restored: dict[str, LayerState | None] = dict.fromkeys(found)
     activities: dict[str, dict[str, Tensor]] = {}
     for name, flat in parts.items():
-        activities[name] = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        parted = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        activities[name] = measured(found[name].spec(), name, parted)
         carried = {k: v for k, v in flat.items() if not k.startswith("activity.")}
         if carried:
             restored[name] = fitted(found[name].spec(), name, carried)
@@ -178,7 +229,9 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ValueError(f"the layers' states are of different batch sizes: {sizes}")
     for name, one in restored.items():
         found[name].core.state = one
-        found[name].core.activity.load({k: v.clone() for k, v in activities.get(name, {}).items()})
+        found[name].core.activity.load(activities.get(name, {}))
+    for name, dropout in dropped.items():
+        dropout.mask = masks.get(name)
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:

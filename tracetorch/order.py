@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from tracetorch.engine import Core
-from tracetorch.neurons import Neuron
-from tracetorch.rules import Rule
+from tracetorch.neurons import Neuron, Readout
+from tracetorch.rules import AllMemory, Rule
+from tracetorch.rules.chains import MeanResponses, groups, route
+from tracetorch.traces.passing import Feed
 
-MOST = 256
+MOST = 2**14
 """Number of nodes of the graph between two layers that are looked at."""
 
 
@@ -34,11 +36,13 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     node: Any = out.grad_fn
     if node is not None:
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls)
+        if core.wiring is not None:
+            core.wiring.ran(core.activity)
 
 
-def producers(x: Tensor) -> list[Producer]:
-    """Return the layers of whose outputs an input is made, the nearest on every path."""
-    found: list[Producer] = []
+def producers(x: Tensor) -> list[tuple[Any, Producer]]:
+    """Return the layers of whose outputs an input is made, the nearest on every path, each with its node."""
+    found: list[tuple[Any, Producer]] = []
     seen: set[Any] = set()
     nodes: list[Any] = [x.grad_fn]
     while nodes and len(seen) < MOST:
@@ -48,23 +52,25 @@ def producers(x: Tensor) -> list[Producer]:
         seen.add(node)
         producer: Producer | None = node.metadata.get("tracetorch")
         if producer is not None:
-            found.append(producer)
+            found.append((node, producer))
         else:
             nodes += [n for n, _ in node.next_functions if n is not None]
     return found
 
 
-def take_back(x: Tensor) -> None:
-    """Take back the last step of all layers of whose outputs in this step an input is made.
+def take_back(x: Tensor, failed: Core) -> None:
+    """Take back the last step of all layers that ran in the step in which a layer fails.
 
-    A layer calls it where it fails, so that a network's step is whole or nothing. Without a graph nothing is known of
-    the layers below.
+    A layer calls it where it fails, so that a network's step is whole or nothing. Layers of whose outputs in this step
+    its input is made are known by the graph; others, and those of a step without a graph, as layers of the same network
+    that have been called once more than the one that failed.
 
     Args:
-        x: the input of the layer that failed.
+        x: its input.
+        failed: what it carries.
     """
     seen: set[Any] = set()
-    nodes: list[Any] = [x.grad_fn]
+    nodes: list[Any] = [x.grad_fn if isinstance(x, Tensor) else None]
     while nodes and len(seen) < MOST:
         node = nodes.pop()
         if node is None or node in seen:
@@ -76,23 +82,39 @@ def take_back(x: Tensor) -> None:
             if core is None or core.calls != producer.call or not core.undo():
                 continue  # of an earlier step
         nodes += [n for n, _ in node.next_functions if n is not None]
+    for core in failed.peers:
+        if core.steps == failed.steps + 1 and core.opened is None:
+            core.undo()
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
-    """Raise RuntimeError where a layer may not be fed with the outputs of those below it.
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = False) -> tuple[Feed, ...]:
+    """Return how a layer's credit goes apart at those below it; raise RuntimeError where it may not be fed with theirs.
 
     Args:
         core: what the layer that runs carries.
         rule: its rule.
         neuron: its neuron.
         x: its input with its graph.
+        window: whether the input is a window, of which a layer below may have run the steps one by one.
+
+    Returns:
+        What goes apart, for each layer below that has several filters above it.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
-        return
-    for below in producers(x):
+        return ()
+    feeds: list[Feed] = []
+    calls: dict[int, int] = {}
+    for node, below in producers(x):
         source = below.core()
         if source is None:
             continue
+        twice = calls.setdefault(id(source), below.call) != below.call
+        if twice and not window and core.opened is None and rule.window != "all":
+            raise RuntimeError(
+                f"a layer ({below.neuron!r}) ran twice before the layer that it feeds ran once: it has one state, so "
+                f"that its second call was a step of time. Use layer.tied() for a second layer with the same "
+                f"parameters; detach outputs of earlier steps"
+            )
         if source.undone == below.call:
             raise RuntimeError(
                 "the input is made of an output whose step was taken back, because a layer above failed in that step; "
@@ -104,6 +126,16 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
                 f"one state. Use layer.tied() for a second layer with the same parameters; to feed back the outputs of "
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
+        if core.wiring is not None and core.wiring is source.wiring:
+            core.wiring.saw(source.activity, core.activity)
+        if isinstance(below.rule.above, AllMemory) and not isinstance(below.neuron, Readout):
+            if source.ports is not None and source.calls == below.call:
+                feeds += _fed(source, core, node)
+            if any(stage.activity is core.activity for stage in source.above.stages):
+                continue
+            if core.wiring is not None and core.wiring is source.wiring and source.first:
+                core.wiring.execute()
+                continue
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above):
@@ -114,5 +146,19 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor) -> None:
             f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but "
             f"it was told {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
             f"whole network; a layer that feeds several others, or several heads, needs a rule that is told "
-            f"its filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl()"
+            f"its filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl(); or take "
+            f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
+    return tuple(feeds)
+
+
+def _fed(source: Core, core: Core, node: Any) -> list[Feed]:
+    """Return how the credit that a layer sends goes apart at one that feeds it."""
+    state = source.peek()
+    filter = None if state is None else state.trace.filter
+    if source.ports is None or not isinstance(filter, MeanResponses):
+        return []
+    for stage in filter.above.stages:
+        if stage.activity is core.activity:
+            return [Feed(source.ports, node, route(filter.above, stage, filter.most), groups(stage, filter.most))]
+    return []

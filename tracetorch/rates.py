@@ -118,7 +118,10 @@ class RunningRate(_Rate):
         for i, layer in enumerate(self.layers):
             _, steps, raw = _spikes(layer)
             if raw is None:
-                raise RuntimeError("the last forward was without a graph; run it with gradients on")
+                raise RuntimeError(
+                    "the last forward was without a graph, or with rows of unequal length, which the running rate does "
+                    "not serve; run it with gradients on, and without lengths, mask and resets, or take tt.FinalRate"
+                )
             total = torch.zeros_like(raw[0].detach().sum())
             running = self._running[i]
             if running is None or running.shape != raw.shape[1:]:

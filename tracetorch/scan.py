@@ -2,46 +2,100 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
     has_global_hooks,
     has_hooks,
+    owned,
     require_network,
     require_not_exporting,
     require_plain_call,
-    require_tensor,
 )
 from tracetorch.folding import foldable
 from tracetorch.layer import Layer
-from tracetorch.network import layers, link
+from tracetorch.network import layers, link, restart
+from tracetorch.ragged import Network, Options, given
+from tracetorch.ragged import run as run_rows
+from tracetorch.rules import AllMemory
+from tracetorch.trees import joined, leaves, mapped, stacked
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
 
 
-def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
+@overload
+def scan(
+    net: nn.Module,
+    xs: Tensor,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Tensor: ...
+
+
+@overload
+def scan(
+    net: nn.Module,
+    xs: Any,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Any: ...
+
+
+def scan(
+    net: nn.Module,
+    xs: Any,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Any:
     """Run a network over a window of time steps: the same as single steps, in values and gradients, and far faster.
 
     Time comes first. Where the window is given as `[B, T, *in]` this is noticed only by a state of another batch size.
 
+    With `lengths` or `mask`, a row that does not run stands still: its state, traces, averages and counts stay, and its
+    outputs are zero, so that values and gradients are those of each sequence alone, under every rule. With `resets`, a
+    row is reset before a step, as if the scan were cut there with `tt.reset(net, mask)`; no credit crosses a reset.
+    Sequences of equal length run together: the fewer lengths there are, the faster.
+
     Args:
         net: any module with layers in it; `nn.Sequential` runs layer by layer over the whole window, other containers,
             and those in which a module has forward or backward hooks, step by step in one open window.
-        xs: inputs, `[T, B, *in]`.
-        out: `all` for the outputs of all steps, or `last` for that of the last alone: one event, one backward.
+        xs: inputs, `[T, B, *in]`; a tuple or dictionary of such, of which the network is given one step at a
+            time in the same form; or a `PackedSequence`.
+        out: `all` for the outputs of all steps, or `last` for that of each row's last step alone: one event, one
+            backward.
+        lengths: number of steps of each row, `[B]`, padded at the end; None for T.
+        mask: `[T, B]` of booleans, true where a row runs, instead of `lengths`.
+        resets: `[T, B]` of booleans, true where a row begins a new sequence with this step.
+        batch_first: whether `xs`, `mask`, `resets` and the outputs are `[B, T, ...]`.
 
     Returns:
-        The outputs, `[T, B, *out]`, or `[B, *out]` for `last`.
+        The outputs, `[T, B, *out]`, or `[B, *out]` for `last`, in the form in which the network returns them; a
+        `PackedSequence` for all steps of one.
 
     Raises:
         TypeError: if the network is no module, or the window no dense real tensor.
-        ValueError: if the window is empty, `out` is unknown, or an input does not fit or is not finite; the network is
-            then as it was before.
+        ValueError: if the window is empty, `out` is unknown, lengths, mask or resets do not fit, or an input does not
+            fit or is not finite; the network is then as it was before.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -53,28 +107,64 @@ def scan(net: nn.Module, xs: Tensor, out: Out = "all") -> Tensor:
         torch.Size([10, 4, 2])
         >>> tt.scan(net, torch.ones(10, 4, 3), out="last").shape
         torch.Size([4, 2])
+        >>> ys = tt.scan(net, torch.ones(10, 4, 3), lengths=[10, 3, 7, 7])
+        >>> bool(ys[3:, 1].any())
+        False
     """
     if out not in ("all", "last"):
         raise ValueError(f"out must be 'all' or 'last', got {out!r}")
     require_network(net)
+    options = Options(lengths, mask, resets, batch_first)
     if torch.compiler.is_compiling():
         require_not_exporting()
+        if not options.plain:
+            raise RuntimeError("lengths, mask, resets and batch_first group rows by value: scan outside torch.compile")
+        return _window(net, link(net), xs, out)
+    require_plain_call()
+    window = given(xs, options)
+    found, rows = link(net), window.rows
+    if rows is None:
+        ys = _window(net, found, window.xs, out)
     else:
-        require_tensor(xs, "a window", "[time, batch, ...]")
-        require_plain_call()
-    if xs.dim() < 2 or xs.shape[0] == 0:
-        raise ValueError(f"a window needs at least one step, [time, batch, ...], got {list(xs.shape)}")
-    found = link(net)
+        with whole_or_nothing(found.values(), parts=False):
+            run_all, masks = partial(_window, net, found), list(dropouts(net).values())
+            network = Network(list(found.values()), run_all, _repeatable(net, found, window.xs), masks)
+            ys = run_rows(network, window.xs, rows, out)
+            ended = rows.ended()
+            if bool(ended.any()):
+                restart(net, ended)
+    return ys if out == "last" else window.returned(ys)
+
+
+def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
+    """Run a network over a window in which all rows run through."""
     stretches, hooked = [xs], _hooked(net, found)
-    if eventful := out == "last" and not hooked and _eventful(net, found, xs.dim() - 1):
+    dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
+    if eventful := out == "last" and not hooked and dims is not None and _eventful(net, found, dims):
         stretches = _stretches(found, xs)
+    stretches[-1] = owned(stretches[-1])
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
         if hooked:
-            ys = _stepped(net, xs)
-            return ys[-1] if out == "last" else ys
+            ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
+            return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
+
+
+def _repeatable(net: nn.Module, found: dict[str, Layer], xs: Any) -> list[nn.Parameter] | None:
+    """Return a network's parameters where a window that is run twice comes to the same; None where it may not."""
+    if not isinstance(xs, Tensor) or xs.requires_grad or torch.is_autocast_enabled(xs.device.type):
+        return None
+    inside = {id(module) for layer in found.values() for module in layer.modules()}
+    buffered = any(module._buffers for module in net.modules() if id(module) not in inside)
+    if buffered or _hooked(net, found) or _after(net, xs.dim() - 1) is False:
+        return None
+    return list(net.parameters())
+
+
+def _last_of(ys: Any) -> Any:
+    return mapped(lambda y: y[-1], ys)
 
 
 def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
@@ -87,15 +177,29 @@ def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
     return any(has_hooks(module) for module in net.modules() if id(module) not in own)
 
 
-def _run(net: nn.Module, stretches: list[Tensor], out: Out, *, eventful: bool) -> Tensor:
+def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> Any:
     """Run a network over the stretches of a window, all but the last without credit."""
     for part in stretches[:-1]:
         _carry(net, part)
     xs = stretches[-1]
     if eventful:
         return _last(net, xs, xs[-1])[1]
-    ys = _all(net, xs)
-    return ys[-1] if out == "last" else ys
+    ys = joined([_all(net, part) for part in _first_apart(net, xs)])
+    return _last_of(ys) if out == "last" else ys
+
+
+def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
+    """Return a window with its first step apart where that has to show which layers feed which."""
+    if len(xs) == 1 or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+        return (xs,)
+    unknown = any(
+        isinstance(layer.rule.above, AllMemory)
+        and layer.core.peek() is None
+        and layer.core.wiring is not None
+        and not layer.core.wiring.executed
+        for layer in layers(net).values()
+    )
+    return (xs[:1], xs[1:]) if unknown else (xs,)
 
 
 STRETCH = 2**22
@@ -154,19 +258,21 @@ class Scan(nn.Module):
         self.net = net
         self.out: Out = out
 
-    def forward(self, xs: Tensor) -> Tensor:
-        """Run the network over a window, `[T, B, *in]`; see `tt.scan`."""
-        return scan(self.net, xs, self.out)
+    def forward(self, xs: Any, **rows: Any) -> Any:
+        """Run the network over a window, `[T, B, *in]`, with `lengths` and the like; see `tt.scan`."""
+        return scan(self.net, xs, self.out, **rows)
 
 
-def _all(module: nn.Module, xs: Tensor) -> Tensor:
+def _all(module: nn.Module, xs: Any) -> Any:
     if isinstance(module, Layer) and not has_hooks(module):
         return module.scan(xs)[0]
     if _sequential(module):
         for child in module.children():
             xs = _all(child, xs)
         return xs
-    if foldable(module, xs.dim() - 1):
+    if isinstance(module, SequenceDropout) and isinstance(xs, Tensor) and not has_hooks(module):
+        return module.scan(xs)
+    if isinstance(xs, Tensor) and foldable(module, xs.dim() - 1):
         return _folded(module, xs)
     return _stepped(module, xs)
 
@@ -180,7 +286,7 @@ def _folded(module: nn.Module, xs: Tensor) -> Tensor:
     return flat.reshape(*xs.shape[:2], *flat.shape[1:])
 
 
-def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
+def _stepped(module: nn.Module, xs: Any) -> Any:
     inside = list(layers(module).values())
     if torch.is_grad_enabled() and any(layer.rule.window == "sequence" and layer.learns for layer in inside):
         raise RuntimeError(
@@ -191,8 +297,8 @@ def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
         layer.core.opened = OpenWindow()
     try:
         ys = []
-        for step, x in enumerate(xs, 1):
-            ys.append(module(x))
+        for step in range(1, len(leaves(xs)[0]) + 1):
+            ys.append(module(mapped(lambda x, at=step - 1: x[at], xs)))
             for layer in inside:
                 opened = layer.core.opened
                 if opened is not None and opened.calls > step:
@@ -200,7 +306,7 @@ def _stepped(module: nn.Module, xs: Tensor) -> Tensor:
                         f"a layer ({layer.neuron!r}) ran twice in one step: it has one state; use layer.tied() for a "
                         f"second layer with the same parameters"
                     )
-        return torch.stack(ys)
+        return stacked(ys)
     finally:
         for layer in inside:
             layer.core.close()

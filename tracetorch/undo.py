@@ -27,14 +27,15 @@ def whole_or_nothing(layers: Iterable[Layer], *, parts: bool) -> Iterator[None]:
         core = layer.core
         if core.state is not None and torch.is_grad_enabled():
             core.state = core.state.flushed()
-        before.append((core, _unshared(core.state, copied=parts), core.spikes))
+        before.append((core, _unshared(core.state, copied=parts), core.spikes, core.steps))
     done = False
     try:
         yield
         done = True
     finally:
-        if not done:
-            for core, state, spikes in before:
+        for core, state, spikes, steps in before:
+            core.steps = steps + int(done)  # one call, by however many it was done
+            if not done:
                 core.state, core.spikes = state, spikes
 
 

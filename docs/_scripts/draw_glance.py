@@ -1,86 +1,163 @@
-"""Draw the library at a glance, memory and accuracy side by side: `python docs/_scripts/draw_glance.py`.
+"""Draw the first page's four panels and that of an iteration's time: `python docs/_scripts/draw_glance.py`.
 
-Memory is read from what `measure_memory.py` measured, accuracies from the tables of `docs/results.md`.
+Every number is read from a committed file: `_static/figures/memory.json` (`measure_memory.py`), `results/gap.jsonl`
+(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the tables of `speed.md`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from tracetorch.plot import COLOURS, label, new_figure, rule_styles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DOCS = Path(__file__).parents[1]
 FIGURES = DOCS / "_static" / "figures"
-TASKS = {
-    "clicks, half-lives learned": ("Poisson clicks", 2),
-    "MNIST in 20 steps": ("MNIST", 1),
-    "ECG, 650,000 steps": ("An ECG as one stream", 1),
-    "8×8 digits, row by row": ("Digits, row by row in time", 1),
+SIZE = (4.6, 3.4)
+STEP = {
+    "traceTorch `trace`, `tt.Stream`": "traceTorch, tt.Stream",
+    "BrainTrace `pp_prop`": "BrainTrace pp_prop",
+    "traceTorch `trace`, a call per step": "traceTorch, net(x)",
+    "Norse, cut at every step; BPTT": "Norse",
+    "SpikingJelly, cut at every step; BPTT": "SpikingJelly",
+    "snnTorch, cut at every step; BPTT": "snnTorch",
 }
-"""Section of the results and number of the table in it, by the words of the figure."""
-BESIDE = ("sltt", "frozen", "tbptt", "bptt", "trace")
-WORDS = {
-    "trace": "trace: flat memory",
-    "bptt": "bptt: the whole graph",
-    "tbptt": "tbptt: the stretch between beats",
-    "frozen": "hidden layers frozen",
-    "sltt": "sltt: no credit for the past",
+"""Rows of the table of single steps in `speed.md`, with the names that the figure gives them."""
+ITERATION = {
+    "traceTorch, inference": "traceTorch, inference",
+    "traceTorch `trace`": "traceTorch trace",
+    "traceTorch `eprop`": "traceTorch eprop",
+    "BrainTrace `pp_prop` (faster of two forms)": "BrainTrace pp_prop",
+    "traceTorch `bptt`": "traceTorch bptt",
+    "SpikingJelly, OTTT": "SpikingJelly OTTT",
+    "SpikingJelly, BPTT": "SpikingJelly BPTT",
+    "snnTorch, BPTT (faster of two forms)": "snnTorch BPTT",
+    "Norse, BPTT": "Norse BPTT",
 }
+"""The same for the table of training iterations; its first column is drawn."""
 
 
-def accuracies(heading: str, number: int) -> dict[str, float]:
-    """Return a table of a section of the results: accuracy in percent by rule."""
-    section = (DOCS / "results.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
-    table = section.split("\n|---")[number].split("\n\n")[0]
-    rows = re.findall(r"^\| (\w+) \| ([\d.]+)", table, flags=re.MULTILINE)
-    return {rule: float(value) for rule, value in rows if rule in BESIDE}
+def rows(name: str) -> list[dict[str, Any]]:
+    """Return the lines of a file of results."""
+    return [json.loads(line) for line in (DOCS / "results" / name).read_text("utf-8").splitlines()]
+
+
+def means(values: list[tuple[str, float, float]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Return, by series, the places and the mean of the values at each, from triples of series, place and value."""
+    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for series, place, value in values:
+        found[series][place].append(value)
+    return {s: (sorted(at), [fmean(at[x]) for x in sorted(at)]) for s, at in found.items()}
+
+
+def darker(colour: str) -> str:
+    """Return a colour in which small letters can be read on white."""
+    return "#" + "".join(f"{int(0.65 * int(colour[i : i + 2], 16)):02X}" for i in (1, 3, 5))
+
+
+def lines(ax: Axes, series: dict[str, tuple[list[float], list[float]]], words: dict[str, tuple[str, Any]]) -> None:
+    """Draw one line per rule, each with its words beside its last point, moved by some points."""
+    for rule, style in zip(words, rule_styles(list(words)), strict=True):
+        xs, ys = series[rule]
+        ax.plot(xs, ys, linewidth=1.8, markersize=5.5, **style)
+        text, (at, shift) = words[rule]
+        point = (xs[at], ys[at])
+        side = "right" if shift[0] < 0 else "left" if shift[0] > 0 else "center"
+        ax.annotate(text, point, shift, textcoords="offset points", ha=side, fontsize=9, color=darker(style["color"]))
+
+
+def memory(ax: Axes) -> None:
+    """Draw peak memory against the number of steps."""
+    told = json.loads((FIGURES / "memory.json").read_text())
+    series = {rule: (told["steps"], told["mib"][rule]) for rule in ("bptt", "trace")}
+    lines(ax, series, {"bptt": ("bptt: the whole graph", (-1, (-12, -4))), "trace": ("trace", (-1, (-2, 7)))})
+    ax.set_ylim(-15, 900)
+    label(ax, title="Memory does not grow", x="time steps in a sequence", y="memory that learning takes (MiB)")
+
+
+def gap(ax: Axes) -> None:
+    """Draw accuracy against the gap between cue and answer."""
+    series = means([(r["rule"], r["gap"], 100 * r["accuracy"]) for r in rows("gap.jsonl")])
+    words = {
+        "eprop": ("eprop", (-1, (-2, -14))),
+        "trace": ("trace", (-1, (-4, 8))),
+        "tbptt:100": ("BPTT, window 100", (2, (7, 6))),
+        "tbptt:20": ("BPTT,\nwindow 20", (1, (-7, -10))),
+    }
+    lines(ax, series, words)
+    ax.set_xscale("log")
+    ax.set_xticks(series["eprop"][0], [f"{x:g}" for x in series["eprop"][0]])
+    ax.minorticks_off()
+    ax.axhline(50, color="#444444", linewidth=0.8, linestyle=":")
+    ax.set_ylim(30, 104)
+    label(
+        ax, title="A cue 1,000 steps back is learnt", x="steps between cue and answer", y="right answers (%), chance 50"
+    )
+
+
+def depth(ax: Axes) -> None:
+    """Draw the lowest layer's cosine to BPTT against the number of hidden layers."""
+    audits = [r for r in rows("depth.jsonl") if r["kind"] == "audit" and r["trained_by"] == "bptt"]
+    series = means([(r["rule"], r["hidden_layers"], r["cosine"][0]) for r in audits if r["cosine"][0] is not None])
+    words = {
+        "cascade": ("cascade", (1, (8, 6))),
+        "trace": ("trace", (-1, (-4, -16))),
+        "eprop": ("eprop, drtrl, ottt", (1, (4, 8))),
+        "sltt": ("sltt: no credit for the past", (-1, (-2, -16))),
+    }
+    lines(ax, series, words)
+    ax.set_xticks(series["cascade"][0])
+    ax.set_ylim(0.2, 1.05)
+    label(ax, title="Credit reaches deep layers", x="hidden layers", y="lowest layer: cosine to BPTT")
+
+
+def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
+    """Draw the first column of the table in `speed.md` that begins with `head`, and return its least value."""
+    text = (DOCS / "speed.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
+    told = {name: float(value) for name, value in re.findall(r"^\| ([^|]+?) \| ([\d.]+) \|", text, flags=re.MULTILINE)}
+    values = [told[name] for name in names]
+    ax.barh(range(len(names)), values, 0.66, color=[COLOURS[0] if "traceTorch" in n else "#B9BEC4" for n in names])
+    for row, value in enumerate(values):
+        shown = f"{value:.0f}" if value >= 20 else f"{value:.1f}"
+        ax.annotate(shown, (value, row), (4, -3), textcoords="offset points", fontsize=9, color="#222222")
+    ax.set_yticks(range(len(names)), names.values())
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1.16 * max(values))
+    ax.grid(visible=False, axis="y")
+    return min(values)
+
+
+def speed(ax: Axes) -> None:
+    """Draw the microseconds of one step of online learning."""
+    least = bars(ax, "| | an update at each step |", STEP)
+    label(ax, title=f"A learning step takes {least:.0f} µs", x="µs per step with an update, batch 1, one thread")
+
+
+def iteration(ax: Axes) -> None:
+    """Draw the milliseconds of one training iteration."""
+    bars(ax, "| | T = 100, last output |", ITERATION)
+    label(ax, title="A training iteration of 100 steps", x="ms, batch 64, loss at the last step, two threads")
 
 
 def main() -> None:
-    """Draw both panels."""
+    """Draw the panels."""
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    from tracetorch.plot.style import COLOURS, GREY, label, legend, new_figure
-
-    figure, axes = new_figure(1, 2, size=(9.6, 3.6))
-    memory, accuracy = axes[0]
-    told = json.loads((FIGURES / "memory.json").read_text())
-    looks = {
-        "trace": (COLOURS[0], "o"),
-        "bptt": (COLOURS[1], "s"),
-        "tbptt": (COLOURS[4], "D"),
-        "frozen": (GREY, "v"),
-        "sltt": (COLOURS[3], "x"),
-    }
-    for rule in ("bptt", "trace"):
-        colour, mark = looks[rule]
-        memory.plot(told["steps"], told["mib"][rule], color=colour, marker=mark, linewidth=2)
-        memory.annotate(
-            WORDS[rule],
-            (told["steps"][-1], told["mib"][rule][-1]),
-            (-12, -3) if rule == "bptt" else (0, 8),
-            textcoords="offset points",
-            ha="right",
-            fontsize=9,
-            color=colour,
-        )
-    memory.set_ylim(bottom=-15)
-    label(memory, title="Memory that learning takes", x="time steps in a sequence", y="MiB above the start")
-    seen: set[str] = set()
-    for place, table in enumerate(TASKS.values()):
-        for rule, value in accuracies(*table).items():
-            colour, mark = looks[rule]
-            name = None if rule in seen else WORDS[rule]
-            seen.add(rule)
-            height = place - 0.16 * (rule in ("bptt", "tbptt"))
-            accuracy.plot(value, height, mark, color=colour, label=name, markersize=8)
-    accuracy.set_yticks(range(len(TASKS)), list(TASKS))
-    accuracy.set_xlim(15, 102)
-    accuracy.set_ylim(3.5, -0.5)
-    label(accuracy, title="Accuracy, the same network under each rule", x="accuracy (%)")
-    legend(accuracy, loc="lower left", bbox_to_anchor=(0.0, 0.16))
-    figure.savefig(FIGURES / "glance.svg", metadata={"Date": None})
+    for panel in (memory, gap, depth, speed, iteration):
+        figure, axes = new_figure(1, size=SIZE)
+        ax = axes[0, 0]
+        ax.tick_params(labelsize=9)
+        panel(ax)
+        ax.set_title(ax.get_title(loc="left"), loc="left", fontsize=11.5, fontweight="bold", color="#222222")
+        figure.savefig(FIGURES / f"glance_{panel.__name__}.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def draw() -> None:
     import numpy as np
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    from tracetorch.plot import COLOURS, label, legend, new_figure
+    from tracetorch.plot import label, legend, new_figure, rule_styles
 
     told = json.loads(NUMBERS.read_text())
     figure, axes = new_figure(1, 2, size=(8.4, 4.0), sharey=True)
@@ -70,19 +70,18 @@ def draw() -> None:
     titles = {"all": "A loss at every step", "last": "One loss at the end"}
     for ax, (out, rows) in zip(axes[0], told["cosines"].items(), strict=True):
         del rows["ottt"]  # decays are shared and resets are soft and detached here: it lies on drtrl
-        for row, ((name, seeds), colour, mark) in enumerate(zip(rows.items(), COLOURS, "Pos^Dv*", strict=True)):
+        for row, ((name, seeds), look) in enumerate(zip(rows.items(), rule_styles(list(rows)), strict=True)):
             values = np.array(seeds)
             window = told["windows"][name]
             places = np.arange(HIDDEN + 1) + 0.07 * (row - 3)
             mean = values.mean(0)
-            ax.vlines(places, values.min(0), values.max(0), color=colour, linewidth=1, alpha=0.6)
+            ax.vlines(places, values.min(0), values.max(0), color=look["color"], linewidth=1, alpha=0.6)
             ax.plot(
                 places,
                 mean,
-                color=colour,
-                marker=mark,
                 markersize=6,
                 label=name if window == 1 else f"{name}, windows of {window}",
+                **look,
             )
             print(out, f"{name:12}", " ".join(f"{m:+.2f}" for m in mean))
         ax.set_xticks(layers, ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])

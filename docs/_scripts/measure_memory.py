@@ -75,23 +75,22 @@ def draw() -> None:
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "tracetorch"
-    from tracetorch.plot import COLOURS, label, new_figure
+    from tracetorch.plot import label, new_figure, rule_styles
 
     told = json.loads(NUMBERS.read_text())
     figure, axes = new_figure(1, 1, size=(7.2, 3.8))
     ax = axes[0, 0]
-    looks = {"bptt": (COLOURS[1], "s"), "drtrl": (COLOURS[2], "^"), "trace": (COLOURS[0], "o")}
     words = {
         "bptt": "bptt: the whole graph",
         "drtrl": "drtrl: one number per weight",
         "trace": "trace: one number per input, a few per unit",
     }
     for name, values in told["mib"].items():
-        colour, mark = looks[name]
-        ax.plot(told["steps"], values, color=colour, marker=mark, linewidth=2)
+        (look,) = rule_styles([name])
+        ax.plot(told["steps"], values, linewidth=2, **look)
         x, y = told["steps"][-1], values[-1]
         place = {"bptt": (-10, -2), "drtrl": (0, 7), "trace": (0, -14)}[name]
-        ax.annotate(words[name], (x, y), place, textcoords="offset points", ha="right", fontsize=9, color=colour)
+        ax.annotate(words[name], (x, y), place, textcoords="offset points", ha="right", fontsize=9, color="#222222")
     sizes = "-".join(map(str, told["sizes"]))
     ax.set_ylim(bottom=-60)
     label(

@@ -22,6 +22,10 @@ from sphinx.pycode import ModuleAnalyzer
 
 ROOT = Path(__file__).parents[2]
 MATHJAX = "mathjax/tex-svg.js"
+COMPUTES = re.compile(
+    r"print\(|gradient_audit|rule_gradients|tt\.(scan|rules|reset|set_rule)|\bmistakes\(|\baccuracy\("
+)
+"""What a cell of an example does beside drawing: such a cell is not folded."""
 PUBLIC = (
     "tracetorch",
     *(f"tracetorch.{m}" for m in "rules feedback testing plot data encoding rl train".split()),  # noqa: SIM905
@@ -62,6 +66,23 @@ def name_controls(app: Sphinx, error: Exception | None) -> None:
         named = re.sub(thumbnail, r'<img alt="Figure of the page: \2" \1', named)
         if named != text:
             page.write_text(named, encoding="utf-8")
+
+
+def fold_drawing(app: Sphinx, error: Exception | None) -> None:
+    """Fold the cells of examples that only draw: a reader came for the others, and can open these."""
+    if error is not None or app.builder.format != "html":
+        return
+    cell = r'<div class="highlight-Python notranslate">(?:(?!</pre>).)*</pre></div>\s*</div>'
+    for page in [p for folder in ("introduction", "tutorials") for p in Path(app.outdir, folder).glob("plot_*.html")]:
+        text = page.read_text(encoding="utf-8")
+
+        def folded(found: re.Match[str]) -> str:
+            code = re.sub(r"<[^>]*>", "", found.group())
+            if not re.match(r"\s*figure\b", code) or COMPUTES.search(code):
+                return found.group()
+            return f'<details class="tt-drawing"><summary>Code of the figure</summary>{found.group()}</details>'
+
+        page.write_text(re.sub(cell, folded, text, flags=re.DOTALL), encoding="utf-8")
 
 
 def public_names() -> set[object]:
@@ -133,6 +154,7 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", copy_mathjax)
     app.connect("builder-inited", annotate_arguments)
     app.connect("build-finished", name_controls)
+    app.connect("build-finished", fold_drawing, priority=900)  # after the gallery has linked the names in the code
     app.connect("html-page-context", lead_edits_to_sources, priority=900)  # after the theme has made its link
     app.connect("autodoc-process-bases", name_public_bases)
     app.connect("autodoc-process-docstring", describe_data, priority=100)  # before it is read as Google's style

@@ -2,9 +2,9 @@
 1. Why not backpropagation through time?
 ========================================
 
-A network with memory is trained, nearly always, with backpropagation through time (BPTT): run it over a sequence, keep
-everything it did, then walk back from the last step to the first. It is exact, it is what autograd does without being
-asked, and if your sequences are short you may not need anything else.
+Networks with memory are nearly always trained with backpropagation through time (BPTT): run the network over the
+sequence, store every intermediate value, then backpropagate from the last step to the first. This is exact, it is
+what autograd does by default, and if your sequences are short you may not need anything else.
 
 This lesson measures what it costs. You need PyTorch and no neuroscience.
 
@@ -20,32 +20,32 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend, rule_styles
 from tracetorch.train import PeakMemory
 
 torch.manual_seed(0)
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 
 # %%
-# What autograd keeps
-# -------------------
-# A recurrent cell has a state :math:`s_t` that depends on the state before it, :math:`s_t = f(s_{t-1}, x_t; W)`. The
-# same weights act at every step, so the gradient of a loss at the end is a sum over all the steps where they acted:
+# What autograd stores
+# --------------------
+# A recurrent cell has a state :math:`s_t` that depends on the state before it, :math:`s_t = f(s_{t-1}, x_t; W)`.
+# The same weights act at every step, so the gradient of a loss at the end is a sum over all these steps:
 #
 # .. math:: \frac{dL}{dW} = \sum_{k \le T} \frac{\partial L}{\partial s_T}
 #           \Big( \prod_{t=k+1}^{T} \frac{\partial s_t}{\partial s_{t-1}} \Big) \frac{\partial s_k}{\partial W}.
 #
-# BPTT forms the products from the left, from :math:`L` towards the past. For that it needs the values of every step,
-# in reverse order, and so autograd keeps them all. PyTorch lets us listen to what it keeps. Here is an ordinary
-# ``nn.RNNCell``, with nothing of this library in it:
+# BPTT multiplies these Jacobians starting from the loss and going backwards in time. For that it needs the values
+# of every step, in reverse order, so autograd stores them all. PyTorch lets us observe what it stores. Here is an
+# ordinary ``nn.RNNCell``, with nothing of this library in it:
 
 
-def bytes_kept(steps: int) -> int:
+def bytes_stored(steps: int) -> int:
     """Count the bytes that autograd holds for the backward pass of one sequence, each tensor once."""
-    cell, kept = nn.RNNCell(32, 64), {}
+    cell, stored = nn.RNNCell(32, 64), {}
 
     def note(x: torch.Tensor) -> torch.Tensor:
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        stored[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
@@ -53,20 +53,27 @@ def bytes_kept(steps: int) -> int:
         for _ in range(steps):
             h = cell(torch.randn(16, 32), h)
     h.sum().backward()
-    return sum(kept.values())
+    return sum(stored.values())
 
 
 for steps in (10, 100, 1000):
-    print(f"nn.RNNCell, batch 16: {steps:5d} steps keep {bytes_kept(steps) / 1e6:6.2f} MB for the backward pass")
+    print(f"nn.RNNCell, batch 16: {steps:5d} steps store {bytes_stored(steps) / 1e6:6.2f} MB for the backward pass")
 
 # %%
-# Ten times the steps, ten times the memory. A day of heartbeats has no end at which you could start to walk back.
+# Ten times the steps, ten times the memory. And a heart monitor never reaches the end of its sequence, so there is
+# no point from which to start backpropagating.
 #
 # The same network with and without a graph
 # -----------------------------------------
-# Now the network that the rest of this introduction is about: a layer of spiking neurons and a readout. What these are
-# comes in the next lesson; here it is enough that both have a memory. The rule, one line, says how credit gets back in
-# time. ``bptt()`` keeps the graph. ``trace()`` keeps a few running sums instead, and gives a gradient at every step.
+# Now the network that the rest of this introduction is about: a layer of spiking neurons and a readout. The next
+# lesson explains both; here it is enough that they have a memory. The *rule*, one line, decides how the error
+# reaches earlier steps. ``bptt()`` stores the graph. ``trace()`` stores a few running sums instead, and gives a
+# gradient at every step.
+#
+# .. figure:: /_static/figures/trace_against_graph.svg
+#    :alt: Above, five steps of a network, all stored, with errors going back through all of them. Below, the same
+#       steps; only the last one is stored, with a trace next to it that was carried forward.
+#    :figclass: tt-figure
 #
 # We ask the operating system how large the process has grown.
 
@@ -107,10 +114,11 @@ for rule in (tt.rules.trace(), tt.rules.bptt()):
         growth[rule.name].append(mb)
         print(f"{rule.name:>5} over {steps:5d} steps: the process grew by {mb:7.1f} MB, {us:6.0f} µs a step")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
-for (name, mb), colour, mark in zip(growth.items(), COLOURS, "os", strict=False):
-    ax.plot(lengths, mb, color=colour, marker=mark, label=f"{name}()")
+for (name, mb), look in zip(growth.items(), rule_styles(list(growth)), strict=True):
+    ax.plot(lengths, mb, label=f"{name}()", **look)
 ax.set_xticks(lengths, [str(n) for n in lengths])
 ax.set_ylim(bottom=-0.04 * max(growth["bptt"]))
 label(ax, title="Memory for one sequence: BPTT's grows with it", x="time steps in the sequence", y="growth (MB)")
@@ -118,25 +126,26 @@ legend(ax)
 plt.show()
 
 # %%
-# BPTT's memory rises in proportion to the number of steps. The trace's stays where it is: the megabyte or two that come
-# and go are the allocator's, not the sequence's. The times are alike; one is not paid for with the other.
+# BPTT's memory rises in proportion to the number of steps. The trace's memory is constant: the megabyte or two that
+# come and go belong to the allocator. The running times are similar, so the saving in memory does not cost speed.
 #
-# Three more things follow from walking backwards:
+# Three more things follow from going backwards in time:
 #
-# - **No gradient until the end.** The first step's weights wait for the last step's loss. A stream has no last step, so
-#   people cut it into windows (truncated BPTT), and what happened before the cut gets no credit. Lesson 7 measures it.
-# - **The weights are locked.** Change them in the middle of a sequence, and the kept values are of another network.
-#   Autograd notices and refuses.
-# - **It is implausible in a brain.** A synapse would need a tape of all it did, a second phase of life in which time
-#   runs backwards, and, at each neuron, errors that come through a copy of the outgoing weights. What a synapse can
-#   have is something local: a trace of its recent activity, which fades, and a signal that arrives later and says
-#   whether that was good. Neuroscience calls these *eligibility traces* (W. Gerstner et al., "Eligibility traces and
-#   plasticity on behavioral time scales", 2018, https://doi.org/10.3389/fncir.2018.00053).
+# - **No gradient until the end.** The first step has to wait for the last step's loss. A stream has no last step,
+#   so it is cut into windows (truncated BPTT), and what happened before the cut gets no credit. Lesson 7 measures
+#   what that costs.
+# - **The weights are locked.** If you change them in the middle of a sequence, the stored values no longer belong
+#   to the current network. Autograd notices and raises an error.
+# - **It is implausible in a brain.** A synapse would need a recording of all its activity, a second phase in which
+#   time runs backwards, and, at each neuron, errors that arrive through a copy of the outgoing weights. What a
+#   synapse can have is local: a fading trace of its recent activity, and a signal that arrives later and tells
+#   whether the outcome was good. Neuroscience calls these *eligibility traces* (W. Gerstner et al., "Eligibility
+#   traces and plasticity on behavioral time scales", 2018, https://doi.org/10.3389/fncir.2018.00053).
 #
 # How much past is there to remember?
 # -----------------------------------
-# The tape is long, but what is on it? We ask BPTT itself: how large is the gradient of a loss at the last step by the
-# input of each step before?
+# The recording is long, but how much of it matters? We ask BPTT itself: how large is the gradient of the final loss
+# with respect to each earlier input?
 steps, figure_data = 120, {}
 for life in (5, 20, 80):
     net = nn.Sequential(
@@ -148,6 +157,7 @@ for life in (5, 20, 80):
     nn.functional.cross_entropy(tt.scan(net, xs, out="last"), torch.randint(10, (32,))).backward()
     figure_data[life] = xs.grad.flatten(1).norm(dim=1).flip(0)
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 for (life, size), colour, dash in zip(figure_data.items(), COLOURS, ("-", "--", ":"), strict=False):
@@ -158,17 +168,18 @@ legend(ax, loc="lower left")
 plt.show()
 
 # %%
-# After the first few steps, straight lines on a logarithmic axis: each step back multiplies the gradient by the same
-# number, the neuron's *decay*. The past matters through a fading sum, and a fading sum does not need a tape. It needs
-# one number, multiplied by the decay at each step, to which the new is added. That number is a trace, and the rest of
-# this introduction is about how far one gets with it.
+# After the first few steps the lines are straight on a logarithmic axis: each step back multiplies the gradient by
+# the same number, the neuron's *decay*. The past matters through a fading sum, and a fading sum needs no recording.
+# It needs one number, which is multiplied by the decay at each step before the new input is added. That number is a
+# trace, and the rest of this introduction shows how far one gets with it.
 #
 # Summary
 # -------
-# - BPTT keeps every step: memory in proportion to time, no gradient before the end, weights locked until then.
-# - In a leaky network the gradient fades by a fixed factor per step, so the tape holds little that a running sum
-#   could not.
-# - BPTT is exact at any depth. A trace is exact in some networks and approximate in others, and lessons 5 to 9 say
-#   where.
+# - BPTT stores every step: memory grows with time, there is no gradient before the end, and the weights are locked
+#   until then.
+# - In a leaky network the gradient fades by a fixed factor per step, so a running sum can hold most of what the
+#   recording holds.
+# - BPTT is exact at any depth. A trace is exact in some networks and approximate in others; lessons 5 to 9 show in
+#   which.
 #
 # Next: :doc:`plot_02_spiking_neuron`.

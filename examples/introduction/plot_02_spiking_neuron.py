@@ -2,9 +2,10 @@
 2. What is a spiking neuron?
 ============================
 
-A capacitor, a resistor, and a rule for when to fire. Louis Lapicque wrote that circuit down in 1907 (translated by
-N. Brunel and M. van Rossum, 2007, https://doi.org/10.1007/s00422-007-0189-6), and most spiking networks still run on
-it. This lesson goes from his equation to a layer, and ends beside an LSTM, which is nearer than one would think.
+A spiking neuron is a capacitor, a resistor, and a rule for when to fire. Louis Lapicque described this circuit in
+1907 (translated by N. Brunel and M. van Rossum, 2007, https://doi.org/10.1007/s00422-007-0189-6), and most spiking
+networks still use it. This lesson goes from his equation to a layer, and ends with a comparison to an LSTM; the two
+are closer than you might expect.
 
 **What to expect:** four checks of the library against the equations, and three figures. A few seconds.
 """
@@ -26,12 +27,13 @@ short = bool(os.environ.get("TRACETORCH_SHORT"))
 # The circuit
 # -----------
 # The membrane of a cell holds charge, like a capacitor :math:`C`, and leaks, like a resistor :math:`R`. A current
-# :math:`I` that flows in either charges the one or escapes through the other:
+# :math:`I` that flows in either charges the capacitor or escapes through the resistor:
 #
 # .. math:: C \frac{dV}{dt} = I - \frac{V}{R}
 #    \qquad\Longleftrightarrow\qquad \tau \frac{dV}{dt} = -V + R I, \qquad \tau = R C.
 #
-# With no current the voltage falls by half in every :math:`\tau \ln 2`: a bucket with a hole. Take 100 MΩ and 200 pF.
+# Without a current the voltage halves in every :math:`\tau \ln 2`, like the water in a bucket with a hole. Take 100
+# MΩ and 200 pF.
 R, C = 100e6, 200e-12
 tau = R * C
 print(f"time constant tau = {1e3 * tau:.0f} ms, half-life = {1e3 * tau * math.log(2):.1f} ms")
@@ -43,8 +45,8 @@ print(f"time constant tau = {1e3 * tau:.0f} ms, half-life = {1e3 * tau * math.lo
 #
 # .. math:: V_{t} = \beta V_{t-1} + (1 - \beta) R I_t, \qquad \beta = e^{-\Delta / \tau}.
 #
-# The number :math:`\beta` is all that is left of the circuit. Most code takes the coarser Euler step,
-# :math:`\beta \approx 1 - \Delta/\tau`; then the result depends on how finely one steps.
+# The number :math:`\beta` is all that remains of the circuit. Much code takes the coarser Euler step, :math:`\beta
+# \approx 1 - \Delta/\tau`; the result then depends on the length of the steps.
 current, duration = 0.2e-9, 0.1
 times = torch.linspace(0, duration, 200, dtype=torch.float64)
 solution = R * current * (1 - torch.exp(-times / tau))
@@ -72,14 +74,16 @@ plt.show()
 # %%
 # The spike
 # ---------
-# When the voltage passes a threshold :math:`\theta`, the neuron fires: it sends a spike, a 1 among zeros, and its
-# voltage is set back. With a hard reset to zero the time between two spikes can be worked out on paper, and so the
-# firing rate (Lapicque's neuron, without a refractory time):
+# When the voltage exceeds a threshold :math:`\theta`, the neuron fires: it sends a spike, a 1 among zeros, and its
+# voltage is reset. With a hard reset to zero the time between two spikes, and so the firing rate, can be computed
+# on paper (for a neuron without a refractory time):
 #
 # .. math:: f(I) = \Big( \tau \ln \frac{R I}{R I - \theta} \Big)^{-1} \quad \text{for } R I > \theta.
 #
-# We compare it with ``tt.LIF``, in steps of 0.1 ms. ``normalized=True`` is the factor :math:`1 - \beta` from above,
-# and currents are in units of the threshold, as everywhere in this library.
+# We compare this with ``tt.LIF``, in steps of 0.1 ms. ``normalized=True`` is the factor :math:`1 - \beta` from
+# above, and currents are in units of the threshold, as everywhere in this library. ``neuron.step`` computes one
+# time step from a state and a current; ``zeros`` and ``pack`` make the first state. You will not need them: a layer
+# does this for you.
 dt, steps = 1e-4, 3000 if short else 20000
 drives = torch.linspace(0.8, 3.0, 12, dtype=torch.float64)
 neuron = tt.LIF(tau=tau / dt, normalized=True, reset=tt.HardReset()).double()
@@ -92,6 +96,8 @@ rates = spikes / (steps * dt)
 
 fine = torch.linspace(1.001, 3.0, 300, dtype=torch.float64)
 paper = 1 / (tau * torch.log(fine / (fine - 1)))
+
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
 ax.plot(torch.cat([torch.tensor([0.8, 1.0]), fine]), torch.cat([torch.zeros(2), paper]), color="#222222", label="f(I)")
@@ -104,11 +110,11 @@ on_paper = 1 / (tau * torch.log(drives[above] / (drives[above] - 1)))
 print(f"largest difference of counted and computed rates: {(rates[above] - on_paper).abs().max():.2f} spikes/s")
 
 # %%
-# (What is left of a difference comes from the steps: a spike can only come at a multiple of 0.1 ms, which at 100 spikes
-# per second is up to 1 % of the interval.)
+# (The remaining difference comes from the steps: a spike can only occur at a multiple of 0.1 ms, which at 100
+# spikes per second is up to 1 % of the interval.)
 #
-# Seen from far away this is an activation function: silent below a point, rising above it, not unlike a ReLU. Lesson 5
-# takes that view seriously.
+# Over many steps this is an activation function: zero below a point and rising above it, similar to a ReLU. Lesson
+# 5 builds on that view.
 #
 # The layer
 # ---------
@@ -117,8 +123,8 @@ print(f"largest difference of counted and computed rates: {(rates[above] - on_pa
 #
 # .. math:: v_t = \beta\,(v_{t-1} - \theta z_{t-1}) + W x_t + b, \qquad z_t = [\, v_t > \theta \,].
 #
-# Time constants are said as ``half_life`` (steps), ``tau`` (steps) or ``beta``, whichever you think in. Here is the
-# whole layer, by hand and from the library:
+# Give time constants as ``half_life`` (steps), ``tau`` (steps) or ``beta``, whichever you prefer. Here is the whole
+# layer, by hand and from the library:
 layer = tt.Layer(nn.Linear(20, 50), tt.LIF(half_life=10))
 xs = (torch.rand(100, 8, 20) < 0.3).float()  # time, batch, inputs
 
@@ -134,9 +140,15 @@ with torch.no_grad():
 print(f"spikes that differ: {int((zs != torch.stack(by_hand)).sum())} of {int(zs.sum())}")
 
 # %%
-# Beside an LSTM
-# --------------
-# Write the two cells below each other:
+# Compared with an LSTM
+# ---------------------
+# .. figure:: /_static/figures/cells.svg
+#    :alt: Three drawings. A circuit of a capacitor and a resistor. The LIF cell, whose membrane is multiplied by
+#       beta and loses the threshold at a spike. The LSTM cell, whose memory is multiplied by a forget gate computed
+#       from input and output.
+#    :figclass: tt-figure
+#
+# In formulas:
 #
 # ====================  ==============================================  ===========================================
 # \                     LSTM                                            LIF
@@ -149,8 +161,8 @@ print(f"spikes that differ: {int((zs != torch.stack(by_hand)).sum())} of {int(zs
 # mixing of units       all gates see :math:`h_{t-1}`                   none, unless you add recurrence
 # ====================  ==============================================  ===========================================
 #
-# So :math:`\beta` is a forget gate that stands still. To see that this is no figure of speech, hold the gates of an
-# ``nn.LSTMCell`` still, and compare its memory with a leaky integrator, ``tt.LI``:
+# So :math:`\beta` is a constant forget gate. To check this, we fix the gates of an ``nn.LSTMCell`` and compare its
+# memory with a leaky integrator, ``tt.LI``:
 cell = nn.LSTMCell(20, 50).double()
 with torch.no_grad():
     for p in cell.parameters():
@@ -165,19 +177,19 @@ with torch.no_grad():
         h, c = cell(x, (h, c))
         state, y = integrator.step(state, torch.tanh(x @ cell.weight_ih[100:150].T))
         far = max(far, float((y - c).abs().max()))
-print(f"LSTM with its gates held still against tt.LI: largest difference {far:.1e}")
+print(f"LSTM with fixed gates against tt.LI: largest difference {far:.1e}")
 
 # %%
-# That the forget gate stands still, and that units do not mix inside the neuron, is what makes cheap traces possible
-# (lessons 4 and 8). An LSTM has neither property, which is one reason why it is trained with BPTT.
+# The forget gate is constant, and units do not mix inside the neuron: these two properties make cheap traces
+# possible (lessons 4 and 8). An LSTM has neither, which is one reason why it is trained with BPTT.
 #
 # The derivative of a step
 # ------------------------
-# A spike is a step function of the voltage: its slope is zero, and infinite at the threshold. Gradients cannot get
-# through, so in the backward direction one puts a smooth stand-in in its place, the *surrogate derivative*
-# :math:`\psi` (E. Neftci, H. Mostafa, F. Zenke, 2019, https://arxiv.org/abs/1901.09948). The spikes themselves stay
-# what they are. All rules of this library and BPTT use the same stand-in, so comparisons between them are fair; that
-# the stand-in is not the true slope is an approximation which they share.
+# A spike is a step function of the voltage: its derivative is zero, and infinite at the threshold. No gradient
+# passes through it. So the backward pass uses a smooth replacement, the *surrogate derivative* :math:`\psi` (E.
+# Neftci, H. Mostafa, F. Zenke, 2019, https://arxiv.org/abs/1901.09948). The spikes themselves do not change. All
+# rules of this library and BPTT use the same surrogate, so comparisons between them are fair; they share the
+# approximation that it is not the true derivative.
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
 distance = torch.linspace(-1.5, 1.5, 301)
@@ -189,15 +201,15 @@ for made, colour, dash in (
     name = type(made).__name__ + (" (default)" if colour == COLOURS[0] else "")
     ax.plot(distance, made.derivative(distance), color=colour, linestyle=dash, label=name)
 ax.step(distance, (distance > 0).float(), color="#222222", linewidth=0.9, label="the spike itself")
-label(ax, title="Stand-ins for the slope of a spike", x="voltage minus threshold", y="derivative; spike")
+label(ax, title="Surrogate derivatives of a spike", x="voltage minus threshold", y="derivative; spike")
 legend(ax)
 plt.show()
 
 # %%
 # Summary
 # -------
-# - A leaky membrane is one multiplication by :math:`\beta` and one addition per step, and that step is exact.
-# - :math:`\beta` is a forget gate that stands still; a spike is a one-bit output with a reset.
-# - The step's slope is replaced by a surrogate :math:`\psi` in all gradients, BPTT's as well.
+# - A leaky membrane takes one multiplication by :math:`\beta` and one addition per step, and that step is exact.
+# - :math:`\beta` is a constant forget gate; a spike is a one-bit output with a reset.
+# - All gradients, those of BPTT too, replace the derivative of the spike by a surrogate :math:`\psi`.
 #
 # Next: :doc:`plot_03_trace`.

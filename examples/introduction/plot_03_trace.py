@@ -2,9 +2,9 @@
 3. What is a trace?
 ===================
 
-A trace is a running sum that fades. You know it already: the momentum of SGD is one, Adam's two moments are, and so is
-batch normalisation's running mean. This lesson is about its one parameter, the time-scale, and about what happens at
-the beginning, when there is not yet a past to average over.
+A trace is a fading running sum. You know some already: the momentum of SGD, Adam's two moments, and batch
+normalisation's running mean. This lesson is about the one parameter of a trace, its time constant, and about the
+first steps, when there is no past yet to average over.
 
 **What to expect:** a few conversions, and three figures: what a trace remembers, the choice of its time-scale, and its
 first steps. A few seconds.
@@ -27,16 +27,16 @@ LOOKS = ((COLOURS[0], "-"), (COLOURS[1], "--"), (COLOURS[2], ":"))
 # %%
 # Two ways to look back
 # ---------------------
-# To know how often something happened lately, one may keep the last :math:`n` values in a queue and average them. That
-# costs :math:`n` numbers. Or one keeps a single number and lets it fade:
+# How often did something happen lately? You can store the last :math:`n` values in a queue and average them, which
+# costs :math:`n` numbers. Or you can store a single number and let it fade:
 #
 # .. math:: \hat x_t = \beta\, \hat x_{t-1} + x_t = \sum_{k \le t} \beta^{\,t-k} x_k.
 #
-# The right-hand side is why this works: the whole past is in there, each step with its own weight, and yet only
-# :math:`\hat x_{t-1}` was kept. Footprints in wet sand, not a film. The weights sum to :math:`1/(1-\beta)`, so
-# :math:`(1-\beta)\,\hat x_t` is an average, written :math:`\bar x_t`.
+# The right-hand side shows why this works: it contains the whole past, each step with its own weight, although only
+# :math:`\hat x_{t-1}` was stored. It is like footprints in wet sand instead of a film. The weights sum to
+# :math:`1/(1-\beta)`, so :math:`(1-\beta)\,\hat x_t` is an average, written :math:`\bar x_t`.
 #
-# How long is the past? Three words for one number:
+# How far back does it reach? Three measures of the same thing:
 for half in (1.0, 5.0, 20.0, 100.0):
     beta = 0.5 ** torch.tensor(1 / half, dtype=torch.float64)
     print(
@@ -50,6 +50,8 @@ for half in (1.0, 5.0, 20.0, 100.0):
 steps = 200
 spikes = torch.zeros(steps)
 spikes[[20, 60, 66, 72, 78, 150]] = 1.0
+
+# %%
 figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True, height_ratios=[1, 4], layout="constrained")
 for ax in axes:
     dress(ax)
@@ -69,10 +71,10 @@ plt.show()
 # %%
 # Which time-scale?
 # -----------------
-# A short trace follows quickly and trembles; a long one is calm and late. Below, the chance of a spike jumps from 5 %
-# to 25 % per step and back. We measure both faults: the tremble (the standard deviation over many runs) while the
-# chance stands still, and how many steps after the jump the mean of the runs has come half-way, to 15 %. A queue of
-# :math:`1/(1-\beta)` values stands beside it.
+# A short time constant reacts quickly but is noisy; a long one is smooth but lags. Below, the probability of a
+# spike jumps from 5 % to 25 % per step and back. We measure both errors: the noise (the standard deviation over
+# many runs) while the probability is constant, and the lag (after how many steps the mean over the runs has reached
+# 15 %, half of the jump). For comparison we use a queue of :math:`1/(1-\beta)` values.
 runs, steps = (100, 600) if short else (1000, 600)
 chance = torch.full((steps,), 0.05)
 chance[200:400] = 0.25
@@ -92,33 +94,34 @@ for half in (5, 20, 100):
         late = int((average[200:400] > 0.15).nonzero()[0]) + 1
         kept = 1 if name == "trace" else queue.maxlen
         print(
-            f"half-life {half:3d}, {name} of {kept:3d} number(s): tremble {values[350:400].std(1).mean():.3f}, "
-            f"half-way after {late:3d} steps"
+            f"half-life {half:3d}, {name} of {kept:3d} number(s): noise {values[350:400].std(1).mean():.3f}, "
+            f"lag {late:3d} steps"
         )
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
-ax.step(range(steps), chance, color="#222222", label="the chance of a spike")
+ax.step(range(steps), chance, color="#222222", label="probability of a spike")
 for half, (colour, dash) in zip((5, 20, 100), LOOKS, strict=True):
     ax.plot(results["trace", half][:, 0], color=colour, linestyle=dash, linewidth=1.0, label=f"half-life {half}")
-label(ax, title="Quick and trembling, or calm and late", x="time step", y="running average")
+label(ax, title="Fast and noisy, or smooth and late", x="time step", y="running average")
 legend(ax, loc="upper right")
 plt.show()
 
 # %%
-# A trace has come half-way after about one half-life, as its name says. Beside a queue of :math:`1/(1-\beta)` values it
-# trembles less and comes later; a queue of :math:`(1+\beta)/(1-\beta)` values, about twice as many, trembles alike and
-# comes later than the trace. So the single number is no worse a memory than the queue, only a far smaller one.
+# A trace lags by about one half-life, as the name says. Compared with a queue of :math:`1/(1-\beta)` values it is
+# less noisy and lags more. A queue about twice as long, of :math:`(1+\beta)/(1-\beta)` values, is equally noisy but
+# lags more than the trace. So the single number is no worse a memory than the queue, and far smaller.
 #
-# There is no best time-scale, only one that fits the time over which what you want to know is true. For a neuron that
-# must bridge four seconds of silence, a half-life of half a second is too short, whatever the rule. Time constants can
-# be learned like weights: ``tt.LIF(half_life=tt.Learnable(10.0, shape=(64,)))``.
+# There is no best time constant; it depends on how long the information stays valid. If a neuron must bridge four
+# seconds of silence, a half-life of half a second is too short under every rule. Time constants can be learned like
+# weights: ``tt.LIF(half_life=tt.Learnable(10.0, shape=(64,)))``.
 #
 # The first steps
 # ---------------
-# A fresh trace is zero, and a fading average that begins at zero is too small for a while: after :math:`n` steps the
-# weights it has used sum to :math:`1 - \beta^n` and not to 1. Divide by that, and it is an average from the first step
-# on. Adam does the same to its moments (D. Kingma, J. Ba, 2014, https://arxiv.org/abs/1412.6980):
+# A new trace is zero, and a fading average that begins at zero is too small for a while: after :math:`n` steps its
+# weights sum to :math:`1 - \beta^n` and not to 1. Divided by this sum, it is an average from the first step on.
+# Adam does the same to its moments (D. Kingma, J. Ba, 2014, https://arxiv.org/abs/1412.6980):
 #
 # .. math:: \bar x_n = \frac{1 - \beta}{1 - \beta^{\,n}} \sum_{k \le n} \beta^{\,n-k} x_k.
 beta, steps = 0.5 ** (1 / 20), 100
@@ -132,6 +135,7 @@ corrected = plain / (1 - beta ** torch.arange(1, steps + 1))
 for n in (1, 10, 100):
     print(f"after {n:3d} steps, true mean 0.300: plain {plain[n - 1]:.3f}, corrected {corrected[n - 1]:.3f}")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
 ax.axhline(0.3, color="#222222", linewidth=0.9, label="true mean")
@@ -145,8 +149,8 @@ plt.show()
 # %%
 # In the library
 # --------------
-# Every layer carries its traces beside its state. They are plain tensors, one row for each sample of the batch; a reset
-# of some rows starts those rows anew, with a count of their own, and leaves the others alone:
+# Every layer carries its traces next to its state. They are plain tensors with one row per sample of the batch. You
+# can reset selected rows, each of which has its own step count; the others are unaffected:
 net = nn.Sequential(tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=20)), tt.Layer(nn.Linear(5, 2), tt.LI(half_life=20)))
 for _ in range(4):
     net(torch.ones(2, 3)).sum().backward()
@@ -157,13 +161,13 @@ for name, value in tt.get_state(net).items():
 
 # %%
 # The names: ``s`` is the state, ``sigma`` the neuron's sensitivity to a constant current, ``sums`` the averages of
-# lesson 5, ``traces`` the eligibilities of lessons 6 to 8, ``steps`` the count for the bias correction. None of them
-# has a time dimension.
+# lesson 5, ``traces`` the eligibilities of lessons 6 to 8, ``steps`` the count for the bias correction. None of
+# them has a time dimension.
 #
 # Summary
 # -------
-# - A trace is one number that stands for all the past, weighted by :math:`\beta^{\,t-k}`.
-# - Its time-scale trades delay against tremble; ``half_life``, ``tau`` and ``beta`` say the same thing.
+# - A trace is one number that summarises the past, weighted by :math:`\beta^{\,t-k}`.
+# - Its time constant trades lag against noise; ``half_life``, ``tau`` and ``beta`` are three ways to give it.
 # - Divided by :math:`1 - \beta^n` it is a true average from the first step.
 #
 # Next: :doc:`plot_04_trace_for_graph`.

@@ -3,8 +3,8 @@
 ================================
 
 The idea of the whole library fits on one page. The gradient of a leaky neuron is a sum over pairs of times: when an
-input came, and when it mattered. BPTT adds the pairs up by one of them, a trace adds them up by the other. Same pairs,
-same sum; but one order needs the whole tape, and the other needs one number per input.
+input came, and when it mattered. BPTT sums over one of the two first, a trace sums over the other. The pairs and
+the sum are the same, but one order needs a recording of all steps, and the other needs one number per input.
 
 **What to expect:** one gradient, computed four ways, with differences of about 1e-16, and a figure of the sum. A few
 seconds.
@@ -27,14 +27,14 @@ torch.set_default_dtype(torch.float64)
 # %%
 # One neuron
 # ----------
-# Weights :math:`w`, a membrane, spikes, and a loss at every step that wants the spikes to come at given times:
+# A neuron has weights :math:`w`, a membrane and spikes. A loss at every step asks for spikes at given times:
 #
 # .. math:: v_t = \beta\,(v_{t-1} - z_{t-1}) + w \cdot x_t, \qquad z_t = [v_t > 1], \qquad
 #           L = \sum_t \tfrac12 (z_t - z^*_t)^2.
 #
-# We write :math:`L_t = z_t - z^*_t` for the slope of the loss at step :math:`t`, and :math:`\psi_t` for the surrogate
-# slope of the spike. The reset is a known fact, not something to differentiate through (the library's default; more
-# below).
+# We write :math:`L_t = z_t - z^*_t` for the derivative of the loss with respect to the spike at step :math:`t`, and
+# :math:`\psi_t` for the surrogate derivative. The reset is treated as a constant; no gradient passes through it
+# (the library's default; more below).
 T, inputs, beta = 40, 6, 0.9
 surrogate = tt.surrogates.ATan()
 xs, target = (torch.rand(T, inputs) < 0.3).double(), (torch.rand(T) < 0.2).double()
@@ -64,13 +64,15 @@ print(f"the neuron fires {int(z.sum())} times in {T} steps")
 #
 # .. math:: \frac{dL}{dw} = \sum_{t} \sum_{k \le t} L_t\, \psi_t\, \beta^{\,t-k}\, x_k .
 #
-# Here are the pairs as a picture, summed over the six inputs: in column :math:`k`, row :math:`t`, what the inputs at
-# :math:`k` add to the gradient through the spike at :math:`t`.
+# The picture shows the pairs, summed over the six inputs: column :math:`k`, row :math:`t` is what the inputs at
+# step :math:`k` contribute to the gradient through the spike at step :math:`t`. (Colours saturate at 30 % of the
+# largest value, so that the many small ones are visible.)
 when = torch.arange(T)
 lag = when[:, None] - when[None, :]
 pairs = torch.where(lag >= 0, (L * psi)[:, None] * beta ** lag.clamp(min=0), 0.0)
 triangle = pairs * xs.sum(1)
 
+# %%
 figure, ax = plt.subplots(figsize=(5.6, 4.6), layout="constrained")
 dress(ax)
 ax.grid(visible=False)
@@ -88,11 +90,12 @@ plt.show()
 # %%
 # By columns: backpropagation through time
 # ----------------------------------------
-# Gather, for each input time :math:`k`, everything that comes *after*. Walking from the end, it is a running sum:
+# For each input time :math:`k`, sum over everything that comes *after*. Computed from the end, this is a running
+# sum:
 #
 # .. math:: \lambda_k = \psi_k L_k + \beta\, \lambda_{k+1}, \qquad \frac{dL}{dw} = \sum_k \lambda_k\, x_k .
 #
-# This needs all :math:`\psi_k`, :math:`L_k` and :math:`x_k` at the end: the tape.
+# This needs all :math:`\psi_k`, :math:`L_k` and :math:`x_k` at the end: the recording.
 by_columns, lam = torch.zeros(inputs), 0.0
 for k in reversed(range(T)):
     lam = psi[k] * L[k] + beta * lam
@@ -101,20 +104,21 @@ for k in reversed(range(T)):
 # %%
 # By rows: a trace
 # ----------------
-# Gather, for each time :math:`t`, everything that came *before*. Walking from the start, it is a running sum too:
+# For each time :math:`t`, sum over everything that came *before*. Computed from the start, this is a running sum
+# too:
 #
 # .. math:: \hat x_t = \beta\, \hat x_{t-1} + x_t, \qquad \frac{dL}{dw} = \sum_t L_t\, \psi_t\, \hat x_t .
 #
-# Nothing is stored but :math:`\hat x`, the trace of lesson 3, with the membrane's own decay. At each step the
-# gradient of that step's loss is there, and may be used at once.
+# Only :math:`\hat x` is stored, the trace of lesson 3, with the membrane's decay. At each step the gradient of that
+# step's loss is known and can be used at once.
 by_rows, x_hat = torch.zeros(inputs), torch.zeros(inputs)
 for t in range(T):
     x_hat = beta * x_hat + xs[t]
     by_rows += L[t] * psi[t] * x_hat
 
 # %%
-# And the library, as you would use it: a layer, one step at a time, a backward after each. The graph of a step is gone
-# before the next begins. ``ottt()`` is the rule that keeps this trace.
+# Now the library, as you would use it: a layer, one step at a time, with a backward pass after each. The graph of a
+# step is freed before the next begins. ``ottt()`` is the rule that uses this trace.
 layer = tt.Layer(nn.Linear(inputs, 1, bias=False), tt.LIF(beta=torch.tensor(beta)), rule=tt.rules.ottt())
 with torch.no_grad():
     layer.synapse.weight.copy_(w)
@@ -132,33 +136,33 @@ for name, found in (
 # %%
 # Forward mode and reverse mode
 # -----------------------------
-# In the words of automatic differentiation: BPTT is reverse mode, a trace is forward mode. Reverse mode is the usual
-# choice because one backward pass serves all parameters, while forward mode carries :math:`\partial s_t / \partial w`
-# for each of them. For a general recurrent network of :math:`n` units that is an :math:`n \times n^2` matrix,
+# In terms of automatic differentiation, BPTT is reverse mode and a trace is forward mode. Reverse mode is the usual
+# choice because one backward pass serves all parameters; forward mode carries :math:`\partial s_t / \partial w` for
+# each of them. For a general recurrent network of :math:`n` units that is an :math:`n \times n^2` matrix,
 # multiplied by an :math:`n \times n` Jacobian at every step: real-time recurrent learning (R. Williams, D. Zipser,
 # 1989, https://doi.org/10.1162/neco.1989.1.2.270), with a cost of :math:`n^4`.
 n = 128
 print(f"general network of {n} units: {n**3:,} numbers carried, {n**4:,} products a step")
 print(f"{n} units that do not mix, full eligibility: {n**2:,} numbers, {n**2:,} products")
-print(f"the same where all units share one decay: {n} numbers, {n} products")
+print(f"the same if all units share one decay: {n} numbers, {n} products")
 
 # %%
-# Two facts about spiking layers bring the price down. Units do not mix inside the neuron, so the Jacobian is diagonal:
-# :math:`n^2` numbers. And where the decay is shared and constant, the trace of a weight depends on its input only, so
+# Two properties of spiking layers reduce the cost. Units do not mix inside the neuron, so the Jacobian is diagonal:
+# :math:`n^2` numbers. And if the decay is shared and constant, the trace of a weight depends on its input only, so
 # all units share one trace per input: :math:`n` numbers.
 #
 # In general: states and their blocks
 # -----------------------------------
-# A neuron may have several state variables, and a decay that changes with what it does. Then :math:`\beta` becomes a
-# block :math:`A_t = \partial s_t / \partial s_{t-1}`, and the trace of the state by the weight, the *eligibility*
-# :math:`E`, follows
+# A neuron may have several state variables, and a decay that changes with what it does. Then :math:`\beta` becomes
+# a block :math:`A_t = \partial s_t / \partial s_{t-1}`, and the derivative of the state with respect to the weight,
+# the *eligibility* :math:`E`, follows
 #
 # .. math:: e_t = D_t E_{t-1} + \psi_t\, x_t, \qquad E_t = A_t E_{t-1} + B_t\, x_t, \qquad
 #           \frac{dL}{dw} = \sum_t L_t\, e_t,
 #
-# with :math:`B_t = \partial s_t / \partial I_t` and :math:`D_t = \partial z_t / \partial s_{t-1}`. For a hard reset
-# that is differentiated through, for example, :math:`A_t` is different at each step and for each neuron. One trace per
-# input cannot say that, but one per weight can, and the rule that keeps it (``drtrl()``, lesson 8) is exact:
+# with :math:`B_t = \partial s_t / \partial I_t` and :math:`D_t = \partial z_t / \partial s_{t-1}`. If gradients
+# pass through a hard reset, for example, :math:`A_t` differs between steps and neurons. One trace per input cannot
+# represent this, but one per weight can, and the rule that uses it (``drtrl()``, lesson 8) is exact:
 hard = tt.LIF(beta=torch.tensor(beta), reset=tt.HardReset(gradient=True))
 layer = tt.Layer(nn.Linear(inputs, 1, bias=False), hard, rule=tt.rules.drtrl())
 with torch.no_grad():
@@ -178,14 +182,14 @@ except (TypeError, ValueError) as error:
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
-# ``tracetorch.testing.gradient_audit`` is the tool of all lessons that follow: it runs a copy of your network under a
-# rule, with the graph cut at every window as in real use, and compares with BPTT by autograd.
+# The following lessons use ``tracetorch.testing.gradient_audit``: it runs a copy of your network under a rule, with
+# the graph cut at every window as in real use, and compares the gradients with those of BPTT by autograd.
 #
 # Summary
 # -------
-# - The gradient is a sum over pairs (input time, loss time). BPTT sums over the future of each input; a trace sums over
-#   the past of each loss. For one layer the results are the same number.
-# - The trace needs no tape, and its gradient is there at every step.
-# - Its price is one number per weight (full eligibility), or one per input where the decay is shared and constant.
+# - The gradient is a sum over pairs (input time, loss time). BPTT sums over the future of each input; a trace sums
+#   over the past of each loss. For one layer the results are equal.
+# - The trace needs no recording, and gives a gradient at every step.
+# - It costs one number per weight (full eligibility), or one per input if the decay is shared and constant.
 #
 # Next: :doc:`plot_05_averaged_rule`.

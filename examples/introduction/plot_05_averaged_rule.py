@@ -2,12 +2,12 @@
 5. The averaged rule: ``trace()``
 =================================
 
-The cheapest useful gradient treats a spiking network as what it looks like from far away: units with firing rates. The
-rule ``trace()``, the library's default, keeps the average of each layer's input and the average of each neuron's
-sensitivity, and multiplies the two. Its classic counterpart is ordinary backpropagation in a network of rates.
+The cheapest useful gradient treats a spiking network as a network of firing rates. The rule ``trace()``, the
+library's default, stores the average of each layer's input and the average of each neuron's sensitivity, and
+multiplies the two. Its classic counterpart is ordinary backpropagation in a network of rates.
 
 **What to expect:** a gradient put together by hand that equals the library's, a case where it equals BPTT's, and two
-figures of how far it is from BPTT where it does not. About 15 seconds.
+figures of how far it is from BPTT otherwise. About 15 seconds.
 """
 
 import math
@@ -33,16 +33,21 @@ T, B, INPUTS, UNITS, CLASSES = 60, 9, 20, 30, 3
 #
 # .. math:: \frac{dL}{dW} = \big( V^\top \delta \odot \phi' \big) \otimes \bar x .
 #
-# Three factors: an error that came down, the slope of the unit, and its input. To use this on a spiking network one
-# needs two of them as averages over time. The input's is a trace, :math:`\bar x` (lesson 3). The slope's is the
-# question *how much more would this neuron have fired for a little more constant current?* and it can be answered as
-# one goes, with the recursion of lesson 4 for a current that is 1 at all times:
+# It has three factors: an error from the layer above, the slope of the unit, and its input. For a spiking network,
+# two of them must be averaged over time. The average of the input is a trace, :math:`\bar x` (lesson 3). The
+# average of the slope answers *how much more would this neuron have fired for a little more constant current?* It
+# is computed while the network runs, with the recursion of lesson 4 for a current that is 1 at all times:
 #
 # .. math:: g_t = D_t \sigma_{t-1} + \psi_t, \qquad \sigma_t = A_t \sigma_{t-1} + B_t,
 #
-# and an average :math:`\bar h` of it. The rule is :math:`\Delta W = (L \odot \bar h) \otimes \bar x`. Nothing else is
-# kept: :math:`B\,(I + O)` numbers for a batch of :math:`B` and a layer of :math:`I` inputs and :math:`O` units, about
-# as many as one step has activations.
+# and an average :math:`\bar h` of it. The rule is :math:`\Delta W = (L \odot \bar h) \otimes \bar x`. Nothing else
+# is stored: :math:`B\,(I + O)` numbers for a batch of :math:`B` and a layer of :math:`I` inputs and :math:`O`
+# units, about as many as one step has activations.
+#
+# .. figure:: /_static/figures/rule_trace.svg
+#    :alt: A layer under the rule trace. Carried are an average of the input, the sensitivity and its average. The
+#       error times the average sensitivity, times the average input, is the gradient.
+#    :figclass: tt-figure
 
 
 def network() -> nn.Sequential:
@@ -61,8 +66,9 @@ def loss(ys: torch.Tensor, steps: slice) -> torch.Tensor:
 
 
 # %%
-# By hand: run the hidden layer, take each step's blocks, and carry :math:`\sigma` and the two averages along. The
-# average of the slope fades with the readout's decay, because that is how the readout will weigh the spikes.
+# By hand: we run the hidden layer, take each step's Jacobian blocks (``unit_blocks``: :math:`A, B, D, \psi` of
+# lesson 4), and update :math:`\sigma` and the two averages. The average of the slope fades with the readout's decay
+# :math:`q`, because that is how the readout weights the spikes.
 hidden, readout = net[0], net[1]
 a, q = float(hidden.neuron.beta), float(readout.neuron.beta)
 sigma, h_bar, x_bar, weight_h, weight_x = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -87,22 +93,22 @@ found = rule_gradients(net, constant, loss, tt.rules.trace(), out="last").grads[
 print(f"by hand against tt.rules.trace(): relative difference {agreement(by_hand, found).relative_error:.1e}\n")
 
 # %%
-# So ``trace()`` *is* backpropagation in a network of rates, whose slopes are measured and not assumed: no activation
-# function had to be written down.
+# So ``trace()`` is ordinary backpropagation through firing rates. The slope of the activation function is measured
+# while the network runs instead of coming from a formula.
 #
 # Where it is exact
 # -----------------
-# When the input is constant, average and value are the same thing, and one loss at the end is all there is. Then
-# nothing is lost, in any number of steps:
+# If the input is constant, it equals its average. With one loss at the end nothing is lost, for any number of
+# steps:
 print(gradient_audit(net, constant, loss, tt.rules.trace(), out="last"))
 
 # %%
 # Where it is not
 # ---------------
-# The true gradient is the average of a product, and the rule is a product of averages. What it drops is the covariance
-# in time: an input that comes just when the neuron is near its threshold counts more, and the average does not know.
-# (The bias is an input that never changes, so it stays exact.) We let the input swing around its mean, faster and
-# slower, and look.
+# The true gradient is the average of a product, and the rule is a product of averages. It drops the covariance in
+# time: an input that arrives when the neuron is near its threshold counts more, and the averages do not show this.
+# (The bias is an input that never changes, so it stays exact.) We let the input oscillate around its mean at three
+# speeds.
 depths, seeds = (0.0, 0.25, 0.5, 0.75, 1.0), (0,) if short else (0, 1, 2)
 time = torch.arange(T)[:, None, None]
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
@@ -133,13 +139,14 @@ legend(ax)
 plt.show()
 
 # %%
-# Fast swings are averaged by the membrane itself (its half-life here is 10 steps), so little is lost. Slow, deep ones
+# The membrane, with a half-life of 10 steps here, averages fast oscillations, so little is lost. Slow and deep ones
 # cost most.
 #
 # Spikes as input
 # ---------------
-# Spikes that come at random are neither constant nor slow. Their mean is what they mean, but the sample in hand swings
-# from 0 to 1. The fewer there are, the further a single one is from the mean:
+# Random spikes are not constant. Their rate may be, but each sample jumps between 0 and 1, and the fewer spikes
+# there are, the further a single one is from the mean. *All parameters* below includes the readout, whose gradient
+# is exact and large, so that its cosine is higher than that of the hidden weights:
 rates, seeds = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0), (0,) if short else range(5)
 cosines = []
 for rate in rates:
@@ -156,6 +163,7 @@ for rate in rates:
     )
     print(f"of all parameters {cosines[-1][:, 1].mean():.3f}")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 for column, name, colour, mark in ((0, "hidden weights", COLOURS[0], "o"), (1, "all parameters", COLOURS[1], "s")):
@@ -173,11 +181,11 @@ plt.show()
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%
-# Such cosines still point downhill, and noise that is drawn anew for each sample averages out over a training run.
-# (They need not: lesson 9 has a deep network and a task about order in which the cosine of this rule is negative.)
-# How much that matters is a question of the task, and only a task can answer it. In :doc:`/results`, with the
-# commands to repeat them, ``trace`` reaches 98.81 ± 0.07 % on MNIST beside 98.74 ± 0.09 % with BPTT, and 86.9 ± 1.7 %
-# beside 90.4 ± 1.3 % where the *order* of a digit's rows carries the label.
+# Such gradients still point downhill, and noise that is drawn again for each sample averages out over a training
+# run. (That is not always so: lesson 9 has a deep network and a task about order in which the cosine of this rule
+# is negative.) How much it matters depends on the task. In :doc:`/results`, with the commands to repeat them,
+# ``trace`` reaches 98.81 ± 0.07 % on MNIST (BPTT: 98.74 ± 0.09 %), and 86.9 ± 1.7 % if the *order* of a digit's
+# rows carries the label (BPTT: 90.4 ± 1.3 %).
 #
 # ``rate()`` is the same with uniform averages over one whole sequence (the training on spike rates of Q. Meng et al.,
 # 2022, https://arxiv.org/abs/2205.00459, is of this kind).
@@ -186,7 +194,8 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # -------
 # - ``trace()`` is backpropagation in a network of rates whose inputs and slopes are measured online.
 # - It is exact for constant input, and for biases always. It drops the covariance of input and sensitivity in time.
-# - It keeps :math:`B\,(I + O)` numbers per layer, and one backward pass per loss event, however long it was until then.
+# - It stores :math:`B\,(I + O)` numbers per layer, and needs one backward pass per loss, however many steps came
+#   before.
 #
 # The mathematics in full: :doc:`/theory/trace` and :doc:`/theory/rate`.
 #

@@ -2,9 +2,9 @@
 7. One trace per input, and truncation
 ======================================
 
-Everyone who trains on long sequences cuts them: truncated BPTT. This lesson measures what a cut costs, and sets beside
-it a rule that works one step at a time and, in the same network, loses nothing: ``ottt()``, online training through
-time (M. Xiao et al., 2022, https://arxiv.org/abs/2210.04195).
+Long sequences are usually cut into windows: truncated BPTT. This lesson measures what a cut costs, and compares it
+with a rule that works one step at a time and, in the same network, loses nothing: ``ottt()``, online training
+through time (M. Xiao et al., 2022, https://arxiv.org/abs/2210.04195).
 
 **What to expect:** a figure of the error of truncation against the length of the window, and one of what networks learn
 of a cue, the longer ago it was. About 30 seconds.
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend, rule_styles
 from tracetorch.testing import calibrate, gradient_audit
 
 torch.manual_seed(0)
@@ -26,14 +26,19 @@ short = bool(os.environ.get("TRACETORCH_SHORT"))
 # %%
 # One trace serves all units
 # --------------------------
-# In lesson 4 the trace of a weight was the trace of its input, faded with the membrane's decay. If all units of a layer
+# In lesson 4 the trace of a weight was the trace of its input, with the membrane's decay. If all units of a layer
 # share the decay, they can share the trace:
 #
 # .. math:: \hat x_t = \beta\, \hat x_{t-1} + x_t, \qquad \Delta W = \sum_t (L_t \odot \psi_t) \otimes \hat x_t .
 #
-# Compare :math:`\Delta W = \sum_t (L_t \odot \psi_t) \otimes x_t`, the gradient of a network without memory: one adds a
-# running sum to an ordinary layer, and that is all. What a full eligibility would hold besides is redundant here. How
-# much is carried, for 256 inputs, 256 units and 32 samples:
+# .. figure:: /_static/figures/rule_ottt.svg
+#    :alt: A layer under the rule ottt. Carried is one trace for each input. The error times the surrogate
+#       derivative, times the trace, is the gradient.
+#    :figclass: tt-figure
+#
+# Compare this with :math:`\Delta W = \sum_t (L_t \odot \psi_t) \otimes x_t`, the gradient of a network without
+# memory: the only addition is a running sum. The rest of a full eligibility would be redundant here. How much is
+# carried, for 256 inputs, 256 units and 32 samples:
 for name in ("sltt", "trace", "ottt", "drtrl"):
     for kind, life in (("one decay for all", 20.0), ("a decay per unit", torch.linspace(5, 50, 256))):
         layer = tt.Layer(nn.Linear(256, 256), tt.LIF(half_life=life))
@@ -49,12 +54,12 @@ for name in ("sltt", "trace", "ottt", "drtrl"):
         print(f"{name:6} {kind:18} state and traces: {held / 1024:9.1f} KiB")
 
 # %%
-# ``drtrl()`` sees that one trace per input is exact where the decay is shared, and then keeps no more than that.
+# If the decay is shared, ``drtrl()`` detects that one trace per input is exact, and stores only that.
 #
 # What a cut costs
 # ----------------
 # Truncated BPTT (R. Williams, J. Peng, 1990, https://doi.org/10.1162/neco.1990.2.4.490) detaches the state every
-# :math:`k` steps. Its extreme, :math:`k = 1`, is ``sltt()``: spatial learning through time, in truth without time
+# :math:`k` steps. Its extreme, :math:`k = 1`, is ``sltt()``, spatial learning through time, which ignores the past
 # (Q. Meng et al., 2023, https://arxiv.org/abs/2302.14311). We take one layer, a loss at every step, and measure the
 # error of the gradient for windows from 1 to 128 steps.
 T, B, INPUTS, UNITS = 128, 4, 12, 16
@@ -87,14 +92,14 @@ legend(ax, loc="upper right")
 plt.show()
 
 # %%
-# A window must cover many half-lives to be near, because every step shortly after a cut has lost its past. The trace is
-# at the rounding error, with the memory of one step.
+# A window must cover many half-lives to come close, because every step shortly after a cut has lost its past. The
+# error of the trace is a rounding error, with the memory of one step.
 #
 # Learning across a gap
 # ---------------------
-# An error that is alike at all steps may do no harm. The cut is fatal where cause and effect lie on its two sides:
-# then the gradient is not small, it is zero. In the task below one of two groups of inputs fires for five steps, then
-# noise alone for a while, then the network is asked which it was. The loss comes once, at the end.
+# An error of this kind may do little harm. A cut is fatal if cause and effect lie on its two sides: then the
+# gradient is not small, it is zero. In the task below one of two groups of inputs fires for five steps, then there
+# is only noise, then the network is asked which group it was. The loss comes once, at the end.
 gaps, iterations, steps = ((5, 60), 20, 5) if short else ((5, 15, 30, 60), 120, 5)
 
 
@@ -138,10 +143,10 @@ rules = {
 }
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
-for (name, (rule, window)), colour, mark in zip(rules.items(), COLOURS, "os^", strict=False):
+for (name, (rule, window)), look in zip(rules.items(), rule_styles(list(rules)), strict=True):
     found = [accuracy(rule, gap, window) for gap in gaps]
     print(f"{name:18} right answers after gaps of {gaps} steps: " + ", ".join(f"{100 * a:.0f} %" for a in found))
-    ax.plot(gaps, [100 * a for a in found], color=colour, marker=mark, label=name)
+    ax.plot(gaps, [100 * a for a in found], label=name, **look)
 ax.axhline(50, color="#222222", linewidth=0.8, linestyle=":")
 ax.set_ylim(40, 103)
 label(ax, title="What is learned of a cue, by how long ago it was", x="steps since the cue", y="right answers (%)")
@@ -149,15 +154,15 @@ legend(ax)
 plt.show()
 
 # %%
-# The network is the same for all three, and so are its memories: the information is there at the end. What differs is
-# whether the gradient knows. Where the gap is short the hidden neurons themselves, with their half-life of 10 steps,
-# still show the cue when the question comes, so even the last step has something to learn from. The window of 20 steps
-# learns as long as it reaches back to the cue, and no further. One seed per point; :doc:`/results` has the same
-# comparison with five seeds, where ``sltt`` stays at chance on the hard clicks task and ``trace`` reaches 99.21 %.
+# The network is the same for all three, so the information is there at the end. What differs is whether the
+# gradient contains it. If the gap is short, the hidden neurons, with their half-life of 10 steps, still show the
+# cue when the question comes, so even the last step has something to learn from. The window of 20 steps learns as
+# long as it reaches back to the cue, and no further. This is one seed per point; :doc:`/results` has five seeds and
+# gaps up to 1,000 steps.
 #
 # Where one trace per input is not enough
 # ---------------------------------------
-# With a decay per unit there is no common fade, and the rule says so rather than give a wrong gradient:
+# With a decay per unit there is no common trace, and the rule raises an error instead of giving a wrong gradient:
 net = tt.Layer(nn.Linear(INPUTS, UNITS), tt.LIF(half_life=torch.linspace(3, 60, UNITS)))
 calibrate(net, xs)
 try:
@@ -170,9 +175,9 @@ print(f"\nwith approximate=True: cosine {row.cosine:.3f}, relative error {row.re
 # %%
 # Summary
 # -------
-# - Where the decay is shared and the reset is soft and detached, one trace per input gives a layer's exact gradient.
-# - Truncation errs at every cut, and gives nothing across a gap that is longer than the window.
-# - ``ottt()`` raises where it cannot be exact; the next lesson has the rule that can.
+# - If the decay is shared and the reset is soft and detached, one trace per input gives a layer's exact gradient.
+# - Truncation makes an error at every cut, and gives no gradient across a gap that is longer than the window.
+# - ``ottt()`` raises if it cannot be exact; the next lesson has the rule that can.
 #
 # The mathematics in full: :doc:`/theory/ottt`, :doc:`/theory/sltt` and :doc:`/theory/tbptt`.
 #

@@ -2,9 +2,9 @@
 8. Exact eligibility, and windows
 =================================
 
-Real-time recurrent learning (RTRL) is exact and unaffordable; lesson 4 counted :math:`n^3` numbers. For units that do
-not mix it costs one number per weight, and stays exact whatever the neuron does. That is ``drtrl()``. The second half
-of the lesson joins both worlds: BPTT inside a window, traces for all that came before it.
+Real-time recurrent learning (RTRL) is exact and unaffordable; lesson 4 counted :math:`n^3` numbers. For units that
+do not mix it costs one number per weight, and is exact for every neuron. This is ``drtrl()``. The second half of
+the lesson combines both methods: BPTT inside a window, traces for everything before it.
 
 **What to expect:** a list of neurons with errors below 1e-15 and a control that is far off; then a figure of what a
 trace adds to a window, for one layer and for two. About 30 seconds.
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import dress, label, legend, rule_styles
 from tracetorch.testing import calibrate, gradient_audit
 
 torch.manual_seed(0)
@@ -36,9 +36,9 @@ def loss(zs: torch.Tensor, steps: slice) -> torch.Tensor:
 # ----------------------
 # ``drtrl()`` carries :math:`E_t = A_t E_{t-1} + B_t x_t` with the true blocks of each step and unit (R. Williams,
 # D. Zipser, 1989, https://doi.org/10.1162/neco.1989.1.2.270; for linear diagonal networks N. Zucchet et al., 2023,
-# https://arxiv.org/abs/2305.15947). A neuron is written once, as its step; the blocks come from it by automatic
-# differentiation. So it works for neurons that the library has never seen. The last of the list is one: a damped
-# oscillator, whose two states turn into each other.
+# https://arxiv.org/abs/2305.15947). A neuron is written once, as its step, and the blocks are derived from it by
+# automatic differentiation. So it also works for your own neurons. The last one of the list is an example: a damped
+# oscillator with two coupled states.
 
 
 class Resonator(tt.Neuron):
@@ -70,10 +70,10 @@ for name, neuron in neurons.items():
     print(f"{name:36} {len(exact.rows):10}  {exact.total.relative_error:14.0e}  {control.total.relative_error:13.2f}")
 
 # %%
-# The errors are those of rounding, over all parameters: weights, biases, decays, adaptation, recurrent weights. The
-# control forgets the past on purpose; a test that it passed would be no test.
+# The errors are rounding errors, over all parameters: weights, biases, decays, adaptation, recurrent weights. The
+# control (``sltt``) ignores the past on purpose: if it also passed, the test would prove nothing.
 #
-# The price is memory. RTRL for a layer of 256 units that mix, and the same for units that do not:
+# The cost is memory. Compare RTRL for a layer of 256 units that mix with the same for units that do not:
 n, batch = 256, 32
 print(f"units that mix:        {batch * n**3 * 4 / 1e9:8.2f} GB for {batch} samples")
 print(f"units that do not:     {batch * n**2 * 4 / 1e6:8.2f} MB")
@@ -85,14 +85,21 @@ print(f"tt.Layer with drtrl(): {held / 1e6:8.2f} MB, measured, with state and bi
 print(f"BPTT, per step:        {batch * (n + n) * 4 / 1e6:8.2f} MB at least, for inputs and states, times the steps")
 
 # %%
-# So eligibility may be dearer than BPTT: on sequences shorter than about half as many steps as there are units. On
-# longer ones it is cheaper, and on a stream without an end it is the only one of the two.
+# So eligibility may need more memory than BPTT: if the sequence is shorter than about half as many steps as there
+# are units. On longer ones it needs less, and on an endless stream it is the only one of the two that works.
 #
 # Windows with a memory
 # ---------------------
 # BPTT inside a window is exact for everything in it, through all layers. A trace is exact for everything before it,
-# within its layer. ``traced_bptt()`` has both: at the window's first step the carried state is *attached* to its
-# eligibility, so that whatever gradient BPTT sends to that state goes on into the weights.
+# within its layer. ``traced_bptt()`` combines both: at the window's first step the carried state is *attached* to
+# its eligibility, so that the gradient which BPTT computes for this state is multiplied by the eligibility and
+# added to the gradient of the weights.
+#
+# .. figure:: /_static/figures/rule_traced_bptt.svg
+#    :alt: Four steps of a layer. The last two are inside the window, with errors going back from step to step.
+#       Those before it are summarised by a trace of the state, into which the error goes at the start of the
+#       window.
+#    :figclass: tt-figure
 #
 # We compare with plain truncation on one layer and on two. Each window is followed by a backward pass.
 windows = (1, 8, 48) if short else (1, 2, 4, 8, 16, 24, 48)
@@ -107,13 +114,11 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constra
 for ax, (title, net) in zip(axes, nets.items(), strict=True):
     dress(ax)
     calibrate(net, xs)
-    for rule, colour, dash, mark in (
-        (tt.rules.tbptt(), COLOURS[1], "--", "s"),
-        (tt.rules.traced_bptt(), COLOURS[0], "-", "o"),
-    ):
+    rules = (tt.rules.tbptt(), tt.rules.traced_bptt())
+    for rule, look in zip(rules, rule_styles([rule.name for rule in rules]), strict=True):
         audits = [gradient_audit(net, xs, loss, rule, window=k) for k in windows]
         errors = [a.rows["0.synapse.weight"].relative_error for a in audits]
-        ax.semilogx(windows, errors, color=colour, linestyle=dash, marker=mark, label=f"{rule}()")
+        ax.semilogx(windows, errors, label=f"{rule.name}()", **look)
         print(f"{title:10} {rule!s:12} first layer's error: " + ", ".join(f"{e:.1e}" for e in errors))
         if title == "two layers":
             last = max(a.rows["1.synapse.weight"].relative_error for a in audits)
@@ -127,17 +132,18 @@ legend(axes[0], loc="center left")
 plt.show()
 
 # %%
-# One layer: exact for every window, down to a single step. Two layers: the upper one is exact, and the lower one is
-# better than with plain truncation, but not exact until one window covers the sequence. What a lower layer did before
-# the window to the *state* of the upper one is in no trace; the next lesson is about that.
+# One layer is exact for every window, down to a single step. With two layers the upper one is exact, and the lower
+# one is better than with plain truncation, but not exact until one window covers the sequence. The effect that a
+# lower layer had, before the window, on the *state* of the upper one is in no trace. The next lesson is about that.
 #
-# Dense recurrence is the other limit, the same as e-prop's in lesson 6: outside a window, what a neuron's spike does to
-# the others and they to it is dropped. Recurrence of a neuron to itself (``tt.DiagonalRecurrent``, above) is exact.
+# Dense recurrence is the other limit, as for e-prop in lesson 6: outside a window, the effect of a neuron's spike
+# on the others is dropped (``rtrl()`` keeps it, with :math:`n^3` numbers). Recurrence of a neuron to itself
+# (``tt.DiagonalRecurrent``, above) is exact.
 #
 # Summary
 # -------
 # - Full eligibility is exact within a layer for every element-wise neuron and all its parameters.
-# - It costs one number per weight, state and sample; where one trace per input is exact, the library keeps that.
+# - It costs one number per weight, state and sample; if one trace per input is exact, the library stores only that.
 # - ``traced_bptt()`` adds traces to a window. It removes truncation's error for one layer and lowers it for more.
 #
 # The mathematics in full: :doc:`/theory/drtrl` and :doc:`/theory/traced_bptt`.

@@ -2,9 +2,10 @@
 10. When to use this, and when something else
 =============================================
 
-No rule here is better than BPTT at being BPTT. The reason to leave it is what you cannot do with it: learn on a stream,
-at each step, in memory that does not grow. This lesson lists what is gained and what is lost, each with its
-measurement, and ends with a table of what to take when. Sometimes that is another library.
+No online rule computes the BPTT gradient better than BPTT. Use one where BPTT cannot be used: to learn on a stream,
+at each step, in memory that does not grow, or across gaps that no window can cover. This lesson lists what is
+gained and what is lost, each with a measurement, and ends with a table of what to take when. Sometimes that is
+another library.
 
 **What to expect:** a network that learns while it runs, timings of your own machine, and two figures. About 30 seconds.
 """
@@ -18,17 +19,18 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend, rule_styles
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 
 # %%
 # Gained: a gradient at every step
 # --------------------------------
-# A stream without an end: two groups of inputs, of which one is busier for a while, then the other. The network says at
-# each step which. Half-way the meaning of the two is exchanged, without notice. One network learns at each step, with
-# ``eprop()``, which is exact here (one layer under a leaky readout). Two learn with BPTT inside windows of 10 and of
-# 100 steps, with one update for each. Everyone has the best of four learning rates, chosen after the fact.
+# The data is an endless stream with two groups of inputs, of which one is busier for a while, then the other. The
+# network has to name the busier one at each step. Half-way the two answers are exchanged, without notice. One
+# network learns at each step, with ``eprop()``, which is exact here (one layer under a leaky readout). Two learn
+# with BPTT in windows of 10 and of 100 steps, with one update per window. Each has the best of four learning rates,
+# chosen afterwards.
 steps, B, INPUTS, rates = (200, 4, 20, (1e-3,)) if short else (1200, 4, 20, (3e-4, 1e-3, 3e-3, 1e-2))
 torch.manual_seed(0)
 busy = torch.randint(2, (steps // 40, B)).repeat_interleave(40, dim=0)
@@ -59,10 +61,11 @@ learners = {
     "BPTT in windows of 10": (tt.rules.tbptt(), 10, [10 * lr for lr in rates]),
     "BPTT in windows of 100": (tt.rules.tbptt(), 100, [10 * lr for lr in rates]),
 }
-for (name, (rule, window, tried)), colour, dash in zip(learners.items(), COLOURS, ("-", "--", ":"), strict=False):
+looks = rule_styles(["eprop", "tbptt", "tbptt:100"])
+for (name, (rule, window, tried)), look in zip(learners.items(), looks, strict=True):
     best = min((mistakes(rule, window, lr) for lr in tried), key=lambda wrong: float(wrong.mean()))
     recent = 100 * best.unfold(0, 80, 10).mean(1)
-    ax.plot([80 + 10 * i for i in range(len(recent))], recent, color=colour, linestyle=dash, label=name)
+    ax.plot([80 + 10 * i for i in range(len(recent))], recent, label=name, **{**look, "marker": ""})
     print(f"{name:24} wrong answers: {best[: steps // 2].mean():.0%} before the exchange, ", end="")
     print(f"{best[steps // 2 :].mean():.0%} after it")
 ax.axvline(steps / 2, ymax=0.88, color="#222222", linewidth=0.8)
@@ -77,17 +80,17 @@ legend(ax, loc="upper center", ncols=3)
 plt.show()
 
 # %%
-# Long windows come too seldom to follow. Short ones do as well as the online rule or a little better: *here* no more
-# of the past is needed than a few steps, and where that is so, truncated BPTT is a good choice. Lesson 7 has the task
-# where it is not: across a gap longer than its window it learned nothing. So what is gained is not a lower error but
-# one choice less. With traces there is no window to set, and no past that is too long for it.
+# Updates once per long window are too rare to follow the change. Short windows do as well as the online rule or a
+# little better: *here* only the last few steps matter, and then truncated BPTT is a good choice. On the task of
+# lesson 7 it is not: across a gap longer than its window it learns nothing, while ``eprop()`` bridges 1,000 steps
+# (:doc:`/results`). So the gain here is not a lower error: it is that you have no window length to choose.
 #
 # Gained: memory, and often time
 # ------------------------------
-# Memory was lesson 1. In :doc:`/speed` (``python -m benchmarks W3``), a stream of 1,000,000 steps peaks where one
-# of 1,000 does, at about 465 MB for the whole process. Time is less obvious: an online rule does more work per step
-# than a forward pass, but with one loss at the end it needs no way back. On your machine, one training iteration of a
-# 200-128-128-10 network, 100 steps, 32 samples, Adam:
+# Lesson 1 measured memory. In :doc:`/speed` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
+# much memory as one of 1,000, about 465 MB for the whole process. Time is less obvious: an online rule does more
+# work per step than a forward pass, but with one loss at the end it needs no backward pass through time. On your
+# machine, one training iteration of a 200-128-128-10 network, 100 steps, 32 samples, Adam:
 xs = torch.bernoulli(torch.full((20 if short else 100, 32, 200), 0.05))
 classes = torch.randint(10, (32,))
 timed = {}
@@ -114,6 +117,7 @@ for name in ("trace", "ottt", "eprop", "traced_bptt", "bptt"):
         timed[name, out] = 1e3 * sorted(took)[len(took) // 2]
     print(f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms")
 
+# %%
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 dress(ax)
 names = list(dict.fromkeys(name for name, _ in timed))
@@ -130,28 +134,29 @@ legend(ax, loc="lower right")
 plt.show()
 
 # %%
-# With a loss at every step nothing is gained over BPTT in time: there :doc:`/speed` has ``bptt()`` itself as the
-# fastest row of its dense network (W1, T = 100).
+# With a loss at every step online rules are not faster than BPTT: there ``bptt()`` is the fastest row of the dense
+# network in :doc:`/speed` (W1, T = 100).
 #
 # Lost: exactness at depth, and where the order matters
 # -----------------------------------------------------
-# Lesson 9 has it by layer. In accuracy: on row-by-row digits 86.9 ± 1.7 % with ``trace()``, 90.4 ± 1.3 % with
-# ``bptt()`` (:doc:`/results`). On one ECG record as a stream, BPTT over the whole stretch between beats, 320 steps
-# on average, scores 96.4 % and ``trace()`` 95.0 % (one seed).
+# Lesson 9 shows it by layer. In accuracy: row-by-row digits reach 86.9 ± 1.7 % with ``trace()`` and 90.4 ± 1.3 %
+# with ``bptt()`` (:doc:`/results`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1. On
+# one ECG record as a stream, BPTT over the whole interval between beats, 320 steps on average, scores 96.4 % and
+# ``trace()`` 95.0 % (one seed).
 #
 # Lost: memory of another kind
 # ----------------------------
-# Full eligibility costs a number per weight, state and sample. Lesson 8 measured 8 MB for one layer of 256 × 256 with a
-# decay per unit and 32 samples. For 4096 × 4096 it is:
+# Full eligibility costs one number per weight, state and sample. Lesson 8 measured 8 MB for one layer of 256 × 256
+# with a decay per unit and 32 samples. For 4096 × 4096 it is:
 print(f"4096 × 4096, 32 samples: {32 * 4096 * 4096 * 4 / 1e9:.1f} GB of eligibility; trace() keeps", end=" ")
 print(f"{32 * (4096 + 4096) * 4 / 1e6:.1f} MB for its averages")
 
 # %%
 # Lost: the time of a single call
 # -------------------------------
-# A library that does bookkeeping at every step is slower, step by step, than a bare loop, unless it compiles the step.
-# Here is the same neuron by hand, detached at every step, against ``net(x)``, and against ``tt.Stream``, which makes
-# forward, loss, credit and update one compiled call. One sample at a time:
+# A library that does bookkeeping at every step is slower per step than a bare loop, unless it compiles the step. We
+# compare the same neuron by hand, detached at every step, with ``net(x)``, and with ``tt.Stream``, which does
+# forward, loss, credit and update in one compiled call. One sample at a time:
 x, y, count = torch.bernoulli(torch.full((1, 200), 0.05)), torch.tensor([3]), 20 if short else 200
 
 
@@ -203,26 +208,26 @@ except RuntimeError as error:
     print("tt.Stream cannot run here:", error)
 
 # %%
-# ``net(x)`` compiles the step of a layer by itself where that is worth its seconds: for dense layers of 4,096 weights
-# or more, under most rules, with ``tracetorch[fast]``. Here that is the first layer and not the readout. What
-# ``tt.Stream`` asks for in return, and how it shares a network with ``net(x)``, is in
-# :doc:`/howto/resets_and_streams`.
+# ``net(x)`` compiles the step of a layer if that pays: for dense layers of 4,096 weights or more, under most rules,
+# with the extra ``fast``. Here that is the first layer and not the readout. :doc:`/howto/resets_and_streams` shows
+# what ``tt.Stream`` requires, and how it shares a network with ``net(x)``.
 #
 # What to take when
 # -----------------
-# ==================================================  =========================================================
+# ==================================================  ==========================================================
 # you have                                            take
-# ==================================================  =========================================================
+# ==================================================  ==========================================================
 # short sequences, a few layers, memory to spare      BPTT: ``tt.rules.bptt()``, or any library you know
-# deep networks, and the order of events is the task  BPTT, or ``traced_bptt()`` with a window that covers it
-# dense recurrence that carries the memory            BPTT
+# deep networks, sequences that fit in memory         BPTT, or ``traced_bptt()`` with a window that covers what matters
+# deep networks, longer sequences                     ``cascade()``; with ``pairs=10`` for wide layers
+# dense recurrence that carries the memory            BPTT; ``rtrl()`` for a small layer
 # a stream without an end, or updates at every step   ``trace()``; ``eprop()`` for one layer under a readout
 # sequences too long for BPTT's memory                ``trace()``, ``ottt()``; ``traced_bptt()`` in windows
 # time constants that must be learned from far back   ``trace()``, ``eprop()`` or ``drtrl()``; not ``sltt()``
 # one layer, gradients that must be exact             ``ottt()``, ``drtrl()``, ``eprop()``: see lesson 9's table
 # very wide layers                                    ``trace()`` or ``ottt()``; not full eligibility
-# reward in place of labels                           ``tracetorch.rl``, on the same traces
-# ==================================================  =========================================================
+# reward instead of labels                            ``tracetorch.rl``, on the same traces
+# ==================================================  ==========================================================
 #
 # :doc:`/howto/choosing_a_rule` goes into it case by case. And when to take another library:
 #
@@ -234,20 +239,33 @@ except RuntimeError as error:
 # - **Norse** (https://github.com/norse/norse) has neurons as stateless functions, closest to the equations.
 # - **BrainTrace** (https://github.com/chaobrain/braintrace) has online rules in JAX, with neurons from a large
 #   brain-modelling stack.
-# - For a chip, you need an export, which this library does not have yet.
+# - For a chip, export through NIR (:doc:`/howto/nir`) where the neuron fits; the chips' own tools go further.
 #
-# In speed, on one CPU (:doc:`/speed`, ``python -m benchmarks W1``, 700-256-256-20, T = 100, batch 64): with one loss
-# at the end ``trace()`` takes 11.8 ms, BrainTrace's ``pp_prop`` 31.0, SpikingJelly's OTTT 73.9, and BPTT 32.3 here,
-# 99.6 in SpikingJelly, 120 in snnTorch and 148 in Norse. One sample at a time, with an update at every step (W2), a
-# call per step takes 352 µs here and 602 to 767 in these three, with their graphs cut at every step; 313 in
-# BrainTrace; and ``tt.Stream`` 46. Where a step is not compiled (recurrence, a neuron of your own) a call takes close
-# to a millisecond here, and the others are ahead. Those numbers hold for the machine that the page names; the command
-# repeats them on yours.
+# Milliseconds of one training iteration (700-256-256-20, 100 steps, batch 64, one loss at the end), and microseconds of
+# one online step (batch 1, an update at every step), on one CPU and version 0.1; :doc:`/speed` has the conditions, and
+# ``python -m benchmarks W1 W2`` repeats it on your machine:
+#
+# =======================================  ==============  ============
+# program                                  iteration, ms   one step, µs
+# =======================================  ==============  ============
+# traceTorch ``trace()``                   11.8            352
+# traceTorch ``trace()``, ``tt.Stream``    –               46
+# traceTorch ``bptt()``                    32.3            –
+# BrainTrace ``pp_prop``                   31.0            313
+# SpikingJelly OTTT                        73.9            817
+# SpikingJelly BPTT                        99.6            708
+# snnTorch BPTT                            120             767
+# Norse BPTT                               148             602
+# =======================================  ==============  ============
+#
+# In the last column BPTT is cut at every step. If a step is not compiled here (convolutions, for example), a call takes
+# close to a millisecond, and the others are ahead.
 #
 # Summary
 # -------
 # - Online rules give a gradient at each step in constant memory, and with one loss at the end they are fast.
-# - They are exact for one layer, approximate below it, and lost where order must pass through many layers.
-# - BPTT is a fine thing. Use it where it fits.
+# - They are exact for one layer. In deeper networks they are approximate: ``cascade()`` stays close to BPTT, the others
+#   lose the direction if order must pass through many layers.
+# - Where BPTT fits in memory and nothing has to be learned before the end, use BPTT.
 #
 # This was the last lesson. The tutorials put it to use: start with :doc:`/tutorials/plot_01_clicks`.

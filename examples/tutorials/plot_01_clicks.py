@@ -2,13 +2,12 @@
 A first network in ten minutes: counting clicks
 ===============================================
 
-A stream of clicks comes from the left and from the right for five seconds. Four seconds of silence follow, then a cue
-asks: *on which side were there more?* To answer, a network has to count, and to hold what it has counted until the
-cue.
+Clicks come from the left and from the right for five seconds. Four seconds of silence follow, then a cue asks: *on
+which side were there more?* To answer, a network has to count, and to remember the count until the cue.
 
 We build a small spiking network for it, train it without backpropagation through time, and check with two controls
-that learning through time is what made it work. Rats do this task, and do it well: B. W. Brunton, M. M. Botvinick, C.
-D. Brody, `"Rats and humans can optimally accumulate evidence for decision-making"
+that it works because of learning through time. Rats do this task well: B. W. Brunton, M. M. Botvinick, C. D. Brody,
+`"Rats and humans can optimally accumulate evidence for decision-making"
 <https://doi.org/10.1126/science.1233912>`_, 2013.
 """
 
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import dress, label, legend, rule_styles
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, trials = (12, 200) if short else (400, 2000)
@@ -76,10 +75,10 @@ def network():
 # %%
 # Training
 # --------
-# ``tt.set_rule`` says how credit gets back in time; everything else is ordinary PyTorch. ``tt.scan(..., out="last")``
-# runs the whole trial and returns the last output: the answer. Under a trace rule no step of the trial is kept for
-# the backward pass. The traces that each layer carried along hold what is needed, and their size does not depend on
-# the length of the trial.
+# ``tt.set_rule`` chooses how the error reaches earlier steps; everything else is ordinary PyTorch. ``tt.scan(...,
+# out="last")`` runs the whole trial and returns the last output: the answer. Under a trace rule no step of the
+# trial is stored for the backward pass. Each layer carries traces instead, and their size does not depend on the
+# length of the trial.
 #
 # The half-lives get a larger learning rate than the weights: they are learned on a logistic scale, where one unit is
 # a large step for a weight and a small one for a time constant.
@@ -119,8 +118,8 @@ def accuracy(net):
 
 
 # %%
-# Three runs: the default rule ``trace``; the rule ``sltt``, which credits the present step alone and so nothing
-# before the last step; and ``trace`` again with the hidden layer frozen, where only the readout learns.
+# We make three runs: the default rule ``trace``; the rule ``sltt``, which credits only the present step and so
+# nothing before the last step; and ``trace`` with the hidden layer frozen, so that only the readout learns.
 
 runs = {
     "trace": (tt.rules.trace(), False),
@@ -145,19 +144,20 @@ readout = tt.half_life(nets["trace"][1].neuron.beta.detach()).item()
 print(f"trace: {longer} of 64 hidden half-lives are longer than the silence now; the readout's is {readout:.0f} steps")
 
 # %%
-# A few neurons have grown half-lives longer than the silence under ``trace``, and the others stayed short: one neuron
-# that remembers is enough to carry a count. ``sltt`` gives a time constant no credit for the past, so its half-lives
-# have no reason to move that way, and in the frozen layer they cannot.
+# Under ``trace`` a few neurons have learned half-lives longer than the silence, and the others stayed short: one
+# neuron that remembers is enough to carry a count. ``sltt`` gives a time constant no credit for the past, so its
+# half-lives have no reason to move that way, and in the frozen layer they cannot.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
 for ax in (left, right):
     dress(ax)
-for (name, history), colour in zip(histories.items(), COLOURS, strict=False):
+looks = rule_styles(["trace", "sltt", "frozen"])
+for (name, history), look in zip(histories.items(), looks, strict=True):
     window = min(25, len(history))
     smooth = torch.tensor(history).unfold(0, window, 1).mean(-1)
-    left.plot(range(window, len(history) + 1), 100 * smooth, color=colour, label=name)
+    left.plot(range(window, len(history) + 1), 100 * smooth, label=name, **look, markevery=60, markersize=5)
     half_lives = tt.half_life(nets[name][0].neuron.beta.detach()).sort().values
-    right.plot(half_lives, color=colour, label=name)
+    right.plot(half_lives, label=name, **look, markevery=8, markersize=5)
 left.axhline(50, color="#767676", linewidth=0.8)
 right.axhline(SILENCE, color="#767676", linewidth=0.8, linestyle=(0, (4, 3)))
 right.annotate("length of the silence", (1, SILENCE), fontsize=8, color="#555555", va="bottom")
@@ -168,6 +168,14 @@ legend(left, loc="best")
 plt.show()
 
 # %%
-# The same at the command line, with more iterations and five seeds: ``tracetorch compare clicks --preset hard --rules
-# frozen,sltt,eprop,trace --seeds 5``; its table is in the :doc:`results </results>`. The next step into this task is
-# :doc:`/tutorials/plot_08_psychometric`, which holds the network against an ideal observer.
+# Try changing
+# ------------
+# - ``SILENCE = 200``, or half-lives that start at 40: how much does ``trace`` lose?
+# - ``tt.rules.eprop()``: exact for this network. Does it need fewer iterations?
+# - One half-life for the whole layer: ``tt.Learnable(10.0)``.
+#
+# What to read next
+# -----------------
+# The same at the command line, with more iterations and five seeds: ``tracetorch compare clicks --preset hard
+# --rules frozen,sltt,eprop,trace --seeds 5``; its table is in the :doc:`results </results>`. The next step into
+# this task is :doc:`/tutorials/plot_08_psychometric`, which compares the network with an ideal observer.

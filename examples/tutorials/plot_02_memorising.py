@@ -2,14 +2,14 @@
 Memorising patterns in time
 ===========================
 
-A network is shown a set of spike patterns again and again, until it knows them by heart: at the end of a pattern it
-says which one it was. Every channel fires exactly three times in every pattern, so that counting tells nothing; the
-patterns differ in *when* the spikes come. Then we spoil the patterns, with spikes that come too early or too late and
-spikes that are missing, and see how much the memory stands.
+A network is shown a set of spike patterns again and again, until it has memorised them: at the end of a pattern it
+names it. Every channel fires exactly three times in every pattern, so counting does not help; the patterns differ
+in *when* the spikes come. Then we disturb the patterns, with spikes that come too early or too late and spikes that
+are missing, and see how much damage the memory tolerates.
 
-The control is a network whose hidden layer is frozen. It turns time into space as a random *reservoir* does, and its
-trained readout is a strong opponent. The question is what learning the hidden layer adds, and how that depends on how
-many patterns there are to store.
+The control is a network whose hidden layer is frozen. It is a random *reservoir*, and its trained readout is a
+strong baseline. The question is what learning the hidden layer adds, and how that depends on how many patterns
+there are to store.
 """
 
 import os
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend, rule_styles
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, sizes, tested = (3, (10, 20), 200) if short else (500, (10, 20, 40, 80), 2000)
@@ -103,9 +103,9 @@ def recall(net, stored, jitter=2.0):
 # %%
 # How many can it hold?
 # ---------------------
-# ``eprop`` keeps an eligibility that is filtered as the readout will filter it: for one hidden layer under a leaky
-# readout that is the gradient of backpropagation through time. ``trace`` multiplies averages and drops how input and
-# sensitivity vary together in time, which should cost something where timing is all that there is.
+# ``eprop`` carries an eligibility that is filtered as the readout filters: for one hidden layer under a leaky
+# readout this is the gradient of backpropagation through time. ``trace`` multiplies averages and drops how input
+# and sensitivity vary together in time, which should matter if timing is the only information.
 
 rules = {
     "frozen": (tt.rules.trace(), True),
@@ -127,8 +127,8 @@ for name, (rule, frozen) in rules.items():
     print(f"{name:22} {line}   {time.perf_counter() - start:.0f} s")
 
 # %%
-# How much does it stand?
-# -----------------------
+# How robust is it?
+# -----------------
 # The networks that stored 20 patterns were trained with spikes displaced by 2 steps or so. The right panel displaces
 # them by more and by less.
 
@@ -141,9 +141,9 @@ for offset, (example, colour) in enumerate(zip(examples.unbind(1), COLOURS, stri
     axes[0].scatter(t, channel + 22 * offset, s=14, marker="|", color=colour)
 axes[0].set_yticks([10, 32], ["one", "another"])
 label(axes[0], title="two patterns", x="time step")
-for (name, values), colour in zip(by_size.items(), COLOURS, strict=False):
-    axes[1].plot(sizes, values, "o-", markersize=4, color=colour, label=name)
-    axes[2].plot(shifts, by_jitter[name], "o-", markersize=4, color=colour, label=name)
+for (name, values), look in zip(by_size.items(), rule_styles(list(by_size)), strict=True):
+    axes[1].plot(sizes, values, markersize=5, label=name, **look)
+    axes[2].plot(shifts, by_jitter[name], markersize=5, label=name, **look)
 axes[1].plot(sizes, [100 / count for count in sizes], color="#767676", linestyle=(0, (4, 3)), label="chance")
 axes[1].set_xscale("log")
 axes[1].set_xticks(sizes, [str(count) for count in sizes])
@@ -156,5 +156,13 @@ legend(axes[1], loc="best")
 plt.show()
 
 # %%
-# With one seed for each point, differences of a few percent between ``trace`` and ``eprop`` mean nothing; those to
-# the frozen layer at 40 patterns do. What makes ``eprop`` exact here is in :doc:`/theory/eprop`.
+# Try changing
+# ------------
+# - ``tt.rules.ottt()`` should equal ``eprop()`` up to the readout's filter: does it?
+# - A half-life of 5 or 60 steps: which memory fits 60 steps of pattern?
+# - No ``synapse.weight.mul_(3)``: print ``firing_rates`` and see why nothing is learned.
+#
+# What to read next
+# -----------------
+# With one seed per point, differences of a few percent between ``trace`` and ``eprop`` are not significant; those
+# to the frozen layer at 40 patterns are. :doc:`/theory/eprop` shows why ``eprop`` is exact here.

@@ -2,17 +2,17 @@
 A stream that does not end: an electrocardiogram
 ================================================
 
-A heart that is monitored does not come in batches and sequences. Here half an hour of one patient's electrocardiogram,
+A heart monitor does not deliver batches or finite sequences. Here half an hour of one patient's electrocardiogram,
 648,000 samples, passes through a network *once*, without a reset. A quarter of a second after each beat the network
-says whether it was a normal beat or a premature one of the ventricles (PVC). Then the label comes, and it learns from
-that one beat. It never sees it again.
+decides whether it was a normal beat or a premature one of the ventricles (PVC). Then it gets the label, and learns
+from that one beat. It never sees it again.
 
-Backpropagation through time would have to keep the whole stream, or cut it. The traces keep what they need in a few
-kilobytes, at sample 1,000 and at sample 648,000.
+Backpropagation through time would have to store the whole stream, or cut it. The traces take a few kilobytes, at
+sample 1,000 and at sample 648,000.
 
 The record is number 106 of the MIT-BIH arrhythmia database (G. B. Moody, R. G. Mark, `2001
 <https://doi.org/10.1109/51.932724>`_), read from ``mitbih12.npz`` in the directory that ``TRACETORCH_DATA`` names.
-Without it a heart is generated that is far more regular than a real one.
+Without it a signal is generated that is far more regular than a real heart.
 """
 
 import os
@@ -24,7 +24,7 @@ from torch import nn
 
 import tracetorch as tt
 from tracetorch.data import DataNotFoundError, mitbih
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import COLOURS, dress, label, legend, rule_styles
 from tracetorch.train import resident_mb
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -74,8 +74,9 @@ pvc, answers_at = pvc[: len(answers_at)][answers_at < len(signal)].long(), answe
 print(f"{len(pvc)} beats, {int(pvc.sum())} of them PVC")
 
 # %%
-# Nothing may look ahead, so the signal is brought to unit scale by its own past: minus the mean of the last two
-# seconds, over the deviation of the last ten. Differences to 2, 6 and 18 samples before are the other inputs: slopes.
+# Nothing may look ahead, so the signal is normalised by its own past: minus the mean of the last two seconds,
+# divided by the standard deviation of the last ten. The other inputs are slopes: differences to the values 2, 6 and
+# 18 samples before.
 
 
 def past_mean(values, length):
@@ -115,8 +116,8 @@ def network():
 # %%
 # One pass
 # --------
-# Each stretch between two answers goes through ``tt.scan``, which gives the answer at its end. ``tt.reset`` is called
-# once, before the stream. The loss weighs each class by how seldom it has come so far.
+# The samples between two answers go through one ``tt.scan``, which returns the answer at the end. ``tt.reset`` is
+# called once, before the stream. The loss weights each class by how rare it has been so far.
 
 
 def live(rule):
@@ -164,9 +165,9 @@ for name, rule in {"trace": tt.rules.trace(), "sltt": tt.rules.sltt()}.items():
 # %%
 # The figure
 # ----------
-# Above, the last eight seconds with the network's answers. Below left, the running balanced accuracy: the mean of the
-# two classes' scores, each averaged over its last 40 beats or so. Below right, by how much the whole process has grown
-# since the first beat.
+# The upper panel shows the last eight seconds with the network's answers, the lower left one the running balanced
+# accuracy: the mean of the two classes' scores, each averaged over about its last 40 beats. The lower right one
+# shows by how much the whole process has grown since the first beat.
 
 figure = plt.figure(figsize=(9, 4.6), layout="constrained")
 grid = figure.add_gridspec(2, 2)
@@ -188,13 +189,14 @@ for (truth, answer), (name, colour, marker) in kinds.items():
         axes[0].plot(answers_at[here] / RATE, height, marker, color=colour, label=name)
 legend(axes[0], loc="center left", bbox_to_anchor=(1.0, 0.5))
 label(axes[0], x="time, s", y="signal, mV")
-for (name, given), colour in zip(answers.items(), COLOURS, strict=False):
+for (name, given), look in zip(answers.items(), rule_styles(list(answers)), strict=True):
     share, points = [0.5, 0.5], []
     for truth, answer in zip(pvc.tolist(), given.tolist(), strict=True):
         share[truth] += 0.05 * (float(truth == answer) - share[truth])
         points.append(50 * sum(share))
-    axes[1].plot(answers_at / RATE, points, color=colour, label=name)
-    axes[2].plot(memories[name][:, 0] / RATE, memories[name][:, 1] - memories[name][0, 1], color=colour, label=name)
+    axes[1].plot(answers_at / RATE, points, label=name, **look, markevery=0.2, markersize=5)
+    times, growth = memories[name][:, 0] / RATE, memories[name][:, 1] - memories[name][0, 1]
+    axes[2].plot(times, growth, label=name, **look, markevery=0.2, markersize=5)
 label(axes[1], x="time, s", y="running balanced accuracy, %")
 label(axes[2], x="time, s", y="growth of memory, MB")
 axes[2].set_ylim(-2, max(20, axes[2].get_ylim()[1]))
@@ -202,9 +204,17 @@ legend(axes[1], loc="lower right")
 plt.show()
 
 # %%
-# The same stream under truncated backpropagation with two windows is in the :doc:`results </results>`: with a window
-# as long as the stretch between two beats, truncation is ahead of the trace there, and with a window of 20 samples
-# behind it.
+# Try changing
+# ------------
+# - ``tt.rules.eprop()``: an exact eligibility for each weight, since half-lives differ between units.
+# - ``tt.reset(net)`` after each beat: what does the context between beats add?
+# - A label for one beat in ten.
 #
-# Here a label comes once in 320 samples. Where one comes with every sample, ``tt.Stream`` runs forward, loss, credit
-# and update in one compiled call: :doc:`/howto/resets_and_streams` shows it.
+# What to read next
+# -----------------
+# The same stream under truncated backpropagation with two windows is in the :doc:`results </results>`: with a
+# window as long as the interval between two beats, truncation is ahead of the trace, and with a window of 20
+# samples it is behind.
+#
+# Here there is a label for one in 320 samples. If there is one for every sample, ``tt.Stream`` does forward, loss,
+# credit and update in one compiled call: see :doc:`/howto/resets_and_streams`.

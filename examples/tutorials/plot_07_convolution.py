@@ -2,11 +2,11 @@
 Convolution: shared weights, and traces of images
 =================================================
 
-A convolution uses one weight at many places of an image. Its trace can be kept per *input*, as an image, and the
-gradient of the shared weight is the sum over all places, which is again a convolution. So ``nn.Conv2d`` is a synapse
-like any other, and every rule works on it.
+A convolution reuses each weight at many positions, so one trace per input pixel is enough, and the gradient of the
+shared weight is a sum over all positions, which is again a convolution. So ``nn.Conv2d`` is a synapse like any
+other, and every rule works with it.
 
-We train two spiking convolutions on MNIST, compare with frozen filters, and look at what the filters became. Modules
+We train two spiking convolutions on MNIST, compare with frozen filters, and look at the learned filters. Modules
 without a memory may stand between layers: here a pooling layer.
 
 The images are read from ``mnist.npz`` in the directory that ``TRACETORCH_DATA`` names. Without it the small digits of
@@ -138,14 +138,16 @@ for name in ("trace", "sltt"):
 # %%
 # The filters, before and after
 # -----------------------------
-# Each column is one of the 12 filters of the first layer: as it was drawn, as it was learned, and below it how often
-# its neurons fire at each place when one test image is shown.
+# Each column is one of the 12 filters of the first layer: before and after training, and below it how often its
+# neurons fire at each position when one test image is shown.
 
 image = encode(data.x_test[:1], torch.Generator().manual_seed(3))
 with torch.no_grad():
     tt.reset(nets["learned filters"])
     rates = tt.scan(nets["learned filters"][0], image)[:, 0].mean(0)
     tt.reset(nets["learned filters"])
+
+# %%
 figure, axes = plt.subplots(3, 12, figsize=(9, 2.6), layout="constrained")
 before, after = (net[0].synapse.weight.detach()[:, 0] for net in (network(), nets["learned filters"]))
 scale = after.abs().max()
@@ -163,5 +165,13 @@ for ax, text in zip(axes[:, 0], ("before", "after", "firing"), strict=True):
 plt.show()
 
 # %%
-# ``nn.Conv1d`` works likewise, with stride, padding, dilation and groups. A module of your own that is linear in its
-# weights becomes a synapse with ``tt.LinearInWeights(module)``.
+# Try changing
+# ------------
+# - ``tt.rules.drtrl()``: how much better is the gradient of the first layer?
+# - Stride 2 instead of pooling.
+# - ``groups=``: one filter bank per channel.
+#
+# What to read next
+# -----------------
+# ``nn.Conv1d`` and ``nn.Conv3d`` work in the same way, with stride, padding, dilation and groups. Your own module
+# becomes a synapse with ``tt.LinearInWeights(module)`` if it is linear in its weights.

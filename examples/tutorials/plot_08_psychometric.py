@@ -2,10 +2,10 @@
 Poisson clicks in depth: the network as a subject
 =================================================
 
-:doc:`/tutorials/plot_01_clicks` trained a network to say on which side there were more clicks. Here we examine it as
-a psychologist examines a subject. How does its choice depend on the stimulus (the *psychometric curve*)? How near
-does it come to an ideal observer, who does the best that can be done with the same noisy channels? And does it weigh
-early and late clicks alike (the *kernel*), or does it forget?
+:doc:`/tutorials/plot_01_clicks` trained a network to say on which side there were more clicks. Here we examine it
+as a psychologist examines a subject. How does its choice depend on the stimulus (the *psychometric curve*)? How
+close does it come to an ideal observer, who makes the best possible use of the same noisy channels? And does it
+give early and late clicks the same weight (the *kernel*), or does it forget?
 
 The task, the ideal observer and the training loop are the library's own. The experiments of this kind with rats and
 people are those of B. W. Brunton, M. M. Botvinick, C. D. Brody, `"Rats and humans can optimally accumulate evidence
@@ -33,14 +33,15 @@ if short:
 # Four subjects
 # -------------
 # ``make`` builds a task by name; its options are those of ``tracetorch train clicks``. A trial lasts 200 steps: 100
-# with clicks, 80 of silence, 20 with the cue. We make it hard to hear: three channels a side, each of which fires in
-# a fifth of the steps by itself, and for a click only every other time. So even an ideal observer errs.
+# with clicks, 80 of silence, 20 with the cue. The clicks are hard to hear: there are three channels per side, each
+# of which fires in a fifth of the steps without a click, and only for every other click. So even an ideal observer
+# makes mistakes.
 #
 # The first two subjects have half-lives of 200 steps in the hidden layer and 500 in the readout, longer than the
 # silence, and differ in whether the hidden layer learns. The other two are *leaky*: their half-lives are 40 steps,
-# half of the silence. In the third they stay so. In the fourth they are learned, one for each neuron.
+# half of the silence. In the third they are fixed, in the fourth they are learned, one for each neuron.
 #
-# A ``Trainer`` runs the iterations and tells what happens as events; we only want it to finish.
+# A ``Trainer`` runs the iterations and reports its progress; here we only need the result.
 
 experiment = {"channels": 3, "noise": 0.2, "signal": 0.5, "trials": trials}
 leaky = {"half_life": 40.0, "readout_half_life": 40.0}
@@ -68,8 +69,8 @@ print(
 )
 
 # %%
-# *Close* trials are those in which the sides differ by less than 10 % of their clicks. A mean over all trials hides
-# them, as most are easy.
+# *Close* trials are those in which the sides differ by less than 10 % of their clicks. In a mean over all trials
+# they hardly show, as most trials are easy.
 #
 # The psychometric curve
 # ----------------------
@@ -79,13 +80,14 @@ print(
 #
 # The kernel
 # ----------
-# A logistic regression of the answer on the evidence in ten stretches of time says how much a click in each of them
-# moved it. Evidence is how many more left channels fired than right ones. An ideal observer weighs all stretches
-# alike. A leaky one has more weight at the end, and one that makes up its mind early has more at the beginning.
+# A logistic regression of the answer on the evidence in ten intervals shows how much a click in each of them
+# changed the answer. Evidence is how many more left channels fired than right ones. An ideal observer gives all
+# intervals the same weight. A leaky one gives more to the end, and one that decides early gives more to the
+# beginning.
 
 
 def kernel(trainer, bins=10):
-    """Return the weights of evidence in each stretch of the clicks, ``[bins]``, scaled to a mean of 1."""
+    """Return the weights of evidence in each interval of the clicks, ``[bins]``, scaled to a mean of 1."""
     evidence, answers = [], []
     for batch in trainer.task.held_out(quick=False):
         left, right = batch.x[:100, :, :3].sum(-1), batch.x[:100, :, 3:6].sum(-1)
@@ -129,12 +131,12 @@ legend(right, loc="lower right")
 plt.show()
 
 # %%
-# The leaky subject that has to stay so counts the first second far less than the last. The one that may learn its
-# half-lives does not: it has stopped forgetting.
+# The leaky subject whose half-lives are fixed gives the first second much less weight than the last. The one that
+# learns its half-lives does not: it has stopped forgetting.
 #
 # What it learned to remember
 # ---------------------------
-# For the subject that may learn its memory, the half-lives tell how.
+# The half-lives of the fourth subject show how.
 
 hidden, readout = (tt.half_life(layer.neuron.beta.detach()) for layer in trainers["leaky, learned"].net)
 print(
@@ -142,6 +144,13 @@ print(
 )
 
 # %%
-# A quieter version of the task with more iterations and five seeds, beside ``eprop`` and ``ottt``, is in the
-# :doc:`results </results>`. The clicks' rates, their noise and the silence are options of
-# :func:`tracetorch.train.make`, so that other experiments are one dictionary away.
+# Try changing
+# ------------
+# - More noise: ``noise=0.3``. Does the kernel change?
+# - ``tt.rules.eprop()`` for the fourth subject.
+# - Two times the silence for the trained networks: who still answers?
+#
+# What to read next
+# -----------------
+# :doc:`results </results>` has a less noisy version of the task with more iterations and five seeds, compared with
+# ``eprop`` and ``ottt``. Rates, noise and silence are options of :func:`tracetorch.train.make`.

@@ -2,14 +2,14 @@
 Your own neuron: one that resonates
 ===================================
 
-A neuron is written once, as its step: element-wise, from the state and the current to the next state and the output.
-Every rule of the library then works on it, because the derivatives that the traces need are taken from the step
-itself.
+A neuron is written once, as its step: element-wise, from the state and the current to the next state and the
+output. Every rule of the library then works with it, and so do the compiled kernels, because the derivatives are
+taken from the step itself.
 
 As an example we write the *resonate-and-fire* neuron (E. M. Izhikevich, `"Resonate-and-fire neurons"
-<https://doi.org/10.1016/S0893-6080(01)00078-8>`_, 2001). A leaky integrate-and-fire neuron answers to how much input
-comes; this one rings like a bell, and answers to input that comes at the right rhythm. The task is to tell four
-rhythms apart by ear, under noise.
+<https://doi.org/10.1016/S0893-6080(01)00078-8>`_, 2001). A leaky integrate-and-fire neuron responds to the amount
+of input; this one rings like a bell, and responds to input at the right frequency. The task is to distinguish four
+rhythms under noise.
 """
 
 import math
@@ -34,15 +34,15 @@ if short:
 # %%
 # The step
 # --------
-# The state is a point ``(v, u)`` that turns by the angle :math:`\omega` and shrinks by the factor :math:`\beta` in
-# each step, and that the current pushes:
+# The state is a point ``(v, u)``. In each step it is rotated by the angle :math:`\omega`, shrinks by the factor
+# :math:`\beta`, and is moved by the current:
 #
 # .. math::
 #     v_t &= \beta\,(\cos\omega\; v_{t-1} - \sin\omega\; u_{t-1}) + I_t, \qquad z_t = [v_t > \theta] \\
 #     u_t &= \beta\,(\sin\omega\; v_{t-1} + \cos\omega\; u_{t-1})
 #
-# ``tt.Neuron`` gives ``beta`` (from a half-life), ``threshold`` and ``surrogate``. The angle is a parameter of our
-# own, one for each unit, so it is learned too: the traces of neuron parameters find it by themselves.
+# ``tt.Neuron`` provides ``beta`` (from a half-life), ``threshold`` and ``surrogate``. The angle is our own
+# parameter, one for each unit. It is learned too: the library makes traces for all parameters of a neuron.
 
 
 class Resonator(tt.Neuron):
@@ -71,8 +71,8 @@ class Resonator(tt.Neuron):
 # %%
 # Check it
 # --------
-# ``check_neuron`` tests what every rule takes for granted: that the step is element-wise, deterministic, changes
-# nothing in place, and begins anew after a reset. It says what is wrong where something is.
+# ``check_neuron`` tests what every rule assumes: that the step is element-wise, deterministic, changes nothing in
+# place, and starts from zero after a reset. If something is wrong, the error names it.
 
 
 def make(units):
@@ -98,9 +98,9 @@ except NeuronError as error:
     print(f"check_neuron: {error}")
 
 # %%
-# The library's own table of what is exact and what is not can be made for any neuron. Each case runs a rule and
-# compares its gradient with backpropagation through time in double precision, where a claim says that they are equal
-# to within 1e-10 or that they are not.
+# The library's table of what is exact and what is not can be run for any neuron. Each case runs a rule and compares
+# its gradient with backpropagation through time in double precision. It claims either that they are equal to within
+# 1e-10 or that they differ.
 
 cases = conformance.for_neuron(make, name="resonator")
 chosen = cases[:: len(cases) // 4] if short else cases
@@ -127,11 +127,11 @@ def draw(size, generator):
 # %%
 # Train
 # -----
-# Four networks of the same size. The resonators' first periods lie between 13 and 17 steps, so that none fits the
-# fastest and the slowest rhythm: they have to be learned. The rule ``drtrl`` keeps a full eligibility, which is exact
-# within a layer for any neuron. The rule ``trace`` multiplies an *averaged* input and an averaged sensitivity; what
-# it gives biases and neuron parameters, the angles among them, is exact. The controls are resonators whose layer is
-# frozen, and LIF neurons that learn weights and half-lives.
+# Four networks of the same size. The resonators' initial periods lie between 13 and 17 steps, so that none fits the
+# fastest and the slowest rhythm: they have to be learned. The rule ``drtrl`` carries a full eligibility, which is
+# exact within a layer for any neuron. The rule ``trace`` multiplies an *averaged* input and an averaged
+# sensitivity; its gradients of biases and neuron parameters, such as the angles, are exact. The controls are
+# resonators whose layer is frozen, and LIF neurons that learn weights and half-lives.
 
 
 def network(neuron):
@@ -180,10 +180,12 @@ for name, (net, rule) in nets.items():
 # What it learned
 # ---------------
 # The middle panel shows the units' periods after learning, sorted, against the band in which they began; the dashed
-# lines are the four rhythms. The right one rings one trained unit with a single pulse: a damped oscillation, unlike
-# anything that a leaky integrator does.
+# lines are the four rhythms. The right one shows the response of one trained unit to a single pulse: a damped
+# oscillation, which a leaky integrator cannot produce.
 
 resonator = nets["resonators, trace"][0][0].neuron
+
+# %%
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.0), layout="constrained")
 for ax in axes:
     dress(ax)
@@ -211,8 +213,17 @@ label(axes[2], x="step after a pulse", y="v of one unit")
 plt.show()
 
 # %%
-# Without a compiled step of its own a neuron runs through ``torch.func``, which costs time: compare the seconds above
-# with those of the built-in LIF. That ``trace`` did as well as the exact rule was not to be expected from the
-# formula, since the average of an oscillation is close to nothing. But this layer has one input, so its 48 weights
-# have little to learn, and the angles get exact credit. Which neurons exist, and their formulas, is in the
-# :doc:`reference </reference/index>`; what the rules take from a step is in :doc:`/theory/common`.
+# Try changing
+# ------------
+# - Start all periods at 10: which rhythms are learned first?
+# - ``reset=``: let a spike set ``v`` to zero, and run ``check_neuron`` again.
+# - Periods that differ by 10 %: where does the network fail?
+#
+# What to read next
+# -----------------
+# The library compiles the step of this neuron as it does that of a built-in one (``neuron.lowered()`` shows how); a
+# step with an operation that cannot be compiled runs in PyTorch, which is slower. From the formula one would not
+# expect ``trace`` to do as well as the exact rule, since the average of an oscillation is close to zero. But this
+# layer has one input, so its 48 weights have little to learn, and the angles get exact gradients. The
+# :doc:`reference </reference/index>` lists the neurons with their formulas; :doc:`/theory/common` shows what the
+# rules derive from a step.

@@ -2,7 +2,8 @@
 Your own rule: choices on five axes
 ===================================
 
-A learning rule of this library is a value, not a piece of code: a point on five axes.
+A learning rule of this library is a value with five fields. Write your own if a paper proposes another combination,
+if a chip or a model of the brain allows only some of the parts, or to find out which part of a rule matters.
 
 ============ =====================================================================================================
 axis         what it decides
@@ -18,8 +19,8 @@ axis         what it decides
              ``AllMemory``
 ============ =====================================================================================================
 
-The named rules are points that people have published. Here we build two that have no name, with a feedback of our
-own, and measure them.
+The named rules are combinations that have been published. Here we build two new ones, with our own feedback, and
+measure them.
 """
 
 import os
@@ -33,7 +34,7 @@ from torch import nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import digits
-from tracetorch.plot import COLOURS, dress, label
+from tracetorch.plot import dress, label, rule_styles
 from tracetorch.rules import Full, Pre
 from tracetorch.testing import gradient_audit
 
@@ -49,10 +50,10 @@ if short:
 # %%
 # A feedback of our own
 # ---------------------
-# Symmetric feedback sends credit down through the transpose of the very weights that are being learned, which a
+# Symmetric feedback sends the error down through the transpose of the weights that are being learned, which a
 # synapse in a brain does not know. Random feedback (T. Lillicrap et al., `2016
-# <https://doi.org/10.1038/ncomms13276>`_) uses a fixed random matrix. In between lies feedback that knows the
-# weights' *signs*: Q. Liao, J. Z. Leibo, T. Poggio, `"How important is weight symmetry in backpropagation?"
+# <https://doi.org/10.1038/ncomms13276>`_) uses a fixed random matrix. In between is feedback through the *signs* of
+# the weights: Q. Liao, J. Z. Leibo, T. Poggio, `"How important is weight symmetry in backpropagation?"
 # <https://arxiv.org/abs/1510.05067>`_, 2016.
 #
 # A feedback returns a matrix in the weight's shape, once, when the rule is set. Ours takes the signs of the first
@@ -72,15 +73,15 @@ class FirstSigns(tt.feedback.Feedback):
 # %%
 # Two rules of our own
 # --------------------
-# The first keeps one trace per input, as ``ottt`` does, but sends down the *gain*: how a unit's output answers to a
-# current that stays, and not to one of this step alone. The second does the same through the signs. (Its ``Full()``
-# keeps one trace per input too where that is exact, as it is here.)
+# The first carries one trace per input, as ``ottt`` does, but sends down the *gain*: how a unit's output responds
+# to a constant current instead of one of this step only. The second does the same through the signs. (Its
+# ``Full()`` also carries one trace per input if that is exact, as it is here.)
 
 slow = tt.Rule(name="slow gain", weight=Pre(detach_reset=True), input="gain", window="step")
 signs = tt.Rule(name="slow gain, first signs", weight=Full(), input="gain", window="step", feedback=FirstSigns())
 
 # %%
-# Not every point exists. An impossible one cannot be built, and the message says why:
+# Not every combination is possible. An impossible one cannot be built, and the message gives the reason:
 
 for axes in (
     {"weight": Full(), "input": "window", "window": "step"},
@@ -141,7 +142,7 @@ def train(rule, seed):
 # How good is its gradient?
 # -------------------------
 # Before we train, we ask how each rule's gradient compares with that of backpropagation through time, at the first
-# weights. The cosine says how far the directions agree: 1 is the same, 0 has nothing to do with it.
+# weights. The cosine measures how well the directions agree: 1 is the same direction, 0 is a perpendicular one.
 
 rules = {
     "bptt": tt.rules.bptt(),
@@ -167,9 +168,9 @@ for name, rule in rules.items():
     print(f"{name:30} cosine with BPTT, first layer to readout: " + "  ".join(f"{c:+.2f}" for c in cosines[name]))
 
 # %%
-# The gain has the cosines of ``ottt`` here, and only other lengths: with one decay for all units, and one loss, it is
-# the surrogate times a number that depends on the step alone. With a loss at every step, or decays per unit, the two
-# part ways.
+# The gain has the same cosines as ``ottt`` here, and only other lengths: with one decay for all units, and one
+# loss, it is the surrogate times a number that depends on the step only. With a loss at every step, or decays per
+# unit, the two differ.
 #
 # Train
 # -----
@@ -183,17 +184,16 @@ for name, rule in rules.items():
     print(f"{name:30} {mean:5.1f} % of 360 held-out digits, {(time.perf_counter() - start) / seeds:.0f} s a run")
 
 # %%
-# The figure puts the two side by side: the first layer's cosine, and what came of it. A cosine at the first weights
-# is one sample and no promise. That of ``sltt`` is higher than that of random feedback, and yet it fails, since it
-# never learns from any row but the last. With random feedback the weights come to fit the matrix while they learn.
+# The figure compares the first layer's cosine with the accuracy. A cosine at the initial weights is one sample and
+# no guarantee. That of ``sltt`` is higher than that of random feedback, and yet it fails, since it never learns
+# from any row but the last. With random feedback the weights come to fit the matrix while they learn.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.0), layout="constrained", sharey=True)
 for ax in (left, right):
     dress(ax)
-for row, name in enumerate(rules):
-    colour = COLOURS[row % len(COLOURS)]
-    left.plot(cosines[name][0], row, "o", color=colour)
-    right.plot(scores[name], [row] * seeds, "o", color=colour)
+for row, (name, look) in enumerate(zip(rules, rule_styles(list(rules)), strict=True)):
+    left.plot(cosines[name][0], row, **look)
+    right.plot(scores[name], [row] * seeds, **{**look, "linestyle": ""})
 left.set_yticks(range(len(rules)), list(rules))
 left.invert_yaxis()
 left.set_xlim(-0.3, 1.05)
@@ -203,6 +203,14 @@ label(right, x="held-out accuracy, % (a dot per seed)")
 plt.show()
 
 # %%
-# A rule that you mean to keep deserves its claims as tests: ``tracetorch.testing.conformance`` holds the library's
-# table of what is exact and what is not, and :doc:`/tutorials/plot_12_compare_gradients` goes further into audits.
-# What the axes mean is in :doc:`/theory/common`, and :doc:`/howto/choosing_a_rule` says which to take.
+# Try changing
+# ------------
+# - ``tt.feedback.RandomFeedback()`` with the weight credit of either rule.
+# - Another weight credit, ``Full()`` or ``Pairs(10)``: which combinations raise, and why?
+# - Signs of another random matrix instead of the first weights': does it still learn?
+#
+# What to read next
+# -----------------
+# If you want to keep a rule, test its claims: ``tracetorch.testing.conformance`` holds the library's table of what
+# is exact and what is not, and :doc:`/tutorials/plot_12_compare_gradients` goes further into audits. What the axes
+# mean is in :doc:`/theory/common`, and :doc:`/howto/choosing_a_rule` says which to take.

@@ -2,10 +2,10 @@
 How good is the gradient on your own network?
 =============================================
 
-Backpropagation through time gives the whole gradient, and the rules that run online leave some of it out. How much
-depends on the network, the data and the loss, so the honest answer for *your* network is a measurement. It takes
-three lines: ``tracetorch.testing.gradient_audit`` runs a rule and BPTT on a copy of the network, in double precision,
-and compares them parameter by parameter.
+Backpropagation through time computes the complete gradient; online rules omit a part of it. How much depends on the
+network, the data and the loss, so for *your* network you have to measure it. That takes three lines:
+``tracetorch.testing.gradient_audit`` runs a rule and BPTT on a copy of the network, in double precision, and
+compares them parameter by parameter.
 
 Replace the network, the inputs and the loss below by yours.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
-from tracetorch.plot import COLOURS, dress, label, legend
+from tracetorch.plot import dress, label, legend, rule_styles
 from tracetorch.testing import calibrate, gradient_audit, require_alive
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -25,7 +25,7 @@ STEPS, BATCH = (12, 2) if short else (60, 4)
 print(
     "Expect: all but `sltt` are exact for the readout, and approximate for the layers below it, the recurrent one most."
 )
-print("A longer window comes closer to BPTT; traces of what lies before it help where it is short.")
+print("A longer window comes closer to BPTT; traces of what lies before it help if it is short.")
 
 # %%
 # Your network
@@ -54,8 +54,8 @@ def loss(outputs, steps):
 # Is it alive?
 # ------------
 # A layer that never fires has no gradient under any rule, and then every rule looks exact. ``calibrate`` scales the
-# weights until each spiking layer fires in about a quarter of the steps and no unit is silent, and ``require_alive``
-# raises where one does not.
+# weights until each spiking layer fires in about a quarter of the steps and no unit is silent, and
+# ``require_alive`` raises an error if one is.
 
 calibrate(net, xs)
 for name, firing in require_alive(net, xs).items():
@@ -64,16 +64,16 @@ for name, firing in require_alive(net, xs).items():
 # %%
 # One audit
 # ---------
-# Printing an audit gives a table. The *relative error* is zero where the gradients are equal; the *cosine* says
-# whether they point the same way; the *norm ratio* compares their lengths.
+# Printing an audit gives a table. The *relative error* is zero if the gradients are equal; the *cosine* is 1 if
+# they have the same direction; the *norm ratio* compares their lengths.
 
 print(gradient_audit(net, xs, loss, tt.rules.drtrl()))
 
 # %%
 # All rules
 # ---------
-# ``ottt`` keeps one trace per input, which cannot represent adaptation or decays per neuron. It refuses such a
-# network rather than give a wrong gradient, and the message names what to take instead.
+# ``ottt`` carries one trace per input, which cannot represent adaptation or decays per neuron. It refuses such a
+# network instead of giving a wrong gradient, and the message names the alternative.
 
 try:
     gradient_audit(net, xs, loss, tt.rules.ottt())
@@ -98,21 +98,21 @@ for name, rule in RULES.items():
     print(f"{name:20} {line}   {rows[WEIGHTS[0]].norm_ratio:.4f}")
 
 # %%
-# The readout is a single layer without anything above it, so all rules with an exact trace give it the exact
-# gradient. Each layer further down has one more memory above it that a rule of one instant does not see, and the
-# dense recurrence of the third layer is credited within a unit only. ``eprop`` differs from ``drtrl`` in the third
-# layer alone, whose eligibility it filters as the readout will, and here more in length than in direction.
+# No layer is above the readout, so all rules with an exact trace give it the exact gradient. Each layer further
+# down has one more memory above it, which rules with instantaneous credit ignore, and the dense recurrence of the
+# third layer is credited within a unit only. ``eprop`` differs from ``drtrl`` only in the third layer, whose
+# eligibility it filters as the readout does, and here more in length than in direction.
 #
-# What is not seen is missing in length too. A pulse of current acts on a unit for as long as its memory lasts, and
-# ``psi`` counts the first step of that alone, so the gradient is shorter by about a time constant for every layer
-# above. ``gain`` and ``trace`` count a current that stays, and come closer. Adam does not mind the length of a
-# gradient; plain gradient descent does, and needs learning rates of its own for each layer.
+# The ignored terms also make the gradient too short: an input pulse affects a unit for as long as its memory lasts,
+# but ``psi`` counts only the first step, so each layer above shortens the gradient by about a time constant.
+# ``gain`` and ``trace`` count a constant current, and come closer. Adam ignores the length of a gradient; plain
+# gradient descent does not, and needs a learning rate per layer.
 #
 # Windows
 # -------
-# ``tbptt`` backpropagates inside a window of k steps, and credits nothing before it. ``traced_bptt`` does the same
-# and lets traces stand for all that came before. Both become BPTT when the window is as long as the sequence, and
-# both then take BPTT's memory. So the question for a network is which window is long enough.
+# ``tbptt`` backpropagates inside a window of k steps, and gives no credit before it. ``traced_bptt`` does the same
+# and uses traces for everything before. Both equal BPTT if the window is as long as the sequence, and then need
+# BPTT's memory. So the question is which window is long enough.
 
 windows = [k for k in (1, 2, 4, 8, 15, 30, 60) if k <= STEPS]
 by_window = {
@@ -124,22 +124,23 @@ for name, values in by_window.items():
     print(f"{name:20} " + "  ".join(f"{value:+6.3f}" for value in values))
 
 # %%
-# The two panels are the two tables. Read the left one from the right to the left: from the readout, down through the
+# The two panels show the two tables. Read the left one from right to left: from the readout down through the
 # layers.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
 for ax in (left, right):
     dress(ax)
     ax.axhline(0, color="#767676", linewidth=0.8)
-for index, (name, values) in enumerate(cosines.items()):
+hatches = ("", "///", "...", "xx", "\\\\\\", "")
+for index, ((name, values), look) in enumerate(zip(cosines.items(), rule_styles(list(cosines)), strict=True)):
     places = torch.arange(4) + (index - 2.5) * 0.13
-    left.bar(places, values, width=0.12, color=COLOURS[index], label=name)
+    left.bar(places, values, width=0.12, color=look["color"], hatch=hatches[index % 6], edgecolor="white", label=name)
 left.set_xticks(range(4), ["layer 1\nALIF", "layer 2\nLIF", "layer 3\nrecurrent", "readout"])
 label(left, y="cosine with BPTT")
 legend(left, loc="upper center", ncols=2)
 left.set_ylim(0, 1.35)
-for (name, values), colour in zip(by_window.items(), COLOURS, strict=False):
-    right.plot(windows, values, "o-", color=colour, label=name)
+for (name, values), look in zip(by_window.items(), rule_styles(list(by_window)), strict=True):
+    right.plot(windows, values, label=name, **look)
 right.set_xscale("log")
 right.set_xticks(windows, [str(k) for k in windows])
 right.minorticks_off()
@@ -148,6 +149,14 @@ legend(right, loc="best")
 plt.show()
 
 # %%
-# A low cosine on a layer that your task needs is a reason for ``traced_bptt`` with a window, or for ``bptt`` itself.
-# An audit at the first weights is one sample; take another one after some training. What each rule drops, and why, is
-# in :doc:`/theory/exactness`; whether it matters for accuracy is in :doc:`/results`.
+# Try changing
+# ------------
+# - Add ``tt.rules.cascade()`` to the rules.
+# - One more layer: how fast does the first cosine fall?
+# - The same audit after 100 updates.
+#
+# What to read next
+# -----------------
+# A low cosine in a layer that matters for your task is a reason to take ``cascade``, ``traced_bptt`` with a window,
+# or ``bptt``. An audit at the initial weights is one sample; repeat it after some training. What each rule drops,
+# and why, is in :doc:`/theory/exactness`; whether it matters for accuracy is in :doc:`/results`.

@@ -31,12 +31,16 @@ def test_module_runs() -> None:
 
 
 def hears() -> None:
-    """Let a process hear SIGINT, which a shell has its background jobs ignore."""
+    """Let a process hear SIGINT, which a shell has its background jobs ignore, and SIGHUP, which nohup does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGHUP", 1), 129)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_signal_writes_a_checkpoint_that_goes_on_bit_for_bit(number: int, code: int, tmp_path: Path) -> None:
     path = tmp_path / "run"
     words = ["train", "digits", "--no-figures", "--steps", "600", *SMALL]
@@ -129,5 +133,5 @@ def test_missing_extra_is_one_line() -> None:
     program = "import sys; sys.modules['typer'] = None\nfrom tracetorch.cli import main\nmain()"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "tracetorch[train]" in result.stderr
+    assert "pip install '.[train]'" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -75,7 +75,7 @@ class Account:
         if self.v is None:
             self.v, self.a, self.z = (torch.zeros_like(current) for _ in range(3))
         if self.kind == "recurrent":
-            fed = self.z if self.rule == "tbptt" else self.z.detach()
+            fed = self.z if self.rule in ("tbptt", "bptt") else self.z.detach()
             current = current + fed @ self.weights[2].t()
         v = self.beta * self.v + current
         if self.kind == "user":

@@ -178,6 +178,17 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], Any, str]] = {
     "recurrent outputs": (lambda s: s | {"0/z": s["0/s.0"]}, ValueError, "recurrent"),
     "what nobody knows": (lambda s: s | {"0/junk": torch.zeros(3)}, ValueError, "does not carry"),
     "lists": (lambda s: {k: v.tolist() for k, v in s.items()}, TypeError, "is a tensor, got list"),
+    "no numbers": (lambda s: s | {"0/s.0": s["0/s.0"] * torch.nan}, ValueError, "0/s.0 of the state has NaN"),
+    "endless traces": (
+        lambda s: {k: v / 0 if "traces" in k else v for k, v in s.items()},
+        ValueError,
+        "NaN or inf|whole",
+    ),
+    "steps before the first": (lambda s: s | {"0/steps": -s["0/steps"]}, ValueError, "from 0 on"),
+    "half a reset": (lambda s: s | {"0/keep": torch.full((3,), 0.5)}, ValueError, "keep is 0 or 1"),
+    "another measurement": (lambda s: s | {"0/activity.blocks": torch.ones(3)}, ValueError, "no measurement"),
+    "an unknown measurement": (lambda s: s | {"0/activity.junk": torch.ones(3)}, ValueError, "no measurement"),
+    "a measurement without steps": (lambda s: s | {"0/activity.total": torch.ones(4)}, ValueError, "number of steps"),
     "another layer": (lambda s: s | {"7/s.0": s["0/s.0"]}, KeyError, "'7'"),
 }
 
@@ -196,6 +207,21 @@ def test_a_state_that_does_not_fit_is_refused_whole(rule: str, case: str) -> Non
         tt.set_state(net, change(dict(saved)))
     after = tt.get_state(net)
     assert saved.keys() == after.keys() and all(torch.equal(saved[k], after[k]) for k in saved)
+    tt.set_state(net, saved)
+
+
+@pytest.mark.parametrize("wrong", [-1, 4, 10**9])
+def test_a_state_whose_units_are_of_buckets_that_are_not_there_is_refused(wrong: int) -> None:
+    half_life = torch.linspace(2, 9, 7)
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=half_life)), tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6))
+    )
+    for x in 4 * torch.rand(3, 3, 5):
+        net(x).sum().backward()
+    saved = tt.get_state(net)
+    assert sorted(set(saved["0/traces.other.bucket"].tolist())) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="whole numbers from 0 to 3"):
+        tt.set_state(net, saved | {"0/traces.other.bucket": torch.full_like(saved["0/traces.other.bucket"], wrong)})
     tt.set_state(net, saved)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -111,19 +112,60 @@ def test_an_exponential_histogram_grows_coarser_with_age() -> None:
     assert lengths[-1] <= 2 and lengths[0] >= 64 and lengths == sorted(lengths, reverse=True)
 
 
-def refused(net: nn.Module, xs: Tensor) -> None:
-    tt.set_rule(net, tt.rules.cascade())
-    tt.scan(net, xs)
+def wide(rule: tt.rules.Rule, inputs: int = 30, units: int = 40) -> nn.Sequential:
+    """A hidden layer whose full eligibility behind the readout takes `inputs * units` numbers per row."""
+    hidden = tt.Layer(nn.Linear(inputs, units), tt.LIF(half_life=6))
+    net = nn.Sequential(hidden, tt.Layer(nn.Linear(units, 3), tt.LI(half_life=10))).double()
+    tt.set_rule(net, rule)
+    return net
 
 
-def test_decays_per_unit_above_are_refused_unless_their_mean_is_accepted() -> None:
-    wide = lambda: tt.LIF(half_life=torch.linspace(3, 9, 16).double())  # noqa: E731
-    net, xs = network(wide, 2, tt.rules.drtrl())
-    with pytest.raises(ValueError, match="approximate=True"):
-        refused(net, xs)
-    tt.set_rule(net, tt.rules.cascade(approximate=True))
-    tt.reset(net)
-    tt.scan(net, xs).sum().backward()
+@pytest.mark.parametrize(("budget", "storage", "same"), [(1200, "full", None), (1199, r"pairs\(10\)", 10)])
+def test_auto_takes_pairs_where_a_full_eligibility_passes_the_budget(
+    budget: int, storage: str, same: int | None
+) -> None:
+    torch.manual_seed(0)
+    xs = (torch.rand(STEPS, 4, 30) < 0.4).double()
+    found = []
+    for rule in (tt.rules.cascade(budget=budget), tt.rules.cascade(pairs=same)):
+        torch.manual_seed(1)
+        net = wide(rule)
+        tt.init_firing(net, xs, rate=0.15)
+        tt.set_rule(net, rule)
+        found.append(gradients(net, xs, [0] * STEPS))
+    assert all(torch.equal(a, b) for a, b in list(zip(*found, strict=True))[:2])  # the hidden layer
+    one = wide(tt.rules.cascade(budget=budget))
+    assert "storage=auto\n" in repr(one)
+    for batch in (1, 50):  # the choice is by shapes, not by rows
+        tt.reset(one)
+        tt.scan(one, torch.rand(3, batch, 30).double()).sum().backward()
+        assert re.search(rf"storage=auto: {storage}\n", repr(one[0]))
+        assert "storage=auto: full\n" in repr(one[1])
+
+
+def test_auto_counts_a_convolution_by_its_positions() -> None:
+    layer = tt.Layer(nn.Conv1d(2, 4, 3), tt.LIF(half_life=6))
+    for budget, storage in ((4 * 2 * 3 * 8, "full"), (4 * 2 * 3 * 8 - 1, "pairs(10)")):
+        net = nn.Sequential(layer, nn.Flatten(), tt.Layer(nn.Linear(32, 3), tt.LI(half_life=10)))
+        tt.set_rule(net, tt.rules.cascade(budget=budget))
+        tt.reset(net)
+        tt.scan(net, torch.rand(3, 2, 2, 10))
+        assert f"storage=auto: {storage}\n" in repr(net[0])
+
+
+@pytest.mark.parametrize(("saved", "into"), [(None, 5), (5, None), (5, 4), ("auto", 5)])
+def test_a_state_of_another_storage_is_refused(saved: int | str | None, into: int | str | None) -> None:
+    net, twin = (wide(tt.rules.cascade(pairs=pairs)) for pairs in (saved, into))
+    tt.scan(net, torch.rand(9, 2, 30).double()).sum().backward()
+    with pytest.raises(ValueError, match="stores"):
+        tt.set_state(twin, tt.get_state(net))
+    tt.set_state(net, tt.get_state(net))
+
+
+@pytest.mark.parametrize("budget", [-1, 2.5, True, "many"])
+def test_a_budget_that_is_no_number_is_refused(budget: object) -> None:
+    with pytest.raises(ValueError, match="budget is"):
+        tt.rules.cascade(budget=budget)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("pairs", [0, -1, 2.5, True, "ten"])

@@ -28,7 +28,7 @@ INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
     "generator": (lambda: (torch.rand(3, 5) for _ in range(2)), "once per step"),
     "sparse": (lambda: torch.rand(3, 5).to_sparse(), r"sparse.*to_dense"),
     "complex": (lambda: torch.rand(3, 5).to(torch.complex64), "complex.*view_as_real"),
-    "packed": (lambda: nn.utils.rnn.pack_padded_sequence(torch.rand(4, 3, 5), [4, 3, 2]), "pad_packed_sequence"),
+    "packed": (lambda: nn.utils.rnn.pack_padded_sequence(torch.rand(4, 3, 5), [4, 3, 2]), "give it to tt.scan"),
     "text": (lambda: "abc", r"got str; pass a torch\.Tensor"),
 }
 
@@ -37,6 +37,8 @@ INPUTS: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("where", ["step", "scan", "mask"])
 @pytest.mark.parametrize("started", [False, True])
 def test_what_is_no_dense_tensor_is_refused_with_the_cure(case: str, where: str, started: bool) -> None:
+    if (case, where) == ("packed", "scan"):
+        pytest.skip("a scan takes packed sequences")
     make, match = INPUTS[case]
     net = network()
     if started:
@@ -125,8 +127,10 @@ def test_a_layer_that_has_nothing_to_say_does_not_warn(inputs: str) -> None:
     [
         (tt.rules.trace(), "trace()", "one average per input"),
         (tt.rules.trace(decay=0.9), "trace(decay=0.9)", "one average per input"),
-        (tt.rules.cascade(), "cascade()", "full"),
-        (tt.rules.cascade(pairs=10, approximate=True), "cascade(pairs=10, approximate=True)", "pairs(10)"),
+        (tt.rules.cascade(), "cascade()", "auto"),
+        (tt.rules.cascade(pairs=None), "cascade(pairs=None)", "full"),
+        (tt.rules.cascade(budget=10), "cascade(budget=10)", "auto"),
+        (tt.rules.cascade(pairs=10, buckets=2), "cascade(pairs=10, buckets=2)", "pairs(10)"),
         (tt.rules.eprop(kappa=0.5), "eprop(kappa=0.5)", "full"),
         (tt.rules.drtrl(input="gain"), "drtrl(input='gain')", "full"),
         (tt.rules.ottt(approximate=True), "ottt(approximate=True)", "one trace per input"),

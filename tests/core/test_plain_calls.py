@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 import tracetorch as tt
@@ -121,3 +125,90 @@ def test_outputs_of_the_step_before_may_be_fed_back_without_their_graph() -> Non
     for _ in range(3):
         z = layer(torch.rand(2, 60) + z.detach())
         z.sum().backward()
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_forward_derivatives_are_refused(learns: bool) -> None:
+    net, x = network(), torch.rand(3, 60)
+    net.requires_grad_(learns)
+
+    def call() -> None:
+        with forward_ad.dual_level():
+            net(forward_ad.make_dual(x, torch.ones_like(x)))
+
+    as_before(net, call, RuntimeError, "forward_ad")
+
+
+@pytest.mark.parametrize("how", ["make_fx", "fake"])
+def test_tensors_without_values_are_refused(how: str) -> None:
+    net, x = network(), torch.rand(3, 60)
+    net(x).sum().backward()
+
+    def call() -> None:
+        if how == "make_fx":
+            make_fx(net)(x)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            net(mode.from_tensor(x))
+
+    as_before(net, call, RuntimeError, "make_fx or a FakeTensorMode")
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_many_cotangents_at_once_are_refused_and_one_after_another_is_right(backend: str) -> None:
+    net, x = network("drtrl"), (4 * torch.rand(3, 60)).requires_grad_()
+    tt.set_backend(net, backend)
+    y, every = net(x), torch.eye(6).reshape(6, 3, 2)
+    with pytest.raises(RuntimeError, match="many cotangents at once"):
+        torch.autograd.grad(y, x, every, is_grads_batched=True, retain_graph=True)
+    one, two = (torch.autograd.grad(y, x, every[0], retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(one, two) and bool(one.any())
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("rule", [n for n in tt.rules.PRESETS if n not in ("rate", "bptt")])
+def test_a_layer_that_runs_twice_before_its_consumer_does_is_refused(rule: str, backend: str) -> None:
+    net = network(rule)
+    tt.set_backend(net, backend)
+    a, b = torch.rand(2, 3, 60)
+    with pytest.raises(RuntimeError, match=r"ran twice before.*layer\.tied\(\)"):
+        net[2](net[0](a) + net[0](b))
+    tt.reset(net)
+    for _ in range(2):
+        net[2](net[0](a).detach() + net[0](b)).sum().backward()
+
+
+def test_shallow_copies_of_a_layer_are_refused() -> None:
+    net = network()
+    for call in (lambda: copy.copy(net[0]), lambda: net[0]._replicate_for_data_parallel()):
+        with pytest.raises((TypeError, RuntimeError), match=r"state"):
+            call()
+    assert copy.copy(net)[0] is net[0]
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("rule", [n for n in tt.rules.PRESETS if n != "rate"])
+def test_training_goes_on_after_inference_mode(rule: str, backend: str) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+    found = []
+    xs = 3 * torch.rand(8, 3, 60, generator=torch.Generator().manual_seed(0))
+    for mode in (torch.no_grad, torch.inference_mode):
+        net = network(rule)
+        tt.set_backend(net, backend)
+        for _ in range(2):
+            with mode():
+                net(xs[0])
+                tt.reset(net, torch.tensor([True, False, False]))
+                tt.scan(net, xs[:2])
+                tt.set_state(net, tt.get_state(net))
+            with torch.inference_mode(mode is torch.inference_mode):
+                made = xs.clone()  # inputs made there too
+            (sum(net(x).square().sum() for x in made)).backward() if rule == "bptt" else learn(net, made)
+        found.append([p.grad for p in net.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def learn(net: nn.Module, xs: torch.Tensor) -> None:
+    for x in xs:
+        net(x).square().sum().backward()

@@ -139,3 +139,55 @@ def test_a_function_that_makes_a_rule_is_no_rule() -> None:
     maker: Any = tt.rules.eprop
     with pytest.raises(TypeError, match=r"call it, eprop\(\)"):
         layer.set_rule(maker)
+
+
+class Branches(nn.Module):
+    """Two layers side by side, of which one does not feed the other, and a readout of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = tt.Layer(nn.Linear(6, 7), tt.LIF(half_life=4))
+        self.b = tt.Layer(nn.Linear(6, 7), tt.LIF(half_life=3))
+        self.poison = Poison()
+        self.readout = tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.readout(self.a(x) + self.b(self.poison(x)))
+
+
+def chain() -> nn.Sequential:
+    return nn.Sequential(
+        tt.Layer(nn.Linear(6, 7), tt.LIF(half_life=4)), Poison(), tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6))
+    )
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("make", [Branches, chain])
+def test_branches_and_steps_without_a_graph_are_whole_or_nothing_too(make: Any, grad: bool, backend: str) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+    found = []
+    xs = 4 * torch.rand(9, 3, 6, generator=torch.Generator().manual_seed(0))
+    for fails in (False, True):
+        torch.manual_seed(0)
+        net = make()
+        tt.set_rule(net, tt.rules.drtrl())
+        tt.reset(net)
+        tt.set_backend(net, backend)
+        poison = next(m for m in net.modules() if isinstance(m, Poison))
+        ys = []
+        for t, x in enumerate(xs):
+            if fails and t in (0, 1, 4, 7):
+                poison.armed, saved = True, tt.get_state(net)
+                with torch.set_grad_enabled(grad), pytest.raises(ValueError, match="NaN"):
+                    net(x + 1)
+                poison.armed, after = False, tt.get_state(net)
+                assert saved.keys() == after.keys() and all(torch.equal(v, after[k]) for k, v in saved.items())
+            with torch.set_grad_enabled(grad):
+                ys.append(tt.scan(net, x.expand(2, -1, -1), out="last") if t == 5 else net(x))
+            if grad:
+                ys[-1].sum().backward()
+        found.append([torch.stack(ys).detach(), *(p.grad for p in net.parameters() if p.grad is not None)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)

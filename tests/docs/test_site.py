@@ -22,6 +22,9 @@ GENERATED = (
 )
 SEEN = (
     "index",
+    "start/index",
+    "start/you_know",
+    "start/cheatsheet",
     "introduction/index",
     "introduction/plot_03_trace",
     "tutorials/index",
@@ -157,7 +160,7 @@ def test_the_navigation_is_clicked_through(address: str, browser: Any, width: st
     context = browser.new_context(viewport={"width": WIDTHS[width], "height": 900})
     page = context.new_page()
     page.goto(f"{address}/index.html")
-    for words in ("Introduction", "Tutorials", "How-to", "Theory", "Reference"):
+    for words in ("Start", "Introduction", "Tutorials", "How-to", "Theory", "Reference"):
         if width == "phone":
             page.locator("button.primary-toggle").first.click()
             page.locator("#pst-primary-sidebar-modal .nav-link, .sidebar-header-items .nav-link").filter(

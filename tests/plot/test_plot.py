@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from tracetorch import plot
 from tracetorch.plot.psychometric import wilson
-from tracetorch.plot.style import line_styles
+from tracetorch.plot.style import line_styles, rule_styles
 
 LOG = [{"kind": "train", "iteration": i, "loss": 1 / i, "accuracy": 1 - 1 / i} for i in range(1, 9)]
 LOG += [{"kind": "eval", "iteration": 4, "accuracy": 0.7}, {"kind": "eval", "iteration": 8, "accuracy": 0.8}]
@@ -116,6 +116,18 @@ def test_series_can_be_told_apart() -> None:
     assert len({(style["color"], str(style["linestyle"]), style["marker"]) for style in styles}) == 21
 
 
+def test_each_rule_has_one_look() -> None:
+    names = ["trace", "cascade", "eprop", "drtrl", "ottt", "traced_bptt", "tbptt", "sltt", "rate", "bptt", "frozen"]
+    styles = rule_styles(names)
+    assert len({(style["color"], style["marker"]) for style in styles}) == len(names)
+    assert len({style["marker"] for style in styles}) == len(names)
+    assert rule_styles(["GRU", "bptt()"])[1] == styles[names.index("bptt")]
+    assert rule_styles(["GRU", "trace:decay=0.9"])[0]["color"] != styles[0]["color"]
+    variants = rule_styles(["cascade", "cascade(pairs=1)", "cascade(pairs=10)"])
+    assert len({style["marker"] for style in variants}) == 3
+    assert len({style["color"] for style in variants}) == 1
+
+
 def test_colours_differ_for_every_eye() -> None:
     """Adjacent lightness in grey must differ somewhere, and each colour must stand out on white."""
     luminance = []
@@ -134,7 +146,7 @@ def test_missing_matplotlib_names_the_extra() -> None:
         "except ImportError as error: print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert "tracetorch[plot]" in said
+    assert "pip install matplotlib" in said
 
 
 def test_cosines_have_a_mean_a_bar_and_no_point_where_there_is_no_gradient() -> None:

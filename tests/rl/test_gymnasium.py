@@ -22,7 +22,7 @@ def test_the_package_imports_without_it_and_says_what_to_install(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ImportError, match=r"pip install 'tracetorch\[rl\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'gymnasium\[classic-control\]'"):
         gym("CartPole-v1")
 
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -432,3 +433,28 @@ def test_what_is_no_synapse_is_refused_with_the_remedy(synapse: object, message:
 def test_only_a_module_is_declared(module: object) -> None:
     with pytest.raises(TypeError, match=r"LinearInWeights takes an nn\.Module"):
         tt.LinearInWeights(module)  # type: ignore[arg-type]
+
+
+class Halved(nn.Linear):
+    """Gives another weight to whoever asks for it by name."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = super().__getattr__(name)
+        return value * 0.5 if name == "weight" else value
+
+
+def test_a_weight_that_is_looked_up_in_another_way_is_refused() -> None:
+    with pytest.raises(TypeError, match="has its own __getattr__"):
+        tt.Layer(Halved(3, 4), tt.LIF(half_life=4))
+
+
+def test_a_forward_that_is_replaced_for_a_whole_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, forward = tt.Layer(nn.Linear(3, 4), tt.LIF(half_life=4)), nn.Linear.forward
+    layer(torch.ones(2, 3))
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Linear, "forward", lambda self, x: 2 * forward(self, x))
+        with pytest.raises(TypeError, match="was replaced after the layer was made"):
+            layer(torch.ones(2, 3))
+        with pytest.raises(TypeError, match="has its own forward"):
+            tt.Layer(nn.Linear(3, 4), tt.LIF(half_life=4))
+    layer(torch.ones(2, 3))

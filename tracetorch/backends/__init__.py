@@ -12,6 +12,7 @@ from tracetorch.backends.interface import (
     ScanBackend,
     Sensitivity,
     Tape,
+    padded,
     unit_rows,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "Tape",
     "available_backends",
     "choose",
+    "padded",
     "reference",
     "unit_rows",
 ]

@@ -74,6 +74,8 @@ class Filter:
 class Sensitivity:
     """The sensitivity of the outputs to a constant current since the reset, as a scan carries it on.
 
+    Where a neuron takes several currents, each has a sensitivity of its own: `[.., C, *unit]` for `[.., *unit]` here.
+
     Args:
         sigma: sensitivity of the states before the window, `[S, B, *unit]`.
         filter: a filter that the outputs' sensitivities pass through; None for the sensitivities themselves.

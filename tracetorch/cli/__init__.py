@@ -13,7 +13,8 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
         sys.stderr.write(
-            f"error: the command line needs {error.name}, which is not installed: pip install 'tracetorch[train]'\n"
+            f"error: the command line needs {error.name}, which is not installed: pip install {error.name}, "
+            "or the extra 'train' in a clone: pip install '.[train]'\n"
         )
         raise SystemExit(2) from None
     app(prog_name="tracetorch")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -18,9 +18,14 @@ from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import default_path, versions
 from tracetorch.train.schema import plain
-from tracetorch.train.script import read_script
+from tracetorch.train.script import is_script, read_script
 from tracetorch.train.task_audit import audit_task
+from tracetorch.train.tasks import Problem
 
+_NEEDS = (
+    "beside a network, or a function that makes it from a seed, a script has batch (inputs [T, B, ...] and targets, or "
+    "a function that makes them from a seed) and loss (of outputs and targets)"
+)
 _DEFAULT = "cascade,cascade:pairs=10,cascade:pairs=1,trace,eprop,drtrl,ottt,sltt"
 
 
@@ -28,8 +33,8 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
     what: Annotated[
         str,
         typer.Argument(
-            metavar="TASK|SCRIPT.py:NET",
-            help="A task ('tracetorch list'), or a network in a script that also holds batch and loss.",
+            metavar="TASK|SCRIPT.py:NAME",
+            help="A task ('tracetorch list'; or a class in a script), or a network in a script with batch and loss.",
         ),
     ],
     rules: Annotated[str, typer.Option(help="Rules, with commas between them.")] = _DEFAULT,
@@ -62,13 +67,19 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
         set_threads(threads)
         words = [word.strip() for word in rules.split(",") if word.strip()]
         plan = range(first_seed, first_seed + seeds)
-        if ".py:" in what:
-            found = _script(what, words, plan, window=window, every=every)
+        script, _, name = what.rpartition(":")
+        subject = read_script(script, name) if is_script(what) else {}
+        named = subject.get(name)
+        if subject and not (isinstance(named, type) and issubclass(named, Problem)):
+            lacks = next((part for part in ("batch", "loss") if part not in subject), None)
+            if lacks is not None:
+                raise ValueError(f"{script!r} defines no {lacks!r}: {_NEEDS}")
+            found = _network(named, subject, words, plan, window=window, every=every)
         else:
             settings = [*(set_ or []), *([] if window is None else [f"window={window}"])]
             task = make_task(what, settings, preset=preset, data=data)
             found = audit_task(task, words, seeds=plan, after=after, trained_by=rule)
-        folder = run if run is not None else default_path("runs", "audit", Path(what.partition(":")[0]).stem)
+        folder = run if run is not None else default_path("runs", "audit", Path(script if subject else what).stem)
         content = {"audited": what, "versions": versions(), **found.as_dict()}
         write_file(_made(folder) / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
         figure = None
@@ -79,21 +90,21 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
             answer({**content, "folder": str(folder), "figure": figure})
             return
         _show(found, f"{what} · {seeds} seed{'s' if seeds > 1 else ''}")
-        for path in (folder / "audit.json", *([figure] if figure else [])):
-            out().print(str(path), soft_wrap=True, markup=False, style="dim")
+        for file in (folder / "audit.json", *([figure] if figure else [])):
+            out().print(str(file), soft_wrap=True, markup=False, style="dim")
 
 
-def _script(what: str, words: Sequence[str], seeds: range, *, window: int | None, every: bool) -> RuleAudit:
+def _network(
+    net: Any, subject: Mapping[str, Any], words: Sequence[str], seeds: range, *, window: int | None, every: bool
+) -> RuleAudit:
     """Audit the network of a script."""
-    path, _, name = what.rpartition(":")
-    subject = read_script(path, name, "batch", "loss")
     choices = {word: read_choice(word) for word in words}
     odd = next((word for word, choice in choices.items() if choice.options), None)
     if odd is not None:
         raise ValueError(f"rule {odd!r} sets an option of a task, which a script does not have: give --window instead")
     rules = {word: choice.rule for word, choice in choices.items()}
     loss_on: Out = "all" if every else "last"
-    return audit(subject[name], subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=loss_on)
+    return audit(net, subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=loss_on)
 
 
 def _made(folder: Path) -> Path:

@@ -15,7 +15,8 @@ from rich.console import Console
 from tracetorch.rl.envs import EnvironmentDied
 from tracetorch.train.formats import THREADS
 from tracetorch.train.schema import plain
-from tracetorch.train.tasks import TASKS, Problem, make
+from tracetorch.train.script import is_script
+from tracetorch.train.tasks import Problem, find, make
 
 
 def out() -> Console:
@@ -83,7 +84,7 @@ def make_task(
     """Make a task from the words of a command.
 
     Args:
-        name: The task's name.
+        name: The task's name, or the class in a script, ``my_task.py:Task``.
         settings: Options as ``name=value``.
         preset: A preset of the task.
         data: The data's path.
@@ -107,7 +108,7 @@ def make_task(
     for key, given in (("data", data), ("seed", seed), ("steps", steps)):
         if given is not None:
             values[key] = given
-    if data is not None and name in TASKS and "data" not in TASKS[name].__dataclass_fields__:
+    if data is not None and not is_script(name) and "data" not in find(name).__dataclass_fields__:
         raise ValueError(f"task {name!r} reads no data file: leave --data out")
     return make(name, values, preset=preset)
 

@@ -29,7 +29,12 @@ _DEFAULT = "frozen,sltt,ottt,eprop,trace,bptt"
 
 
 def compare_command(  # noqa: PLR0913 - each argument is an option of the command
-    task: Annotated[str, typer.Argument(help="What to learn: see 'tracetorch list'.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK|SCRIPT.py:CLASS", help="What to learn: see 'tracetorch list'; or a task of your own."
+        ),
+    ],
     rules: Annotated[str, typer.Option(help="Rules, with commas between them.")] = _DEFAULT,
     seeds: Annotated[int, typer.Option(help="Number of seeds of each rule.")] = 3,
     first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
@@ -57,7 +62,7 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
             raise ValueError(f"--seeds must be at least 1, got {seeds}")
         words = [word.strip() for word in rules.split(",") if word.strip()]
         made = make_task(task, set_ or [], preset=preset, data=data, steps=steps)
-        folder = run if run is not None else default_path("runs", "compare", task)
+        folder = run if run is not None else default_path("runs", "compare", made.name)
         plan = range(first_seed, first_seed + seeds)
         runs = compare(made, words, folder=folder, seeds=plan, processes=processes, threads=threads)
         try:
@@ -69,7 +74,7 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
         results.sort(key=lambda result: (words.index(result.rule), result.seed))
         figure = None
         if figures:
-            title = f"{task}, {seeds} seed{'s' if seeds > 1 else ''}"
+            title = f"{made.name}, {seeds} seed{'s' if seeds > 1 else ''}"
             figure = plot.save(comparison_figure(results, metric=made.metric, title=title), folder / "comparison.png")
         if json_:
             answer(
@@ -82,7 +87,9 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
             )
             return
         console = out()
-        console.print(table_of(results, metric=made.metric, title=f"{task} · {seeds} seed{'s' if seeds > 1 else ''}"))
+        console.print(
+            table_of(results, metric=made.metric, title=f"{made.name} · {seeds} seed{'s' if seeds > 1 else ''}")
+        )
         console.print(f"results: {folder / 'results.json'}", soft_wrap=True, markup=False)
         if figure is not None:
             console.print(f"figure: {figure}", soft_wrap=True, markup=False)

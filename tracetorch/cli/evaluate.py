@@ -11,10 +11,12 @@ from rich.table import Table
 from tracetorch.cli.common import answer, clear_errors, number, out, set_threads
 from tracetorch.train.drawing import run_figures, save_figures
 from tracetorch.train.recording import reopen
+from tracetorch.train.tasks import find
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each argument is an option of the command
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    task: Annotated[str | None, typer.Option(help="The run's task, where it is of a script: SCRIPT.py:CLASS.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data lies now, if elsewhere.")] = None,
     figures: Annotated[bool, typer.Option("--figures", help="Draw the run's figures anew.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
@@ -25,7 +27,7 @@ def evaluate(
     """Score a run's network on all held-out data."""
     with clear_errors(traceback=traceback):
         set_threads(threads)
-        trainer, folder = reopen(run, data=data, device=device)
+        trainer, folder = reopen(run, task=None if task is None else find(task), data=data, device=device)
         scores = trainer.evaluate()
         drawn = save_figures(run_figures(trainer, folder.records()), folder.figures) if figures else []
         if json_:

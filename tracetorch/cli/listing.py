@@ -15,13 +15,15 @@ import tracetorch as tt
 from tracetorch.cli.common import answer, clear_errors, out
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.train.folder import versions
-from tracetorch.train.tasks import TASKS, Problem
+from tracetorch.train.tasks import TASKS, Problem, find
 
 _EXTRAS = ("gymnasium", "matplotlib", "numba", "numpy", "rich", "safetensors", "scipy", "sklearn", "triton", "typer")
 
 
 def list_command(
-    task: Annotated[str | None, typer.Argument(help="Show this task's options.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK|SCRIPT.py:CLASS]", help="Show this task's options.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
 ) -> None:
     """List tasks, rules with what they are exact for, and neurons; or the options of a task."""
@@ -29,9 +31,7 @@ def list_command(
         if task is None:
             _show({"tasks": _tasks(), "rules": _rules(), "neurons": _neurons()}, json_=json_)
             return
-        if task not in TASKS:
-            raise ValueError(f"no task {task!r}: choose one of {', '.join(TASKS)}")
-        cls = TASKS[task]
+        cls = find(task)
         presets = [{"preset": name, "sets": _words(values)} for name, values in cls.presets.items()]
         _show({"options": _options(cls), "presets": presets}, json_=json_)
 

@@ -20,10 +20,14 @@ from tracetorch.train.folder import RunFolder, default_path
 from tracetorch.train.making import make_runner
 from tracetorch.train.recording import begin, recorded, reopen, scores_of
 from tracetorch.train.runner import Runner
+from tracetorch.train.script import is_script
+from tracetorch.train.tasks import find
+
+_TASK = "What to learn: see 'tracetorch list'; or a task of your own. With --resume only one of your own."
 
 
 def train(  # noqa: PLR0913 - each argument is an option of the command
-    task: Annotated[str | None, typer.Argument(help="What to learn: see 'tracetorch list'.")] = None,
+    task: Annotated[str | None, typer.Argument(metavar="[TASK|SCRIPT.py:CLASS]", help=_TASK)] = None,
     rule: Annotated[
         str | None, typer.Option(help="How: trace, ottt, eprop, traced_bptt:4, frozen, …; the task's own if not given.")
     ] = None,
@@ -65,7 +69,7 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
             require_matplotlib()
         if resume is not None:
             given = {
-                "TASK": task,
+                "TASK": None if task is not None and is_script(task) else task,
                 "--rule": rule,
                 "--seed": seed,
                 "--set": set_,
@@ -77,7 +81,8 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
             if wrong:
                 raise ValueError(f"--resume goes on with a run as it was set: leave {', '.join(wrong)} out")
             set_threads(threads if threads is not None else RunFolder.open(resume).config["threads"])
-            trainer, folder = reopen(resume, steps=steps, data=data, device=device, resume=True)
+            own = None if task is None else find(task)
+            trainer, folder = reopen(resume, task=own, steps=steps, data=data, device=device, resume=True)
         else:
             if task is None:
                 raise ValueError("name a task ('tracetorch list' shows them), or resume a run with --resume RUN")

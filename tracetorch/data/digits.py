@@ -28,7 +28,7 @@ def digits(*, test: int = 360, seed: int = 0) -> Images:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install 'tracetorch[train]'") from error
+        raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from error
     data = load_digits()
     x = torch.from_numpy((data.images * (255.0 / 16.0)).round()).to(torch.uint8)
     y = torch.from_numpy(data.target).to(torch.int64)

@@ -47,7 +47,7 @@ class HDF5Events:
         try:
             self._h5py: str = import_module("h5py").__name__
         except ImportError as error:
-            raise ImportError("HDF5 files need the package h5py: pip install 'tracetorch[data]'") from error
+            raise ImportError("HDF5 files need the package h5py: pip install h5py") from error
         self.file = given_file(path, "an HDF5 file")
         self.shape = (units,) if isinstance(units, int) else tuple(units)
         self.dt, self.steps, self.keys = dt, steps, keys

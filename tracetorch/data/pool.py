@@ -48,7 +48,8 @@ class RowPool:
 
     By default a new recording begins at the first step of a window only, and the rest of a window after a recording's
     end is not valid, so that `tt.reset(net, window.resets[0])` and one `tt.scan(net, window.xs)` serve a window. With
-    `join=True` the next recording follows at once, no step is lost, and `resets` has entries at any step.
+    `join=True` the next recording follows at once, no step is lost, and `resets` has entries at any step, for
+    `tt.scan(net, window.xs, mask=window.valid, resets=window.resets)`.
 
     Args:
         recordings: the recordings with their labels, `recordings[i]`; one is read when its turn comes.

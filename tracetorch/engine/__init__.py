@@ -1,20 +1,28 @@
 """The engine: one layer over one window, as pure functions of what the layer is and what it carries."""
 
-from tracetorch.engine.core import Core
-from tracetorch.engine.restore import fitted
+from tracetorch.engine.core import Core, Place, Seen
+from tracetorch.engine.restore import fitted, measured
+from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
-from tracetorch.engine.state import LayerState, OpenWindow, begin
+from tracetorch.engine.state import LayerState, OpenWindow, begin, rewired
 
 __all__ = [
     "Core",
     "LayerState",
     "OpenWindow",
+    "Place",
     "Result",
+    "Seen",
     "Spec",
     "begin",
+    "blank",
     "carry",
     "fitted",
+    "measured",
+    "merge",
     "require_finite_input",
+    "rewired",
     "run",
+    "select",
 ]

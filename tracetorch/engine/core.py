@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from tracetorch.engine.silence import Silence
+from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState, OpenWindow
 from tracetorch.neurons import Neuron
 from tracetorch.rules import Rule
-from tracetorch.rules.above import Above
+from tracetorch.rules.above import Above, Stage
+from tracetorch.rules.wiring import Wiring
 from tracetorch.traces.activity import Activity
 
 
@@ -27,6 +31,48 @@ class Stepper(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One call of a layer, for what watches it.
+
+    Args:
+        spec: the layer.
+        before: what it carried before; None after a reset.
+        xs: inputs, `[T, B, *in]`.
+        z: outputs, `[T, B, *unit]`.
+        place: where these rows stand in a ragged window, or None.
+    """
+
+    spec: Spec
+    before: LayerState | None
+    xs: Tensor
+    z: Tensor
+    place: Place | None = None
+
+    def fed(self) -> Tensor:
+        """Return the outputs that a recurrent synapse was fed with, `[T, B, *unit]`."""
+        before = self.before
+        first = torch.zeros_like(self.z[0]) if before is None or before.z is None else before.masked(before.z)
+        return torch.cat([first.unsqueeze(0).to(self.z.dtype), self.z[:-1]])
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the steps of a call stand in a window whose rows run at steps of their own.
+
+    Args:
+        steps: number of each step in the window, `[T, N]`.
+        rows: number of each row, `[N]`.
+        window: the window, by which calls that belong together are known.
+        shape: steps and rows of the window.
+    """
+
+    steps: Tensor
+    rows: Tensor
+    window: object
+    shape: tuple[int, int]
+
+
 class Core:
     """The mutable part of a layer, shared with nobody.
 
@@ -39,11 +85,18 @@ class Core:
         sparse: whether dense synapses are driven by events; None to decide by their density.
         above: what stands above the layer in its network.
         activity: what the layer has been doing, for those below.
+        wiring: which layers of its network feed which.
+        version: the version of it that `above` is of.
+        ports: what takes up the last call's credit of all filters above but the first; None where there is one.
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
         feeders: layers below that have still to learn, in this first step, what stands above this one.
         silence: what notices that the layer never spikes.
+        watchers: what is told of each call.
+        place: where the rows of a call stand in a ragged window, or None.
+        steps: number of calls since the network began a sequence, but for those that were taken back.
+        peers: all layers of its network, itself too, as far as it has been told.
     """
 
     def __init__(self) -> None:
@@ -55,10 +108,17 @@ class Core:
         self.sparse: bool | None = None
         self.above = Above()
         self.activity = Activity()
+        self.wiring: Wiring | None = None
+        self.version = 0
+        self.ports: Tensor | None = None
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
         self.silence = Silence()
+        self.watchers: list[Callable[[Seen], None]] = []
+        self.place: Place | None = None
+        self.steps = 0
+        self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
 
@@ -80,6 +140,11 @@ class Core:
             self.spikes = spikes
         self._before = past
 
+    def called(self) -> None:
+        """Count a call."""
+        self.calls += 1
+        self.steps += 1
+
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
         if self.stepper is not None:
@@ -89,6 +154,7 @@ class Core:
         else:
             return False
         self.undone = self.calls
+        self.steps -= 1
         return True
 
     def peek(self) -> LayerState | None:
@@ -104,6 +170,11 @@ class Core:
         """Number of rows of what the layer carries; None after a reset."""
         state = self.state
         return None if state is None else state.batch
+
+    def show(self, spec: Spec, before: LayerState | None, xs: Tensor, z: Tensor) -> None:
+        """Show a call to what watches the layer."""
+        for watch in self.watchers:
+            watch(Seen(spec, before, xs.detach(), z.detach(), self.place))
 
     def close(self) -> None:
         """End an open window: cut the graph, and leave the window's traces to the next call."""
@@ -128,8 +199,7 @@ class Core:
         if state is None or bool((state.steps > 1).any()):
             return False
         before = self._before if self.stepper is None else (self.stepper.undone(), self.spikes)
-        activities = (consumer.activity, *consumer.above.activities)
-        self.above = Above((neuron, *consumer.above.neurons), known=True, activities=activities)
+        self.above = Above((Stage(neuron, consumer.activity, consumer.above),), known=True)
         self.state = replace(state, trace=rule.trace(own, tuple(state.s[0].shape[1:]), self.above), numbers=None)
         self._before = before
         if not consumer.above.known:
@@ -137,6 +207,23 @@ class Core:
         for core, its_rule, its_neuron, fed in self.feeders:
             core.followed_by(its_rule, its_neuron, fed, self)
         return True
+
+    def settled(self) -> Above | None:
+        """Take up what stands above the layer where that has changed, and return it; None where it has not."""
+        wiring = self.wiring
+        if wiring is None or self.version == wiring.version:
+            return None
+        self.version, above = wiring.version, wiring.above()[id(self.activity)]
+        if self.above.same(above):
+            return None
+        self.above = above
+        return above
+
+    @property
+    def first(self) -> bool:
+        """Whether the layer has made no more than one step since the whole network was reset."""
+        state, opened = self.peek(), self.opened
+        return state is not None and not bool((state.steps > 1).any()) and (opened is None or opened.calls < 2)
 
     def another(self) -> Core:
         """Return one that is run alike and stands at the same place, after a reset."""
@@ -163,5 +250,10 @@ class Core:
             "_before": None,
             "opened": None,
             "feeders": [],
+            "watchers": [],
+            "wiring": None,
+            "version": 0,
+            "ports": None,
+            "peers": (),
         }
         return self.__dict__ | changed

@@ -11,6 +11,11 @@ from torch import Tensor
 from tracetorch.engine.run import run
 from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState
+from tracetorch.rules.described import described
+from tracetorch.traces import Paired, Trace
+
+PAIRED = "traces.other.pairs."
+"""Prefix of what is stored in pairs."""
 
 
 def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
@@ -20,9 +25,6 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         spec: the layer.
         name: its name, for messages.
         flat: the tensors, as `LayerState.tensors` names them.
-
-    Returns:
-        The state.
 
     Returns:
         The state.
@@ -41,6 +43,7 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
                 f"{name}/{key} of the state is {value.dtype}, the layer computes in {single}; convert the state, "
                 f"{{k: v.to({single}) if v.is_floating_point() else v for k, v in state.items()}}, or the network"
             )
+    _require_storage(spec, name, flat)
     size = len(neuron.state) + len(neuron.counters)
     given = sum(key.startswith("s.") for key in flat)
     if given != size or {f"s.{i}" for i in range(size)} - flat.keys():
@@ -50,10 +53,11 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
             f"the state of layer {name!r} has {sorted(flat)}, but not steps, or not z where the layer has a recurrent "
             f"synapse, or z where it has none: it is another layer's"
         )
-    like = flat["s.0"]
+    like, count = flat["s.0"], len(neuron.currents)
+    driven = like.shape if count == 1 else (like.shape[0], count, *like.shape[1:])
     expected = dict.fromkeys([*(f"s.{i}" for i in range(size)), "z", "count"], like.shape)
     expected |= {"steps": like.shape[:1], "keep": like.shape[:1]}
-    expected["sigma"] = torch.Size((len(neuron.state), *like.shape))
+    expected["sigma"] = torch.Size((len(neuron.state), *driven))
     expected |= _traces(spec, like, flat)
     for key, value in flat.items():
         if key not in expected:
@@ -66,8 +70,52 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
             raise ValueError(
                 f"{name}/{key} of the state has the shape {list(value.shape)}, the layer's is {list(expected[key])}"
             )
+    trace = spec.trace(tuple(like.shape[1:]))
+    _require_values(spec, trace, name, flat)
     moved = {key: value.to(like.device if weight.is_meta else weight.device) for key, value in flat.items()}
-    return LayerState.from_tensors(spec.trace(tuple(like.shape[1:])), moved)
+    return LayerState.from_tensors(trace, moved)
+
+
+def measured(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of what was measured of a layer's activity, or raise ValueError where it is not such a layer's.
+
+    Args:
+        spec: the layer.
+        name: its name, for messages.
+        flat: the tensors, as `Activity.tensors` names them.
+
+    Returns:
+        The copies.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    size = len(spec.neuron.state)
+    shapes = dict.fromkeys(("blocks", "total"), torch.Size([size * size + 2 * size + 1])) | {"steps": torch.Size([])}
+    for key, value in flat.items():
+        shape = value.shape if isinstance(value, Tensor) else None
+        if key not in shapes or shape != shapes[key] or not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"{name}/activity.{key} of the state is no measurement of the layer: expected finite numbers, "
+                f"{ {k: list(v) for k, v in shapes.items()} }"
+            )
+    if ("total" in flat) != ("steps" in flat) or int(flat.get("steps", torch.tensor(0))) < 0:
+        raise ValueError(f"{name}/activity.steps of the state is the number of steps of activity.total")
+    return {key: value.clone() for key, value in flat.items()}
+
+
+def _require_values(spec: Spec, trace: Trace, name: str, flat: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a saved value is of a right shape and yet none that a layer carries."""
+    for key, value in flat.items():
+        if value.is_floating_point() and spec.checks_finite(value) and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name}/{key} of the state has NaN or infinity in it")
+    keep, bucket = flat.get("keep"), flat.get("traces.other.bucket")
+    if bool((flat["steps"] < 0).any()) or (keep is not None and not bool(((keep == 0) | (keep == 1)).all())):
+        raise ValueError(f"{name}/steps of the state are numbers from 0 on, and {name}/keep is 0 or 1")
+    if bucket is not None and bucket.numel():
+        count = int(getattr(trace, "buckets", 0))
+        if bucket.is_floating_point() or not bool(((bucket >= 0) & (bucket < count)).all()):
+            raise ValueError(f"{name}/traces.other.bucket of the state are whole numbers from 0 to {count - 1}")
 
 
 def _traces(spec: Spec, like: Tensor, flat: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -88,6 +136,25 @@ def _traces(spec: Spec, like: Tensor, flat: Mapping[str, Tensor]) -> dict[str, A
         if key.startswith("traces.neuron.") or (key == "traces.other.bucket"):
             found[key] = saved[key]  # of a parameter that does not learn now
     for key in saved:
-        if ".pairs." in key:
+        if PAIRED in key:
             found[key] = saved[key]  # as many as steps, at most
     return found
+
+
+def _require_storage(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a state's eligibilities are stored otherwise than the layer stores them."""
+    pairs = flat.get(f"{PAIRED}h")
+    weights = [key for key in flat if key.startswith(("traces.weight.", "traces.filtered."))]
+    if "s.0" not in flat or (pairs is None and not weights):
+        return
+    trace = spec.trace(tuple(flat["s.0"].shape[1:]))
+    most = trace.kind.pairs if isinstance(trace, Paired) else 0
+    if weights and not most:
+        return
+    if weights or pairs is None or pairs.shape[0] > most:
+        has = "a full eligibility" if pairs is None else f"{pairs.shape[0]} pairs"
+        raise ValueError(
+            f"the state of layer {name!r} has {has}, the layer under rule {described(spec.rule)} stores "
+            f"{spec.rule.weight.stored(trace)}: give the network the rule of the saved one with tt.set_rule(net, ...) "
+            f"before"
+        )

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from tracetorch.backends import Outputs, Save, Scan, ScanBackend, choose
 from tracetorch.engine.spec import Parameters, Spec
-from tracetorch.engine.state import LayerState, OpenWindow, begin
-from tracetorch.neurons import bind
+from tracetorch.engine.state import Known, LayerState, OpenWindow, begin
+from tracetorch.neurons import Neuron, bind, tensor_values
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
 from tracetorch.traces.autograd import Attachment, Call, attach, credited
-from tracetorch.traces.passing import Start
+from tracetorch.traces.passing import Feed, Start
+from tracetorch.traces.window import version_of
 
 Spikes = tuple[Tensor, Tensor, Tensor | None]
 """Spike count with its graph, `[B, *unit]`, steps since the reset, `[B]`, and the outputs past the filter."""
@@ -32,6 +33,7 @@ class Result:
         state: what the layer carries on.
         before: what the layer carried before, its traces advanced; None after a reset.
         spikes: spikes for a rate term, where they are counted.
+        ports: what takes up the credit of all filters above but the first, with its graph; None where there is one.
     """
 
     z: Tensor
@@ -39,16 +41,18 @@ class Result:
     state: LayerState
     before: LayerState | None
     spikes: Spikes | None = None
+    ports: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One call of a layer: what it is, its parameters now, and the open window it belongs to."""
+    """One call of a layer: what it is, its parameters now, the open window it belongs to, and what feeds it."""
 
     spec: Spec
     given: Parameters
     learns: bool
     opened: OpenWindow | None
+    feeds: tuple[Feed, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,13 @@ class _Part:
 
 
 def run(
-    spec: Spec, state: LayerState | None, xs: Tensor, *, event: Tensor | None, opened: OpenWindow | None = None
+    spec: Spec,
+    state: LayerState | None,
+    xs: Tensor,
+    *,
+    event: Tensor | None,
+    opened: OpenWindow | None = None,
+    feeds: tuple[Feed, ...] = (),
 ) -> Result:
     """Run a layer over one window.
 
@@ -76,13 +86,14 @@ def run(
         xs: inputs, `[T, B, *in]`.
         event: the last input with its graph, `[B, *in]`, where only the last output is to carry credit; else None.
         opened: the open window that the call belongs to, or None.
+        feeds: how credit goes apart at the layers that feed this one.
 
     Returns:
         Outputs and state. The state that was given is not changed, but for large traces, which advance in place.
     """
     source = xs if event is None else event
     given = spec.parameters()
-    call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened)
+    call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened, feeds)
     fresh, state = state is None, _begun(call, state, xs)
     if event is None or not call.learns or xs.shape[0] == 1 or not _splits(call, state):
         found = _run(call, state, _Part(xs, event))
@@ -126,6 +137,8 @@ def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
             "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
             "tt.rules.trace() for single steps and streams"
         )
+    if state.pending is not None and not isinstance(state.pending, Window) and call.learns:
+        return state.flushed()
     return state
 
 
@@ -136,7 +149,7 @@ def _splits(call: _Call, state: LayerState) -> bool:
 
 def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     spec, xs = call.spec, part.xs
-    neuron = bind(spec.neuron, snapshot(call.given.learned))
+    neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
         s = tuple(map(state.masked, state.s))
         scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
@@ -146,7 +159,12 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
-            start = Start(state.traces, state.sigma, state.keep, s[0], xs[0])
+            if numbers.bank is not None and torch.compiler.is_compiling():
+                raise RuntimeError(
+                    f"rule {spec.rule.name!r} tells several filters above a layer apart, which torch.compile cannot "
+                    f"follow: take cascade(buckets=1), or do not compile"
+                )
+            start = Start(state.traces, state.sigma, state.keep, s[0], xs[0], len(neuron.currents))
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
         if scan.dense is None:
             spec.require_finite(xs)
@@ -190,24 +208,47 @@ def _require_units(scan: Scan) -> None:
         )
 
 
-def snapshot(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return parameter values that a later step of an optimizer does not change."""
-    return {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in params.items()}
+def fixed(neuron: Neuron, learned: Mapping[str, Tensor]) -> Neuron:
+    """Return a view of a neuron that stays as the neuron is now, whatever is assigned to it or written into it.
+
+    Credit comes after the window, and the traces' advance over it at the next call; an optimizer's step, a state that
+    is loaded or another surrogate may stand between.
+
+    Args:
+        neuron: the neuron.
+        learned: effective values of its learned parameters, by name.
+
+    Returns:
+        The view.
+    """
+    values = {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in learned.items()}
+    if torch.compiler.is_compiling():
+        return bind(neuron, values)
+    values |= {k: v.detach().clone() for k, v in tensor_values(neuron, but=values).items()}
+    view = bind(neuron, values)
+    if view is not neuron:
+        view.__dict__["_lowered"] = view.__dict__.get("_lowered", {}) | {False: neuron.lowered()}
+    return view
 
 
 def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerState]:
     """Return the trace's numbers, computed again where the tensors that they depend on have changed."""
     if torch.compiler.is_compiling():
         return state.trace.numbers(scan.neuron, scan.s[0]), state
-    key: list[tuple[int, int]] = []
+    of: list[object] = [a.blocks for a in (s.activity for s in spec.above.all)]
+    tensors: list[Tensor] = []
     for module in (spec.neuron, *spec.above.neurons):
         if module._parameters or module._modules:
             return state.trace.numbers(scan.neuron, scan.s[0]), state
-        key += [(id(b), b._version) for b in module._buffers.values() if b is not None]
-    key += [(id(a.blocks), 0) for a in spec.above.activities]
-    if state.numbers is None or state.numbers[0] != key:
-        state = replace(state, numbers=(key, state.trace.numbers(scan.neuron, scan.s[0])))
-    return state.numbers[1] if state.numbers is not None else Numbers(), state
+        of.append(module.lowered())
+        tensors += [b for b in module._buffers.values() if b is not None]
+    versions = [(id(t), version_of(t)) for t in tensors]
+    known = state.numbers
+    if known is None or not known.holds(of, versions, tensors):
+        values = [t.detach().clone() for t in tensors]
+        known = Known(of, versions, values, state.trace.numbers(scan.neuron, scan.s[0]))
+        state = replace(state, numbers=known)
+    return known.numbers, state
 
 
 def _after(state: LayerState, scan: Scan, outputs: Outputs) -> LayerState:
@@ -236,7 +277,7 @@ def _window(
     traced = [any(w.requires_grad for w in row) for row in given.weights]
     events = backend if scan.dense is not None else None
     afferents = [
-        Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None)
+        Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None, version_of(x))
         for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
     ]
     tape: Any = outputs.tape if outputs.tape is not None else _NoTape()
@@ -275,8 +316,9 @@ def _close(
         call.given.names,
         call.spec.checks_finite(z),
         trace.in_graph,
+        call.feeds if x.requires_grad else (),
     )
-    out, raw, rows = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
+    out, raw, rows, ports = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
     spikes = None
     if counted:
         raw = raw if window.counted else out
@@ -288,9 +330,10 @@ def _close(
         if closed.pending is not None:
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
+    below = ports if window.numbers.bank is not None else None
     if last:
-        return Result(z, out, after, state, spikes)
-    return Result(out, out[-1], after, state, spikes)
+        return Result(z, out, after, state, spikes, below)
+    return Result(out, out[-1], after, state, spikes, below)
 
 
 def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Tensor | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tracetorch.neurons import Neuron, Readout, effective_parameters
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
-from tracetorch.synapses import Synapse, require_values
+from tracetorch.synapses import Synapse, entries, require_values
 from tracetorch.traces import Trace
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.window import BIAS
@@ -93,7 +93,8 @@ class Spec:
 
     def trace(self, unit: tuple[int, ...]) -> Trace:
         """Return the layer's trace, for units of a shape."""
-        return self.rule.trace(self.neuron, unit, self.above)
+        size = entries(self.synapses, unit, len(self.neuron.currents))
+        return self.rule.trace(self.neuron, unit, self.above, entries=size)
 
     def require_known(self) -> None:
         """Raise RuntimeError where the rule filters by what stands above the layer, and the layer does not know it."""
@@ -110,9 +111,6 @@ class Spec:
             x: input, `[B, *in]`, or `[T, B, *in]` of a window.
             batch: rows of what the layer carries; None after a reset.
             window: whether `x` is a window.
-
-        Returns:
-            The input, in the dtype that the layer computes in.
 
         Returns:
             The input, in the dtype that the layer computes in.
@@ -141,7 +139,7 @@ class Spec:
             return like
         if like.dim() < 3 or like.shape[1] != count:
             raise ValueError(
-                f"{type(self.neuron).__name__} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
+                f"{self.neuron._get_name()} takes {count} currents per unit ({', '.join(self.neuron.currents)}), so "
                 f"its synapse gives [batch, {count}, *unit]; this one gives {list(like.shape)}"
             )
         return like[:, 0]

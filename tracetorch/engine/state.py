@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +12,42 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Gradients, Pull, Tape
 from tracetorch.engine.spec import Spec
 from tracetorch.traces import Numbers, Trace, Traces, Window
+from tracetorch.traces.passing import LEVEL, RESPONSE
+
+
+class Deferred(Protocol):
+    """Traces that are formed when they are read."""
+
+    def traces(self) -> Traces:
+        """Return the traces; large ones are changed in place."""
+        ...
+
+    def copied(self) -> Deferred:
+        """Return the same with traces that share no memory with these."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A trace's numbers, and what they were computed of.
+
+    Args:
+        of: objects that may be replaced by others.
+        versions: what counts the changes of tensors.
+        values: the tensors, as they were.
+        numbers: the numbers.
+    """
+
+    of: list[object]
+    versions: list[tuple[int, int]]
+    values: list[Tensor]
+    numbers: Numbers
+
+    def holds(self, of: list[object], versions: list[tuple[int, int]], tensors: list[Tensor]) -> bool:
+        """Return whether the numbers still hold; on a CPU also where tensors were written without being counted."""
+        if versions != self.versions or len(of) != len(self.of) or any(a is not b for a, b in zip(of, self.of)):  # noqa: B905
+            return False
+        return all(not t.is_cpu or torch.equal(t, v) for t, v in zip(tensors, self.values, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +61,8 @@ class LayerState:
         steps: number of steps since the reset, `[B]`.
         keep: `[B]`, zero for rows that the next forward has to reset, or None.
         traces: traces at the start of `pending`, or None after a reset.
-        pending: the last window, or None.
-        sigma: sensitivity of the state to a constant current, `[S, B, *unit]`, or None.
+        pending: the last window, or what makes up the traces of rows that ran apart, or None.
+        sigma: sensitivity of the state to a constant current, `[S, B, (C,) *unit]`, or None.
         count: number of spikes since the reset, `[B, *unit]`, where it is wanted.
         carry: carried rows with their graph, where the rule keeps one graph over all calls.
         numbers: the trace's numbers, with what tells whether they still hold.
@@ -37,11 +74,11 @@ class LayerState:
     steps: Tensor
     keep: Tensor | None = None
     traces: Traces | None = None
-    pending: Window | None = None
+    pending: Window | Deferred | None = None
     sigma: Tensor | None = None
     count: Tensor | None = None
     carry: Tensor | None = None
-    numbers: tuple[list[tuple[int, int]], Numbers] | None = None
+    numbers: Known | None = None
 
     @property
     def batch(self) -> int:
@@ -50,12 +87,18 @@ class LayerState:
 
     def flushed(self) -> LayerState:
         """Return the state with its traces advanced over the pending window, in place where they are large."""
-        if self.pending is None:
+        pending = self.pending
+        if pending is None:
             return self
-        return replace(self, traces=self.trace.advance(self.traces, self.pending), pending=None)
+        if isinstance(pending, Window):
+            pending.require_unchanged()
+            return replace(self, traces=self.trace.advance(self.traces, pending), pending=None)
+        return replace(self, traces=pending.traces(), pending=None)
 
     def copied(self) -> LayerState:
         """Return the same with traces that share no memory with these."""
+        if self.pending is not None and not isinstance(self.pending, Window):
+            return replace(self, pending=self.pending.copied())
         return self if self.traces is None else replace(self, traces=self.traces.copied())
 
     def masked(self, value: Tensor) -> Tensor:
@@ -132,9 +175,43 @@ class LayerState:
 
     def without_graph(self) -> LayerState:
         """Return the same without the graph of the calls before, which belongs to the network that made them."""
-        if self.carry is None and (self.count is None or not self.count.requires_grad):
-            return self
-        return replace(self, carry=None, count=None if self.count is None else self.count.detach())
+        count = None if self.count is None else self.count.detach()
+        pending = self.pending.unshared() if isinstance(self.pending, Window) else self.pending
+        return replace(self, carry=None, count=count, pending=pending)
+
+
+def rewired(state: LayerState, trace: Trace) -> LayerState:
+    """Return the state after its first step since a reset, behind other filters: no filter changes what that step gave.
+
+    Args:
+        state: the state.
+        trace: the layer's trace with the other filters.
+
+    Returns:
+        The state.
+    """
+    window = state.pending
+    if window is None:
+        return replace(state, trace=trace, numbers=None)
+    if not isinstance(window, Window):
+        raise RuntimeError(
+            "the first window after the reset has shown that the layers run in another order than they are registered "
+            "in, and its rows ran apart (lengths, mask or resets): register the layers in the order in which they run, "
+            "or run one window without these first"
+        )
+    with torch.no_grad():
+        numbers = trace.numbers(window.scan.neuron, window.like)
+        other = {} if state.traces is None else dict(state.traces.other)
+        other = {name: x for name, x in other.items() if name not in (LEVEL, RESPONSE)}
+        if trace.normalized and numbers.filter is not None:
+            b = numbers.filter.b.to(window.like)
+            s = window.like.new_zeros(window.size, *window.like.shape)
+            ones = torch.ones_like(window.like).unsqueeze(0)
+            slope = window.tape.reverse(Cotangents(ones, s), Pull(linked=False)).current
+            other[RESPONSE] = b.unsqueeze(1).expand(-1, state.batch).clone()
+            other[LEVEL] = b.reshape(-1, *[1] * window.like.dim()) * slope
+    pending = replace(window, numbers=numbers)
+    return replace(state, trace=trace, traces=Traces(other=other), pending=pending, numbers=None)
 
 
 def begin(spec: Spec, like: Tensor) -> LayerState:
@@ -165,10 +242,12 @@ class OpenWindow:
         """Return the windows as one; None where none was left."""
         if len(self.windows) < 2:
             return self.windows[0] if self.windows else None
+        for window in self.windows:
+            window.require_unchanged()
         first, tapes = self.windows[0], [w.tape for w in self.windows]
         steps = sum(w.steps for w in self.windows)
         afferents = [
-            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None)
+            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None, version=None)
             for i, a in enumerate(first.afferents)
         ]
         scan = replace(first.scan, drive=first.scan.drive.new_empty(steps, 0))

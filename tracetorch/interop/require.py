@@ -12,5 +12,4 @@ def require(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        what = "'tracetorch[interop]'" if package == "nir" else package
-        raise ImportError(f"this needs the package {package}: pip install {what}") from error
+        raise ImportError(f"this needs the package {package}: pip install {package}") from error

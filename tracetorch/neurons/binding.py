@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import reduce
 from typing import TypeVar
 
@@ -52,9 +52,9 @@ def tensor_names(module: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def tensor_values(module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's floating-point parameters and buffers as its code sees them, by dotted name."""
-    return {name: reduce(getattr, name.split("."), module) for name in tensor_names(module)}  # type: ignore[misc]
+def tensor_values(module: nn.Module, *, but: Container[str] = ()) -> dict[str, Tensor]:
+    """Return a module's floating-point parameters and buffers as its code sees them, by dotted name, but for some."""
+    return {n: reduce(getattr, n.split("."), module) for n in tensor_names(module) if n not in but}  # type: ignore[misc]
 
 
 def bind(module: M, values: Mapping[str, Tensor]) -> M:

@@ -2,7 +2,7 @@
 
 Every function returns a ``matplotlib.figure.Figure`` that belongs to no window and to no global list: save it with
 `save`, show it in a notebook by leaving it as a cell's last line, or draw on its axes further. matplotlib is optional:
-``pip install 'tracetorch[plot]'``.
+the extra ``plot``.
 """
 
 from tracetorch.plot.comparison import comparison
@@ -12,7 +12,7 @@ from tracetorch.plot.frames import frames
 from tracetorch.plot.half_lives import half_lives
 from tracetorch.plot.psychometric import psychometric, wilson
 from tracetorch.plot.raster import raster
-from tracetorch.plot.style import COLOURS, dress, label, legend, new_figure, require_matplotlib, save
+from tracetorch.plot.style import COLOURS, dress, label, legend, new_figure, require_matplotlib, rule_styles, save
 from tracetorch.plot.traces import traces
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "psychometric",
     "raster",
     "require_matplotlib",
+    "rule_styles",
     "save",
     "traces",
     "wilson",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracetorch.plot.curves import Curve, draw_curves
-from tracetorch.plot.style import dress, label, legend, line_styles, new_figure, to_array
+from tracetorch.plot.style import dress, label, legend, new_figure, rule_styles, to_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def comparison(
     rules = list(dict.fromkeys(rule for values in measures.values() for rule in values))
     if not rules:
         raise ValueError(f"comparison needs at least one measure of at least one rule, got {dict(measures)!r}")
-    styles = dict(zip(rules, line_styles(len(rules)), strict=True))
+    styles = dict(zip(rules, rule_styles(rules), strict=True))
     rows_height = 0.9 + 0.27 * len(rules)
     if learning:
         size = (8.2, rows_height + 3.2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tracetorch.plot.curves import Curve
-from tracetorch.plot.style import label, legend, line_styles, new_figure, to_array
+from tracetorch.plot.style import label, legend, new_figure, rule_styles, to_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def cosines(
     figure, axes = new_figure(1, size=(7.2, 3.8), title=title)
     ax, least = axes[0, 0], 0.0
     places: set[float] = set()
-    for index, ((name, (x, y)), style) in enumerate(zip(series.items(), line_styles(len(series)), strict=True)):
+    for index, ((name, (x, y)), style) in enumerate(zip(series.items(), rule_styles(list(series)), strict=True)):
         xs, ys = to_array(x).astype(float), np.atleast_2d(to_array(y)).astype(float)
         if xs.ndim != 1 or ys.ndim != 2 or xs.shape[0] != ys.shape[1]:
             raise ValueError(f"rule {name!r}: depth must be [n], cosine [n] or [seeds, n], got {xs.shape}, {ys.shape}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tracetorch.plot.style import label, legend, line_styles, new_figure, to_array
+from tracetorch.plot.style import label, legend, new_figure, rule_styles, to_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], *, x_label: str = "", titl
 
 def draw_curves(ax: Axes, series: Mapping[str, Curve]) -> None:
     """Draw labelled curves on `ax`: lines, points where there are few, a band where there are seeds."""
-    for (name, (x, y)), style in zip(series.items(), line_styles(len(series)), strict=True):
+    for (name, (x, y)), style in zip(series.items(), rule_styles(list(series)), strict=True):
         xs, ys = to_array(x), np.atleast_2d(to_array(y)).astype(float)
         if xs.ndim != 1 or ys.ndim != 2 or xs.shape[0] != ys.shape[1]:
             raise ValueError(f"curve {name!r}: x must be [n] and y [n] or [seeds, n], got {xs.shape} and {ys.shape}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,21 @@ colorblind people", 2008, https://jfly.uni-koeln.de/color/ (their yellow is left
 
 GREY = "#767676"
 _LOOKS: tuple[tuple[Any, str], ...] = (("-", "o"), ((0, (5, 1.5)), "s"), ((0, (1.5, 1.2)), "^"))
+_DASHED, _DOTTED, _MIXED = (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2))
+_RULES: dict[str, tuple[str, Any, str]] = {
+    "trace": (COLOURS[0], "-", "o"),
+    "cascade": (COLOURS[1], "-", "D"),
+    "eprop": (COLOURS[2], _DASHED, "s"),
+    "drtrl": (COLOURS[5], _DASHED, "^"),
+    "ottt": (COLOURS[3], _MIXED, "v"),
+    "traced_bptt": (COLOURS[4], "-", "p"),
+    "tbptt": (COLOURS[4], _DOTTED, "P"),
+    "sltt": (GREY, _DOTTED, "X"),
+    "rate": (COLOURS[0], _DOTTED, "h"),
+    "bptt": (COLOURS[6], "-", "*"),
+    "frozen": (GREY, _MIXED, "d"),
+}
+"""Colour, dash and marker of each rule, the same in every figure."""
 
 
 def require_matplotlib() -> None:
@@ -41,10 +58,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401 - only its presence is asked for
     except ImportError as error:
-        raise ImportError(
-            "figures need matplotlib, which is not installed: pip install 'tracetorch[plot]' "
-            "(or 'tracetorch[train]' for the command line as well)"
-        ) from error
+        raise ImportError("figures need matplotlib, which is not installed: pip install matplotlib") from error
 
 
 def new_figure(
@@ -161,6 +175,41 @@ def line_styles(count: int) -> list[dict[str, Any]]:
     repeats = (count + len(COLOURS) - 1) // len(COLOURS)
     looks = islice(cycle(_LOOKS), repeats)
     return [{"color": c, "linestyle": dash, "marker": marker} for dash, marker in looks for c in COLOURS][:count]
+
+
+def rule_styles(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return colour, dash and marker for labelled series: those of a rule if the label begins with its name.
+
+    A rule looks the same in every figure, and differs from the others by marker and dash too, for print in grey. Other
+    series of the same rule are hollow, with other markers. Labels that are no rule's take the colours that are left.
+
+    Args:
+        names: Labels, such as ``"trace"``, ``"cascade(pairs=1)"`` or ``"tbptt:20"``.
+
+    Returns:
+        What matplotlib's ``plot`` takes, one for each.
+
+    Example:
+        >>> first, variant, other = rule_styles(["cascade", "cascade:pairs=1", "GRU"])
+        >>> first["color"] == variant["color"], first["color"] == other["color"]
+        (True, False)
+    """
+    rules = [match.group() if (match := re.match(r"[a-z_]+", name)) else "" for name in names]
+    used = {_RULES[rule][0] for rule in rules if rule in _RULES}
+    spare = [style for style in line_styles(2 * len(COLOURS)) if style["color"] not in used]
+    others = cycle(spare or line_styles(len(names)))
+    styles: list[dict[str, Any]] = []
+    for place, rule in enumerate(rules):
+        if rule not in _RULES:
+            styles.append(dict(next(others)))
+            continue
+        colour, dash, marker = _RULES[rule]
+        if before := rules[:place].count(rule):
+            dash, marker = ((_DOTTED, "o"), (_DASHED, "s"), (_MIXED, "^"))[before % 3]
+        styles.append({"color": colour, "linestyle": dash, "marker": marker})
+        if before:
+            styles[-1]["markerfacecolor"] = "white"
+    return styles
 
 
 def to_array(values: Tensor | npt.ArrayLike) -> Array:

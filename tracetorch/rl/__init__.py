@@ -2,7 +2,7 @@
 
 `ActorCritic`, `Q` and `RewardEProp` learn at every step; `Reflect` accumulates REINFORCE's gradient over whole
 episodes. The network is any module of `tt.Layer`s and ordinary modules, with any rule that gives gradients at each
-step. Environments follow gymnasium's interface; the package itself (``pip install 'tracetorch[rl]'``) is needed for its
+step. Environments follow gymnasium's interface; the package itself (the extra ``rl``) is needed for its
 environments only.
 """
 

@@ -1,6 +1,7 @@
 """Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of."""
 
-from tracetorch.rules.above import AllMemory, Credited, Present, ReadoutMemory
+from tracetorch.rules.above import Credited, Present, ReadoutMemory
+from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.citations import citation
 from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
 from tracetorch.rules.next import NextMemory
@@ -20,12 +21,26 @@ from tracetorch.rules.presets import (
     traced_bptt,
 )
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre, Rtrl, Smoothed, SnAp, Timing, WeightCredit
+from tracetorch.traces import (
+    Auto,
+    Factor,
+    Full,
+    Graph,
+    NoTrace,
+    Pairs,
+    Pre,
+    Rtrl,
+    Smoothed,
+    SnAp,
+    Timing,
+    WeightCredit,
+)
 
 __all__ = [
     "FACTS",
     "PRESETS",
     "AllMemory",
+    "Auto",
     "Credited",
     "Factor",
     "Facts",

@@ -3,35 +3,73 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Neuron, Readout, effective_parameters, tensor_values
+from tracetorch.neurons import Neuron, Readout, effective_parameters
 from tracetorch.traces import OutputFilter
 from tracetorch.traces.activity import Activity
-from tracetorch.traces.response import mean_response
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A layer that stands above another one and is fed by it.
+
+    Args:
+        neuron: its neuron.
+        activity: what it has been doing.
+        above: what stands above it in turn.
+        groups: number of groups of units at most that its rule tells apart above it; 0 where it sends credit as of now.
+    """
+
+    neuron: Neuron
+    activity: Activity
+    above: Above
+    groups: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Above:
-    """The neurons of the layers above one layer, in the order in which its outputs reach them.
+    """The layers above one layer: those that it feeds, with those above them.
 
     Args:
-        neurons: the neurons, the nearest first; empty where nothing follows.
+        stages: the layers that it feeds, in the order in which they run; none where nothing follows.
         known: whether the network has told the layer; a layer on its own does not know.
-        activities: what each of these layers has been doing.
+        executed: whether it was told as the network has run, and not as its layers are registered.
     """
 
-    neurons: tuple[Neuron, ...] = ()
+    stages: tuple[Stage, ...] = ()
     known: bool = False
-    activities: tuple[Activity, ...] = ()
+    executed: bool = False
+    all: tuple[Stage, ...] = field(init=False)
+    """All layers above, each after the one that it is fed by, the nearest first."""
+
+    def __post_init__(self) -> None:
+        found = {id(s.activity): s for stage in self.stages for s in (stage, *stage.above.all)}
+        object.__setattr__(self, "all", tuple(found.values()))
+
+    def same(self, other: Above) -> bool:
+        """Return whether the same layers stand above, in the same order."""
+        return (self.known, self.executed, len(self.stages)) == (
+            other.known,
+            other.executed,
+            len(other.stages),
+        ) and all(
+            a.activity is b.activity and a.neuron is b.neuron and a.groups == b.groups and a.above.same(b.above)
+            for a, b in zip(self.stages, other.stages, strict=True)
+        )
+
+    @property
+    def neurons(self) -> tuple[Neuron, ...]:
+        """The neurons of all layers above."""
+        return tuple(stage.neuron for stage in self.all)
 
     @property
     def follower(self) -> Neuron | None:
-        """The neuron that the layer feeds directly; None where there is none or it is not known."""
-        return self.neurons[0] if self.neurons else None
+        """The neuron that the layer feeds first; None where there is none or it is not known."""
+        return self.stages[0].neuron if self.stages else None
 
     @property
     def readout(self) -> Neuron | None:
@@ -67,33 +105,7 @@ class ReadoutDecay(OutputFilter):
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
         decay = self.readout.decay
-        return Filter.leaky(like.new_zeros(()) if decay is None else decay.detach().reshape(()).to(like))
-
-
-@dataclass(frozen=True, eq=False)
-class MeanResponses(OutputFilter):
-    """The chain of the mean responses of all layers above, as they are now.
-
-    Args:
-        neurons: their neurons, the nearest first.
-        activities: what each of these layers has been doing.
-    """
-
-    neurons: tuple[Neuron, ...]
-    activities: tuple[Activity, ...]
-
-    @property
-    def normalized(self) -> bool:
-        """Return True: a cotangent is one on the chain's output over its response to ones."""
-        return True
-
-    def at(self, neuron: Neuron, like: Tensor) -> Filter:
-        """Return the filter."""
-        measured = (a.blocks for a in self.activities)
-        first, *rest = (mean_response(n, like, m) for n, m in zip(self.neurons, measured, strict=True))
-        for response in rest:
-            first = first.then(response)
-        return first
+        return Filter.leaky(like.new_zeros(()) if decay is None else decay.detach().reshape(()).to(like, copy=True))
 
 
 class Credited(ABC):
@@ -112,9 +124,6 @@ class Credited(ABC):
             rule: the rule's name, for messages.
             neuron: the layer's neuron.
             above: what stands above it.
-
-        Returns:
-            Where the filter comes from, or None.
 
         Returns:
             Where the filter comes from, or None.
@@ -187,9 +196,6 @@ def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
     Returns:
         Where the filter comes from.
 
-    Returns:
-        Where the filter comes from.
-
     Raises:
         ValueError: if it has none, or several.
     """
@@ -210,36 +216,3 @@ def same_decay(first: Neuron | None, second: Neuron | None) -> bool:
     a, b = first.decay, second.decay
     fixed = not (effective_parameters(first) or effective_parameters(second))
     return a is not None and b is not None and fixed and a.numel() == b.numel() == 1 and bool(a == b)
-
-
-@dataclass(frozen=True)
-class AllMemory(Credited):
-    """The memory of all layers above: the chain of their mean responses.
-
-    Args:
-        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
-    """
-
-    approximate: bool = False
-
-    @property
-    def needs_network(self) -> bool:
-        """Return True."""
-        return True
-
-    def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
-        """Return the chain; raise ValueError where a layer above has a decay per unit."""
-        for other in above.neurons:
-            values = {n: value for n, value in tensor_values(other).items() if value.numel() > 1}
-            wide = [] if other.is_constant(detach_reset=True) else list(values)
-            if wide and not self.approximate:
-                raise ValueError(
-                    f"rule {rule!r} filters with one response per layer above, but {type(other).__name__} above has "
-                    f"{', '.join(wide)} per unit; give it one value for all units, pass approximate=True to take the "
-                    f"mean, or take tt.rules.drtrl()"
-                )
-        return MeanResponses(above.neurons, above.activities) if above.neurons else None
-
-    def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
-        """Return whether the consumer is the layer that was told to follow."""
-        return above.follower is consumer

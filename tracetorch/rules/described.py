@@ -7,6 +7,7 @@ from typing import Any
 
 from tracetorch.rules.presets import PRESETS
 from tracetorch.rules.rule import Rule
+from tracetorch.traces import Full
 
 
 def described(rule: Rule) -> str:
@@ -33,6 +34,8 @@ def described(rule: Rule) -> str:
             usual = [getattr(part, name) for part in (default, default.weight, default.above) if hasattr(part, name)]
             if own and own != usual:
                 found[name] = own[0]
+        if "pairs" in inspect.signature(preset).parameters and isinstance(rule.weight, Full):
+            found["pairs"] = None
         if preset(**found) == rule:
             return f"{rule.name}({', '.join(f'{name}={value!r}' for name, value in found.items())})"
     return f"{rule.name}(weight={rule.weight!r}, input={rule.input!r}, window={rule.window!r})"

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
-from tracetorch.rules.above import AllMemory, ReadoutMemory
+from tracetorch.rules.above import ReadoutMemory
+from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Factor, Full, Graph, NoTrace, Pairs, Pre
+from tracetorch.traces import Auto, Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
+from tracetorch.traces.storage import BUDGET
 
 
 def bptt() -> Rule:
@@ -153,7 +155,13 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
     return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
 
 
-def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Feedback | None = None) -> Rule:
+def cascade(
+    *,
+    pairs: int | Literal["auto"] | None = "auto",
+    budget: int = BUDGET,
+    buckets: int = 4,
+    feedback: Feedback | None = None,
+) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
 
     .. math:: \Delta W = \sum_t L_t \odot \frac{F(e)_t}{n_t}, \qquad
@@ -166,15 +174,19 @@ def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Fe
     on what the layers above remember of it, so a loss belongs at the network's end.
 
     Inside a scan nothing is stored: signals are filtered backwards in time. What a window inherits from the one before
-    it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time.
+    it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time; `print(net)`
+    tells which.
 
     Source: T. Summe et al., "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs" (2023),
     https://arxiv.org/abs/2311.16151, for the filter of one layer above; B. Millidge, "Generalising E-prop to Deep
     Networks" (2025), https://arxiv.org/abs/2512.24506, for a recursion over depth.
 
     Args:
-        pairs: number of pairs at most in the place of a full eligibility; None for the full one.
-        approximate: accept layers above whose units have decays of their own, with their mean; they raise otherwise.
+        pairs: number of pairs at most instead of a full eligibility; None for the full one; `auto` for the full one in
+            a layer where it takes no more than `budget`, and 10 pairs in others.
+        budget: numbers per row of the batch and layer up to which `auto` takes a full eligibility.
+        buckets: number of filters at most for the units of one layer above that have decays of their own: with fewer
+            different ones each has its filter, with more they are grouped by their time constants; 1 takes their mean.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -185,13 +197,16 @@ def cascade(*, pairs: int | None = None, approximate: bool = False, feedback: Fe
         >>> tt.rules.cascade(pairs=10).weight
         Pairs(pairs=10)
     """
+    weight: WeightCredit = Auto(budget)
+    if pairs != "auto":
+        weight = Full() if pairs is None else Pairs(pairs)
     return Rule(
         name="cascade",
-        weight=Full() if pairs is None else Pairs(pairs),
+        weight=weight,
         input="cascade",
         window="step",
         feedback=feedback or Symmetric(),
-        above=AllMemory(approximate),
+        above=AllMemory(buckets),
     )
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron, Readout
-from tracetorch.rules.above import Above, AllMemory, Credited, FixedDecay, Present, one_decay, same_decay
-from tracetorch.traces import Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
+from tracetorch.rules.above import Above, Credited, FixedDecay, Present, one_decay, same_decay
+from tracetorch.rules.chains import AllMemory
+from tracetorch.traces import Auto, Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
 from tracetorch.traces.base import InputCredit, OutputFilter
 
 Window = Literal["step", "call", "sequence", "all"]
@@ -20,7 +21,8 @@ class Rule:
 
     Args:
         name: what messages and tables call it.
-        weight: credit of the weights: `NoTrace`, `Pre`, `Full`, `Factor` or `Graph`, all in `tracetorch.rules`.
+        weight: credit of the weights: `NoTrace`, `Pre`, `Full`, `Pairs`, `Auto`, `Factor` or `Graph`, all in
+            `tracetorch.rules`.
         input: what is sent to the layer below, times the learning signal: `window` (autograd inside the window), `psi`
             (the surrogate alone), `gain` (the sensitivity to a constant current), `trace` (its average) or `cascade`
             (the sensitivity behind the memory above).
@@ -79,8 +81,8 @@ class Rule:
                 "inside a window credit is autograd's, through the weights themselves; take feedback=Symmetric()",
             ),
             (
-                not isinstance(self.above, Present) and not isinstance(self.weight, Full | Pairs | Pre),
-                f"above={self.above!r} filters an eligibility, so it needs weight=Full(), Pairs() or Pre()",
+                not isinstance(self.above, Present) and not isinstance(self.weight, Auto | Full | Pairs | Pre),
+                f"above={self.above!r} filters an eligibility, so it needs weight=Full(), Pairs(), Auto() or Pre()",
             ),
             (
                 not isinstance(self.above, Present) and window_credit,
@@ -106,16 +108,14 @@ class Rule:
             ),
         ]
 
-    def trace(self, neuron: Neuron, unit: tuple[int, ...], above: Above) -> Trace:
+    def trace(self, neuron: Neuron, unit: tuple[int, ...], above: Above, *, entries: int = 0) -> Trace:
         """Return the trace of one layer.
 
         Args:
             neuron: the layer's neuron.
             unit: shape of its units.
             above: what stands above it in the network.
-
-        Returns:
-            The trace.
+            entries: number of numbers of one full eligibility, per row of the batch.
 
         Returns:
             The trace.
@@ -130,7 +130,9 @@ class Rule:
             filter = FixedDecay(self.weight.decay or 0.0)
         else:
             filter = one_decay(self.name, above.readout, "decay")
-        return self.weight.trace(Context(self.name, neuron, unit, self.input, filter, self.window == "sequence"))
+        return self.weight.trace(
+            Context(self.name, neuron, unit, self.input, filter, self.window == "sequence", entries)
+        )
 
     @property
     def derives(self) -> bool:
@@ -145,9 +147,6 @@ class Rule:
             above: what it was told stands above it.
             consumer: the neuron of the layer that it feeds.
             beyond: what stands above that layer.
-
-        Returns:
-            Whether it may.
 
         Returns:
             Whether it may.

@@ -11,7 +11,8 @@ from torch import Tensor
 from tracetorch.backends.numba.steps import Sizes, units, width
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import LayerState
-from tracetorch.rules.above import MeanResponses
+from tracetorch.rules.above import ReadoutDecay
+from tracetorch.rules.chains import MeanResponses
 from tracetorch.steps.part import Part
 from tracetorch.traces import Numbers, Traces
 from tracetorch.traces.activity import ROWS
@@ -143,8 +144,9 @@ class Cell:
             self.renumber()
 
     def follow(self) -> None:
-        """Form the trace's numbers anew where something else has been measured above."""
-        if self.known and any(a is not b for a, b in zip(self.known, self.measured(), strict=True)):
+        """Form the trace's numbers again where something else has been measured, or written, above."""
+        measured = self.known and any(a is not b for a, b in zip(self.known, self.measured(), strict=True))
+        if measured or any(_value(table.get(name)) != value for table, name, value in self._sources):
             with torch.no_grad():
                 self.renumber()
 
@@ -181,6 +183,15 @@ class Cell:
     def renumber(self) -> None:
         """Form the trace's numbers anew."""
         numbers, self.known = self._above(self.like), self.measured()
+        alone = isinstance(self.part.trace.filter, ReadoutDecay) and not self.averaged
+        own = [n.decay for n in self.part.sources]
+        self._sources = [
+            (module._buffers, name, _value(buffer))
+            for neuron in self.part.sources
+            for module in neuron.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None and (not alone or any(buffer is d for d in own))
+        ]
         above, decays, row = numbers.filter, numbers.decays, [1.0]
         if above is not None:
             row = [*above.a.reshape(-1).tolist(), *above.b.tolist(), *above.d.tolist(), above.p.item()]
@@ -205,7 +216,7 @@ class Cell:
     def measured(self) -> list[Tensor | None]:
         """Return what is measured of the layers above, on which the trace's numbers depend."""
         above = self.part.trace.filter
-        return [a.blocks for a in above.activities] if isinstance(above, MeanResponses) else []
+        return [s.activity.blocks for s in above.above.all] if isinstance(above, MeanResponses) else []
 
     def piece(self, name: str, block: Tensor | None = None) -> Tensor:
         """Return a piece of a block, this cell's own by default, in its shape."""
@@ -311,3 +322,8 @@ class Cell:
             neuron=biases | neuron,
             other=other,
         )
+
+
+def _value(tensor: Tensor | None) -> float | list[float] | None:
+    """Return the values of a buffer, to be compared: that of one number without the way over a list."""
+    return None if tensor is None else tensor.item() if tensor.dim() == 0 else tensor.tolist()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from tracetorch.backends.numba.steps.layout import AVERAGED, FULL, NONE, PRE
 from tracetorch.engine import Core
 from tracetorch.neurons import Neuron, effective_parameters
 from tracetorch.neurons.lowering import Lowered, NotLowered
-from tracetorch.rules.above import FixedDecay, MeanResponses, ReadoutDecay
+from tracetorch.rules.above import FixedDecay, ReadoutDecay
+from tracetorch.rules.chains import MeanResponses
 from tracetorch.traces import Averaged, Eligibility, InGraph, Presynaptic, Trace, Untraced
 from tracetorch.traces.base import OutputFilter
 
@@ -29,7 +31,7 @@ CREDITS = ("window", "psi", "gain", "trace", "cascade")
 def why_not() -> str:
     """Return why compiled steps cannot run here; empty where they can."""
     if importlib.util.find_spec("numba") is None:
-        return 'numba is not installed; pip install "tracetorch[fast]"'
+        return "numba is not installed; pip install numba"
     return ""
 
 
@@ -47,6 +49,7 @@ class Part:
         trace: its trace.
         lowered: its neuron's step.
         learned: names of the neuron's parameters that learn.
+        known: where the neuron notes its step, until something is assigned to it.
     """
 
     name: str
@@ -58,6 +61,12 @@ class Part:
     trace: Trace
     lowered: Lowered
     learned: tuple[str, ...]
+    known: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        known = self.neuron.__dict__.get("_lowered", {})
+        if False in known and not known["reads"]:  # else the step may change without an assignment to the neuron
+            object.__setattr__(self, "known", known)
 
     @property
     def kind(self) -> int:
@@ -78,8 +87,13 @@ class Part:
         if isinstance(above, ReadoutDecay):
             found.append(self.neuron if above.readout is None else above.readout)
         if isinstance(above, MeanResponses):
-            found += above.neurons
+            found += above.above.neurons
         return found
+
+    def same_step(self) -> bool:
+        """Return whether the neuron's step is still the one that was lowered."""
+        known = self.neuron.__dict__.get("_lowered")
+        return (known is not None and known is self.known) or self.neuron.lowered() is self.lowered
 
     def learns(self) -> Mapping[str, Tensor]:
         """Return the present values of the learned parameters, with their graphs."""
@@ -96,6 +110,8 @@ def unfit(trace: Trace) -> str:
         return f"has a trace of the kind {type(trace).__name__}, which no kernel knows; take tt.rules.drtrl()"
     if trace.filter is not None and type(trace.filter) not in FILTERS:
         return f"has a filter of the kind {type(trace.filter).__name__}, which no kernel knows; take tt.rules.drtrl()"
+    if isinstance(trace.filter, MeanResponses) and trace.filter.several:
+        return "tells several filters above it apart, and kernels have one; take cascade(buckets=1)"
     if trace.input not in CREDITS:
         return f"sends {trace.input!r} below, which no kernel knows; take tt.rules.drtrl()"
     if trace.copies > 1:

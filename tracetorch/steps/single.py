@@ -20,6 +20,7 @@ from tracetorch.steps.cell import Cell
 from tracetorch.steps.part import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
 from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
 from tracetorch.traces.base import sum_to
+from tracetorch.traces.window import version_of as version
 
 LEAST = 2**12
 """Number of weights of a layer below which compiling its kernels is not worth the seconds."""
@@ -55,7 +56,7 @@ class Single:
         self.renumbers = any(any(True for _ in n.parameters()) for n in sources)
         modules = {id(m): m for n in (part.neuron, *sources) for m in n.modules()}.values()
         self.watched = [
-            (table, name, value, value.requires_grad, None if value.requires_grad else value._version)
+            (table, name, value, value.requires_grad, None if value.requires_grad else version(value), value.data_ptr())
             for module in modules
             for table in (module._buffers, module._parameters)
             for name, value in table.items()
@@ -90,9 +91,13 @@ class Single:
             and self._same_weights()
             and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
             and all(
-                table.get(name) is value and value.requires_grad is learns and version in (None, value._version)
-                for table, name, value, learns, version in self.watched
+                table.get(name) is value
+                and value.requires_grad is learns
+                and (count is None or count == version(value))
+                and value.data_ptr() == address
+                for table, name, value, learns, count, address in self.watched
             )
+            and part.same_step()
         )
 
     def _same_weights(self) -> bool:
@@ -182,7 +187,7 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
-        require_first_derivative()
+        require_first_derivative(z_bar)
         single: Single = ctx.single
         row, back = single.row, ctx.saved_tensors[0]
         if back.dtype is not single.dtype or not back.is_contiguous():
@@ -233,7 +238,7 @@ def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
         x = x.to(single.dtype)
     found: Tensor = _Step.apply(single, x, *single.parameters, *learned.values())
     core.stepper = single
-    core.calls += 1
+    core.called()
     return found
 
 

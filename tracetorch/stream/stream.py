@@ -101,6 +101,10 @@ class Stream:
         self._made_of = [
             (m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net.children(), strict=True)
         ]
+        modules = [m for p in self._parts for n in (p.neuron, *p.sources) for m in n.modules()]
+        self._buffers = [
+            (m._buffers, name, b, b.data_ptr()) for m in modules for name, b in m._buffers.items() if b is not None
+        ]
         self._program: Program | None = None
         self._pending, self._waiting = False, False
         self._read: list[Mapping[str, Tensor]] = []
@@ -292,6 +296,13 @@ class Stream:
                 raise RuntimeError(
                     "a part or a weight was replaced since the stream was made; make a new tt.Stream(net)"
                 )
+        if not all(part.same_step() for part in self._parts) or any(
+            table.get(name) is not b or b.data_ptr() != address for table, name, b, address in self._buffers
+        ):
+            raise RuntimeError(
+                "a neuron was changed since the stream was made: its step, or a value that was given other memory; "
+                "make a new tt.Stream(net)"
+            )
         if [t.data_ptr() for t in self._tensors] != self._addresses:
             raise RuntimeError("a weight was given other memory since this stream was made; make a new tt.Stream(net)")
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from tracetorch.synapses.base import Synapse
+from tracetorch.synapses.base import Synapse, entries
 from tracetorch.synapses.conv import ConvSynapse
 from tracetorch.synapses.conv_transpose import ConvTransposeSynapse
 from tracetorch.synapses.declared import DeclaredSynapse, LinearInWeights
@@ -26,6 +26,7 @@ __all__ = [
     "LinearSynapse",
     "Synapse",
     "adapters",
+    "entries",
     "evaluated_once",
     "register_synapse",
     "require_values",

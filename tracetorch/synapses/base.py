@@ -8,7 +8,7 @@ features of an input are then `[N, G, L, K]`, K weights per unit, and one contra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -24,17 +24,30 @@ class Synapse(ABC):
         module: the module that is linear in its weights.
     """
 
-    computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__")
+    computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__", "__getattr__", "__getattribute__")
     """Methods of the module that the adapter stands for: a subclass that overrides one needs an adapter of its own."""
+    count: int = 1
+    """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.methods = [getattr(type(module), name) for name in self.computed_by]
+
+    def serving(self, count: int) -> Synapse:
+        """Return the adapter for a neuron that takes `count` currents per unit."""
+        self.count = count
+        return self
 
     def require_usable(self) -> None:
         """Raise TypeError where the module cannot be served as it is now; each call of the layer asks."""
         module = self.module
         require_no_hooks(module)
-        for name in self.computed_by:
+        for name, method in zip(self.computed_by, self.methods, strict=True):
+            if getattr(type(module), name) is not method:
+                raise TypeError(
+                    f"{name} of {type(module).__name__} was replaced after the layer was made, and a layer does not "
+                    f"call it: it computes with the weights; declare the module with tt.LinearInWeights(module)"
+                )
             if name in module.__dict__:
                 raise TypeError(
                     f"{type(module).__name__} was given a {name} of its own, which a layer does not call: it computes "
@@ -173,3 +186,19 @@ class Synapse(ABC):
             The gradients, summed over the batch.
         """
         return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace.to(q.dtype)))
+
+
+def entries(synapses: Sequence[Synapse], unit: Sequence[int], currents: int = 1) -> int:
+    """Return the number of numbers of a layer's full eligibility: one per weight and position.
+
+    Args:
+        synapses: the layer's synapses.
+        unit: shape of its units.
+        currents: number of currents per unit.
+
+    Returns:
+        The number, for one row of the batch.
+    """
+    shape = tuple(unit) if currents == 1 else (currents, *unit)
+    like = torch.empty(1, *shape, device="meta")
+    return sum(s.units(like).shape[-1] * sum(w.numel() for w in s.weights()) for s in synapses)

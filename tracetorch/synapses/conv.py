@@ -18,7 +18,7 @@ class ConvSynapse(ConvolutionSynapse):
     input is the features, and the convolution of these has no padding.
     """
 
-    computed_by: ClassVar[tuple[str, ...]] = ("forward", "_conv_forward", "__call__")
+    computed_by: ClassVar[tuple[str, ...]] = (*ConvolutionSynapse.computed_by, "_conv_forward")
     module: nn.Conv1d | nn.Conv2d | nn.Conv3d
 
     @property

@@ -22,7 +22,7 @@ class ConvTransposeSynapse(ConvolutionSynapse):
     It is a convolution, with the kernel turned round, of the input with `stride - 1` zeros put between its entries.
     """
 
-    computed_by: ClassVar[tuple[str, ...]] = ("forward", "_output_padding", "__call__")
+    computed_by: ClassVar[tuple[str, ...]] = (*ConvolutionSynapse.computed_by, "_output_padding")
     module: nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
     def geometry(self) -> Geometry:

@@ -15,6 +15,10 @@ class LinearSynapse(Synapse):
 
     module: nn.Linear
 
+    def serving(self, count: int) -> Synapse:
+        """Return the adapter for a neuron that takes `count` currents per unit."""
+        return LinearCurrents(self.module, count) if count > 1 else self
+
     def weights(self) -> tuple[Tensor, ...]:
         """Return the weight, `[out, in]`."""
         return (effective_weight(self.module),)
@@ -23,7 +27,7 @@ class LinearSynapse(Synapse):
         """Return the bias, `[out]`."""
         return effective_bias(self.module)
 
-    def dense(self) -> tuple[Tensor, Tensor | None]:
+    def dense(self) -> tuple[Tensor, Tensor | None] | None:
         """Return the weight and the bias."""
         return self.weights()[0], self.bias()
 
@@ -42,7 +46,7 @@ class LinearSynapse(Synapse):
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents, `[N, ..., out]`."""
-        weight, bias = self.dense()
+        weight, bias = self.weights()[0], self.bias()
         return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
 
     def out_units(self, x: Tensor) -> torch.Size:
@@ -73,3 +77,58 @@ class LinearSynapse(Synapse):
     def fold(self, grad: Tensor) -> tuple[Tensor, ...]:
         """Return the gradient `[1, out, in]` as `[out, in]`."""
         return (grad[0],)
+
+
+class LinearCurrents(LinearSynapse):
+    """Adapt `nn.Linear` to a neuron of several currents per unit: rows by current, `[C N, in]`, give `[batch, C, N]`.
+
+    Args:
+        module: the module.
+        count: C.
+    """
+
+    def __init__(self, module: nn.Linear, count: int) -> None:
+        super().__init__(module)
+        self.count = count
+
+    def bias(self) -> Tensor | None:
+        """Return the bias, `[C, N]`."""
+        bias = super().bias()
+        return None if bias is None else bias.unflatten(0, (self.count, -1))
+
+    def dense(self) -> None:
+        """Return None: kernels that form a product themselves take one current per unit."""
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError where an input is not `[batch, in_features]`, or the rows are not C for each unit."""
+        super().check(x)
+        rows, inputs = self.weights()[0].shape
+        if rows % self.count:
+            raise ValueError(
+                f"the neuron takes {self.count} currents per unit, so nn.Linear gives a multiple of {self.count}, the "
+                f"rows of the first current before those of the next; this one gives {rows}"
+            )
+        if x.dim() != 2:
+            raise ValueError(
+                f"with several currents per unit a layer takes inputs [batch, {inputs}], got {list(x.shape)}"
+            )
+
+    def current(self, x: Tensor) -> Tensor:
+        """Return the currents, `[batch, C, N]`."""
+        return product(x, self.weights()[0], super().bias()).view(len(x), self.count, -1)
+
+    def out_units(self, x: Tensor) -> torch.Size:
+        """Return `[C, N]`."""
+        return torch.Size((self.count, self.weights()[0].shape[0] // self.count))
+
+    def weight_grad(self, features: Tensor, q: Tensor) -> tuple[Tensor, ...]:
+        """Return the weight's gradient, `[C N, in]`."""
+        return super().weight_grad(features, q.flatten(1))
+
+    def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Return `q W`, `[batch, in]`."""
+        return super().input_grad(q.flatten(1), x, weight)
+
+    def units(self, q: Tensor) -> Tensor:
+        """Return the values as `[batch, 1, C N, 1]`."""
+        return super().units(q.flatten(1))

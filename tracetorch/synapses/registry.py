@@ -8,6 +8,7 @@ from tracetorch.synapses.base import Synapse
 from tracetorch.synapses.effective import require_materialised
 
 _ADAPTERS: dict[type[nn.Module], type[Synapse]] = {}
+_METHODS: dict[type[nn.Module], list[object]] = {}
 
 
 def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> None:
@@ -44,6 +45,7 @@ def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> No
     if not (isinstance(adapter, type) and issubclass(adapter, Synapse)):
         raise TypeError(f"adapter must be a subclass of tracetorch.synapses.Synapse, got {adapter!r}")
     _ADAPTERS[module_type] = adapter
+    _METHODS[module_type] = [getattr(module_type, name) for name in adapter.computed_by]
 
 
 def synapse_of(module: nn.Module | None) -> Synapse:
@@ -67,7 +69,8 @@ def synapse_of(module: nn.Module | None) -> Synapse:
         adapter = _ADAPTERS.get(base)
         if adapter is None:
             continue
-        overridden = [n for n in adapter.computed_by if getattr(kind, n) is not getattr(base, n)]
+        methods = zip(adapter.computed_by, _METHODS[base], strict=True)
+        overridden = [name for name, method in methods if getattr(kind, name) is not method]
         if overridden:
             raise TypeError(
                 f"{kind.__name__} has its own {overridden[0]}, which traces for nn.{base.__name__} would pass over; "
@@ -84,17 +87,19 @@ def synapse_of(module: nn.Module | None) -> Synapse:
     )
 
 
-def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...]) -> tuple[Synapse, ...]:
+def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...], count: int = 1) -> tuple[Synapse, ...]:
     """Return the adapters of a layer's modules as they are now.
 
     Args:
         known: the adapters at the last call.
         modules: the modules; None for one that the layer does not have.
+        count: number of currents that the layer's neuron takes per unit.
 
     Returns:
         The adapters in order: `known` itself where no module was replaced.
     """
     present = [*modules[:1], *(m for m in modules[1:] if m is not None)]
-    if len(known) == len(present) and all(a.module is m for a, m in zip(known, present, strict=True)):
+    same = len(known) == len(present)
+    if same and all(a.module is m and a.count == count for a, m in zip(known, present, strict=True)):
         return known
-    return tuple(map(synapse_of, present))
+    return tuple(synapse_of(m).serving(count) for m in present)

@@ -70,16 +70,21 @@ class OracleLayer(nn.Module):
         x = x.detach() if early else x
         current = self.drive(x if x.is_floating_point() else x.to(next(self.layer.parameters()).dtype))
         neuron = self.layer.neuron
+        several = len(neuron.currents) > 1
+        if several:
+            current = current.reshape(len(x), len(neuron.currents), -1)
         if self.state is None:
-            self.state = tuple(neuron.zeros(current))
-            self.last = torch.zeros_like(current)
+            self.state = tuple(neuron.zeros(current[:, 0] if several else current))
+            self.last = torch.zeros_like(self.state[0])
         if self.clock in self.cuts.states:
             self.state = tuple(s.detach() for s in self.state)
             self.last = self.last.detach() if self.last is not None else None
         if self.layer.recurrent is not None and self.last is not None:
             past = self.clock - 1 < self.cuts.inputs_before or self.cuts.recurrent
-            current = current + self.layer.recurrent(self.last.detach() if past else self.last)
-        after, z = neuron.step(neuron.pack(self.state), current)
+            fed = self.layer.recurrent(self.last.detach() if past else self.last)
+            current = current + fed.reshape(current.shape)
+        drive = neuron.pack_currents(current.unbind(1)) if several else current
+        after, z = neuron.step(neuron.pack(self.state), drive)
         self.state, self.last, self.clock = tuple(after), z, self.clock + 1
         self.spikes.append(z.detach())
         return z

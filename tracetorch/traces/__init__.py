@@ -8,12 +8,14 @@ from tracetorch.traces.passing import Credit
 from tracetorch.traces.presynaptic import Pre, Presynaptic
 from tracetorch.traces.recurrent import Rtrl, SnAp
 from tracetorch.traces.smoothed import Smoothed
+from tracetorch.traces.storage import Auto
 from tracetorch.traces.timing import Timing
 from tracetorch.traces.untraced import Graph, InGraph, NoTrace, Untraced
 from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 __all__ = [
     "Afferent",
+    "Auto",
     "Averaged",
     "Context",
     "Credit",

@@ -37,6 +37,18 @@ class Activity:
         self.blocks: Tensor | None = None
         self._total: Tensor | None = None
         self._steps = 0
+        self._groups: dict[int, Tensor | None] = {}
+
+    def groups(self, most: int, form: Callable[[], Tensor | None]) -> Tensor | None:
+        """Return the group of each unit, of `most` groups at most: as it was formed first in this sequence."""
+        if most not in self._groups:
+            self._groups[most] = form()
+        return self._groups[most]
+
+    def begin(self) -> None:
+        """Begin a new sequence: take up what was measured, and let units be grouped by the values they have now."""
+        self.take()
+        self._groups = {}
 
     def measure(self, scan: Scan, tape: Tape) -> None:
         """Add a window to what is being measured: every eighth step of the sequence, however it is cut into windows."""
@@ -64,19 +76,20 @@ class Activity:
 
     def forget(self) -> None:
         """Begin as a layer that has not run yet."""
-        self.blocks, self._total, self._steps = None, None, 0
+        self.blocks, self._total, self._steps, self._groups = None, None, 0, {}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as a flat dictionary."""
         flat = {} if self.blocks is None else {"blocks": self.blocks}
         if self._total is not None:
             flat |= {"total": self._total, "steps": torch.tensor(self._steps)}
-        return flat
+        return flat | {f"groups.{most}": group for most, group in self._groups.items() if group is not None}
 
     def load(self, flat: dict[str, Tensor]) -> None:
         """Take over what `tensors` gave."""
         self.blocks, self._total = flat.get("blocks"), flat.get("total")
         self._steps = int(flat["steps"]) if "steps" in flat else 0
+        self._groups = {int(k.partition(".")[2]): v for k, v in flat.items() if k.startswith("groups.")}
 
 
 def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:

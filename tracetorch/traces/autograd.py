@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from tracetorch.synapses import Synapse
 from tracetorch.traces.base import Trace, sum_to
-from tracetorch.traces.passing import Credit
+from tracetorch.traces.passing import Credit, Feed
 from tracetorch.traces.window import Traces, per_current
 
 MOVED_ON = (
@@ -59,7 +60,7 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
-        require_first_derivative()
+        require_first_derivative(bar)
         a: Attachment = ctx.attachment
         if ctx.versions and [x._version for x in a.trace.large(a.traces)] != ctx.versions:
             raise RuntimeError(MOVED_ON)
@@ -106,6 +107,7 @@ class Call:
         names: names of biases and neuron parameters, in the order in which they are given.
         finite: whether to refuse cotangents that are not finite.
         in_graph: whether the carried rows keep their graph from call to call.
+        feeds: how credit goes apart at the layers that feed this one; none where each has one filter above it.
     """
 
     credit: Credit
@@ -115,24 +117,27 @@ class Call:
     names: tuple[str, ...]
     finite: bool
     in_graph: bool
+    feeds: tuple[Feed, ...] = ()
 
 
 class _Credited(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, call: Call, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
+        ctx: Any, call: Call, edge: Any, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.call = call
-        ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
-        ctx.shapes = [p.shape for p in parameters]
+        ctx.call, ctx.edge = call, edge
+        ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, feedback)
+        ctx.shapes = [p.shape for p in parameters[len(call.feeds) :]]
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
         # A compiled graph has to tell the values from the state that it keeps.
         out = call.output.clone() if torch.compiler.is_compiling() else call.output.detach()
-        return out, raw, carry.view_as(carry)
+        outputs = call.credit.window.numbers.outputs
+        ports = out.new_zeros(()).expand(outputs - 1, *out.shape) if outputs > 1 else out.new_empty(0)
+        return out, raw, carry.view_as(carry), ports
 
     @staticmethod
-    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor) -> tuple[Tensor | None, ...]:
-        require_first_derivative()
+    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor, parts: Tensor) -> Any:
+        require_first_derivative(z_bar)
         call: Call = ctx.call
         window = call.credit.window
         require_finite(call.finite, z_bar)
@@ -141,13 +146,21 @@ class _Credited(torch.autograd.Function):
         raw = raw_bar if window.counted and raw_bar is not None else None
         if call.last:
             z_bar, raw = z_bar.unsqueeze(0), None if raw is None else raw.unsqueeze(0)
-        pulled = call.credit.pull(z_bar, raw, carry_bar, below=ctx.needs_input_grad[2])
+        several = window.numbers.outputs > 1
+        if several:
+            parts = parts.to(z_bar.dtype).reshape(-1, *z_bar.shape)
+            z_bar = torch.cat([(z_bar - parts.sum(0)).unsqueeze(0), parts])
+        pulled = call.credit.pull(z_bar, raw, carry_bar, below=ctx.needs_input_grad[3])
         grads = pulled.weights
         for name in call.names:
             value = pulled.neuron.get(name)
             grads.append(None if value is None else sum_to(value, ctx.shapes[len(grads)]))
-        x_bar = None if pulled.below is None else _below(call, pulled.below, x, feedback)
-        return (None, pulled.start, x_bar, None, *grads)
+        if pulled.below is None:
+            return (None, None, pulled.start, None, None, *[None] * len(call.feeds), *grads)
+        below = pulled.below if several else pulled.below.unsqueeze(0)
+        x_bar = _below(call, below.sum(0) if several else below[0], x, feedback)
+        apart = [_apart(call, feed, ctx.edge, below, (x, feedback)) for feed in call.feeds]
+        return (None, None, pulled.start, x_bar, None, *apart, *grads)
 
 
 def _saved(ctx: Any) -> tuple[Tensor, Tensor]:
@@ -175,12 +188,33 @@ def _below(call: Call, signal: Tensor, x: Tensor, feedback: Tensor) -> Tensor:
     return flat.reshape(x.shape)
 
 
-def require_first_derivative() -> None:
-    """Raise RuntimeError where a backward is itself to be differentiated: a trace's credit has no graph."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+def _apart(call: Call, feed: Feed, edge: Any, below: Tensor, saved: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the cotangents of a feeding layer's outputs by its filters, all but the first, `[P - 1, *outputs]`."""
+    found: list[Tensor] = []
+    for signal in feed.signals(below):
+        part = None if signal is None else _below(call, signal, *saved)
+        if part is not None and edge.node is not feed.node:  # there are other modules between the two
+            part = torch.autograd.grad(
+                [edge], [GradientEdge(feed.node, 0)], [part.to(saved[0].dtype)], retain_graph=True, allow_unused=True
+            )[0]
+        found.append(feed.ports.new_zeros(feed.ports.shape[1:]) if part is None else part.reshape(feed.ports.shape[1:]))
+    return torch.stack(found)
+
+
+def require_first_derivative(cotangent: Tensor) -> None:
+    """Raise RuntimeError where a backward is itself to be differentiated, or vectorized: credit has no graph."""
+    if torch.compiler.is_compiling():
+        return
+    if torch.is_grad_enabled():
         raise RuntimeError(
             "the gradients of a tt.Layer cannot be differentiated again (create_graph=True): traces have no graph. "
             "Take first derivatives alone, or form such a penalty from a module without tt.Layer"
+        )
+    functorch = torch._C._functorch
+    if functorch.is_legacy_batchedtensor(cotangent) or functorch.is_batchedtensor(cotangent):
+        raise RuntimeError(
+            "the backward of a tt.Layer ran for many cotangents at once (is_grads_batched=True, "
+            "jacobian(vectorize=True)), which is not supported; take one backward after another, with retain_graph=True"
         )
 
 
@@ -195,7 +229,7 @@ def require_finite(check: bool, z_bar: Tensor) -> None:
 
 def credited(
     call: Call, carry: Tensor, x: Tensor, feedback: Tensor, parameters: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Give out a window's values with their credit attached.
 
     Args:
@@ -206,6 +240,9 @@ def credited(
         parameters: as in `attach`.
 
     Returns:
-        The output; the same without the filter, for a rate term; the rows to carry on.
+        The output; the same without the filter, for a rate term; the rows to carry on; and what takes up the credit of
+        all filters above but the first, `[G - 1, *output]`, empty where there is one.
     """
-    return _Credited.apply(call, carry, x, feedback, *parameters)  # type: ignore[no-any-return]
+    edge = get_gradient_edge(x) if call.feeds else None
+    ports = [feed.ports for feed in call.feeds]
+    return _Credited.apply(call, edge, carry, x, feedback, *ports, *parameters)  # type: ignore[no-any-return]

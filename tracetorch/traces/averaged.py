@@ -59,6 +59,7 @@ class Factor(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; a readout's own is exact, and sends its sensitivity below."""
+        context.require_one_current()
         if isinstance(context.neuron, Readout):
             return Full().trace(Context(context.rule, context.neuron, context.unit, "gain"))
         return Averaged("trace", context.filter, self.uniform, self.buckets, context.sequence)

@@ -115,9 +115,6 @@ def begin(start: Start, decays: Tensor, count: int) -> Buckets:
 
     Returns:
         The buckets.
-
-    Returns:
-        The buckets.
     """
     unit = tuple(start.like.shape[1:])
     sums = Sums.from_tensors(start.traces.other) if start.traces is not None and start.traces.other else None
@@ -154,9 +151,6 @@ def average(buckets: Buckets, window: Window, h: Tensor, q: Tensor) -> Averages:
 
     Returns:
         The averages.
-
-    Returns:
-        The averages.
     """
     sums, events = buckets.sums, (h.shape[0], window.steps)
     h_weight = weights(q.to(h), None if sums is None else sums.h_weight, events, (h.shape[1],))
@@ -187,12 +181,17 @@ def weights(decay: Tensor, start: Tensor | None, events: tuple[int, int], shape:
     if steps == 1:
         now = torch.ones((1, *shape), dtype=decay.dtype, device=decay.device)
         return now if start is None else now + decay * start
-    n = torch.arange(steps - count + 1, steps + 1, dtype=decay.dtype, device=decay.device)
-    n = n.reshape(-1, *[1] * len(shape))
-    power = decay**n
-    fresh = torch.where(decay == 1, n, (1 - power) / torch.where(decay == 1, torch.ones_like(decay), 1 - decay))
-    total = fresh if start is None else fresh + power * start
-    return total.expand(count, *shape)
+    a = widened(decay)
+    n = torch.arange(steps - count + 1, steps + 1, dtype=a.dtype, device=a.device).reshape(-1, *[1] * len(shape))
+    grown = -torch.expm1(n * torch.log1p(a - 1))  # 1 - a ** n would lose the digits that a ** n has in common with 1
+    fresh = torch.where(a == 1, n, grown / torch.where(a == 1, torch.ones_like(a), 1 - a))
+    total = fresh if start is None else fresh + (1 - grown) * start
+    return total.to(decay.dtype).expand(count, *shape)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return a few numbers in double precision, where their device has it."""
+    return x if x.device.type == "mps" else x.double()
 
 
 def _features(afferent: Afferent, a: Tensor, start: Tensor | None, steps: int) -> Tensor:

@@ -14,9 +14,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
+from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
+from tracetorch.traces.bank import Bank
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start
 from tracetorch.traces.response import ones_through
@@ -36,6 +37,7 @@ class Context:
         input: what the rule sends to the layer below.
         filter: the decay of the output filter, to be read anew at each call; None for no filter.
         sequence: whether one scan is the whole sequence.
+        entries: number of numbers of one full eligibility, per row of the batch.
     """
 
     rule: str
@@ -44,6 +46,16 @@ class Context:
     input: InputCredit
     filter: OutputFilter | None = None
     sequence: bool = False
+    entries: int = 0
+
+    def require_one_current(self) -> None:
+        """Raise ValueError where the neuron takes several currents per unit, for each of which it has a memory."""
+        neuron = self.neuron
+        if len(neuron.currents) > 1:
+            raise ValueError(
+                f"rule {self.rule!r} pairs one memory per unit with the inputs, and {neuron._get_name()} takes "
+                f"several currents per unit ({', '.join(neuron.currents)}); tt.rules.drtrl() is exact here"
+            )
 
 
 class OutputFilter(ABC):
@@ -54,9 +66,18 @@ class OutputFilter(ABC):
         """Whether cotangents are ones on the filter's output over its response to ones, instead of on its output."""
         return False
 
+    @property
+    def states(self) -> int:
+        """M, the number of the filter's states."""
+        return 1
+
     @abstractmethod
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter as it is now, for a layer of a neuron, in the dtype and on the device of `like`."""
+
+    def bank(self, neuron: Neuron, like: Tensor) -> Bank | None:
+        """Return the filters as they are now where there are several; else None."""
+        return None
 
 
 class WeightCredit(ABC):
@@ -75,6 +96,10 @@ class WeightCredit(ABC):
     def storage(self) -> str:
         """Return in a few words what is stored per layer."""
         return repr(self)
+
+    def stored(self, trace: Trace) -> str:
+        """Return in a few words what the layer of a trace stores."""
+        return self.storage
 
     @abstractmethod
     def trace(self, context: Context) -> Trace:
@@ -151,15 +176,15 @@ class Trace(ABC):
 
         Returns:
             Whether it does.
-
-        Returns:
-            Whether it does.
         """
         return False
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now, for a neuron bound to its parameters."""
-        return Numbers(None if self.filter is None else self.filter.at(neuron, like))
+        if self.filter is None:
+            return Numbers()
+        bank = self.filter.bank(neuron, like)
+        return Numbers(self.filter.at(neuron, like)) if bank is None else Numbers(bank.only, bank=bank)
 
     def rows(self, window: Window) -> int:
         """Return the number of rows that carry cotangents from window to window, the spike count's apart.
@@ -184,9 +209,6 @@ class Trace(ABC):
 
         Returns:
             The request.
-
-        Returns:
-            The request.
         """
         return Save(tape=True, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
 
@@ -194,8 +216,12 @@ class Trace(ABC):
         """Return the request for the outputs' sensitivity, where it is carried; behind the filter for a cascade."""
         if not self.sensitive:
             return None
+        if numbers.bank is not None:  # which filters them itself
+            return Sensitivity(
+                sigma_at(start, len(neuron.state)), None, start.like.new_zeros(0, *start.like.shape), True
+            )
         filter = numbers.filter if self.normalized else None
-        level = start.level(LEVEL, (0 if filter is None else filter.size, *start.like.shape))
+        level = start.level(LEVEL, (0 if filter is None else filter.size, *start.driven))
         return Sensitivity(sigma_at(start, len(neuron.state)), filter, level, history)
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
@@ -204,9 +230,6 @@ class Trace(ABC):
         Args:
             traces: the traces at its start, or None after a reset.
             window: the window.
-
-        Returns:
-            The traces after the window.
 
         Returns:
             The traces after the window.
@@ -227,9 +250,6 @@ class Trace(ABC):
             bar: the cotangents, `[rows, B, *unit]`.
             synapses: the layer's synapses.
             size: S.
-
-        Returns:
-            For each synapse, its terms; each has a gradient for each weight.
 
         Returns:
             For each synapse, its terms; each has a gradient for each weight.
@@ -257,28 +277,31 @@ class Trace(ABC):
 
         Returns:
             The credit, and what is carried on.
-
-        Returns:
-            The credit, and what is carried on.
         """
         gain, filter = outputs.sensitivity if self.sensitive else None, window.numbers.filter
         if not self.normalized or filter is None:
             return Closed(None if silent else WindowCredit(self, window, gain), start.traces, window)
         size = (filter.size, start.like.shape[0])
-        n, response = ones_through(filter, start.level(RESPONSE, size), window.steps)
+        bank = window.numbers.bank
+        n, response = ones_through(filter if bank is None else bank, start.level(RESPONSE, size), window.steps)
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
-        if gain is not None and outputs.level is not None:
-            gain, carried[LEVEL] = gain / last_of(n, gain), outputs.level
+        shared = n if start.currents == 1 else n.unsqueeze(n.dim() - len(window.unit))
+        if gain is not None and bank is not None:
+            gain, level = bank.forward(gain, start.level(LEVEL, (filter.size, *start.driven)))
+            carried[LEVEL], n = level, torch.where(n == 0, torch.ones_like(n), n)
+            gain = gain / torch.where(shared == 0, torch.ones_like(shared), shared)
+        elif gain is not None and outputs.level is not None:
+            gain, carried[LEVEL] = gain / last_of(shared, gain), outputs.level
         traces = replace(past, other=past.other | carried)
         return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
 
 
 def sigma_at(start: Start, size: int) -> Tensor:
-    """Return the sensitivity of S states at a window's start, `[S, B, *unit]`."""
+    """Return the sensitivity of S states at a window's start, `[S, B, (C,) *unit]`."""
     if start.sigma is None:
-        return start.like.new_zeros(size, *start.like.shape)
+        return start.like.new_zeros(size, *start.driven)
     return start.masked(start.sigma, 1)
 
 
@@ -292,8 +315,9 @@ class WindowCredit(Credit):
     Args:
         trace: the layer's trace.
         window: the window.
-        gain: the outputs' sensitivity, `[T, B, *unit]` or of the last step alone; None for psi.
+        gain: the outputs' sensitivity, `[T, B, (C,) *unit]` or of the last step alone; None for psi.
         norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
+            Where there are several filters, these two and all cotangents have them in front, `[G, ...]`.
     """
 
     trace: Trace
@@ -304,13 +328,17 @@ class WindowCredit(Credit):
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
         trace, w, cotangents = self.trace, self.window, z_bar
+        filter, bank = w.numbers.filter, w.numbers.bank
         if self.norm is not None:
-            z_bar = z_bar / last_of(self.norm, z_bar)
+            z_bar = z_bar / last_of(self.norm, z_bar, w.numbers.outputs > 1)
         size, copies = w.size, trace.copies
-        filter = w.numbers.filter
         above = 0 if filter is None else filter.size
         offset = size * copies
         level = None if filter is None else carry[offset : offset + above]
+        spent = None
+        if bank is not None and level is not None:
+            z_bar, spent = bank.reverse(z_bar, level, w.steps)
+            filter, level, raw = None, None, None if raw is None else padded(raw, w.steps)
         fed = carry[-1] if trace.fed and w.scan.recurrent is not None else None
         instant = below and self.gain is None and not trace.window_credit
         pull = Pull(trace.linked, None, w.learned, instant)
@@ -321,8 +349,9 @@ class WindowCredit(Credit):
             start[offset - size : offset] = w.masked(own.s)
             if copies > 1:
                 start[:size] = w.masked(weights.s)
-        if own.level is not None:
-            start[offset : offset + above] = w.masked(own.level)
+        spent = own.level if spent is None else spent
+        if spent is not None:
+            start[offset : offset + above] = w.masked(spent)
         if own.fed is not None and fed is not None:
             start[-1] = w.masked(own.fed)
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, own.current)
@@ -342,7 +371,10 @@ class WindowCredit(Credit):
             return own.current
         if self.gain is None:
             return own.below
-        return last_of(self.gain, z_bar) * z_bar
+        several = self.window.numbers.outputs > 1
+        if z_bar.dim() < self.gain.dim():  # a unit's cotangent is one for each of its currents
+            z_bar = z_bar.unsqueeze(3 if several else 2)
+        return last_of(self.gain, z_bar, several) * z_bar
 
 
 def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
@@ -356,8 +388,10 @@ def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None
     return grads
 
 
-def last_of(values: Tensor, events: Tensor) -> Tensor:
-    """Return the values of the last steps, as many as there are events."""
+def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
+    """Return the values of the last steps, as many as there are events; behind the filters where there are several."""
+    if several:
+        return values[:, -events.shape[1] :]
     return values[-events.shape[0] :] if values.shape[0] > events.shape[0] else values
 
 

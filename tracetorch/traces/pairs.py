@@ -55,8 +55,9 @@ class Pairs(WeightCredit):
         return f"pairs({self.pairs})"
 
     def trace(self, context: Context) -> Trace:
-        """Return the trace of one layer."""
-        return Paired(context.input, context.filter, self.pairs)
+        """Return the trace of one layer; raise ValueError where its neuron takes several currents per unit."""
+        context.require_one_current()
+        return Paired(context.input, context.filter, self)
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class Paired(Trace):
     Args:
         input: what is sent to the layer below, times the learning signal.
         filter: where the filter above the outputs comes from.
-        pairs: number of pairs at most.
+        kind: how many pairs.
     """
 
-    pairs: int = 10
+    kind: Pairs = Pairs()
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
         """Return the traces after a window."""
@@ -83,7 +84,7 @@ class Paired(Trace):
             h = torch.cat([_advanced(old.other["pairs.h"], rows, window), h])
             x = [torch.cat([old.other[f"pairs.x.{i}"], now]) for i, now in enumerate(x)]
             lengths = [*old.other["pairs.length"].tolist(), *lengths]
-        groups = merged(lengths, self.pairs)
+        groups = merged(lengths, self.kind.pairs)
         if len(groups) < len(lengths):
             h, x, lengths = _merge(h, x, lengths, groups)
         carried = {"pairs.h": h, "pairs.length": torch.tensor(lengths)}
@@ -120,9 +121,6 @@ def merged(lengths: Sequence[int], most: int) -> list[list[int]]:
     Args:
         lengths: number of steps that each pair stands for, the oldest first.
         most: number of pairs that may be left.
-
-    Returns:
-        For each pair that is left, the numbers of those that it is made of.
 
     Returns:
         For each pair that is left, the numbers of those that it is made of.

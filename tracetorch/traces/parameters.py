@@ -70,9 +70,6 @@ def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
 
     Returns:
         The gradient, `[B, *unit]`, or None.
-
-    Returns:
-        The gradient, `[B, *unit]`, or None.
     """
     rows = traces.neuron.get(name)
     if not rows:

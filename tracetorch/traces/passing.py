@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +21,11 @@ class Start:
 
     Args:
         traces: the traces, advanced to the window's start; None after a reset.
-        sigma: sensitivity of the states, `[S, B, *unit]`; None after a reset.
+        sigma: sensitivity of the states, `[S, B, (C,) *unit]`; None after a reset.
         keep: `[B]`, zero for rows that are reset now, or None.
         like: a tensor of the form of one step's currents, `[B, *unit]`.
         x: one step's inputs, `[B, *in]`.
+        currents: C, number of currents per unit.
     """
 
     traces: Traces | None
@@ -31,6 +33,13 @@ class Start:
     keep: Tensor | None
     like: Tensor
     x: Tensor
+    currents: int = 1
+
+    @property
+    def driven(self) -> tuple[int, ...]:
+        """Shape of one step's currents, `[B, (C,) *unit]`."""
+        batch, *unit = self.like.shape
+        return (batch, *unit) if self.currents == 1 else (batch, self.currents, *unit)
 
     def level(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return carried levels of a filter by name, `[M, B, ...]`, zero in rows that are reset."""
@@ -79,10 +88,35 @@ class Credit(ABC):
 
         Returns:
             The gradients.
-
-        Returns:
-            The gradients.
         """
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How a layer's credit goes apart among the filters that stand above a layer which feeds it.
+
+    Args:
+        ports: what takes up the parts at that layer, all but the first, `[P - 1, *outputs]`, with its graph.
+        node: the node of that layer's outputs in the graph.
+        route: for each filter above this layer, and each group of its units, the number of the part.
+        group: the group of each unit, in a shape that broadcasts to the units'; None for one.
+    """
+
+    ports: Tensor
+    node: Any
+    route: tuple[tuple[int, ...], ...]
+    group: Tensor | None
+
+    def signals(self, below: Tensor) -> list[Tensor | None]:
+        """Return the signals per unit of all parts but the first, from those of each filter, `[G, E, B, *unit]`."""
+        found: list[Tensor | None] = [None] * self.ports.shape[0]
+        for signal, row in zip(below, self.route, strict=True):
+            for group, part in enumerate(row):
+                if part > 0:
+                    own = signal if self.group is None else signal * (self.group == group)
+                    before = found[part - 1]
+                    found[part - 1] = own if before is None else before + own
+        return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ It stands for the full eligibility exactly where A and B are constant in time an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class Pre(WeightCredit):
 
 
 def _why(neuron: Neuron) -> str:
-    kind, program = type(neuron).__name__, neuron.lowered()
+    kind, program = neuron._get_name(), neuron.lowered()
     if isinstance(program, NotLowered):
         return f"{kind}, whose step cannot be lowered ({program.reason})"
     if program.currents > 1:
@@ -100,10 +100,9 @@ class Presynaptic(Trace):
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
-        above = super().numbers(neuron, like).filter
         constant = neuron.constant(detach_reset=self.detach_reset)
         a, b = at_rest(neuron, like) if constant is None else constant
-        return Numbers(above, (a.to(like), b.to(like)))
+        return replace(super().numbers(neuron, like), constant=(a.to(like), b.to(like)))
 
     def save(self, neuron: Neuron, numbers: Numbers, start: Start, steps: int, *, silent: bool, last: bool) -> Save:
         """Return what a forward scan is asked to save: over a silent window the weighted sums of the inputs alone."""

@@ -1,76 +1,129 @@
 r"""The linear response of what stands above a layer, and its response to a constant input, by which it is normalized.
 
 A cotangent that reaches a layer's output at step t is read as one on :math:`F(z)_t / n_t`, where F is the chain of mean
-responses above the layer and :math:`n_t = F(1)_t` its response to ones since the reset.
+responses above the layer and :math:`n_t = F(1)_t` its response to ones since the reset. Where the units of a layer
+respond in different ways they stand in groups, each with the mean response of its units.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Neuron, tensor_values
+from tracetorch.neurons import Blocks, Neuron, tensor_values
+from tracetorch.traces.averages import widened
+from tracetorch.traces.bank import Bank
 
 PROBES = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Currents, in units of the threshold, among which the one of the largest surrogate derivative is probed."""
+SAME = 1e-7
+"""Difference below which two units respond alike."""
 
 
-def mean_response(neuron: Neuron, like: Tensor, measured: Tensor | None = None) -> Filter:
+def mean_responses(
+    neuron: Neuron, like: Tensor, measured: Tensor | None = None, group: Tensor | None = None
+) -> list[Filter]:
     r"""Return how a neuron's output responds to its past currents, as a share of how it responds to the present one.
 
     .. math:: a = \bar A, \quad b = \bar B, \quad d = \bar D / \bar\psi, \quad p = 1
 
     The blocks are those that were measured, or before that, those of a neuron without a spike in its past. Where the
     states pass on alike whatever the spikes, as in a LIF with a soft detached reset, they are exact. Where units have
-    values of their own, it is their mean.
+    values of their own, it is their mean; in groups, the means of the units of each, moved by what was measured of all.
 
     Args:
         neuron: the neuron.
-        like: a tensor whose dtype and device the filter has.
+        like: a tensor whose dtype and device the filters have.
         measured: mean blocks of the layer at work, `[S S + 2 S + 1]`; None before they are there.
+        group: the group of each unit, in a shape that broadcasts to the units'; None for one of all.
 
     Returns:
-        The filter.
-
-    Returns:
-        The filter.
+        The filter of each group.
     """
-    if len(neuron.currents) > 1:
-        raise ValueError(f"{type(neuron).__name__} takes several currents per unit: it has no response to one input")
+    probed = _probed(neuron, like)
+    units = probed[1].numel()
+    shares = like.new_ones(1, units) if group is None else one_hot(group.flatten()).to(like).t()
+    rest = _at_rest(neuron, probed, shares / shares.sum(1, keepdim=True), like)
+    size, one = len(neuron.state), like.new_ones(())
+    if neuron.constant() is None and measured is not None:
+        a, b, d, psi = measured.to(like).split([size * size, size, size, 1])
+        if bool(psi.abs() > 0):
+            moved = torch.cat([a, b, d / psi])
+            rest = moved + rest - (shares.sum(1, keepdim=True) / shares.sum() * rest).sum(0)
+    rows = (row.split([size * size, size, size]) for row in rest)
+    return [Filter(a.reshape(size, size), b, d, one) for a, b, d in rows]
+
+
+def _probed(neuron: Neuron, like: Tensor) -> tuple[Blocks, torch.Size]:
+    """Return the blocks of the units at zero state and the currents of `PROBES`, and the shape of its values."""
     values = tensor_values(neuron)
     unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
     threshold = values.get("threshold", like.new_ones(1)).detach().to(like)
     zero = like.new_zeros(len(PROBES), 1, *unit)
     currents = zero + torch.tensor(PROBES).to(like).reshape(-1, 1, *[1] * len(unit)) * threshold
-    blocks = neuron.blocks(tuple(zero for _ in (*neuron.state, *neuron.counters)), currents, {})
+    return neuron.blocks(tuple(zero for _ in (*neuron.state, *neuron.counters)), currents, {}), unit
+
+
+def _at_rest(neuron: Neuron, probed: tuple[Blocks, torch.Size], shares: Tensor, like: Tensor) -> Tensor:
+    """Return the response of each group, `[k, S S + 2 S]`, for weights of the units in the groups' means, `[k, U]`."""
+    blocks, unit = probed
 
     def mean(entry: Tensor | None) -> Tensor:
-        """Return an entry's mean over units at each probe."""
-        return like.new_zeros(len(PROBES)) if entry is None else entry.detach().expand(zero.shape).flatten(1).mean(1)
+        """Return an entry's mean over the units of each group, at each probe, `[k, PROBES]`."""
+        if entry is None:
+            return like.new_zeros(shares.shape[0], len(PROBES))
+        return shares @ entry.detach().to(like).expand(len(PROBES), 1, *unit).flatten(1).t()
 
     psi = mean(blocks.psi)
-    best = psi.abs().argmax()
-    one = like.new_ones(())
-    d = torch.stack([mean(x)[best] for x in blocks.D]) / torch.where(psi[best] == 0, one, psi[best])
+    best = psi.abs().argmax(1, keepdim=True)
+    peak = psi.gather(1, best)
+    d = [mean(x).gather(1, best) / torch.where(peak == 0, torch.ones_like(peak), peak) for x in blocks.D]
     constant = neuron.constant()
-    if constant is None and measured is not None:
-        size = len(neuron.state)
-        a, b, d, psi = measured.to(like).split([size * size, size, size, 1])
-        if bool(psi.abs() > 0):
-            return Filter(a.reshape(size, size), b, d / psi, one)
     if constant is None:
         constant = neuron.constant(detach_reset=True)
     if constant is None:
-        a = torch.stack([torch.stack([mean(x)[0] for x in row]) for row in blocks.A])
-        b = torch.stack([mean(x)[0] for x in blocks.B])
+        first = [mean(x)[:, :1] for x in (*(x for row in blocks.A for x in row), *blocks.B)]
     else:
-        a, b = (x.detach().to(like) for x in constant)
-    return Filter(a, b, d, one)
+        first = [torch.cat([x.detach().to(like).flatten() for x in constant]).expand(shares.shape[0], -1)]
+    return torch.cat([*first, *d], 1)
 
 
-def ones_through(filter: Filter, level: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    r"""Pass ones through a filter, in closed form.
+def groups_of(neuron: Neuron, most: int) -> Tensor | None:
+    """Return in which group of like responses each unit of a neuron stands.
+
+    Units of one response form a group; where that gives too many, the units are grouped by their time constants, in
+    intervals of one ratio.
+
+    Args:
+        neuron: the neuron.
+        most: number of groups at most.
+
+    Returns:
+        The groups, in the shape of the neuron's values; None where all units respond alike, or `most` is one.
+    """
+    wide = [v for v in tensor_values(neuron).values() if v.numel() > 1]
+    if most == 1 or not wide or len(neuron.currents) > 1 or neuron.constant(detach_reset=True) is not None:
+        return None
+    like = wide[0].detach().double()
+    with torch.no_grad():
+        probed = _probed(neuron, like)
+        unit = probed[1]
+        each = _at_rest(neuron, probed, torch.eye(unit.numel(), dtype=like.dtype, device=like.device), like)
+    distinct, index = (each / SAME).round().unique(dim=0, return_inverse=True)
+    if len(distinct) > most:
+        size = len(neuron.state)
+        radius = torch.linalg.eigvals(each[:, : size * size].reshape(-1, size, size)).abs().amax(1)
+        time = -1 / radius.clamp(1e-6, 1 - 1e-6).log()
+        least, ratio = time.min(), time.max() / time.min()
+        share = index / len(distinct) if ratio < 1 + 1e-9 else (time / least).log() / ratio.log()
+        index = (share * most).long().clamp(max=most - 1).unique(return_inverse=True)[1]
+    return None if int(index.max()) == 0 else index.reshape(unit)
+
+
+def ones_through(filter: Filter | Bank, level: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    r"""Pass ones through a filter, or through those of a bank, in closed form.
 
     .. math:: f_t = a^t f_0 + \sum_{k < t} a^k b, \qquad n_t = d \cdot f_{t-1} + p
 
@@ -80,15 +133,23 @@ def ones_through(filter: Filter, level: Tensor, steps: int) -> tuple[Tensor, Ten
         steps: T.
 
     Returns:
-        Its outputs, `[T, B]`, and its states after the window, `[M, B]`.
+        Its outputs, `[T, B]`, or `[G, T, B]`, and its states after the window, `[M, B]`.
     """
+    dtype = level.dtype
+    level = level if steps == 1 else widened(level)
     a, b, d, p = (x.to(level) for x in (filter.a, filter.b, filter.d, filter.p))
     if steps == 1:
-        return (d @ level + p).unsqueeze(0), a @ level + b.unsqueeze(1)
-    powers, step = torch.eye(b.shape[0], dtype=a.dtype, device=a.device).unsqueeze(0), a
-    while powers.shape[0] < steps + 1:
-        powers, step = torch.cat([powers, powers @ step]), step @ step
-    powers = powers[: steps + 1]
-    driven = torch.cat([torch.zeros_like(b).unsqueeze(0), (powers[:-1] @ b).cumsum(0)])
-    levels = powers @ level + driven.unsqueeze(-1)
-    return levels[:-1].transpose(1, 2) @ d + p, levels[-1]
+        before, after = level.unsqueeze(0), a @ level + b.unsqueeze(1)
+    else:
+        powers, step = torch.eye(b.shape[0], dtype=a.dtype, device=a.device).unsqueeze(0), a
+        while powers.shape[0] < steps + 1:
+            powers, step = torch.cat([powers, powers @ step]), step @ step
+        powers = powers[: steps + 1]
+        driven = torch.cat([torch.zeros_like(b).unsqueeze(0), (powers[:-1] @ b).cumsum(0)])
+        levels = powers @ level + driven.unsqueeze(-1)
+        before, after = levels[:-1], levels[-1]
+    if d.dim() == 1:
+        out = before.transpose(1, 2) @ d + p
+    else:
+        out = torch.einsum("gm,tmb->gtb", d, before) + p.reshape(-1, 1, 1)
+    return out.to(dtype), after.to(dtype)

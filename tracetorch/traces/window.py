@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from tracetorch.backends import Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
 from tracetorch.synapses import Synapse
+from tracetorch.traces.bank import Bank
 
 BIAS = "bias."
 """Prefix of the biases' names among the parameters."""
@@ -23,11 +24,18 @@ class Numbers:
         filter: the filter that stands above the layer's outputs; None for none.
         constant: A, `[S, S]`, and B, `[S]`, of a presynaptic trace, or None.
         decays: decay of the input's average per unit, `[*unit]` or a scalar; None where there is no such average.
+        bank: the filters above, where there are several; `filter` has their states then.
     """
 
     filter: Filter | None = None
     constant: tuple[Tensor, Tensor] | None = None
     decays: Tensor | None = None
+    bank: Bank | None = None
+
+    @property
+    def outputs(self) -> int:
+        """G, the number of filters above the layer's outputs; one also where there is none."""
+        return 1 if self.bank is None else self.bank.outputs
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Afferent:
         traced: whether its weights learn.
         backend: the backend whose event products serve the inputs; None for the synapse's own products.
         sums: weighted sums of the inputs over the window where the scan has formed them, `[R, B, *in]`.
+        version: number of changes in place that the inputs had seen when the window was run; None for inputs that
+            nobody else has.
     """
 
     synapse: Synapse
@@ -47,6 +57,7 @@ class Afferent:
     traced: bool
     backend: ScanBackend | None = None
     sums: Tensor | None = None
+    version: int | None = None
 
     def features(self) -> Tensor:
         """Return the window's features, `[T B, *features]`."""
@@ -125,6 +136,18 @@ class Window:
             above.p,
         )
 
+    def require_unchanged(self) -> None:
+        """Raise RuntimeError where the inputs were changed in place since the window was run."""
+        if any(a.version is not None and a.version != version_of(a.x) for a in self.afferents):
+            raise RuntimeError(
+                "an input of a layer was changed in place before the layer's next call, in which its traces advance "
+                "over that input; write h = h * 2 instead of h.mul_(2), or give the layer a copy, h.clone()"
+            )
+
+    def unshared(self) -> Window:
+        """Return the same, of inputs that are to be copied."""
+        return replace(self, afferents=[replace(a, version=None) for a in self.afferents])
+
     def rows(self, pull: Pull, *, first: int = 0) -> list[Gradients]:
         """Return the reverse passes of unit cotangents of the states and the filter after the window."""
         return unit_rows(self.tape, self.scan, self.filter, pull, first=first)
@@ -134,6 +157,11 @@ class Window:
         if self.keep is None:
             return value
         return value * self.keep.reshape(-1, *[1] * len(self.unit)).to(value.dtype)
+
+
+def version_of(x: Tensor) -> int:
+    """Return the number of changes in place that a tensor has seen; zero where it is not counted."""
+    return 0 if torch.compiler.is_compiling() or x.is_inference() else x._version
 
 
 def per_current(value: Tensor, dim: int, count: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Train networks on tasks: a loop that tells what it does, runs that resume bit for bit, rules compared.
 
 `fit` is the short way; `Trainer` with its events the long one. Nothing here prints; the command line draws.
-Checkpoints need safetensors, figures matplotlib: ``pip install 'tracetorch[train]'``.
+Checkpoints need safetensors, figures matplotlib: the extra ``train``.
 """
 
 from tracetorch.train.choice import Choice, read_choice
@@ -13,13 +13,14 @@ from tracetorch.train.memory import PeakMemory, peak_mb, resident_mb
 from tracetorch.train.recording import Result, begin, fit, recorded, reopen
 from tracetorch.train.schema import RunFileError
 from tracetorch.train.task_audit import audit_task
-from tracetorch.train.tasks import TASKS, Batch, Outcome, StreamTask, Task, make
+from tracetorch.train.tasks import TASKS, Batch, ClassificationTask, Outcome, StreamTask, Task, make, option
 from tracetorch.train.trainer import Trainer
 
 __all__ = [
     "TASKS",
     "Batch",
     "Choice",
+    "ClassificationTask",
     "Compared",
     "Evaluated",
     "Evaluating",
@@ -42,6 +43,7 @@ __all__ = [
     "comparison_figure",
     "fit",
     "make",
+    "option",
     "peak_mb",
     "read_choice",
     "recorded",

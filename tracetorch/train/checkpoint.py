@@ -211,7 +211,5 @@ def _safetensors() -> tuple[Any, Any, Any]:
         from safetensors import SafetensorError
         from safetensors.torch import load, save
     except ImportError as error:
-        raise ImportError(
-            "checkpoints need safetensors, which is not installed: pip install 'tracetorch[train]'"
-        ) from error
+        raise ImportError("checkpoints need safetensors, which is not installed: pip install safetensors") from error
     return save, load, SafetensorError

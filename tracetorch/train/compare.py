@@ -57,7 +57,7 @@ def compare(
     """Train a task with each rule and seed; runs that the folder holds already are read, not run again.
 
     Args:
-        task: One of the tasks that come with the library; its seed is replaced.
+        task: One of the tasks that come with the library, or that `make` read from a script; its seed is replaced.
         rules: The rules' words, as `read_choice` takes them.
         folder: Where the runs go, one folder each, and ``results.json``, renewed after every run.
         seeds: The seeds.
@@ -76,8 +76,12 @@ def compare(
         raise ValueError(f"compare needs at least one rule and one seed, got rules {list(rules)}, seeds {list(seeds)}")
     if min(processes, threads) < 1:
         raise ValueError(f"processes and threads must be at least 1, got {processes} and {threads}")
-    if TASKS.get(task.name) is not type(task):
-        raise ValueError(f"task {task.name!r} does not come with the library, so no other process can make it")
+    word = task.name if TASKS.get(task.name) is type(task) else task.script
+    if word is None:
+        raise ValueError(
+            f"task {task.name!r} does not come with the library, so no other process can make it; make it with "
+            f"make('my_task.py:Task'), from a script that they can read"
+        )
     for rule in rules:
         read_choice(rule).apply(task)
     task.prepare()
@@ -86,7 +90,7 @@ def compare(
     for seed in dict.fromkeys(seeds):  # seed by seed, so that a comparison cut short has every rule
         for rule in dict.fromkeys(rules):
             places.append(root / slug(rule, str(seed)))
-            _claim(places[-1], Job(task.name, rule, seed, task.options(), threads))
+            _claim(places[-1], Job(word, rule, seed, task.options(), threads))
     done: list[Compared] = []
     living: set[subprocess.Popen[str]] = set()
     with ThreadPoolExecutor(max_workers=processes) as pool:

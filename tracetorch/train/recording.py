@@ -46,7 +46,7 @@ def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:
 def reopen(
     path: str | os.PathLike[str],
     *,
-    task: Problem | None = None,
+    task: Problem | type[Problem] | None = None,
     rule: str | tt.Rule | Choice | None = None,
     steps: int | None = None,
     data: str | None = None,
@@ -57,7 +57,7 @@ def reopen(
 
     Args:
         path: The run's folder.
-        task: The run's task, where it is none that comes with the library.
+        task: The run's task, or its class, where it is none that comes with the library.
         rule: The run's rule, where it was given as a rule and not as a word.
         steps: Number of iterations to go to in all; None for the run's own.
         data: Where the data lies now; None for where it was.
@@ -98,21 +98,25 @@ def reopen(
     return trainer, folder
 
 
-def _task_of(config: Config, task: Problem | None, file: Path, *, steps: int | None, data: str | None) -> Problem:
+def _task_of(
+    config: Config, task: Problem | type[Problem] | None, file: Path, *, steps: int | None, data: str | None
+) -> Problem:
     """Make the task that a configuration names, or check that the task passed is of its name; set what is new."""
     name = config["task"]
-    if task is None:
-        if name not in TASKS:
-            raise RunFileError(file, "task", f"{name!r} is none of {', '.join(TASKS)}: pass the task itself")
-        kinds = get_type_hints(TASKS[name])
+    if task is None and name not in TASKS:
+        why = f"{name!r} is none of {', '.join(TASKS)}: pass the task itself; to a command, its script, my_task.py:Task"
+        raise RunFileError(file, "task", why)
+    if task is not None and task.name != name:
+        raise ValueError(f"{str(file.parent)!r} is a run of task {name!r}, not of {task.name!r}")
+    if not isinstance(task, Problem):
+        kind = TASKS[name] if task is None else task
+        kinds = get_type_hints(kind)
         for key, value in config["options"].items():
-            if key not in TASKS[name].__dataclass_fields__:
+            if key not in kind.__dataclass_fields__:
                 raise RunFileError(file, f"options.{key}", f"unknown to this version of task {name!r}")
             check(kinds[key], value, file, f"options.{key}")
         with fitting(file, "options"):
-            task = TASKS[name](**config["options"])
-    elif task.name != name:
-        raise ValueError(f"{str(file.parent)!r} is a run of task {name!r}, not of {task.name!r}")
+            task = kind(**config["options"])
     if data is not None and "data" not in task.options():
         raise ValueError(f"task {name!r} reads no data file: leave the path out")
     new: dict[str, Any] = {"steps": steps, "data": data}

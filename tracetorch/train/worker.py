@@ -23,7 +23,7 @@ from tracetorch.train.making import make_runner
 from tracetorch.train.memory import PeakMemory
 from tracetorch.train.recording import scores_of
 from tracetorch.train.schema import Range, check, read_json
-from tracetorch.train.tasks import TASKS, Problem
+from tracetorch.train.tasks import Problem, find
 
 
 class JobFile(TypedDict):
@@ -41,7 +41,7 @@ class Job:
     """Hold what one run of a comparison is.
 
     Attributes:
-        task: The task's name.
+        task: The task's name, or the class in a script, ``/path/script.py:Name``.
         rule: The rule's word.
         seed: The seed.
         options: The task's options by name.
@@ -60,7 +60,7 @@ class Job:
         Returns:
             The task, with the run's seed.
         """
-        return TASKS[self.task](**{**self.options, "seed": self.seed})
+        return find(self.task)(**{**self.options, "seed": self.seed})
 
 
 def work(job: Job, folder: Path) -> dict[str, Any]:

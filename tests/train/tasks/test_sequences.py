@@ -12,7 +12,9 @@ from torch import Tensor
 from tracetorch.data import DataNotFoundError
 from tracetorch.train.tasks import TASKS
 from tracetorch.train.tasks.classification import UNLABELLED
+from tracetorch.train.tasks.randman import along
 from tracetorch.train.tasks.recordings import FOLDS, held_out_persons
+from tracetorch.train.tasks.yin_yang import regions
 
 
 def counts(x: Tensor, channels: int) -> Tensor:
@@ -77,7 +79,102 @@ def test_copy_asks_for_the_symbols_in_their_order() -> None:
     assert int((due != UNLABELLED).sum()) == task.length * batch.x.shape[1]
 
 
-@pytest.mark.parametrize("name", ["evidence", "store-recall", "delayed-xor", "copy"])
+def test_match_needs_both_stimuli() -> None:
+    task = TASKS["match"](on=1.0, off=0.0, batch_size=400)
+    batch = task.batch(0)
+    shown = counts(batch.x, task.channels).argmax(-1)
+    first, second = shown[0], shown[-1]
+    assert torch.equal((first == second).long(), batch.y[-1])
+    assert 0.4 < float(batch.y[-1].float().mean()) < 0.6
+    for stimulus in range(task.stimuli):  # the control: one stimulus tells nothing
+        for alone in (first, second):
+            assert 0.3 < float(batch.y[-1][alone == stimulus].float().mean()) < 0.7
+    assert bool((batch.y[: -task.cue_steps] == UNLABELLED).all())
+
+
+def test_adding_is_the_number_of_marked_ones() -> None:
+    task = TASKS["adding"](batch_size=500)
+    batch = task.batch(0)
+    bits, marked = batch.x.unbind(-1)
+    assert torch.equal(batch.y[-1], (bits * marked).sum(0).long())
+    assert bool((marked.sum(0) == task.marks).all()) and batch.x.shape[0] == 100
+    assert 0.45 < float(bits.mean()) < 0.55
+    most = float(batch.y[-1].bincount().max() / 500)
+    assert 0.15 < most < 0.35  # the control: the best constant answer
+
+
+def test_yin_yang_points_are_read_from_their_spikes() -> None:
+    task = TASKS["yin-yang"](batch_size=3000, time_steps=200)
+    batch = task.batch(0)
+    assert bool((batch.x.sum(0) == 1).all())
+    times = batch.x.argmax(0).double() / (task.time_steps - 1)
+    torch.testing.assert_close(times[:, :2], batch.extra["points"], rtol=0, atol=0.51 / 199)
+    torch.testing.assert_close(times[:, :2] + times[:, 2:4], torch.ones(3000, 2).double(), rtol=0, atol=1.01 / 199)
+    right = (regions(times[:, :2]) == batch.y[-1]).float().mean()
+    assert float(right) > 0.94  # but for points at a border
+    assert batch.y[-1].bincount().min() > 900
+
+
+def test_yin_and_yang_are_each_others_mirror() -> None:
+    points = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    here, there = regions(points), regions(1 - points)
+    swapped = torch.tensor([1, 0, 2, -1])
+    assert float((there == swapped[here]).double().mean()) > 0.999
+    assert torch.isin(here, torch.tensor([-1, 0, 1, 2])).all()
+    assert float((here == 2).double().mean()) == pytest.approx(2 * np.pi * 0.01, abs=0.01)
+
+
+def test_randman_points_lie_on_the_manifold_of_their_class() -> None:
+    task = TASKS["randman"](batch_size=2000, time_steps=200)
+    x, y = (
+        torch.cat(part) for part in zip(*((b.x.argmax(0), b.y[-1]) for b in map(task.batch, range(2))), strict=True)
+    )
+    new = task.batch(7)
+    distance = torch.cdist(new.x.argmax(0).double(), x.double())
+    assert float((y[distance.argmin(1)] == new.y[-1]).double().mean()) > 0.98  # nearest of what was seen
+    assert bool((new.x.sum(0) == 1).all())
+    other = TASKS["randman"](batch_size=2000, time_steps=200, seed=1).batch(7)  # the control: other manifolds
+    distance = torch.cdist(other.x.argmax(0).double(), x.double())
+    assert float((y[distance.argmin(1)] == other.y[-1]).double().mean()) < 0.4
+
+
+def test_randman_is_smooth_in_its_coordinate() -> None:
+    task = TASKS["randman"]()
+    series = task._series[0][:, 0]
+    places = torch.linspace(0, 1, 1001, dtype=torch.float64).unsqueeze(1)
+    step = along(places, series, task.smoothness).diff(dim=0).abs().amax()
+    assert 0 < float(step) < 0.05
+
+
+def test_pattern_is_the_same_in_all_iterations_and_of_variance_one() -> None:
+    task = TASKS["pattern"]()
+    batch = task.batch(0)
+    assert torch.equal(batch.x, task.batch(9).x)
+    torch.testing.assert_close(batch.y.mean(0), torch.zeros(1, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(batch.y.square().mean(0), torch.ones(1, 3))
+    power = torch.fft.rfft(batch.y[:, 0], dim=0).abs().square()
+    few = power[torch.tensor([1, 2, 3, 5])].sum(0) / power.sum(0)
+    assert float(few.min()) > 0.999
+    net = task.build()
+    with torch.no_grad():
+        for p in list(net.parameters())[-2:]:
+            p.zero_()
+    assert task.evaluate(net)["nmse"] == pytest.approx(1.0, abs=1e-5)  # a constant
+
+
+def test_permuted_digits_show_each_pixel_once() -> None:
+    pytest.importorskip("sklearn")
+    task, other = TASKS["psdigits"](), TASKS["psdigits"](seed=1)
+    images = task._images
+    shown = task.encode(images.x_test[:5])
+    assert shown.shape == (64, 5, 1)
+    assert torch.equal(task.order.sort().values, torch.arange(64)) and torch.equal(task.order, other.order)
+    back = torch.empty(5, 64)
+    back[:, task.order] = shown[..., 0].T
+    torch.testing.assert_close(back, images.x_test[:5].flatten(1) * (task.gain / 255.0))
+
+
+@pytest.mark.parametrize("name", ["evidence", "store-recall", "delayed-xor", "copy", "match", "adding", "yin-yang"])
 def test_batches_depend_on_seed_and_iteration_alone(name: str) -> None:
     task, same, other = TASKS[name](), TASKS[name](), TASKS[name](seed=1)
     assert torch.equal(task.batch(3).x, same.batch(3).x)
@@ -140,6 +237,12 @@ def test_a_file_that_is_absent_is_named_with_its_recipe(name: str, file: str, tm
         ("delayed-xor", {"delay": -1}),
         ("copy", {"loss": "last"}),
         ("digits", {"hidden_layers": 0}),
+        ("match", {"stimuli": 1}),
+        ("adding", {"time_steps": 5}),
+        ("yin-yang", {"time_steps": 1}),
+        ("randman", {"dimensions": 0}),
+        ("pattern", {"chance": 0.0}),
+        ("psdigits", {"hidden_layers": 0}),
     ],
 )
 def test_bad_options_raise(name: str, bad: dict[str, object]) -> None:

@@ -26,6 +26,13 @@ SMALL = {
     "store-recall": {"hidden": 6, "batch_size": 4, "trials": 20},
     "delayed-xor": {"hidden": 6, "batch_size": 4, "trials": 20},
     "copy": {"hidden": 6, "batch_size": 4, "trials": 20},
+    "match": {"hidden": 6, "batch_size": 4, "trials": 20},
+    "adding": {"hidden": 6, "batch_size": 4, "trials": 20, "time_steps": 20},
+    "yin-yang": {"hidden": 12, "batch_size": 4, "trials": 20},
+    "randman": {"hidden": 12, "batch_size": 4, "trials": 20},
+    "pattern": {"hidden": 12, "time_steps": 40},
+    "psdigits": {"hidden": 12, "batch_size": 8},
+    "psmnist": {"hidden": 6, "batch_size": 8},
 }
 
 
@@ -66,7 +73,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(name: str, files: Path, **changes: object) -> Task:
-    if name == "digits":
+    if name in ("digits", "psdigits"):
         pytest.importorskip("sklearn")
     options = {**SMALL[name], **changes}
     if "data" in {f.name for f in dataclasses.fields(TASKS[name])}:

@@ -26,7 +26,7 @@ _BLOCK = 64
 def why_not() -> str:
     """Return why the backend cannot run here; an empty text where it can."""
     if importlib.util.find_spec("numba") is None:
-        return 'numba is not installed; pip install "tracetorch[fast]"'
+        return "numba is not installed; pip install numba"
     return ""
 
 

@@ -201,21 +201,24 @@ class Torch:
 def sensitivity(tape: TorchTape, request: Sensitivity) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sensitivities of the states and of the filter after a window, and those of the outputs."""
     blocks, current = tape.blocks(), tape.current
-    if current.dim() > request.sigma.dim():
-        raise ValueError(
-            f"{type(tape.scan.neuron).__name__} takes several currents per unit, and the rule carries the sensitivity "
-            f"of the outputs to one constant current; tt.rules.drtrl() and tt.rules.traced_bptt() are exact here"
-        )
     steps, rank = current.shape[0], current.dim()
-    before, end = linear_scan(blocks.A, blocks.B, list(request.sigma.unbind(0)), steps, rank=rank)
+    each, out = blocks.A, blocks.D
+    if len(tape.scan.neuron.currents) > 1:
+        each, out = [[_of_each(x, rank) for x in row] for row in blocks.A], [_of_each(x, rank) for x in blocks.D]
+    before, end = linear_scan(each, blocks.B, list(request.sigma.unbind(0)), steps, rank=rank)
     total: Entry = blocks.psi
-    for entry, value in zip(blocks.D, before, strict=True):
+    for entry, value in zip(out, before, strict=True):
         total = multiply_add(total, entry, value)
     gain = torch.zeros_like(current) if total is None else total.expand(current.shape)
     level = request.level
     if request.filter is not None:
         gain, level = filter_forward(request.filter, gain, level)
     return expanded(end, current[0]), level, gain if request.history else gain[-1:]
+
+
+def _of_each(entry: Entry, rank: int) -> Entry:
+    """Return a block, `[T, B, *unit]` where it varies, as one for each of several currents, which have `rank`."""
+    return entry.unsqueeze(2) if entry is not None and entry.dim() == rank - 1 else entry
 
 
 def combine(direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Sequence[Entry]) -> Entry:

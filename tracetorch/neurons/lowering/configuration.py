@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from tracetorch.neurons.binding import tensor_names
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+_VALUES = (bool, int, float, complex, tuple)
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _OWN = frozenset(vars(nn.Module())) - {"training"}
 _DEEPEST = 4
@@ -45,6 +46,7 @@ def configuration(module: nn.Module) -> tuple[tuple[Any, ...], bool]:
     """
     kind = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
     parts: list[Any] = [kind, tensor_names(module)]
+    parts += [(name, _key(value)[0]) for _, name, value in reads(kind)]
     settled = True
     for name, value in sorted(vars(module).items()):
         if name not in _OWN and not name.startswith("_lowered"):
@@ -57,6 +59,30 @@ def configuration(module: nn.Module) -> tuple[tuple[Any, ...], bool]:
             parts.append((name, key))
             settled = settled and fixed
     return tuple(parts), settled
+
+
+def reads(kind: type) -> list[tuple[Mapping[str, Any], str, Any]]:
+    """Return the plain values outside of a module that its code may read: of its classes, and global ones.
+
+    Args:
+        kind: the module's class; those of this library read none.
+
+    Returns:
+        Where each value stands, its name, and the value now.
+    """
+    found: list[tuple[Mapping[str, Any], str, Any]] = []
+    for cls in kind.__mro__:
+        if cls.__module__.partition(".")[0] in ("tracetorch", "torch", "builtins"):
+            continue
+        space = vars(cls)
+        for name, value in space.items():
+            if isinstance(value, types.FunctionType):
+                outer = value.__globals__
+                named = [n for n in value.__code__.co_names if n in outer]
+                found += [(outer, n, outer[n]) for n in named if isinstance(outer[n], _VALUES)]
+            elif isinstance(value, _VALUES) and not name.startswith("__"):
+                found.append((space, name, value))
+    return found
 
 
 def _key(value: Any, depth: int = 0) -> tuple[Any, bool]:

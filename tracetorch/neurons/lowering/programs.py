@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tracetorch.neurons.lowering.configuration import configuration
+from tracetorch.neurons.lowering.configuration import configuration, reads
 from tracetorch.neurons.lowering.emit import Function, tensor_blocks, tensor_constant
 from tracetorch.neurons.lowering.expressions import Input
 from tracetorch.neurons.lowering.lowered import Lowered, NotLowered
@@ -34,8 +34,13 @@ def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLower
     Returns:
         The program, or the reason why there is none.
     """
+    known = neuron.__dict__.get("_lowered", {})
+    if "_lowered_of" in neuron.__dict__ and detach_reset in known:
+        return known[detach_reset]  # type: ignore[no-any-return] # of a view: what its source had when it was made
     neuron = source_of(neuron)
-    known = neuron.__dict__.setdefault("_lowered", {})
+    known = neuron.__dict__.get("_lowered")
+    if known is None or any(space.get(name) is not value for space, name, value in known["reads"]):
+        known = neuron.__dict__["_lowered"] = {"reads": reads(type(neuron))}
     found = known.get(detach_reset)
     if found is not None:
         return found  # type: ignore[no-any-return]
@@ -77,10 +82,9 @@ def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
     Returns:
         The function with the parameters that it takes; None where the step has no scalar form.
     """
-    source = source_of(neuron)
     if torch.compiler.is_compiling():
-        return getattr(_GRAPHS, _named(source, learned))  # type: ignore[no-any-return]
-    return _blocks(source, learned)
+        return getattr(_GRAPHS, _named(source_of(neuron), learned))  # type: ignore[no-any-return]
+    return _blocks(neuron, learned)
 
 
 def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
@@ -94,10 +98,9 @@ def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
         The function with the parameters that it takes; None where A or B depend on anything else, or the step has no
         scalar form.
     """
-    source = source_of(neuron)
     if torch.compiler.is_compiling():
-        return getattr(_GRAPHS, _named(source, detach_reset))  # type: ignore[no-any-return]
-    return _constant(source, detach_reset)
+        return getattr(_GRAPHS, _named(source_of(neuron), detach_reset))  # type: ignore[no-any-return]
+    return _constant(neuron, detach_reset)
 
 
 def _blocks(source: Any, learned: tuple[str, ...]) -> OnTensors | None:

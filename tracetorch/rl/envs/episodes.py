@@ -139,6 +139,8 @@ def gym(name: str, **options: Any) -> Environment:
     try:
         import gymnasium
     except ImportError as error:
-        raise ImportError(f"{name} needs gymnasium, which is not installed: pip install 'tracetorch[rl]'") from error
+        raise ImportError(
+            f"{name} needs gymnasium, which is not installed: pip install 'gymnasium[classic-control]'"
+        ) from error
     env: Environment = gymnasium.make(name, **options)
     return env

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+import torch
 from torch import nn
 
-from tracetorch.neurons import LI, Neuron
+from tracetorch.neurons import LI, LIF, Learnable, Neuron
 from tracetorch.rules import Rule, cascade, drtrl, eprop, sltt
 from tracetorch.testing import oracle
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
 from tracetorch.testing.conformance.depth import deep, names
+from tracetorch.testing.conformance.networks import Beside
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, build, layer, readout, stream
 from tracetorch.testing.running import rule_gradients
@@ -19,6 +21,8 @@ from tracetorch.testing.running import rule_gradients
 SPLITS: tuple[list[int], ...] = ([STEPS], [0] * STEPS, [4, 0, 1, STEPS - 6])
 ABOVE = ("IF", "LIF soft", "LIF refractory", "SynapticLIF", "LIF soft not decayed")
 """Neurons whose states pass on alike whatever their spikes: above them credit is exact."""
+SEVERAL = Kind("LIF of three decays", lambda unit: LIF(beta=torch.tensor([0.5, 0.9, 0.7, 0.9, 0.5])))
+"""A neuron whose units respond in three ways."""
 NAMES = ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF", "LIF per unit", "Resonator (a user's)")
 
 
@@ -28,6 +32,16 @@ def two_layers(below: Kind, above: Kind, rule: Rule, splits: list[int]) -> list[
     setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
     want = oracle.bptt(setup.net, setup.xs, setup.loss)
     got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def of_several(k: Kind, heads: Sequence[Neuron], rule: Rule, splits: list[int], low: float = 0.0) -> list[Finding]:
+    """One layer under readouts of several decays is BPTT in all that it learns; with `low`, it is not."""
+    setup = build(layer(INPUTS, UNITS, k.make), Beside(*(readout(neuron=head) for head in heads)), xs=stream(INPUTS))
+    want = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    if low:
+        return together(same_values(got, want), apart(got.grads, want.grads, names(setup, 0), low=low))
     return together(same_values(got, want), equal(got.grads, want.grads))
 
 
@@ -100,6 +114,16 @@ def for_kind(k: Kind) -> Iterator[Case]:
         )
         claim = "cascade = BPTT: one layer under a leaky readout"
         yield Case(claim, k.name, partial(under_readout, k, cascade(), [4, 0, 1, STEPS - 6], LI(beta=0.85)))
+        claim = "cascade = BPTT: one layer under readouts of several decays"
+        for splits in SPLITS:
+            told = f"{k.name}, two heads, windows {','.join(map(str, sorted(set(splits))))}"
+            heads = [LI(beta=0.85), LI(beta=Learnable(0.5))]
+            yield Case(claim, told, partial(of_several, k, heads, cascade(), splits))
+        one = [LI(beta=Learnable(torch.tensor([0.5, 0.9, 0.7, 0.9])))]
+        yield Case(claim, f"{k.name}, a decay per unit", partial(of_several, k, one, cascade(), [4, 0, 1, STEPS - 6]))
+        heads = [LI(beta=0.8), one[0], LI(beta=0.95, normalized=True)]
+        pairs = cascade(pairs=STEPS)
+        yield Case(claim, f"{k.name}, three heads, all pairs", partial(of_several, k, heads, pairs, [0] * STEPS))
 
 
 def cases() -> Iterator[Case]:
@@ -109,17 +133,25 @@ def cases() -> Iterator[Case]:
         for splits in SPLITS:
             told = f"LIF below {name}, windows {','.join(map(str, sorted(set(splits))))}"
             yield Case(claim, told, partial(two_layers, kind("LIF hard"), kind(name), cascade(), splits))
+        told = f"LIF below LIF of three decays, windows {','.join(map(str, sorted(set(splits))))}"
+        yield Case(claim, told, partial(two_layers, kind("LIF hard"), SEVERAL, cascade(), splits))
     claim = "cascade = BPTT: one layer under a leaky readout"
     for splits in SPLITS:
         head = partial(LI, beta=0.7, normalized=True)
         told = f"normalized, windows {','.join(map(str, sorted(set(splits))))}"
         yield Case(claim, told, partial(under_readout, kind("ALIF"), cascade(), splits, head()))
     claim = "two layers are not BPTT where credit has no memory above, or slopes above pass on"
-    soft = kind("LIF soft")
+    soft, mean = kind("LIF soft"), cascade(buckets=1)
     for rule in (sltt(), drtrl(), eprop()):
         check = not_exact_anywhere if rule.name == "sltt" else not_two_layers
         yield Case(claim, f"{rule}", partial(check, soft, rule, 1e-2), True)
     for name in ("LIF hard", "LIF hard, gradient", "ALIF, gradient"):
         yield Case(claim, f"cascade below {name}", partial(not_two_layers, kind(name), cascade(), 1e-4), True)
+    yield Case(claim, "cascade of one mean below three decays", partial(not_two_layers, SEVERAL, mean, 1e-2), True)
     yield Case(claim, "one pair, weights", partial(one_pair, soft), True)
+    claim = "one layer under readouts of several decays is not BPTT by one filter"
+    heads = [LI(beta=0.85), LI(beta=0.5)]
+    yield Case(claim, "drtrl, two heads", partial(of_several, soft, heads, drtrl(), [STEPS], 1e-2), True)
+    one = [LI(beta=torch.tensor([0.5, 0.9, 0.7, 0.9]))]
+    yield Case(claim, "the mean of a decay per unit", partial(of_several, soft, one, mean, [STEPS], 1e-2), True)
     yield Case("cascade at depth 3 is not BPTT", "three layers", partial(three_layers, cascade()), True)

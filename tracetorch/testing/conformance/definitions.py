@@ -80,7 +80,7 @@ def cases() -> Iterator[Case]:
     for told, rule in DEFINED.items():
         one_decay = told.startswith(("trace", "rate", "otpe"))
         for name in NETWORKS:
-            chain = name != "residual"
+            chain = name not in ("residual", "two heads")
             if told.startswith("otpe") and name == "Conv2d":
                 continue  # a layer above has decays per unit
             if chain and not refuses(name, rule) and (not one_decay or name in SAME_DECAY):

@@ -181,12 +181,13 @@ def cases() -> Iterator[Case]:
         "ConvTranspose3d, Conv3d",
         "a user's synapse",
         "residual",
+        "two heads",
         "Mean",
     )
     for told, rule in RULES.items():
         if "random" not in told or told.startswith("eprop"):
             for name in some:
-                if refuses(name, rule) or (name == "residual" and rule.window == "sequence"):
+                if refuses(name, rule) or (name in ("residual", "two heads") and rule.window == "sequence"):
                     continue  # the latter can only be run step by step, and says so
                 yield Case("batch = sum of single runs", f"{told}, {name}", partial(batch, name, rule))
                 mask = [True, True, True] if told in WHOLE else [False, True, True]

@@ -11,6 +11,7 @@ from tracetorch.feedback import RandomFeedback, SignSymmetric, Symmetric
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
 from tracetorch.rules import (
+    ReadoutMemory,
     Rule,
     bptt,
     cascade,
@@ -41,8 +42,8 @@ STEPWISE: dict[str, Rule] = {
     "eprop": eprop(),
     "eprop(0.6)": eprop(kappa=0.6),
     "drtrl": drtrl(),
-    "cascade": cascade(approximate=True),
-    "cascade, all pairs": cascade(pairs=4 * STEPS, approximate=True),
+    "cascade": cascade(),
+    "cascade, all pairs": cascade(pairs=4 * STEPS),
     "drtrl(gain)": drtrl(input="gain"),
     "otpe(0.6)": otpe(kappa=0.6),
     "pp_prop": pp_prop(decay=0.8),
@@ -62,7 +63,7 @@ RANDOM: dict[str, Rule] = {
     "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
     "eprop, signs": eprop(feedback=SignSymmetric()),
     "rflo": rflo(),
-    "cascade, random": cascade(approximate=True, feedback=RandomFeedback()),
+    "cascade, random": cascade(feedback=RandomFeedback()),
     "trace, random": trace(feedback=RandomFeedback(0.7)),
 }
 """The same with a fixed random way back."""
@@ -88,6 +89,18 @@ class Weighted(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the current; squares of the input are allowed, squares of a weight are not."""
         return x @ self.a.T + self.b * (x**2).mean(-1, keepdim=True)
+
+
+class Beside(nn.Module):
+    """Run modules on the same input and join what they give."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return their outputs in one row."""
+        return torch.cat([part(x) for part in self.parts], -1)
 
 
 def conv2d() -> list[nn.Module]:
@@ -172,6 +185,14 @@ NETWORKS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
         lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
         (INPUTS,),
     ),
+    "two heads": (
+        lambda: [
+            layer(INPUTS, UNITS + 1, kind("ALIF").make),
+            layer(UNITS + 1, UNITS, kind("LIF per unit").make),
+            Beside(readout(outputs=2), readout(outputs=3, neuron=LI(beta=0.6))),
+        ],
+        (INPUTS,),
+    ),
     "residual": (
         lambda: [
             layer(INPUTS, UNITS, kind("LIF soft").make),
@@ -191,6 +212,7 @@ def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
 
 
 def refuses(name: str, rule: Rule) -> bool:
-    """Whether a rule refuses a network: random feedback a user's synapse, a filter a layer that feeds two."""
-    fed_twice = rule.above.needs_network and name == "residual"
+    """Whether a rule refuses a network: random feedback a user's synapse, a readout's filter a layer that feeds two."""
+    filters = isinstance(rule.above, ReadoutMemory) and rule.above.needs_network
+    fed_twice = (filters and name in ("residual", "two heads")) or (rule.derives and name == "two heads")
     return fed_twice or (not isinstance(rule.feedback, Symmetric) and name == "a user's synapse")

@@ -12,16 +12,21 @@ from torch import Tensor, nn
 
 from tracetorch.neurons import (
     ALIF,
+    BRF,
     IF,
     LI,
     LIF,
+    LRU,
+    RTU,
     DiagonalRecurrent,
     HardReset,
     Learnable,
     Mean,
+    MinGRU,
     Neuron,
     NoReset,
     Reset,
+    SEAdLIF,
     SoftReset,
     SynapticLIF,
     surrogates,
@@ -116,6 +121,35 @@ def synaptic(reset: Reset | None = None, *, learn: str = "shared", **options: An
         return SynapticLIF(reset=reset, **values[learn], **options)
 
     return make
+
+
+def adaptive(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
+    """Give adaptive neurons of the symplectic form, with everything learned, shared or per unit."""
+
+    def make(unit: tuple[int, ...]) -> Neuron:
+        values: dict[str, dict[str, Any]] = {
+            "shared": {
+                "tau": Learnable(4.0),
+                "adaptation_tau": Learnable(9.0),
+                "a": Learnable(2.0),
+                "b": Learnable(5.0),
+            },
+            "unit": {
+                "half_life": Learnable(spread(2.0, 7.0, unit)),
+                "adaptation_half_life": Learnable(spread(4.0, 12.0, unit)),
+                "a": Learnable(spread(0.5, 3.0, unit)),
+                "b": Learnable(spread(2.0, 8.0, unit)),
+                "threshold": Learnable(spread(0.7, 1.3, unit)),
+            },
+        }
+        return SEAdLIF(reset=reset, **values[learn], **options)
+
+    return make
+
+
+def balanced(unit: tuple[int, ...]) -> Neuron:
+    """Give balanced resonators, in steps so long that their oscillation shows in a few of them."""
+    return BRF(unit, omega=(2.0, 6.0), offset=(0.3, 1.5), dt=0.1, threshold=Learnable(1.0))
 
 
 def integrate(reset: Reset | None = None, **options: Any) -> Factory:
@@ -233,11 +267,22 @@ NEURONS: tuple[Kind, ...] = (
     Kind("DiagonalRecurrent ALIF", diagonal(alif())),
     Kind("DiagonalRecurrent SynapticLIF", diagonal(synaptic(SoftReset(gradient=True)))),
     Kind("DiagonalRecurrent Adaptive", diagonal(lambda unit: Adaptive(half_life=Learnable(4.0)))),
+    Kind("SEAdLIF", adaptive()),
+    Kind("SEAdLIF per unit, soft, gradient", adaptive(SoftReset(gradient=True), learn="unit", refractory=1)),
+    Kind("BRF", balanced),
     Kind("Adaptive (a user's)", lambda unit: Adaptive(half_life=Learnable(4.0), threshold=Learnable(1.0))),
     Kind("Resonator (a user's)", Resonator),
     Kind("Memoryless (a user's)", lambda unit: Memoryless(threshold=Learnable(1.0)), "exact", memory=False),
 )
 """The neurons of the table."""
+
+SEVERAL: tuple[Kind, ...] = (
+    Kind("LRU", lambda unit: LRU(unit)),
+    Kind("LRU on a narrow ring", lambda unit: LRU(unit, r_min=0.9, r_max=0.99, max_phase=0.5)),
+    Kind("RTU", lambda unit: RTU(unit)),
+    Kind("MinGRU", lambda unit: MinGRU()),
+)
+"""Those that take several currents per unit."""
 
 
 def kind(name: str) -> Kind:

@@ -85,11 +85,12 @@ def build(
 
 def layer(inputs: int, units: int, neuron: Factory | Neuron, *, recurrent: float = 0.0, bias: bool = True) -> Layer:
     """Return a dense layer; `recurrent` is the size of its recurrent weights, 0 for none."""
-    synapse = nn.Linear(inputs, units, bias=bias)
-    ring = nn.Linear(units, units, bias=bias) if recurrent else None
+    made = neuron if isinstance(neuron, Neuron) else neuron((units,))
+    rows = units * len(made.currents)
+    synapse = nn.Linear(inputs, rows, bias=bias)
+    ring = nn.Linear(units, rows, bias=bias) if recurrent else None
     if ring is not None:
         nn.init.normal_(ring.weight, std=recurrent / units**0.5)
-    made = neuron if isinstance(neuron, Neuron) else neuron((units,))
     return Layer(synapse, made, recurrent=ring, rule=sltt())
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tracetorch.neurons import Readout
 from tracetorch.testing.conformance import (
     cascade,
+    currents,
     definitions,
     depth,
     firing,
@@ -45,6 +46,7 @@ def _all() -> Iterator[Case]:
             if tried is None or k.name in tried:
                 yield from part.for_kind(k)
         yield from part.cases()
+    yield from currents.cases()
 
 
 CASES: tuple[Case, ...] = tuple(_all())
@@ -72,5 +74,7 @@ def for_neuron(
         >>> conformance.run_case(cases[0]).failures
         ()
     """
-    k = Kind(name, factory, presynaptic, spikes=not isinstance(factory((1,)), Readout))
-    return tuple(case for part in PARTS for case in part.for_kind(k))
+    made = factory((1,))
+    k = Kind(name, factory, presynaptic, spikes=not isinstance(made, Readout))
+    parts = PARTS if len(made.currents) == 1 else (currents,)
+    return tuple(case for part in parts for case in part.for_kind(k))

@@ -1,6 +1,7 @@
 """The tasks that ``tracetorch train`` knows, one file each, and how to make one from words."""
 
-from tracetorch.train.tasks.base import Batch, Outcome, Problem, StreamTask, Task
-from tracetorch.train.tasks.registry import TASKS, make
+from tracetorch.train.tasks.base import Batch, Outcome, Problem, StreamTask, Task, option
+from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.registry import TASKS, find, make
 
-__all__ = ["TASKS", "Batch", "Outcome", "Problem", "StreamTask", "Task", "make"]
+__all__ = ["TASKS", "Batch", "ClassificationTask", "Outcome", "Problem", "StreamTask", "Task", "find", "make", "option"]

@@ -86,6 +86,7 @@ class Problem(ABC):
         is_stream: Whether iterations follow each other in one pass without a reset.
         default_rule: The word of the rule that is taken where none is named.
         presets: Named sets of options, for example ``{"hard": {"half_life": 10.0}}``.
+        script: Where the class was read from, ``/path/script.py:Name``; None for a task of the library.
     """
 
     name: ClassVar[str]
@@ -96,6 +97,7 @@ class Problem(ABC):
     is_stream: ClassVar[bool] = False
     default_rule: ClassVar[str] = "trace"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    script: ClassVar[str | None] = None
 
     seed: int = option(0, "seed of the weights, the data order and the coding noise")
     steps: int = option(1000, "number of training iterations")

@@ -58,11 +58,12 @@ class DrawnTask(ClassificationTask):
         """Return the targets that the score counts, ``[B]`` or ``[T, B]``: those of the last step here."""
         return y[-1]
 
-    def stack(self, *, half_life: float, readout_half_life: float) -> nn.Sequential:
+    def stack(self, *, half_life: float, readout_half_life: float, input_scale: float = 1.0) -> nn.Sequential:
         """Build hidden layers of LIF neurons under leaky integrators, one per class; half-lives in steps."""
         inputs, classes = self.shape
         sizes = (inputs, *[self.hidden] * self.hidden_layers, classes)
-        return stack(sizes, half_life=half_life, readout_half_life=readout_half_life, recurrent=self.recurrent)
+        half_lives = {"half_life": half_life, "readout_half_life": readout_half_life}
+        return stack(sizes, **half_lives, recurrent=self.recurrent, input_scale=input_scale)
 
     def batch(self, iteration: int) -> Batch:
         """Draw the sequences of `iteration`."""

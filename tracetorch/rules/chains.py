@@ -1,0 +1,190 @@
+r"""The filters that stand above a layer: one for each way in which what it gives out is remembered.
+
+A way leads from layer to layer; where the units of a layer have responses of their own it goes through one of their
+groups. Its filter is the chain of the mean responses on it:
+
+.. math:: F_g = F_{\text{above}} \circ \bar r_g
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tracetorch.backends import Filter
+from tracetorch.neurons import Neuron
+from tracetorch.rules.above import Above, Credited, Stage
+from tracetorch.traces import OutputFilter
+from tracetorch.traces.bank import Bank, beside
+from tracetorch.traces.response import groups_of, mean_responses
+
+Way = tuple[tuple[int, ...], int]
+"""Which of the layers that are fed is taken at each layer, and the group of units that it goes through; -1 for all."""
+NO_WAY: Way = ((), -1)
+"""The way above a layer that feeds none."""
+
+
+def groups(stage: Stage, most: int) -> Tensor | None:
+    """Return the group of each unit of a layer, fixed for the sequence; None for one."""
+    return stage.activity.groups(most, lambda: groups_of(stage.neuron, most))
+
+
+def count(stage: Stage, most: int) -> int:
+    """Return the number of groups of a layer's units."""
+    found = groups(stage, most)
+    return 1 if found is None else int(found.max()) + 1
+
+
+def ways(above: Above, most: int) -> list[Way]:
+    """Return the ways above a layer whose rule tells a number of groups apart; none where nothing stands above.
+
+    Where the units of a layer are told apart, the way goes on from it through the means of all layers above.
+    """
+    found = []
+    for i, stage in enumerate(above.stages):
+        parts = count(stage, most)
+        beyond = own_ways(stage, _told_apart(stage, parts, most))
+        for part in range(parts):
+            found += [((i, *path), part if parts > 1 else inner) for path, inner in beyond]
+    return found
+
+
+def own_ways(stage: Stage, most: int) -> list[Way]:
+    """Return the ways by which a layer's own credit comes: one where its rule sends credit as of now."""
+    return (ways(stage.above, most) if most else []) or [NO_WAY]
+
+
+def bank(above: Above, most: int, like: Tensor) -> Bank | None:
+    """Return the filters of the ways above a layer, in their order; None where nothing stands above."""
+    found: list[Bank] = []
+    for stage in above.stages:
+        group = groups(stage, most)
+        responses = mean_responses(stage.neuron, like, stage.activity.blocks, group)
+        inner = _beyond(stage, _told_apart(stage, len(responses), most), like)
+        found += [Bank.of(r) if inner is None else inner.behind(r) for r in responses]
+    return beside(found) if found else None
+
+
+def _beyond(stage: Stage, most: int, like: Tensor) -> Bank | None:
+    if most:
+        return bank(stage.above, most, like)
+    found: Bank | None = None
+    for one in reversed(_first(stage.above)):
+        (response,) = mean_responses(one.neuron, like, one.activity.blocks)
+        found = Bank.of(response) if found is None else found.behind(response)
+    return found
+
+
+def _told_apart(stage: Stage, parts: int, most: int) -> int:
+    """Return how many groups the layers above a stage are told apart in, below it; 0 for one way without any."""
+    return min(1, stage.groups) if parts > 1 or most == 1 else stage.groups
+
+
+def _first(above: Above) -> list[Stage]:
+    """Return the layers above, through the first that each feeds."""
+    found: list[Stage] = []
+    while above.stages:
+        found.append(above.stages[0])
+        above = above.stages[0].above
+    return found
+
+
+def route(above: Above, fed: Stage, most: int) -> tuple[tuple[int, ...], ...]:
+    """Return by which way above a layer the credit belongs that a layer sends which it feeds.
+
+    Args:
+        above: what stands above the layer that gets it.
+        fed: the layer that sends it, one of those.
+        most: number of groups that the rule of the one that gets it tells apart.
+
+    Returns:
+        For each way above the sender, and for each group of the sender's units, the number of the receiver's way.
+    """
+    number = {way: i for i, way in enumerate(ways(above, most))}
+    place, parts = above.stages.index(fed), count(fed, most)
+    found = []
+    for path, inner in own_ways(fed, fed.groups):
+        group = inner if most > 1 else -1
+        found.append(tuple(number[(place, *path), part if parts > 1 else group] for part in range(parts)))
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanResponses(OutputFilter):
+    """The chains of the mean responses of all layers above, as they are now.
+
+    Args:
+        above: the layers above.
+        most: number of groups at most that the units of a layer are told apart in.
+    """
+
+    above: Above
+    most: int
+
+    @property
+    def normalized(self) -> bool:
+        """Return True: a cotangent is one on the chain's output over its response to ones."""
+        return True
+
+    @property
+    def states(self) -> int:
+        """M, the number of the filters' states."""
+        return _states(self.above, self.most)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one filter."""
+        return len(ways(self.above, self.most)) > 1
+
+    def at(self, neuron: Neuron, like: Tensor) -> Filter:
+        """Return the filter."""
+        found = bank(self.above, self.most, like)
+        return Filter.leaky(like.new_zeros(())) if found is None else found.only
+
+    def bank(self, neuron: Neuron, like: Tensor) -> Bank | None:
+        """Return the filters where there are several."""
+        return bank(self.above, self.most, like) if self.several else None
+
+
+def _states(above: Above, most: int) -> int:
+    total = 0
+    for stage in above.stages:
+        parts = count(stage, most)
+        inner = _told_apart(stage, parts, most)
+        beyond = _states(stage.above, inner) if inner else sum(len(s.neuron.state) for s in _first(stage.above))
+        total += parts * (len(stage.neuron.state) + beyond)
+    return total
+
+
+@dataclass(frozen=True)
+class AllMemory(Credited):
+    """The memory of all layers above: the chains of their mean responses.
+
+    Args:
+        buckets: number of filters at most for the units of one layer above; with fewer different responses among its
+            units each has its own, with more they are grouped by their time constants.
+    """
+
+    buckets: int = 4
+
+    def __post_init__(self) -> None:
+        if isinstance(self.buckets, bool) or not isinstance(self.buckets, int) or self.buckets < 1:
+            raise ValueError(f"buckets is a number of at least 1, got {self.buckets!r}")
+
+    @property
+    def needs_network(self) -> bool:
+        """Return True."""
+        return True
+
+    def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
+        """Return the chains; raise ValueError where a layer above takes several currents per unit."""
+        for other in above.neurons:
+            if len(other.currents) > 1:
+                raise ValueError(
+                    f"rule {rule!r} filters with one response per layer above, but each unit of "
+                    f"{other._get_name()} above takes several currents ({', '.join(other.currents)}) and answers "
+                    f"each in its own way; take tt.rules.drtrl(), whose credit to the layers below such a one is "
+                    f"instantaneous, or put it below the others, where it is exact"
+                )
+        return MeanResponses(above, self.buckets) if above.stages else None

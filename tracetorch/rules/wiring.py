@@ -1,0 +1,135 @@
+"""Which layers of a network feed which: as they are registered, until a step has shown how they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracetorch.neurons import Neuron
+from tracetorch.rules.above import Above, Stage
+from tracetorch.traces.activity import Activity
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A layer of a network.
+
+    Args:
+        neuron: its neuron.
+        activity: what it has been doing.
+        groups: number of groups of units that its rule tells apart above it; 0 where it sends credit as of now.
+        above: what it was told last.
+    """
+
+    neuron: Neuron
+    activity: Activity
+    groups: int
+    above: Above
+
+
+class Wiring:
+    """Which layers of a network feed which, by the activity of each, which belongs to it alone.
+
+    Args:
+        nodes: the layers, in the order of registration.
+
+    Attributes:
+        executed: whether `edges` are how the network has run; else each layer feeds the next.
+        edges: the layers that each one feeds.
+        version: number of times that the edges have changed.
+    """
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = {id(node.activity): node for node in nodes}
+        self.executed = all(node.above.executed and self._has(node.above) for node in nodes)
+        self.version = 0
+        self._seen: dict[int, list[int]] = {}
+        self._ran: set[int] = set()
+        self._checked: set[int] = set()
+        self._above: dict[int, Above] | None = None
+        keys = list(self.nodes)
+        chain = {key: [keys[i + 1]] if i + 1 < len(keys) else [] for i, key in enumerate(keys)}
+        told = {id(node.activity): [id(s.activity) for s in node.above.stages] for node in nodes}
+        self.edges = told if self.executed else chain
+
+    def _has(self, above: Above) -> bool:
+        return all(id(stage.activity) in self.nodes for stage in above.all)
+
+    def same(self, nodes: list[Node]) -> bool:
+        """Return whether these are the layers, as they are."""
+        own = self.nodes.values()
+        return len(nodes) == len(own) and all(
+            a.activity is b.activity and a.neuron is b.neuron and a.groups == b.groups
+            for a, b in zip(own, nodes, strict=True)
+        )
+
+    def begin(self) -> None:
+        """Begin a new sequence."""
+        self.above()
+        self._seen, self._ran, self._checked = {}, set(), set()
+
+    def ran(self, layer: Activity) -> None:
+        """Note that a layer gave outputs with a graph."""
+        self._ran.add(id(layer))
+
+    def saw(self, below: Activity, above: Activity) -> None:
+        """Note that a layer has fed another one."""
+        fed = self._seen.setdefault(id(below), [])
+        if id(above) not in fed:
+            fed.append(id(above))
+
+    def proven(self, layer: Activity) -> bool:
+        """Return whether a layer fed those that it was told in its first call; the first question alone can deny it."""
+        key = id(layer)
+        if key not in self._ran or key in self._checked:
+            return True
+        self._checked.add(key)
+        return set(self.edges[key]) == set(self._seen.get(key, ()))
+
+    def execute(self) -> None:
+        """Take up how the network runs in this step, once the step is over."""
+        if self._above is not None or not self.executed:
+            self.executed, self._above = True, None
+            self.version += 1
+
+    def fed(self, layer: Activity) -> Tensor:
+        """Return the numbers of the layers that a layer feeds, in the order of registration."""
+        order = list(self.nodes)
+        return torch.tensor([order.index(key) for key in self.edges[id(layer)]], dtype=torch.int64)
+
+    def take(self, fed: dict[int, list[int]]) -> None:
+        """Take up which layers each one feeds, by the numbers that `fed` gives."""
+        order = list(self.nodes)
+        self.begin()
+        self.edges = {key: [order[i] for i in numbers] for key, numbers in fed.items()}
+        self.executed, self._above = True, None
+        self.version += 1
+
+    def above(self) -> dict[int, Above]:
+        """Return what stands above each layer."""
+        if self._above is None:
+            if self.version:
+                self.edges |= {key: list(self._seen.get(key, ())) for key in self._ran}
+            self._above = self._formed()
+        return self._above
+
+    def _formed(self) -> dict[int, Above]:
+        found: dict[int, Above] = {}
+
+        def of(key: int, below: tuple[int, ...]) -> Above:
+            if key in below:
+                raise RuntimeError(
+                    f"the layers feed each other in a circle in one step ({self.nodes[key].neuron!r} is part of it): "
+                    f"none stands above another; detach what is fed back, or take tt.rules.drtrl()"
+                )
+            if key not in found:
+                nodes = [self.nodes[fed] for fed in self.edges[key]]
+                stages = (Stage(n.neuron, n.activity, of(id(n.activity), (*below, key)), n.groups) for n in nodes)
+                found[key] = Above(tuple(stages), True, self.executed)
+            return found[key]
+
+        for key in self.nodes:
+            of(key, ())
+        return found

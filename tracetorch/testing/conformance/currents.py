@@ -1,0 +1,119 @@
+"""Neurons of several currents per unit: exact where one memory per weight serves them, refused elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from torch import nn
+
+from tracetorch.feedback import RandomFeedback
+from tracetorch.neurons import LI
+from tracetorch.rules import Rule, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
+from tracetorch.testing.conformance import one_layer
+from tracetorch.testing.conformance.cascade import under_readout
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.depth import names
+from tracetorch.testing.conformance.linearity import batch_of_kind, rows_of_kind
+from tracetorch.testing.conformance.neurons import SEVERAL, Kind, kind
+from tracetorch.testing.conformance.readouts import LEAKY, filtered
+from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.conformance.splits import kind_agrees
+from tracetorch.testing.oracle import bptt
+from tracetorch.testing.running import rule_gradients, split
+
+MIXED = [4, 0, 1, STEPS - 6]
+STEPWISE: dict[str, Rule] = {
+    "sltt": sltt(),
+    "eprop": eprop(),
+    "drtrl(gain)": drtrl(input="gain"),
+    "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
+    "cascade": cascade(),
+}
+REFUSED: dict[str, Rule] = {
+    "ottt": ottt(),
+    "ottt, approximate": ottt(approximate=True),
+    "trace": trace(),
+    "rate": rate(),
+    "cascade, pairs": cascade(pairs=3),
+}
+"""Rules that have one memory per input, or one pair per unit."""
+
+
+def refused(k: Kind, rule: Rule) -> list[Finding]:
+    """A rule that cannot represent the neuron says so."""
+    setup = build(layer(INPUTS, UNITS, k.make), readout(), xs=stream(INPUTS))
+    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, rule), "currents per unit", "drtrl")
+
+
+def below_lif(k: Kind, splits: list[int]) -> list[Finding]:
+    """Under a LIF layer and a head without memory, `cascade` is BPTT in all that both layers learn."""
+    hidden = layer(INPUTS, UNITS + 1, k.make), layer(UNITS + 1, UNITS, kind("LIF soft").make)
+    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+    want = bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, cascade(), splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def above_lif(k: Kind, rule: Rule | None) -> list[Finding]:
+    """Above another layer, it is exact itself and credit below it is instantaneous; `cascade` is refused there."""
+    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, k.make)
+    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+    if rule is None:
+        action = partial(rule_gradients, setup.net, setup.xs, setup.loss, cascade())
+        return raises(action, "several currents", "drtrl")
+    want = bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=MIXED)
+    return together(
+        same_values(got, want),
+        equal(got.grads, want.grads, names=names(setup, 1)),
+        apart(got.grads, want.grads, names(setup, 0), low=1e-2),
+    )
+
+
+def recurrent(k: Kind) -> list[Finding]:
+    """With dense recurrence, a window of all steps is BPTT, and `drtrl` is not."""
+    setup = build(layer(INPUTS, UNITS, k.make, recurrent=0.7), xs=stream(INPUTS))
+    want = bptt(setup.net, setup.xs, setup.loss)
+    whole = rule_gradients(setup.net, setup.xs, setup.loss, traced_bptt(), splits=[STEPS])
+    cut = rule_gradients(setup.net, setup.xs, setup.loss, drtrl(), splits=[STEPS])
+    return together(equal(whole.grads, want.grads), apart(cut.grads, want.grads, ["0.synapse.weight"]))
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a neuron that takes several currents per unit."""
+    for name, (rule, splits) in one_layer.FULL.items():
+        yield Case("full = BPTT", f"{name}, {k.name}", partial(one_layer.full, k, rule, splits))
+    after = partial(one_layer.one_event, k, drtrl(), [9, STEPS - 10])
+    yield Case("full = BPTT", f"after windows without loss, {k.name}", after)
+    yield Case("full = BPTT", f"no bias, {k.name}", partial(one_layer.full, k, drtrl(), MIXED, False))
+    yield Case("tbptt = autograd cut at windows", k.name, partial(one_layer.cut, k, [4, 0, 3, STEPS - 8]))
+    yield Case("sltt is not BPTT", k.name, partial(one_layer.not_bptt, k, sltt(), [5, STEPS - 5]), True)
+    parts = partial(one_layer.not_bptt, k, tbptt(), split(STEPS, 4))
+    yield Case("tbptt in windows is not BPTT", k.name, parts, True)
+    for i, (name, leak) in enumerate(LEAKY.items()):
+        made = partial(filtered, k, leak, eprop(), [[0] * STEPS, [STEPS], MIXED][i])
+        yield Case("kappa e-prop = BPTT through LI", f"{k.name} to {name}", made)
+    for splits in ([STEPS], [0] * STEPS, MIXED):
+        told = f"{k.name}, windows {','.join(map(str, sorted(set(splits))))}"
+        head = partial(under_readout, k, cascade(), splits, LI(beta=0.85))
+        yield Case("cascade = BPTT: one layer under a leaky readout", told, head)
+        claim = "cascade = BPTT: two layers under a head without memory"
+        yield Case(claim, f"{told}, below LIF", partial(below_lif, k, splits))
+    claim = "several currents per unit above a layer: exact itself, instantaneous below, cascade refused"
+    yield Case(claim, f"drtrl, {k.name}", partial(above_lif, k, drtrl()), True)
+    yield Case(claim, f"cascade, {k.name}", partial(above_lif, k, None), True)
+    yield Case("window of T = BPTT", f"recurrent, {k.name}", partial(recurrent, k))
+    claim = "several currents per unit are refused where there is one memory per unit"
+    for name, rule in REFUSED.items():
+        yield Case(claim, f"{name}, {k.name}", partial(refused, k, rule), True)
+    for name, rule in STEPWISE.items():
+        yield Case("single steps = one scan = any split", f"{name}, {k.name} to LI", partial(kind_agrees, k, rule))
+        yield Case("batch = sum of single runs", f"{name}, {k.name} to LI", partial(batch_of_kind, k, rule))
+        yield Case("reset(mask) = separate runs", f"{name}, {k.name} to LI", partial(rows_of_kind, k, rule))
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of the neurons of several currents."""
+    for k in SEVERAL:
+        yield from for_kind(k)

@@ -1,0 +1,117 @@
+r"""Several linear filters of one input, side by side: common states, an output for each.
+
+.. math:: f_t = a f_{t-1} + b\, x_t, \qquad y_{g,t} = d_g \cdot f_{t-1} + p_g\, x_t
+
+Where what stands above a layer has no one response, as with a decay per unit or two heads, a cotangent belongs to the
+filter through which it came. A trace needs the states alone, whatever their number of outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracetorch.backends import Filter
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Filters of one input.
+
+    Args:
+        a: `[M, M]`.
+        b: `[M]`.
+        d: `[G, M]`.
+        p: `[G]`.
+    """
+
+    a: Tensor
+    b: Tensor
+    d: Tensor
+    p: Tensor
+
+    @property
+    def outputs(self) -> int:
+        """G, the number of filters."""
+        return self.d.shape[0]
+
+    @staticmethod
+    def of(filter: Filter) -> Bank:
+        """Return a filter as a bank of one."""
+        return Bank(filter.a, filter.b, filter.d.unsqueeze(0), filter.p.reshape(1))
+
+    @staticmethod
+    def through(like: Tensor) -> Bank:
+        """Return a bank of one filter without memory, whose output is its input."""
+        return Bank(like.new_zeros(0, 0), like.new_zeros(0), like.new_zeros(1, 0), like.new_ones(1))
+
+    @property
+    def only(self) -> Filter:
+        """The first filter; where there are several, their common states with the output of the first."""
+        return Filter(self.a, self.b, self.d[0], self.p[0])
+
+    def behind(self, first: Filter) -> Bank:
+        """Return the bank whose input is the output of another filter."""
+        n, m = first.size, self.b.shape[0]
+        a = self.a.new_zeros(n + m, n + m)
+        a[:n, :n], a[n:, n:] = first.a, self.a
+        a[n:, :n] = self.b[:, None] * first.d
+        d = torch.cat([self.p[:, None] * first.d, self.d], 1)
+        return Bank(a, torch.cat([first.b, self.b * first.p]), d, self.p * first.p)
+
+    def forward(self, values: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Pass values through the filters.
+
+        Args:
+            values: their input, `[T, ...]`.
+            level: their states before the window, `[M, ...]`.
+
+        Returns:
+            Their outputs, `[G, T, ...]`, and their states after it, `[M, ...]`.
+        """
+        bank, out = self._to(values), []
+        for x in values.unbind(0):
+            out.append(torch.tensordot(bank.d, level, dims=1) + _times(bank.p, x))
+            level = torch.tensordot(bank.a, level, dims=1) + _times(bank.b, x)
+        return torch.stack(out, 1), level
+
+    def reverse(self, bars: Tensor, level: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """Carry cotangents of the outputs back to the input.
+
+        Args:
+            bars: cotangents of the outputs of the last E steps, `[G, E, ...]`.
+            level: cotangents of the states after the window, `[M, ...]`.
+            steps: T.
+
+        Returns:
+            The cotangents of the input, `[T, ...]`, and of the states before the window, `[M, ...]`.
+        """
+        bank, out = self._to(bars), []
+        direct, driven = torch.tensordot(bank.p, bars, dims=1), torch.tensordot(bank.d.t(), bars, dims=1)
+        silent = steps - bars.shape[1]
+        for step in reversed(range(steps)):
+            x = torch.tensordot(bank.b, level, dims=1)
+            level = torch.tensordot(bank.a.t(), level, dims=1)
+            if step >= silent:
+                x, level = x + direct[step - silent], level + driven[:, step - silent]
+            out.append(x)
+        return torch.stack(out[::-1]), level
+
+    def _to(self, like: Tensor) -> Bank:
+        return Bank(*(v.to(like) for v in (self.a, self.b, self.d, self.p)))
+
+
+def beside(banks: Sequence[Bank]) -> Bank:
+    """Return banks of the same input as one."""
+    if len(banks) == 1:
+        return banks[0]
+    a = torch.block_diag(*(bank.a for bank in banks))
+    d = torch.block_diag(*(bank.d for bank in banks))
+    return Bank(a, torch.cat([bank.b for bank in banks]), d, torch.cat([bank.p for bank in banks]))
+
+
+def _times(weights: Tensor, x: Tensor) -> Tensor:
+    return weights.reshape(-1, *[1] * x.dim()) * x

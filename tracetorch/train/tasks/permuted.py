@@ -1,0 +1,107 @@
+"""Permuted sequential digits: one pixel a step, in an order that is fixed and has no meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.data import Images, digits, mnist
+from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.classification import ClassificationTask, at_least
+from tracetorch.train.tasks.networks import stack
+from tracetorch.train.tasks.order import examples
+
+EVALUATION_BATCH = 250
+QUICK = 1000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PermutedDigits(ClassificationTask):
+    """Describe scikit-learn's 8 x 8 digits, one pixel a step in a permuted order, as one current: 64 steps.
+
+    The permutation is the same for all images and seeds. Neighbours in the image are far apart in time, so that the
+    label needs the whole sequence.
+
+    Source: Q. V. Le, N. Jaitly, G. E. Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units"
+    (2015), https://arxiv.org/abs/1504.00941; the digits are those of E. Alpaydin, C. Kaynak (1998),
+    https://doi.org/10.24432/C50P49.
+    """
+
+    name: ClassVar[str] = "psdigits"
+    summary: ClassVar[str] = "scikit-learn's 8 x 8 digits, pixel by pixel in a permuted order"
+
+    gain: float = option(3.0, "current of a white pixel, in units of the first weights' scale")
+    hidden: int = option(128, "neurons in each hidden layer")
+    hidden_layers: int = option(2, "number of hidden layers")
+    recurrent: bool = option(False, "dense recurrent weights in the hidden layers")
+    half_life: float = option(30.0, "half-life of the hidden neurons, steps")
+    readout_half_life: float = option(30.0, "half-life of the readout, steps")
+
+    lr: float = option(3e-3, "highest learning rate (Adam)")
+    steps: int = option(1000, "number of training iterations")
+    batch_size: int = option(64, "images in a batch")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a range."""
+        super().__post_init__()
+        at_least("hidden_layers", self.hidden_layers, 1)
+
+    def prepare(self) -> None:
+        """Load the images."""
+        _ = self._images
+
+    @cached_property
+    def _images(self) -> Images:
+        return digits()
+
+    @property
+    def order(self) -> Tensor:
+        """The pixel that each step shows, ``[T]``."""
+        pixels = self._images.x_train[0].numel()
+        return torch.randperm(pixels, generator=generator(0, "permuted pixels", pixels))
+
+    def network(self) -> nn.Module:
+        """Build one input, hidden layers of LIF neurons, ten leaky integrators."""
+        sizes = (1, *[self.hidden] * self.hidden_layers, 10)
+        half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
+        return stack(sizes, **half_lives, recurrent=self.recurrent)
+
+    def batch(self, iteration: int) -> Batch:
+        """Return the images of `iteration`, pixel by pixel."""
+        images = self._images
+        index = examples(self.seed, iteration, size=len(images.x_train), batch_size=self.batch_size)
+        return Batch(self.encode(images.x_train[index]), images.y_train[index])
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Code bytes ``[B, H, W]`` as currents ``[H W, B, 1]``."""
+        return (images.flatten(1)[:, self.order].T * (self.gain / 255.0)).unsqueeze(-1)
+
+    def held_out(self, *, quick: bool) -> Iterator[Batch]:
+        """Yield the held-out images; a quick look takes the first 1,000."""
+        images = self._images
+        size = min(QUICK, len(images.x_test)) if quick else len(images.x_test)
+        for start in range(0, size, EVALUATION_BATCH):
+            part = slice(start, min(start + EVALUATION_BATCH, size))
+            yield Batch(self.encode(images.x_test[part]), images.y_test[part])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PermutedMNIST(PermutedDigits):
+    """Describe MNIST's digits, one pixel a step in a permuted order, as one current: 784 steps."""
+
+    name: ClassVar[str] = "psmnist"
+    summary: ClassVar[str] = "MNIST, pixel by pixel in a permuted order (needs mnist.npz)"
+
+    data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
+    half_life: float = option(200.0, "half-life of the hidden neurons, steps")
+    readout_half_life: float = option(200.0, "half-life of the readout, steps")
+    steps: int = option(2000, "number of training iterations")
+
+    @cached_property
+    def _images(self) -> Images:
+        return mnist(self.data)
