@@ -68,7 +68,6 @@ autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.export.difference": "tracetorch.export.difference-function",
     "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
-    "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-rule",
 }
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
