@@ -67,7 +67,6 @@ autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.export.window": "tracetorch.export.window-function",
     "tracetorch.export.difference": "tracetorch.export.difference-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
-    "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-rule",
 }
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
