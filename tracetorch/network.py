@@ -47,7 +47,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
     """Tell each layer what follows it, in the order of registration, and return the layers by name."""
     found = layers(net)
     ordered = list(found.values())
-    _introduce([layer.core for layer in ordered])
+    if not torch.compiler.is_compiling():
+        _introduce([layer.core for layer in ordered])
     for i, layer in enumerate(ordered):
         core, above = layer.core, ordered[i + 1 :]
         if len(ordered) > 1 or not core.above.known:  # a layer of a larger network stays what it is there
