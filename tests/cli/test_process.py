@@ -37,7 +37,9 @@ def hears() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGHUP", 1), 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGHUP", 1), 129)]
+)
 def test_signal_writes_a_checkpoint_that_goes_on_bit_for_bit(number: int, code: int, tmp_path: Path) -> None:
     path = tmp_path / "run"
     words = ["train", "digits", "--no-figures", "--steps", "600", *SMALL]
