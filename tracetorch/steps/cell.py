@@ -183,13 +183,13 @@ class Cell:
         """Form the trace's numbers anew."""
         numbers, self.known = self._above(self.like), self.measured()
         alone = isinstance(self.part.trace.filter, ReadoutDecay) and not self.averaged
-        decays = [n.decay for n in self.part.sources]
+        shared = [n.decay for n in self.part.sources]
         self._sources = [
             (module._buffers, name, _value(buffer))
             for neuron in self.part.sources
             for module in neuron.modules()
             for name, buffer in module._buffers.items()
-            if buffer is not None and (not alone or any(buffer is d for d in decays))
+            if buffer is not None and (not alone or any(buffer is d for d in shared))
         ]
         above, decays, row = numbers.filter, numbers.decays, [1.0]
         if above is not None:
