@@ -90,13 +90,13 @@ def soak(steps: int, every: int) -> None:
                 stream(x, target)
         spent += time.perf_counter() - started
         stream.sync()
-        tt.reset(twin)  # the last 1000 steps are 50 half-lives: all before them is forgotten
+        tt.reset(twin)  # of 1000 steps, 50 half-lives, what follows from inputs and decays alone keeps nothing older
         double = tt.Stream(twin, lr=0.0, loss="mse")
         for x in xs.double():
             double(x, target.double())
         double.sync()
         single, expected = tt.get_state(net), tt.get_state(twin)
-        names = [k for k in expected if not k.endswith("/steps")]
+        names = ["0/sigma", "1/sigma", *(f"0/traces.other.{k}" for k in ("h_weight", "x_weight", "x.0"))]
         found = {
             "steps": done,
             "us_per_step": round(1e6 * spent / done, 2),

@@ -97,7 +97,9 @@ def owned(x: Tensor) -> Tensor:
     Traces advance over a window at the next call, so that they read its input once more then. An input that some
     operation gave is not copied; one that is changed in place all the same raises there.
     """
-    return x.clone() if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.grad_fn is None) else x
+    # a graph that is being compiled cannot look for what made a value
+    made = x.requires_grad if torch.compiler.is_compiling() else x.grad_fn is not None
+    return x if made or not torch.is_grad_enabled() else x.clone()
 
 
 def require_not_exporting() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,8 @@ def shard(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    dist.init_process_group("gloo")
+    # a process whose peer was killed may wait for it: it gives up, and all are started again
+    dist.init_process_group("gloo", timeout=timedelta(seconds=15))
     {"equal": equal, "uneven": uneven, "survive": survive, "shard": shard}[sys.argv[1]](Path(sys.argv[2]))
     dist.barrier()
     dist.destroy_process_group()
