@@ -138,7 +138,7 @@ def no_neuron(found: Any) -> str:
     return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.compiler.disable(reason="several filters above a layer are not followed")  # type: ignore[untyped-decorator]
 def refuse_several_filters(rule: str) -> None:
     """Raise RuntimeError where a compiled graph reaches a layer above which its rule tells several filters apart."""
     raise RuntimeError(

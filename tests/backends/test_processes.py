@@ -109,8 +109,9 @@ def test_a_forked_process_runs_networks_after_its_parent_did(how: str, threads: 
 def test_threads_run_networks_at_the_same_time(layer: str) -> None:
     found = ran(
         "expected, found = trained(made()), []\n"
-        "def work(): found.extend(trained(made()) for _ in range(5))\n"
-        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "nets = [[made() for _ in range(5)] for _ in range(4)]\n"  # here: threads share the generator of random numbers
+        "def work(mine): found.extend(map(trained, mine))\n"
+        "threads = [threading.Thread(target=work, args=(mine,)) for mine in nets]\n"
         "[t.start() for t in threads]; [t.join() for t in threads]\n"
         "assert len(found) == 20 and all(torch.allclose(f, expected) for f in found)\n",
         NUMBA_THREADING_LAYER=layer,

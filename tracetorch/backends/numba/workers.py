@@ -1,7 +1,7 @@
 """Threads that run a compiled kernel: torch's own OpenMP threads, or plain ones where torch has none to share.
 
 Torch's threads wait for work by spinning and keep their cores from any other pool of threads; so kernels run on the
-same threads. OpenMP does not survive a fork: a forked process runs kernels on plain threads.
+same threads. OpenMP does not survive a fork: a forked process has one thread.
 """
 
 from __future__ import annotations
@@ -33,10 +33,21 @@ def openmp() -> tuple[int, Any] | None:
         if (folder / name).is_file():
             parallel = getattr(ctypes.CDLL(str(folder / name)), "GOMP_parallel", None)
             if parallel is not None:
+                _follow_forks()
                 parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
                 parallel.restype = None
                 return os.getpid(), parallel
     return None
+
+
+def _follow_forks() -> None:
+    """Give forked processes one thread: they would wait for ever for the threads of OpenMP, which a fork leaves behind.
+
+    Torch has the same trouble by itself, with any operation that ran on several threads before the fork, and does the
+    same in the processes of a DataLoader.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class Workers:

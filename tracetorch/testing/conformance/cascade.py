@@ -133,6 +133,7 @@ def cases() -> Iterator[Case]:
         for splits in SPLITS:
             told = f"LIF below {name}, windows {','.join(map(str, sorted(set(splits))))}"
             yield Case(claim, told, partial(two_layers, kind("LIF hard"), kind(name), cascade(), splits))
+    for splits in SPLITS:
         told = f"LIF below LIF of three decays, windows {','.join(map(str, sorted(set(splits))))}"
         yield Case(claim, told, partial(two_layers, kind("LIF hard"), SEVERAL, cascade(), splits))
     claim = "cascade = BPTT: one layer under a leaky readout"
