@@ -104,10 +104,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
         return ()
     feeds: list[Feed] = []
     calls: dict[int, int] = {}
-    for node, below in producers(x):
-        source = below.core()
-        if source is None:
-            continue
+    sources = [(node, below, source) for node, below in producers(x) if (source := below.core()) is not None]
+    for _, below, source in sources:
         twice = calls.setdefault(id(source), below.call) != below.call
         if twice and not window and core.opened is None and rule.window != "all":
             raise RuntimeError(
@@ -115,6 +113,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
                 f"that its second call was a step of time. Use layer.tied() for a second layer with the same "
                 f"parameters; detach outputs of earlier steps"
             )
+    for node, below, source in sources:
         if source.undone == below.call:
             raise RuntimeError(
                 "the input is made of an output whose step was taken back, because a layer above failed in that step; "

@@ -142,7 +142,7 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
     if eventful := out == "last" and not hooked and dims is not None and _eventful(net, found, dims):
         stretches = _stretches(found, xs)
-    stretches[-1] = owned(stretches[-1])
+    stretches[-1] = mapped(owned, stretches[-1])
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
@@ -220,9 +220,9 @@ def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
 
 def _width(layer: Layer) -> int:
     """Return the number of units of a layer that carries."""
-    dense = layer.synapses[0].dense()
-    if dense is not None:
-        return dense[0].shape[0]
+    units = getattr(layer.synapse, "out_features", None)
+    if isinstance(units, int):
+        return units
     state = layer.core.state
     return 1 if state is None else state.s[0][0].numel()
 
@@ -348,7 +348,7 @@ def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
         size = getattr(module.synapse, "kernel_size", None)
         if isinstance(size, tuple):
             return len(size) + 2
-        return None if module.synapses[0].dense() is None else dims
+        return dims if isinstance(module.synapse, nn.Linear) else None
     if _sequential(module):
         for child in module.children():
             found = _after(child, dims)

@@ -68,5 +68,5 @@ def test_a_split_with_nothing_left_raises() -> None:
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"tracetorch\[train\]"):
+    with pytest.raises(ImportError, match=r"pip install scikit-learn"):
         digits()

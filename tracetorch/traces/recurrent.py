@@ -109,6 +109,10 @@ class Everywhere(Fed):
         """Return the traces after a window."""
         if window.scan.recurrent is None:
             return super().advance(traces, window)
+        with torch.autocast(window.like.device.type, enabled=False):  # traces stay in the dtype of the states
+            return self._advanced(traces, window)
+
+    def _advanced(self, traces: Traces | None, window: Window) -> Traces:
         old = Traces() if traces is None else traces
         batch, count = window.like.shape[0], window.like[0].numel()
         each = torch.eye(count).to(window.like).unsqueeze(1).expand(-1, batch, -1).unflatten(2, window.unit)

@@ -129,7 +129,7 @@ def _remembered(
     source: Any, program: Lowered, what: tuple[Any, ...], derive: Callable[[], OnTensors | None]
 ) -> OnTensors | None:
     """Return what is derived from a neuron's program, once for as long as the neuron has this program."""
-    known = source.__dict__["_lowered"].setdefault("derived", {})
+    known = source.__dict__.setdefault("_lowered", {"reads": reads(type(source))}).setdefault("derived", {})
     found = known.get(what)
     if found is None or found[0] is not program:
         found = known[what] = (program, derive())
