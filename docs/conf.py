@@ -66,6 +66,7 @@ autosummary_filename_map = {  # file systems that do not tell capitals apart
     "tracetorch.export.step": "tracetorch.export.step-function",
     "tracetorch.export.window": "tracetorch.export.window-function",
     "tracetorch.export.difference": "tracetorch.export.difference-function",
+    "tracetorch.rules.rtrl": "tracetorch.rules.rtrl-function",
     "tracetorch.rules.FACTS": "tracetorch.rules.FACTS-table",
 }
 autodoc_member_order = "bysource"
