@@ -138,13 +138,10 @@ def no_neuron(found: Any) -> str:
     return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"
 
 
-@torch.compiler.disable(reason="several filters above a layer are not followed")  # type: ignore[untyped-decorator]
-def refuse_several_filters(rule: str) -> None:
-    """Raise RuntimeError where a compiled graph reaches a layer above which its rule tells several filters apart."""
-    raise RuntimeError(
-        f"rule {rule!r} tells several filters above a layer apart, which torch.compile cannot follow: take "
-        f"cascade(buckets=1) with one head, or do not compile"
-    )
+@torch.compiler.disable(reason="several filters, or an order of layers that nothing has shown")  # type: ignore[untyped-decorator]
+def refuse_to_compile(message: str) -> None:
+    """Raise RuntimeError when a compiled graph runs; one raised while it is traced would lead round the check."""
+    raise RuntimeError(message)
 
 
 def warn_of_positions(x: Tensor) -> None:

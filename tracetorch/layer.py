@@ -16,7 +16,6 @@ from tracetorch.entry import (
     has_hooks,
     no_neuron,
     owned,
-    refuse_several_filters,
     require_not_exporting,
     require_plain_call,
     require_tensor,
@@ -24,7 +23,7 @@ from tracetorch.entry import (
 )
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import Lowered, NotLowered
-from tracetorch.order import check, sign, take_back
+from tracetorch.order import check, count_filters, require_traceable, sign, take_back
 from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.described import described
 from tracetorch.steps import run_single
@@ -255,7 +254,10 @@ class Layer(nn.Module):
             return True
         if not wiring.executed and not wiring.proven(core.activity) and core.first:
             wiring.execute()
-        if core.settled() is not None and core.state is not None:
+        settled = core.settled() is not None
+        if settled:
+            count_filters(core, self.rule, self.neuron)
+        if settled and core.state is not None:
             if not core.first or (core.opened is not None and core.opened.calls):
                 raise RuntimeError(
                     f"the network runs its layers otherwise than they are registered, as its first step has shown: "
@@ -338,8 +340,7 @@ class Layer(nn.Module):
 
     def _require_traceable(self) -> None:
         require_not_exporting()
-        if self.core.apart:
-            refuse_several_filters(self.rule.name)
+        require_traceable(self.core, self.rule, self.neuron)
 
     def tied(self) -> Layer:
         """Return a second layer with the same parameters and a state of its own.

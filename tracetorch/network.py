@@ -12,6 +12,7 @@ from tracetorch.dropout import dropouts
 from tracetorch.engine import Core, LayerState, fitted, measured
 from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
+from tracetorch.order import count_filters
 from tracetorch.rules import Rule
 from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.wiring import Node, Wiring
@@ -55,14 +56,17 @@ def link(net: nn.Module) -> dict[str, Layer]:
     _introduce([layer.core for layer in ordered])
     if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
         return found  # a layer of a larger network stays what it is there
+    straight = len(ordered) == 1 or _straight(net)
     if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
+        for layer in ordered:
+            layer.core.shown = layer.core.shown or straight
         return found
     nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
     wiring = ordered[0].core.wiring
     if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
         wiring = Wiring(nodes)
         for layer in ordered:
-            layer.core.wiring, layer.core.version = wiring, 0
+            layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
     above = wiring.above()
     read = {id(s.activity) for one in ordered if _groups(one.rule) for s in above[id(one.core.activity)].all}
     for layer in ordered:
@@ -70,14 +74,22 @@ def link(net: nn.Module) -> dict[str, Layer]:
         stands = above[id(core.activity)]
         if core.version == wiring.version and not core.above.same(stands):
             core.above = stands
-        memory = layer.rule.above
         if not torch.compiler.is_compiling():
-            core.apart = isinstance(memory, AllMemory) and memory.apart(layer.neuron, core.above)
+            count_filters(layer.core, layer.rule, layer.neuron)
+        core.shown = core.shown or straight
         wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted
     return found
+
+
+def _straight(module: nn.Module) -> bool:
+    """Return whether a network runs its layers in the order of registration, by its form: nn.Sequential all through."""
+    if isinstance(module, Layer) or not layers(module):
+        return True
+    plain = type(module) is nn.Sequential and "forward" not in module.__dict__
+    return plain and all(map(_straight, module.children()))
 
 
 def _groups(rule: Rule) -> int:
@@ -129,6 +141,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
             layer.core.state, layer.core.spikes, layer.core.steps = None, None, 0
             layer.core.activity.begin()
             layer.core.settled()
+            count_filters(layer.core, layer.rule, layer.neuron)
         for wiring in {id(one.core.wiring): one.core.wiring for one in found.values()}.values():
             if wiring is not None:
                 wiring.begin()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.engine import Core
+from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.chains import MeanResponses, groups, route
@@ -149,6 +150,33 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
+
+
+def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
+    """Note whether several filters stand above a layer, which a compiled graph cannot follow."""
+    core.apart = isinstance(rule.above, AllMemory) and rule.above.apart(neuron, core.above)
+
+
+def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
+    """Refuse to compile a layer whose rule filters by what it feeds, where a graph that is traced cannot be checked.
+
+    Args:
+        core: what the layer carries.
+        rule: its rule.
+        neuron: its neuron.
+    """
+    if core.apart:
+        refuse_to_compile(
+            f"rule {rule.name!r} tells several filters above a layer apart, which torch.compile cannot follow: take "
+            f"cascade(buckets=1) with one head, or do not compile"
+        )
+    settled = core.wiring is None or core.version == core.wiring.version
+    if not (core.shown and settled) and (rule.above.needs_network or rule.derives) and not isinstance(neuron, Readout):
+        refuse_to_compile(
+            f"rule {rule.name!r} filters a layer by what it feeds, and nothing has shown yet what that is: a compiled "
+            f"graph cannot look. Run one step of the network as it is, then tt.reset(net); a network of nn.Sequential "
+            f"alone needs tt.reset(net) only"
+        )
 
 
 def _fed(source: Core, core: Core, node: Any) -> list[Feed]:

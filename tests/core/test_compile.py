@@ -172,3 +172,60 @@ def test_every_rule_compiles_on_every_layer(kind, rule, out) -> None:
 @pytest.mark.parametrize("rule", ["trace", "eprop", "ottt", "traced_bptt"])
 def test_the_compiler_of_torch_agrees(rule, out) -> None:
     agree("lif", rule, out, "inductor")
+
+
+class Backwards(nn.Module):
+    """Registers its readout before the layer below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.hidden = dense(tt.LI(half_life=9), 8, OUT), dense(tt.LIF(half_life=4))
+
+    def forward(self, x):
+        return self.out(self.hidden(x))
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = dense(tt.LIF(half_life=4))
+        self.slow, self.fast = dense(tt.LI(half_life=12), 8, OUT), dense(tt.LI(half_life=2), 8, OUT)
+
+    def forward(self, x):
+        z = self.hidden(x)
+        return self.slow(z) + self.fast(z)
+
+
+def learnt(net: nn.Module, run: Callable) -> dict[str, torch.Tensor]:
+    tt.reset(net)
+    net.zero_grad()
+    for x in 2 * torch.rand(8, B, IN, generator=torch.Generator().manual_seed(2)):
+        run(x).square().sum().backward()
+    return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("make", [Backwards, TwoHeads])
+@pytest.mark.parametrize("rule", ["cascade", "eprop", "trace"])
+def test_a_graph_is_not_compiled_where_nothing_has_shown_which_layers_feed_which(make, rule: str) -> None:
+    torch.manual_seed(0)
+    net = make()
+    tt.set_rule(net, tt.rules.PRESETS[rule]())
+    tt.reset(net)
+    with pytest.raises(RuntimeError, match="nothing has shown"):
+        torch.compile(net, backend="eager")(torch.rand(B, IN))
+
+
+def test_a_step_shows_which_layers_feed_which() -> None:
+    torch.manual_seed(0)
+    net = Backwards()
+    tt.set_rule(net, tt.rules.cascade())
+    want = learnt(net, net)
+    found = learnt(net, torch.compile(net, backend="eager"))
+    assert all(g.any() for g in want.values())
+    torch.testing.assert_close(found, want)
+
+    net = TwoHeads()
+    tt.set_rule(net, tt.rules.cascade())
+    learnt(net, net)
+    with pytest.raises(RuntimeError, match="several filters"):
+        learnt(net, torch.compile(net, backend="eager"))

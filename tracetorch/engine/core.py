@@ -96,6 +96,7 @@ class Core:
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
         apart: whether several filters stand above the layer, as far as it has been told.
+        shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         steps: number of calls since the network began a sequence, but for those that were taken back.
         peers: all layers of its network, itself too, as far as it has been told.
     """
@@ -118,7 +119,7 @@ class Core:
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
-        self.apart = False
+        self.apart, self.shown = False, False
         self.steps = 0
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
@@ -146,6 +147,7 @@ class Core:
         """Count a call."""
         self.calls += 1
         self.steps += 1
+        self.shown = True
 
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
@@ -157,6 +159,7 @@ class Core:
             return False
         self.undone = self.calls
         self.steps -= 1
+        self.shown = False
         return True
 
     def peek(self) -> LayerState | None:
