@@ -112,8 +112,8 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
 
     Args:
         net: any module with layers in it.
-        mask: `[B]`, true for the rows that begin anew; all rows, of any batch size, by default. The rows are reset at
-            the next forward, so this is safe between forward and backward.
+        mask: `[B]`, true for the rows that start a new sequence; all rows, of any batch size, by default. The rows are
+            reset at the next forward, so this is safe between forward and backward.
 
     Raises:
         TypeError: if the network is no module, or the mask no tensor.
@@ -134,7 +134,7 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
 
 
 def restart(net: nn.Module, mask: Tensor | None = None) -> None:
-    """Begin a new sequence, as `reset`, also in a network that has no layers and so nothing to begin anew."""
+    """Begin a new sequence, as `reset`, also in a network that has no layers and so nothing to start again."""
     found = link(net)
     if mask is None:
         for layer in found.values():
@@ -150,7 +150,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
         return
     require_tensor(mask, "a mask", "[batch] of booleans")
     if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
-        raise ValueError(f"mask is true for the rows that begin anew; got other numbers than 0 and 1: {mask}")
+        raise ValueError(f"mask is true for the rows that start a new sequence; got other numbers than 0 and 1: {mask}")
     if mask.dim() != 1:
         raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
     for name, layer in found.items():

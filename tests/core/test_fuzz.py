@@ -1,6 +1,6 @@
 """Any order of calls is right: a stateful fuzz test against an account that shares nothing with the library.
 
-`TRACETORCH_FUZZ=100000 pytest tests/core/test_fuzz.py` runs as many examples, and draws them anew each time.
+`TRACETORCH_FUZZ=100000 pytest tests/core/test_fuzz.py` runs as many examples, and draws them again each time.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class Pull:
 
     Args:
         linked: whether credit passes from step to step through the states; else `q = psi L`.
-        constant: A `[S, S]` and B `[S]` to take in the place of the neuron's own, or None.
+        constant: A `[S, S]` and B `[S]` to take in place of the neuron's own, or None.
         parameters: names of the neuron parameters whose gradients are to be formed.
         below: whether `psi L`, of the unfiltered cotangents, is returned too.
     """

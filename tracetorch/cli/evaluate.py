@@ -18,7 +18,7 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     task: Annotated[str | None, typer.Option(help="The run's task, where it is of a script: SCRIPT.py:CLASS.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data lies now, if elsewhere.")] = None,
-    figures: Annotated[bool, typer.Option("--figures", help="Draw the run's figures anew.")] = False,
+    figures: Annotated[bool, typer.Option("--figures", help="Draw the run's figures again.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
     device: Annotated[str | None, typer.Option(help="Where to run, if elsewhere.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,

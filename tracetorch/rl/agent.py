@@ -154,7 +154,7 @@ class Agent(ABC):
         """Begin new episodes: clear traces and states.
 
         Args:
-            mask: `[R]`, true for the rows that begin anew; None for all.
+            mask: `[R]`, true for the rows that start a new sequence; None for all.
         """
         self.trace.clear(mask)
         self.body.forget(mask)

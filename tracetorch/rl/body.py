@@ -128,5 +128,5 @@ class Memoryless(Body):
         return {}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Begin anew; there is nothing to take back."""
+        """Start again; there is nothing to take back."""
         self._body.forget()

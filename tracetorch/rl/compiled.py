@@ -68,7 +68,7 @@ class CompiledBody(Body):
     def forward(self, x: Tensor) -> Tensor:
         """Advance by one step; see `Body.forward`."""
         if [t.data_ptr() for t in self._weights] != self._addresses:
-            raise RuntimeError("a weight was given other memory since the agent was compiled; compile it anew")
+            raise RuntimeError("a weight was given other memory since the agent was compiled; compile it again")
         if self._held is not None:
             raise RuntimeError("a compiled agent learns from each step: credit did not follow the last forward")
         x = self._accepted(x)

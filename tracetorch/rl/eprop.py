@@ -20,7 +20,7 @@ class RewardEProp(ActorCritic):
         z = \gamma z + L_j\,\bar e_{ji}, \qquad \Delta W_{ji} = \eta\,\delta\,z
 
     This is `ActorCritic` with the rule `eprop` and lambda one, so that the paper's filter :math:`\mathcal F_\gamma` and
-    the trace over parameters are the same thing. The way back :math:`B` is the readouts' transpose, or fixed and
+    the trace over parameters are the same thing. The feedback :math:`B` is the readouts' transpose, or fixed and
     random. The network is a recurrent or plain spiking layer, then a leaky readout of the policy's head and the value.
 
     Args:

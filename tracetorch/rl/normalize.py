@@ -101,7 +101,7 @@ class RewardScale:
 
     .. math:: u_t = \gamma\,u_{t-1} + r_t, \qquad \hat r_t = r_t / \sqrt{\operatorname{var}(u) + \epsilon}
 
-    The sum begins anew with each episode, the variance does not.
+    The sum starts again with each episode, the variance does not.
 
     Args:
         gamma: the discount, per step.

@@ -135,7 +135,7 @@ class Reflect:
         self._rewards = None
 
     def finish(self, last: Tensor | None = None) -> None:
-        """End the episodes: write minus the gradient, mean over rows, into the parameters' `.grad`, and begin anew.
+        """End the episodes: write minus the gradient, mean over rows, into the parameters' `.grad`, and start again.
 
         Args:
             last: the input after the last step where the episodes were truncated and not terminated, `[R, *in]`: its

@@ -21,7 +21,7 @@ class Senses:
 
     An agent sees each observation twice: as what its last action led to, when it learns (`follow`), and as what its
     next action answers (`observe`). It counts once in the statistics and is encoded once, so that the network steps on
-    the very input that it looked ahead at; the next observation is encoded and counted anew, even where it is equal.
+    the very input that it looked ahead at; the next observation is encoded and counted again, even where it is equal.
 
     Args:
         rows: number of streams, R.

@@ -88,7 +88,7 @@ class ParameterTrace:
             self._accumulate(row, output, alone, retain_graph=retain_graph or row < rows - 1)
 
     def _accumulate(self, row: int, output: Tensor, cotangent: Tensor, *, retain_graph: bool) -> None:
-        """Let autograd add to the row's views, which stand in the place of the parameters' `.grad` meanwhile."""
+        """Let autograd add to the row's views, which stand in place of the parameters' `.grad` meanwhile."""
         before = [p.grad for p in self.parameters]
         try:
             for p, view in zip(self.parameters, self._views[row], strict=True):

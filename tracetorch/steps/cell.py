@@ -134,7 +134,7 @@ class Cell:
         return row
 
     def refresh(self, learned: Mapping[str, Tensor] | None = None) -> None:
-        """Read the neuron's parameters and the trace's numbers anew.
+        """Read the neuron's parameters and the trace's numbers again.
 
         Args:
             learned: values of the parameters that learn; None to form them.
@@ -181,7 +181,7 @@ class Cell:
         return Numbers(None if trace.filter is None else trace.filter.at(neuron, like))
 
     def renumber(self) -> None:
-        """Form the trace's numbers anew."""
+        """Form the trace's numbers again."""
         numbers, self.known = self._above(self.like), self.measured()
         alone = isinstance(self.part.trace.filter, ReadoutDecay) and not self.averaged
         own = [n.decay for n in self.part.sources]
@@ -236,7 +236,7 @@ class Cell:
         place.copy_(whole.view(place.shape))
 
     def reset(self, mask: Tensor) -> None:
-        """Begin some rows of the batch anew, `[B]`."""
+        """Start a new sequence in some rows of the batch, `[B]`."""
         self.piece("space")[mask] = 0
         self.steps[mask] = 0
         self.piece("fed")[mask] = 0

@@ -29,7 +29,7 @@ MOST = 2**22
 
 
 class Single:
-    """Run a layer step by step, in the place of its memory as long as nothing else is done with it.
+    """Run a layer step by step, in place of its memory as long as nothing else is done with it.
 
     Args:
         layer: the layer, as a module.
@@ -191,7 +191,7 @@ class _Step(torch.autograd.Function):
         single: Single = ctx.single
         row, back = single.row, ctx.saved_tensors[0]
         if back.dtype is not single.dtype or not back.is_contiguous():
-            raise RuntimeError("the weights were given another form between a step and its backward; step anew")
+            raise RuntimeError("the weights were given another form between a step and its backward; step again")
         row[at.BACK] = back.data_ptr()
         if ctx.large is not None:
             if ctx.large is single.large and ctx.moved != single.moved:

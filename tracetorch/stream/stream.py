@@ -49,7 +49,7 @@ class Stream:
         lr: learning rate of plain gradient descent; may be changed at any time as the attribute `lr`.
         loss: `"cross_entropy"` of class numbers, `[B]`, or `"mse"`, each a mean as torch's; None where cotangents of
             the outputs are given.
-        optimizer: an optimizer of `torch.optim` over the network's parameters, in the place of `lr`. `SGD`, `Adam` and
+        optimizer: an optimizer of `torch.optim` over the network's parameters, in place of `lr`. `SGD`, `Adam` and
             `AdamW` are computed by kernels on the optimizer's own state and settings, so that its `state_dict` and a
             scheduler work as usual; any other is given the gradients and called.
 
@@ -190,7 +190,7 @@ class Stream:
         """Begin a new sequence at the next step.
 
         Args:
-            mask: `[B]`, true for the rows that begin anew; all rows, of any batch size, by default.
+            mask: `[B]`, true for the rows that start a new sequence; all rows, of any batch size, by default.
 
         Raises:
             ValueError: if the mask is not of shape `[B]`.
@@ -276,7 +276,7 @@ class Stream:
         torch.autograd.graph.increment_version(self._moved)
 
     def _settle(self, program: Program) -> None:
-        """Carry the last step on, then begin anew the rows that are to."""
+        """Carry the last step on, then begin again the rows that are to."""
         if self._pending:
             program.run(ADVANCE | TRACES, 0, 0, 0.0)
             self._pending = self._waiting = False

@@ -83,7 +83,7 @@ def _effective(module: nn.Module, name: str) -> Tensor | None:
 def evaluated_once(*modules: nn.Module | None) -> AbstractContextManager[object]:
     """Return a context in which parametrizations of modules are computed once.
 
-    Each access computes a parametrization anew, and some change in training at each (spectral normalisation): one call
+    Each access computes a parametrization again, and some change in training at each (spectral normalisation): one call
     of a layer has to see one weight.
 
     Args:

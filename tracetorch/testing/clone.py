@@ -52,7 +52,7 @@ def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None
 
 
 def replace_layers(net: nn.Module, make: Callable[[Layer], nn.Module], memo: dict[int, Any]) -> nn.Module:
-    """Copy a network with something else in the place of every layer.
+    """Copy a network with something else in place of every layer.
 
     Args:
         net: the network; it is not touched.

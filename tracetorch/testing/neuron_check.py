@@ -33,7 +33,7 @@ def check_neuron(
     Checked, at states that the neuron itself reaches: states and outputs have the shape and type of the current and
     stay finite; the step is deterministic and changes nothing in place; it is element-wise, so that a change in one
     unit of one sample changes no other; its Jacobian blocks (of its lowered step, or its own) equal those of
-    `torch.func`, and those taken unit by unit; after a reset it begins anew, also for some rows of a batch only.
+    `torch.func`, and those taken unit by unit; after a reset it starts again, also for some rows of a batch only.
 
     Args:
         neuron: the neuron; it is used in double precision and given back in its own.
@@ -183,7 +183,7 @@ def _resets(neuron: Neuron, currents: Tensor) -> list[str]:
     first = torch.stack([layer(x) for x in currents])
     reset(layer)
     if not torch.equal(torch.stack([layer(x) for x in currents]), first):
-        return ["after a reset it does not begin anew: is something kept outside the state?"]
+        return ["after a reset it does not start again: is something kept outside the state?"]
     half, mask = len(currents) // 2, torch.arange(currents.shape[1]) == 0
     reset(layer)
     for x in currents[:half]:
@@ -192,5 +192,5 @@ def _resets(neuron: Neuron, currents: Tensor) -> list[str]:
     mixed = torch.cat([currents[:half, :1], currents[half : 2 * half, 1:]], 1)
     got = torch.stack([layer(x) for x in mixed])
     if not torch.equal(got, torch.cat([first[:half, :1], first[half : 2 * half, 1:]], 1)):
-        return ["after a reset of one row, that row does not begin anew or another one does"]
+        return ["after a reset of one row, that row does not start again or another one does"]
     return []

@@ -97,7 +97,7 @@ def current_of(synapse: nn.Module, x: Tensor) -> Tensor:
 
 
 def current_of_call(synapse: nn.Module, values: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Return a synapse's current with other values in the place of its parameters."""
+    """Return a synapse's current with other values in place of its parameters."""
     current: Tensor = torch.func.functional_call(synapse, values, (x,))
     return current
 

@@ -35,7 +35,7 @@ class Context:
         neuron: the layer's neuron.
         unit: shape of its units.
         input: what the rule sends to the layer below.
-        filter: the decay of the output filter, to be read anew at each call; None for no filter.
+        filter: the decay of the output filter, to be read again at each call; None for no filter.
         sequence: whether one scan is the whole sequence.
         entries: number of numbers of one full eligibility, per row of the batch.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Averages:
-    """Add up named numbers; give their means and begin anew.
+    """Add up named numbers; give their means and start again.
 
     Example:
         >>> averages = Averages()

@@ -117,7 +117,7 @@ def reverse(
     """Carry samples' cotangents back through a window.
 
     `sizes` are T, B, N and from which steps on there are cotangents behind the filter and before it. States before each
-    step are formed anew, `[T + 1, chunks, SAVED]` in `h`.
+    step are formed again, `[T + 1, chunks, SAVED]` in `h`.
     """
     steps, batch, units, first, first_raw = sizes
     chunks, apart = (units + U - 1) // U, batch * units

@@ -166,7 +166,7 @@ def add_rows(out, to, x, at, jump, rows, first, apart, width, order, e, end):
 
 @njit(inline="always")
 def whole(a, b, c, d, e, f, g):
-    """Return constants as variables: a function is compiled anew for each constant that it is given."""
+    """Return constants as variables: a function is compiled again for each constant that it is given."""
     return np.intp(a), np.intp(b), np.intp(c), np.intp(d), np.intp(e), np.intp(f), np.intp(g)
 
 

@@ -1,4 +1,4 @@
-"""The tape of the CPU backend: currents and the states before the window, from which a reverse pass starts anew."""
+"""The tape of the CPU backend: currents and the states before the window, from which a reverse pass starts again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracetorch.neurons.lowering import Lowered
 
 @dataclass(frozen=True)
 class NumbaTape:
-    """What is kept of a forward scan; states are formed anew in the reverse kernel.
+    """What is kept of a forward scan; states are formed again in the reverse kernel.
 
     Args:
         scan: the window.

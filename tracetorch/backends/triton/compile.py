@@ -22,7 +22,7 @@ from tracetorch.neurons.lowering import Lowered, functions_of
 
 _TEMPLATE = Path(__file__).with_name("kernels.py")
 _UNSPECIALIZED = ("steps", "first", "first_raw")
-"""Arguments whose values must not make Triton compile anew."""
+"""Arguments whose values must not make Triton compile again."""
 _FORWARD_AHEAD, _REVERSE_AHEAD = 4, 2
 """Steps by which loads run ahead; a step back loads three to five arrays, a step forward one."""
 _SWITCHES = ("RECORD", "TRACED", "LINKED", "EXTRA", "BELOW")

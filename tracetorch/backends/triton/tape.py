@@ -1,4 +1,4 @@
-"""The tape of the GPU backend: currents and the states before the window, from which the states are formed anew."""
+"""The tape of the GPU backend: currents and the states before the window, from which the states are formed again."""
 
 from __future__ import annotations
 

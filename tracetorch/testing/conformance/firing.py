@@ -93,15 +93,15 @@ def with_loss(k: Kind, rule: Rule, splits: list[int], recurrent: float, running:
 
 
 def alone(k: Kind, rule: Rule, splits: list[int], running: bool, whole: bool | None) -> list[Finding]:
-    """The term alone, also where rows begin anew in the middle: all at once (`whole`), or some of them."""
+    """The term alone, also where rows start again in the middle: all at once (`whole`), or some of them."""
     setup, at = hidden(k), sum(max(s, 1) for s in splits[:2])
     mask = torch.tensor([True, False, True])
     resets: dict[int, Tensor | None] = {} if whole is None else {at: None if whole else mask}
     got = run_with(setup, rule, splits, running=running, resets=resets, losses=False)
     total = torch.zeros((), dtype=torch.float64)
     for b in range(BATCH):
-        anew = whole is not None and (whole or bool(mask[b]))
-        pieces = [setup.xs[:at], setup.xs[at:]] if anew else [setup.xs]
+        again = whole is not None and (whole or bool(mask[b]))
+        pieces = [setup.xs[:at], setup.xs[at:]] if again else [setup.xs]
         for piece in pieces if running else pieces[-1:]:
             _, zs = spikes_of(setup.net, piece[:, b : b + 1])
             total = total + (running_term(zs) if running else final_term(zs))

@@ -118,7 +118,7 @@ def between(name: str, rule: Rule) -> list[Finding]:
 
 
 def last_event(rule: Rule) -> list[Finding]:
-    """With one loss at the end, a row that began anew is credited since then only."""
+    """With one loss at the end, a row that started again is credited since then only."""
     setup = network("LIF", steps=SHORT)
     loss, mask = cast(Quadratic, setup.loss), torch.tensor([True, False, False])
     got = rule_gradients(setup.net, setup.xs, loss, rule, splits=[4, 0, SHORT - 5], out="last", resets={4: mask})

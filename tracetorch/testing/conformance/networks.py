@@ -66,7 +66,7 @@ RANDOM: dict[str, Rule] = {
     "cascade, random": cascade(feedback=RandomFeedback()),
     "trace, random": trace(feedback=RandomFeedback(0.7)),
 }
-"""The same with a fixed random way back."""
+"""The same with a fixed random feedback."""
 
 WINDOWED: dict[str, Rule] = {"bptt": bptt(), "tbptt": tbptt(), "traced_bptt": traced_bptt()}
 """Rules with autograd inside a window."""

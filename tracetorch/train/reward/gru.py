@@ -1,4 +1,4 @@
-"""A control: a GRU with truncated backpropagation, in the place of a task's network."""
+"""A control: a GRU with truncated backpropagation, in place of a task's network."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class MNIST(ClassificationTask):
     """Describe handwritten digits of 28 x 28 pixels, each pixel firing with its brightness as probability.
 
     A fully connected network, 784-256-256-10: two hidden layers of LIF neurons, and the mean of the readout's
-    current. The images stay bytes in memory; each batch is shifted by up to `shift` pixels and coded anew.
+    current. The images stay bytes in memory; each batch is shifted by up to `shift` pixels and coded again.
     """
 
     name: ClassVar[str] = "mnist"

@@ -44,7 +44,7 @@ def copy(row, size, x) -> None:
 
 @jit
 def copy_normal(row, size, x) -> None:
-    """Copy a row, with zero in the place of what is all but that."""
+    """Copy a row, with zero in place of what is all but that."""
     for k in range(size):
         put(row, k, normal(get(x, k)))
 
