@@ -15,7 +15,8 @@ class MemoryChain:
 
     An episode has `length + 1` observations, each `[cue, question, distractors]`: the cue is -1 or 1 at step 0 and 0
     later, the question is 1 at step `length` and 0 before, a distractor is drawn from -1 and 1 at every step. Actions
-    before the question do nothing; the last gives 1 if it names the cue (0 for -1, 1 for 1) and -1 otherwise, so chance is 0.
+    before the question do nothing; the last gives 1 if it names the cue (0 for -1, 1 for 1) and -1 otherwise, so
+    chance is 0.
 
     Args:
         length: number of steps between the cue and the question.
