@@ -249,9 +249,9 @@ class Layer(nn.Module):
         wiring = core.wiring
         if compiling():
             return True
-        if wiring is None or not isinstance(self.rule.above, AllMemory):
+        if wiring is None or not self.rule.above.groups:
             core.settled()
-            return True
+            return not self.rule.above.groups or core.peek() is not None
         if not wiring.executed and not wiring.proven(core.activity) and core.first:
             wiring.execute()
         settled = core.settled() is not None

@@ -14,7 +14,6 @@ from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.order import count_filters
 from tracetorch.rules import Rule
-from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.wiring import Node, Wiring
 
 
@@ -61,14 +60,14 @@ def link(net: nn.Module) -> dict[str, Layer]:
         for layer in ordered:
             layer.core.shown = layer.core.shown or straight
         return found
-    nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
+    nodes = [Node(one.neuron, one.core.activity, one.rule.above.groups, one.core.above) for one in ordered]
     wiring = ordered[0].core.wiring
     if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
         wiring = Wiring(nodes)
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
     above = wiring.above()
-    read = {id(s.activity) for one in ordered if _groups(one.rule) for s in above[id(one.core.activity)].all}
+    read = {id(s.activity) for one in ordered if one.rule.above.groups for s in above[id(one.core.activity)].all}
     for layer in ordered:
         core = layer.core
         stands = above[id(core.activity)]
@@ -90,10 +89,6 @@ def _straight(module: nn.Module) -> bool:
         return True
     plain = type(module) is nn.Sequential and "forward" not in module.__dict__
     return plain and all(map(_straight, module.children()))
-
-
-def _groups(rule: Rule) -> int:
-    return rule.above.buckets if isinstance(rule.above, AllMemory) else 0
 
 
 def _introduce(cores: list[Core]) -> None:

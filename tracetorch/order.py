@@ -14,6 +14,7 @@ from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.chains import MeanResponses, groups, route
+from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed
 
 MOST = 2**14
@@ -126,6 +127,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
                 f"one state. Use layer.tied() for a second layer with the same parameters; to feed back the outputs of "
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
+        if below.rule.above.groups and source.first and (core.wiring is None or core.wiring is not source.wiring):
+            _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)
         if isinstance(below.rule.above, AllMemory) and not isinstance(below.neuron, Readout):
@@ -150,6 +153,21 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
+
+
+def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) -> None:
+    """Take up from a first step that a layer feeds one of which its network has not been told."""
+    parts, cores = [], []
+    for core, rule, neuron in (below, above):
+        parts.append(core.wiring or Wiring([Node(neuron, core.activity, rule.above.groups, core.above)]))
+        cores += core.peers or (core,)
+    wiring, peers = Wiring.joined(parts, below[0].activity), tuple(dict.fromkeys(cores))
+    for core in peers:
+        core.wiring, core.version, core.peers = wiring, 0, peers
+    consumer, _, neuron = above
+    if not (consumer.activity.wanted or neuron.is_constant(shared=False)):
+        consumer.end_program()
+        consumer.activity.wanted = True
 
 
 def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:

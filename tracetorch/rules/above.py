@@ -116,6 +116,11 @@ class Credited(ABC):
     def needs_network(self) -> bool:
         """Whether the layer has to know what stands above it."""
 
+    @property
+    def groups(self) -> int:
+        """Number of groups of units, at most, that are told apart in a layer above; 0 without a filter through all."""
+        return 0
+
     @abstractmethod
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the filter of a layer; None for none.

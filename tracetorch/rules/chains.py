@@ -176,6 +176,11 @@ class AllMemory(Credited):
         """Return True."""
         return True
 
+    @property
+    def groups(self) -> int:
+        """The number of buckets."""
+        return self.buckets
+
     def apart(self, neuron: Neuron, above: Above) -> bool:
         """Return whether several filters stand above a layer."""
         return not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1

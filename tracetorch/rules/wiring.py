@@ -54,6 +54,27 @@ class Wiring:
         told = {id(node.activity): [id(s.activity) for s in node.above.stages] for node in nodes}
         self.edges = told if self.executed else chain
 
+    @classmethod
+    def joined(cls, parts: list[Wiring], below: Activity) -> Wiring:
+        """Return the wiring of a network of parts that did not know of each other, as its first step has shown it.
+
+        Args:
+            parts: the wirings of the parts.
+            below: the layer that has given outputs, and feeds one of another part.
+
+        Returns:
+            The wiring.
+        """
+        whole = cls([node for part in parts for node in part.nodes.values()])
+        for part in parts:
+            whole.edges |= part.edges
+            whole._seen |= part._seen
+            whole._ran |= part._ran
+            whole._checked |= part._checked
+        whole.executed, whole.version = True, 1
+        whole.ran(below)
+        return whole
+
     def _has(self, above: Above) -> bool:
         return all(id(stage.activity) in self.nodes for stage in above.all)
 
