@@ -24,7 +24,7 @@ from tracetorch.entry import (
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
-from tracetorch.rules import AllMemory, Rule
+from tracetorch.rules import Rule
 from tracetorch.rules.described import described
 from tracetorch.steps import run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
@@ -251,7 +251,7 @@ class Layer(nn.Module):
             return True
         if wiring is None or not self.rule.above.groups:
             core.settled()
-            return not self.rule.above.groups or core.peek() is not None
+            return not self.rule.above.groups or core.started
         if not wiring.executed and not wiring.proven(core.activity) and core.first:
             wiring.execute()
         settled = core.settled() is not None
@@ -264,7 +264,7 @@ class Layer(nn.Module):
                     f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
                 )
             core.state = rewired(core.state, self.spec().trace(tuple(core.state.s[0].shape[1:])))
-        return wiring.executed or core.peek() is not None
+        return wiring.executed or core.started
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.

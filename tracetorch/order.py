@@ -127,7 +127,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
                 f"one state. Use layer.tied() for a second layer with the same parameters; to feed back the outputs of "
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
-        if below.rule.above.groups and source.first and (core.wiring is None or core.wiring is not source.wiring):
+        apart = core.wiring is None or core.wiring is not source.wiring
+        if apart and below.rule.above.groups and source.first:
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)

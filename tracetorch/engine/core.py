@@ -171,6 +171,11 @@ class Core:
         self.state = self.state
 
     @property
+    def started(self) -> bool:
+        """Whether the layer carries anything."""
+        return self.stepper is not None or self._state is not None
+
+    @property
     def batch(self) -> int | None:
         """Number of rows of what the layer carries; None after a reset."""
         state = self.state

@@ -14,7 +14,7 @@ from tracetorch.engine import LayerState
 from tracetorch.rules.above import ReadoutDecay
 from tracetorch.rules.chains import MeanResponses
 from tracetorch.steps.part import Part
-from tracetorch.traces import Numbers, Traces
+from tracetorch.traces import Numbers, Paired, Traces
 from tracetorch.traces.activity import ROWS
 from tracetorch.traces.averages import Sums, buckets_of
 from tracetorch.traces.passing import LEVEL, RESPONSE
@@ -50,7 +50,9 @@ class Cell:
         self.buckets = self.bucket if self.bucket.numel() else torch.zeros(self.units, dtype=torch.int64)
         one_hot = torch.nn.functional.one_hot(self.buckets, max(self.groups, 1)).to(weight)
         self.shares = (one_hot / one_hot.sum(0).clamp(min=1)).t().contiguous() if self.bucket.numel() else None
-        self.sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(part.learned), self.filters)
+        self.pairs = trace.kind.pairs + 1 if isinstance(trace, Paired) else 0
+        parameters = len(lowered.parameters)
+        self.sizes = Sizes(lowered.states, lowered.counters, parameters, len(part.learned), self.filters, self.pairs)
         self.places = self.sizes.places()
         self.width = width(self.units)
         self.steps = weight.new_zeros(batch)
@@ -70,9 +72,11 @@ class Cell:
     def _allocate(self) -> None:
         new, batch, states = self.like.new_zeros, self.batch, self.sizes.states
         chunks, kind, m = -(-self.units // self.width), self.part.kind, self.filters
-        per_input = states if kind == at.PRE else self.groups
+        per_input = states if kind == at.PRE else self.pairs or self.groups
+        places = 0 if not self.pairs else (at.PLACE + 2 * self.pairs) * 8 // self.like.element_size()
         shapes = {
             "space": (batch, chunks, self.places["rows"], self.width),
+            "order": (places,),
             "trace": (per_input, batch, self.inputs),
             "trace_fed": (per_input, batch, self.fed),
             "small": (m + self.groups, batch),
@@ -83,13 +87,16 @@ class Cell:
         sizes = [torch.Size(s).numel() for s in shapes.values()]
         self.block = new(sum(sizes))
         self._pieces = {name: (sum(sizes[:i]), torch.Size(s)) for i, (name, s) in enumerate(shapes.items())}
-        per_weight = 0 if self.averaged else (states if kind == at.FULL else 0) + m
+        if self.pairs:
+            self.order()[at.PLACE : at.PLACE + self.pairs] = torch.arange(self.pairs)
+        per_weight = 0 if self.averaged or self.pairs else (states if kind == at.FULL else 0) + m
         self.large = new(per_weight, batch, self.units, self.inputs)
         self.large_fed = new(per_weight, batch, self.units, self.fed)
         self.numbers = new(shapes["numbers"])
         self.output, self.cotangent = new(batch, self.units), new(batch, self.units)
         longest = max(self.width, self.inputs, self.units)
-        scratch = self.width + max(self.groups * batch * (self.inputs + self.fed), (states + m) * longest)
+        means, owed = self.groups * batch * (self.inputs + self.fed), self.pairs * self.width
+        scratch = self.width + max(means, owed, (states + m) * longest)
         self.scratch = new(scratch)
         self.events = torch.empty(batch * (self.inputs + 1) + 2 * batch + 2, dtype=torch.int32)
         self.events_fed = torch.empty(batch * (self.fed + 1) + 2 * batch + 2, dtype=torch.int32)
@@ -128,6 +135,7 @@ class Cell:
             self.groups,
             part.kind,
         )
+        row[at.PAIRS] = self.pairs
         row[at.SENSITIVE], row[at.NORMALIZED] = part.trace.sensitive, self.normalized
         for column, name in at.PLACES.items():
             row[column] = self.places[name]
@@ -223,6 +231,10 @@ class Cell:
         start, shape = self._pieces[name]
         return (self.block if block is None else block)[start : start + shape.numel()].view(shape)
 
+    def order(self) -> Tensor:
+        """Return the order of the pairs, as the layout says."""
+        return self.piece("order").view(torch.int64)
+
     def get(self, name: str, i: int = 0) -> Tensor:
         """Return a copy of a row of all blocks of units, `[B, N]`."""
         rows = self.piece("space")[:, :, self.places[name] + i]
@@ -268,10 +280,12 @@ class Cell:
             small[0], small[1:] = sums.h_weight, sums.x_weight
             for name, x in zip(("trace", "trace_fed"), sums.x, strict=False):
                 self.piece(name).copy_(x)
-        elif other:
+        elif RESPONSE in other:
             self.piece("small").copy_(other[RESPONSE])
             for i, x in enumerate(other.get(LEVEL, ())):
                 self.set("level", i, x)
+        if "pairs.h" in other:
+            self._load_pairs(other)
         per_input, per_weight = ("trace", "trace_fed"), (self.large, self.large_fed)
         first = states if self.part.kind == at.FULL else 0
         for i, row in enumerate(traces.weight):
@@ -285,6 +299,28 @@ class Cell:
         for i, rows in enumerate([biases, *(traces.neuron.get(name, []) for name in self.part.learned)]):
             for k, x in enumerate(rows[: states + m]):
                 self.set("own", i * (states + m) + k, x)
+
+    def _load_pairs(self, other: Mapping[str, Tensor]) -> None:
+        h, order = other["pairs.h"], self.order()
+        count, rows = h.shape[:2]
+        for p in range(count):
+            for k in range(rows):
+                self.set("pair", p * rows + k, h[p, k])
+        for i, name in enumerate(("trace", "trace_fed") if self.fed else ("trace",)):
+            self.piece(name)[:count] = other[f"pairs.x.{i}"].reshape(count, self.batch, -1)
+        order[at.COUNT] = count
+        order[at.PLACE + self.pairs :][:count] = other["pairs.length"]
+
+    def _pairs(self) -> dict[str, Tensor]:
+        order, rows = self.order(), self.sizes.states + self.filters
+        count = int(order[at.COUNT])
+        if not count:
+            return {}
+        slots = order[at.PLACE : at.PLACE + count].tolist()
+        h = [torch.stack([self.get("pair", p * rows + k) for k in range(rows)]) for p in slots]
+        names = ("trace", "trace_fed") if self.fed else ("trace",)
+        found = {f"pairs.x.{i}": self.piece(name)[slots] for i, name in enumerate(names)}
+        return found | {"pairs.h": torch.stack(h), "pairs.length": order[at.PLACE + self.pairs :][:count].clone()}
 
     def state(self) -> LayerState:
         """Return what the layer carries, as the layer has it."""
@@ -311,11 +347,13 @@ class Cell:
         large = [self.large] + ([self.large_fed] if self.fed else [])
         per_weight = [[x.clone().view(self.batch, 1, self.units, 1, -1) for x in each] for each in large]
         first = states if part.kind == at.FULL else 0
-        other = {}
+        other = self._pairs() if self.pairs else {}
         if self.normalized:
             other[RESPONSE] = small
             if part.trace.sensitive:
                 other[LEVEL] = torch.stack([self.get("level", i) for i in range(m)])
+        if self.pairs:
+            return Traces(neuron=biases | neuron, other=other)
         return Traces(
             weight=[row[:first] for row in per_weight] if first else per_input,
             filtered=[row[first:] for row in per_weight],

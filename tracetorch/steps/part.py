@@ -11,16 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.backends.numba.limits import FLOATS
-from tracetorch.backends.numba.steps.layout import AVERAGED, FULL, NONE, PRE
+from tracetorch.backends.numba.steps.layout import AVERAGED, FULL, NONE, PAIRED, PRE
 from tracetorch.engine import Core
 from tracetorch.neurons import Neuron, effective_parameters
 from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.rules.above import FixedDecay, ReadoutDecay
 from tracetorch.rules.chains import MeanResponses
-from tracetorch.traces import Averaged, Eligibility, InGraph, Presynaptic, Trace, Untraced
+from tracetorch.traces import Averaged, Eligibility, InGraph, Paired, Presynaptic, Trace, Untraced
 from tracetorch.traces.base import OutputFilter
 
-KINDS: dict[type[Trace], int] = {Untraced: NONE, Presynaptic: PRE, Eligibility: FULL, Averaged: AVERAGED}
+KINDS: dict[type[Trace], int] = {
+    Untraced: NONE,
+    Presynaptic: PRE,
+    Eligibility: FULL,
+    Averaged: AVERAGED,
+    Paired: PAIRED,
+}
 """Traces that the program knows, by what it calls them; any other is refused."""
 FILTERS: tuple[type[OutputFilter], ...] = (FixedDecay, ReadoutDecay, MeanResponses)
 """Filters of outputs that it knows."""

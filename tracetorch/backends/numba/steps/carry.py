@@ -27,6 +27,7 @@ from tracetorch.backends.numba.steps.layout import (
     NONE,
     NORMALIZED,
     OUT,
+    PAIRED,
     PRE,
     PSI,
     RECURRENT,
@@ -39,6 +40,7 @@ from tracetorch.backends.numba.steps.layout import (
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import F, col, get, jit, put
+    from tracetorch.backends.numba.steps.pairs import carry_pairs, plan
     from tracetorch.backends.numba.steps.places import (
         a_at,
         add_eligibility,
@@ -180,7 +182,12 @@ def advance(cell, traces) -> None:
     """Make what follows what is, and carry traces on."""
     e = col(cell, SCRATCH)
     tmp = e + col(cell, WIDTH) * BYTES
+    paired = traces and col(cell, KIND) == PAIRED
+    if paired:
+        plan(cell)
     for b in range(col(cell, BATCH)):
+        if paired:
+            carry_pairs(cell, b, e, tmp)
         if traces:
             for fed in range(2 if col(cell, RECURRENT) != 0 else 1):
                 carry_inputs(cell, fed == 1, b, tmp)

@@ -19,6 +19,7 @@ from tracetorch.backends.numba.steps.layout import (
     INPUTS,
     KIND,
     LEARNED,
+    PAIRED,
     RECURRENT,
     RECURRENT_BIAS,
     SCRATCH,
@@ -34,6 +35,7 @@ from tracetorch.backends.numba.steps.layout import (
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import F, col, get, jit, set_col
+    from tracetorch.backends.numba.steps.pairs import add_pairs, weigh_pairs
     from tracetorch.backends.numba.steps.places import (
         add_eligibility,
         d_at,
@@ -71,6 +73,9 @@ def move(cell, fed, g, b, count) -> None:
     weighed, averaged = of(cell, b, g, col(cell, IN_CREDIT)), col(cell, KIND) == AVERAGED
     # Read here, as a compiler cannot know that what is written below does not change them.
     targets = col(cell, TO_RECURRENT if fed else TO_WEIGHT) + g * width * size * BYTES
+    paired = col(cell, KIND) == PAIRED
+    if paired:
+        weigh_pairs(cell, b, g)
     means, buckets, apart = mean_row(cell, fed, 0, b), col(cell, BUCKETS), col(cell, BATCH) * size * BYTES
     for j in range(min(width, col(cell, UNITS) - g * width)):
         n, c = g * width + j, get(weighed, j)
@@ -81,6 +86,9 @@ def move(cell, fed, g, b, count) -> None:
             add(to, size, c, means + col(buckets, n) * apart)
             continue
         add_eligibility(cell, fed, c * d_at(cell, m), b, n, to, count)
+        if paired:
+            add_pairs(cell, fed, b, j, to)
+            continue
         for i in range(m):
             add(to, size, c * d_at(cell, i), filter_row(cell, fed, i, b, n))
 

@@ -23,6 +23,10 @@ from tracetorch.backends.numba.steps.layout import (
     LEARNED,
     NOT_FINITE,
     NOW,
+    ORDER,
+    PAIRED,
+    PAIRS,
+    PLACE,
     PRE,
     RECURRENT,
     RECURRENT_BIAS,
@@ -55,10 +59,13 @@ if TYPE_CHECKING:
 def locate(cell, block) -> None:
     """Set the addresses of the pieces of a block."""
     batch, units, inputs, fed = col(cell, BATCH), col(cell, UNITS), col(cell, INPUTS), col(cell, RECURRENT) != 0
-    rows = col(cell, STATES) if col(cell, KIND) == PRE else col(cell, GROUPS)
+    kind, pairs = col(cell, KIND), col(cell, PAIRS)
+    rows = col(cell, STATES) if kind == PRE else pairs if kind == PAIRED else col(cell, GROUPS)
     at = block
     set_col(cell, SPACE, at)
     at += batch * col(cell, CHUNKS) * col(cell, ROWS) * col(cell, WIDTH) * BYTES
+    set_col(cell, ORDER, at)
+    at += (PLACE + 2 * pairs) * 8 if pairs > 0 else 0
     set_col(cell, TRACE, at)
     at += rows * batch * inputs * BYTES
     set_col(cell, TRACE_FED, at)

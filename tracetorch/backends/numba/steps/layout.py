@@ -4,10 +4,11 @@ A table has one row of 64-bit integers per layer, with addresses and sizes. What
 needs of one step lies in one piece of memory, from its address on:
 
 1. blocks of U units, `[B, chunks, rows, U]`; `places` says what is in which row;
-2. traces per input, `[T, B, K]`, then those per last output, `[T, B, N]`: one per state (presynaptic) or per decay;
-3. sums per sample, `[M + G, B]`: the filter's response to ones, the weights of the averages of inputs;
-4. the numbers of the step: the filter's a by rows, b, d and p, then G decays;
-5. the inputs of the step, `[B, K]`, and the last outputs, `[B, N]`, where they are fed back.
+2. the order of pairs, if there are any, in 64-bit integers;
+3. traces per input, `[T, B, K]`, then those per last output, `[T, B, N]`: one per state (presynaptic), decay or pair;
+4. sums per sample, `[M + G, B]`: the filter's response to ones, the weights of the averages of inputs;
+5. the numbers of the step: the filter's a by rows, b, d and p, then G decays;
+6. the inputs of the step, `[B, K]`, and the last outputs, `[B, N]`, where they are fed back.
 
 Traces per weight, `[S + M, B, N, K]`, lie apart and are carried on in place.
 """
@@ -86,13 +87,20 @@ the block; memory for the while of a call, `[U + max(G B (K + N), (S + M) max(U,
     IN_LEVEL,
     IN_LEVEL_NEXT,
     IN_OWN,
-) = range(29, 61)
-"""Columns with sizes, what the layer's trace is, and the rows of a block."""
+    IN_PAIR,
+    PAIRS,
+    ORDER,
+) = range(29, 64)
+"""Columns with sizes, what the layer's trace is, the rows of a block; number of pairs, and where their order is."""
+
+COUNT, NEW, INTO, FROM, PLACE = range(5)
+"""Order of pairs: their number, that of this step, the two that it merges, -1 for none; from the last on the pairs by
+age with free places behind them, `[P]`, and then for how many steps each stands, `[P]`."""
 
 BEGIN, GIVE, LOSS, VALUE = 0, 1, 2, 3
 """Columns of the table's last row: addresses of the kernels, the kind of loss, the address of its value."""
 
-NONE, PRE, FULL, AVERAGED = range(4)
+NONE, PRE, FULL, AVERAGED, PAIRED = range(5)
 """Kinds of traces."""
 
 FORWARD, ADVANCE, TRACES, CHECK, LEARN, FRESH = 1, 2, 4, 8, 16, 32
@@ -119,6 +127,7 @@ class Sizes:
         parameters: number of parameters that the step reads.
         learned: L, number of parameters that learn.
         filters: M, number of states of the filter.
+        pairs: number of places for pairs.
     """
 
     states: int
@@ -126,19 +135,20 @@ class Sizes:
     parameters: int
     learned: int
     filters: int
+    pairs: int = 0
 
     def places(self) -> dict[str, int]:
         """Return the first row of each kind, in order; the last entry is the number of rows.
 
         What the neuron's own kernel touches comes first, so that it depends on nothing else. `own` are eligibilities:
-        of the bias, then those of the learned parameters, by state and filter state.
+        of the bias, then those of the learned parameters, by state and filter state; `pair` likewise, pair by pair.
         """
         s, c, m, one = self.states, self.counters, self.filters, 1
         counts = {"current": one, "out": one, "checked": one, "psi": one + self.learned, "b": s * (one + self.learned)}
         counts |= {"d": s, "a": s * s, "state": s, "state_next": s, "count": c, "count_next": c}
         counts |= {"param": self.parameters, "signal": one, "send": one, "credit": one, "plain": one}
         counts |= {"sigma": s, "sigma_next": s, "level": m, "level_next": m}
-        counts |= {"own": (one + self.learned) * (s + m), "rows": 0}
+        counts |= {"own": (one + self.learned) * (s + m), "pair": self.pairs * (s + m), "rows": 0}
         found, total = {}, 0
         for name, count in counts.items():
             found[name] = total
@@ -164,6 +174,7 @@ PLACES = {
     IN_LEVEL: "level",
     IN_LEVEL_NEXT: "level_next",
     IN_OWN: "own",
+    IN_PAIR: "pair",
     ROWS: "rows",
 }
 """Which column has which of `Sizes.places`."""

@@ -145,7 +145,9 @@ def _subroutine(function: Any) -> Any:
             if found is None:
                 library = context.codegen().create_library(function.__name__)
                 arguments = (context.typing_context, context, library, function, signature.args, result)
-                found = compile_internal(*arguments, _flags(sums=function.__name__ == "product"), locals={})
+                found = compile_internal(
+                    *arguments, _flags(sums=function.__name__ in ("product", "magnitude")), locals={}
+                )
                 compiled[signature] = found
             _link(context.active_code_library, found.library)
             return context.call_internal(builder, found.fndesc, signature, args)
@@ -206,6 +208,7 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
     names = {
         "F": kind,
         "TINY": np.finfo(kind).tiny * kind(1e8),
+        "TINIEST": np.finfo(kind).tiny,
         "jit": _subroutine,
         "get": get,
         "put": put,
@@ -230,7 +233,7 @@ def function(dtype: torch.dtype, which: str) -> Function:
 @lru_cache(2)
 def _layer(dtype: torch.dtype) -> dict[str, Any]:
     names = _common(dtype)
-    for file in ("places", "forward", "credit", "carry", "layer"):
+    for file in ("places", "pairs", "forward", "credit", "carry", "layer"):
         names = _template(file, dtype, names)
     return names
 

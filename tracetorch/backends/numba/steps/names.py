@@ -11,6 +11,9 @@ F: Any = np.float32
 TINY: Any = 0.0
 """Numbers up to which a trace is set to zero, so that none ends in subnormal numbers, which are slow."""
 
+TINIEST: Any = 0.0
+"""The least normal number."""
+
 
 def _absent(*arguments: Any) -> Any:
     raise NotImplementedError

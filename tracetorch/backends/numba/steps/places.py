@@ -21,6 +21,7 @@ from tracetorch.backends.numba.steps.layout import (
     NONE,
     NORMALIZED,
     NOW,
+    PRE,
     PSI,
     ROWS,
     SCRATCH,
@@ -170,13 +171,14 @@ def add_eligibility(cell, fed, c, b, n, to, count) -> None:
     """Add a multiple of what a unit's weights do to its output: by the input, and by its states."""
     g, j, x, inputs = n // col(cell, WIDTH), n % col(cell, WIDTH), held(cell, fed, b), inputs_of(cell, fed)
     direct, first = c * value(cell, b, g, PSI, j), 0
-    if col(cell, KIND) != NONE and count * SPREAD >= inputs:
+    stated = col(cell, KIND) == PRE or col(cell, KIND) == FULL
+    if stated and count * SPREAD >= inputs:
         through, first = c * value(cell, b, g, col(cell, IN_D), j), 1
         add_two(to, inputs, direct, x, through, state_row(cell, fed, 0, b, n))
     elif count * SPREAD >= inputs:
         add(to, inputs, direct, x)
     else:
         add_events(to, direct, x, events_of(cell, fed, b), count)
-    if col(cell, KIND) != NONE:
+    if stated:
         for i in range(first, col(cell, STATES)):
             add(to, inputs, c * value(cell, b, g, col(cell, IN_D) + i, j), state_row(cell, fed, i, b, n))

@@ -100,6 +100,15 @@ def carry_filter(f, size, a, c, x, d, e) -> None:
 
 
 @jit
+def magnitude(row, size) -> F:
+    """Return the sum of the magnitudes of a row."""
+    total = F(0)
+    for k in range(size):
+        total += abs(get(row, k))
+    return total
+
+
+@jit
 def find(x, size, index) -> int:
     """Write down which values of a row are not zero; return their number. There is no branch in it."""
     count = 0
