@@ -252,8 +252,10 @@ class Cell:
         self.piece("space")[mask] = 0
         self.steps[mask] = 0
         self.piece("fed")[mask] = 0
-        for tensor in (self.piece("trace"), self.piece("trace_fed"), self.piece("small"), self.large, self.large_fed):
+        for tensor in (self.piece("small"), self.large, self.large_fed):
             tensor[:, mask] = 0
+        if not self.pairs:  # the inputs of a pair whose units owe nothing do not count
+            self.piece("trace")[:, mask] = self.piece("trace_fed")[:, mask] = 0
 
     def load(self, state: LayerState) -> None:
         """Take over what a layer carries."""
