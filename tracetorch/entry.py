@@ -91,17 +91,6 @@ def require_plain_call() -> None:
         raise RuntimeError(_recorded("make_fx or a FakeTensorMode"))
 
 
-def owned(x: Tensor) -> Tensor:
-    """Return an input that stays as it is: a copy where the caller may write the next one into the same memory.
-
-    Traces advance over a window at the next call, so that they read its input once more then. An input that some
-    operation gave is not copied; one that is changed in place all the same raises there.
-    """
-    # a graph that is being compiled cannot look for what made a value
-    made = x.requires_grad if torch.compiler.is_compiling() else x.grad_fn is not None
-    return x if made or not torch.is_grad_enabled() else x.clone()
-
-
 def require_not_exporting() -> None:
     """Raise RuntimeError where a program is being recorded by torch.export."""
     if torch.compiler.is_exporting():

@@ -15,7 +15,6 @@ from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, ru
 from tracetorch.entry import (
     has_hooks,
     no_neuron,
-    owned,
     require_not_exporting,
     require_plain_call,
     require_tensor,
@@ -241,7 +240,7 @@ class Layer(nn.Module):
             dense = spec.synapses[0].dense() is not None
             if dense and not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
                 warn_of_positions(x)
-            return self._run(spec, owned(x).unsqueeze(0), event=x, feeds=feeds).last
+            return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
 
     def _settle(self) -> bool:
         """Take up what stands above the layer where a first step has shown it; return whether that is known."""

@@ -14,7 +14,6 @@ from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
     has_global_hooks,
     has_hooks,
-    owned,
     require_network,
     require_not_exporting,
     require_plain_call,
@@ -142,7 +141,6 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
     if eventful := out == "last" and not hooked and dims is not None and _eventful(net, found, dims):
         stretches = _stretches(found, xs)
-    stretches[-1] = mapped(owned, stretches[-1])
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
@@ -183,6 +181,7 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
         _carry(net, part)
     xs = stretches[-1]
     if eventful:
+        xs = xs.clone() if xs.requires_grad and xs.is_leaf else xs  # its last step would look like what stays
         return _last(net, xs, xs[-1])[1]
     ys = joined([_all(net, part) for part in _first_apart(net, xs)])
     return _last_of(ys) if out == "last" else ys

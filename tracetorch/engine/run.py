@@ -46,12 +46,13 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One call of a layer: what it is, its parameters now, the open window it belongs to, and what feeds it."""
+    """One call of a layer: what it is, its parameters now, its open window, whether its input stays, what feeds it."""
 
     spec: Spec
     given: Parameters
     learns: bool
     opened: OpenWindow | None
+    stays: bool
     feeds: tuple[Feed, ...] = ()
 
 
@@ -93,7 +94,8 @@ def run(
     """
     source = xs if event is None else event
     given = spec.parameters()
-    call = _Call(spec, given, torch.is_grad_enabled() and (source.requires_grad or given.learns), opened, feeds)
+    learns = torch.is_grad_enabled() and (source.requires_grad or given.learns)
+    call = _Call(spec, given, learns, opened, _stays(source), feeds)
     fresh, state = state is None, _begun(call, state, xs)
     if event is None or not call.learns or xs.shape[0] == 1 or not _splits(call, state):
         found = _run(call, state, _Part(xs, event))
@@ -121,9 +123,32 @@ def carry(spec: Spec, state: LayerState | None, xs: Tensor) -> Result:
         Outputs, without a graph, and state.
     """
     given = spec.parameters()
-    call = _Call(spec, given, torch.is_grad_enabled() and given.learns, None)
+    call = _Call(spec, given, torch.is_grad_enabled() and given.learns, None, _stays(xs))
     state = _begun(call, state, xs)
     return _run(call, state, _Part(xs, silent=call.learns))
+
+
+def _stays(x: Tensor) -> bool:
+    """Return whether an input is what some operation gave, and so no memory that the caller writes the next one into.
+
+    One that is changed in place all the same raises before it is read again.
+    """
+    # a graph that is being compiled cannot look for what made a value
+    return x.requires_grad if torch.compiler.is_compiling() else x.grad_fn is not None
+
+
+def _owned(call: _Call, state: LayerState, part: _Part) -> Tensor:
+    """Return a window's inputs, copied where they are read after the call and may not stay as they are until then.
+
+    Traces advance over a window at the next call, so that they read its inputs once more then.
+    """
+    xs = part.xs
+    read = bool(call.given.learned) or state.trace.reads(silent=part.silent, last=part.last)
+    if not call.learns or call.stays or not read:
+        return xs
+    if torch.compiler.is_compiling() or not xs.is_cpu:
+        return xs.detach().clone()
+    return pool().empty(tuple(xs.shape), xs.dtype).copy_(xs)
 
 
 def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
@@ -148,9 +173,10 @@ def _splits(call: _Call, state: LayerState) -> bool:
 
 
 def _run(call: _Call, state: LayerState, part: _Part) -> Result:
-    spec, xs = call.spec, part.xs
+    spec = call.spec
     neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
+        xs = _owned(call, state, part)
         s = tuple(map(state.masked, state.s))
         scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
         backend = choose(spec.backend, scan)
@@ -177,7 +203,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
             spec.activity.measure(replace(scan, neuron=neuron), outputs.tape)
     state = state.flushed()
     start = replace(start, traces=state.traces)
-    window = _window(call, state, part, scan, outputs, numbers, backend)
+    window = _window(call, state, xs, scan, outputs, numbers, backend)
     return _close(call, state, part, (start, window, outputs), after, z)
 
 
@@ -261,14 +287,14 @@ def _after(state: LayerState, scan: Scan, outputs: Outputs) -> LayerState:
 def _window(
     call: _Call,
     state: LayerState,
-    part: _Part,
+    xs: Tensor,
     scan: Scan,
     outputs: Outputs,
     numbers: Numbers,
     backend: ScanBackend,
 ) -> Window:
     dtype, given = scan.s[0].dtype, call.given
-    inputs = [part.xs.detach().to(dtype)]
+    inputs = [xs.detach().to(dtype)]
     if scan.recurrent is not None and scan.z is not None:
         inputs.append(torch.cat([scan.z.unsqueeze(0).to(dtype), outputs.z[:-1].detach()]))
     traced = [any(w.requires_grad for w in row) for row in given.weights]

@@ -104,6 +104,10 @@ class Averaged(Trace):
         """Return False: the averages are formed in the forward scan."""
         return False
 
+    def reads(self, *, silent: bool, last: bool) -> bool:
+        """Return whether a window's inputs are read after its scan: where every step of it is an event."""
+        return not (silent or last or self.whole)
+
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
         own, one = neuron.decay, like.new_ones(())

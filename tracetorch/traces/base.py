@@ -190,6 +190,18 @@ class Trace(ABC):
         """
         return True
 
+    def reads(self, *, silent: bool, last: bool) -> bool:
+        """Return whether a window's inputs are read after its scan even where no parameter of the neuron learns.
+
+        Args:
+            silent: whether the window has no event in it.
+            last: whether its last step is the only event.
+
+        Returns:
+            Whether they are.
+        """
+        return True
+
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now, for a neuron bound to its parameters."""
         if self.filter is None:

@@ -102,6 +102,10 @@ class Presynaptic(Trace):
         """Return whether a window's tape is read: not over a silent window that the inputs' sums carry forward."""
         return not (silent and self.carries(last=False))
 
+    def reads(self, *, silent: bool, last: bool) -> bool:
+        """Return whether a window's inputs are read after its scan: not if their sums carry it forward."""
+        return self.taped(silent=silent)
+
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now."""
         constant = neuron.constant(detach_reset=self.detach_reset)

@@ -68,6 +68,10 @@ class Untraced(Trace):
         """Return whether a window without an event costs nothing but what is carried forward."""
         return not self.window_credit
 
+    def reads(self, *, silent: bool, last: bool) -> bool:
+        """Return whether a window's inputs are read after its scan: by its events."""
+        return not silent
+
     def save(self, neuron: Neuron, numbers: Numbers, start: Start, steps: int, *, silent: bool, last: bool) -> Save:
         """Return what a forward scan is asked to save."""
         return Save(tape=not silent, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
