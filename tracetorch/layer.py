@@ -46,7 +46,7 @@ class Layer(nn.Module):
             `tt.LinearInWeights(module)`, or a module of a kind given to `tt.register_synapse`.
         neuron: the neuron.
         recurrent: synapse from the layer's last outputs to its currents, or None.
-        rule: how the layer is credited; `tt.rules.trace()` by default.
+        rule: how the layer is credited; `tt.rules.cascade()` by default.
 
     Raises:
         TypeError: if a synapse is of a kind that traces do not know, or the neuron is no `tt.Neuron`.
@@ -75,7 +75,7 @@ class Layer(nn.Module):
         self._lowered: Lowered | NotLowered | None = None
         self.register_parameter("feedback", None)
         self.core = Core()
-        self.rule = rules.trace() if rule is None else rule
+        self.rule = rules.cascade() if rule is None else rule
         self.follow_parts()
 
     @property

@@ -158,10 +158,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
 
 def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) -> None:
     """Take up from a first step that a layer feeds one of which its network has not been told."""
-    parts, cores = [], []
+    parts: list[Wiring] = []
+    cores: list[Core] = []
     for core, rule, neuron in (below, above):
         parts.append(core.wiring or Wiring([Node(neuron, core.activity, rule.above.groups, core.above)]))
-        cores += core.peers or (core,)
+        cores += core.peers or [core]
     wiring, peers = Wiring.joined(parts, below[0].activity), tuple(dict.fromkeys(cores))
     for core in peers:
         core.wiring, core.version, core.peers = wiring, 0, peers

@@ -20,7 +20,7 @@ def network(rule: tt.rules.Rule | None = None) -> nn.Sequential:
     return nn.Sequential(hidden, tt.Layer(nn.Linear(5, 2), tt.LI(half_life=6), rule=rule))
 
 
-@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.cascade()], ids=str)
+@pytest.mark.parametrize("rule", [tt.rules.eprop(), tt.rules.otpe()], ids=str)
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_a_rule_that_filters_in_a_network_that_its_layers_do_not_know_raises(rule: Any, backend: str) -> None:
     if tt.available_backends()[backend]:
@@ -43,6 +43,7 @@ def test_trace_learns_its_network_from_the_first_step(depth: int, backend: str) 
         torch.manual_seed(0)
         hidden = [tt.Layer(nn.Linear(6, 6), tt.LIF(half_life=4)) for _ in range(depth)]
         net = nn.Sequential(*hidden, tt.Layer(nn.Linear(6, 2), tt.LI(half_life=9))).double()
+        tt.set_rule(net, tt.rules.trace())
         xs = (torch.rand(12, 3, 6) < 0.5).double()
         tt.init_firing(net, xs, rate=0.2)
         for layer in net:

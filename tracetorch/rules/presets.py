@@ -162,7 +162,7 @@ def cascade(
     buckets: int = 4,
     feedback: Feedback | None = None,
 ) -> Rule:
-    r"""Trace each weight's effect on its own unit, filtered as all layers above remember it.
+    r"""Trace each weight's effect on its own unit, filtered as all layers above remember it: the default.
 
     .. math:: \Delta W = \sum_t L_t \odot \frac{F(e)_t}{n_t}, \qquad
         L^{\text{below}}_t = W^\top \Big( \frac{F(g)_t}{n_t} \odot L_t \Big), \qquad n_t = F(1)_t
@@ -237,7 +237,7 @@ def drtrl(*, input: Literal["psi", "gain"] = "psi", feedback: Feedback | None = 
 
 
 def trace(*, decay: float | None = None, buckets: int = 4, feedback: Feedback | None = None) -> Rule:
-    r"""Average each layer's input and its sensitivity, and credit their product: the default.
+    r"""Average each layer's input and its sensitivity, and credit their product: the cheapest rule with a memory.
 
     .. math:: \bar x_t = \frac{1-a}{1-a^n} \sum_k a^{t-k} x_k, \quad
         \bar h_t = \frac{1-q}{1-q^n} \sum_k q^{t-k} g_k, \quad \Delta W = (\bar h_t \odot L_t) \otimes \bar x_t

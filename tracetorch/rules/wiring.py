@@ -100,6 +100,9 @@ class Wiring:
         fed = self._seen.setdefault(id(below), [])
         if id(above) not in fed:
             fed.append(id(above))
+            if self.version and id(above) not in self.edges[id(below)]:  # it was looked at in the middle of the step
+                self._above = None
+                self.version += 1
 
     def proven(self, layer: Activity) -> bool:
         """Return whether a layer fed those that it was told in its first call; the first question alone can deny it."""

@@ -95,7 +95,7 @@ class Problem(ABC):
     higher_is_better: ClassVar[bool] = True
     scored_on: ClassVar[str] = "all held-out data"
     is_stream: ClassVar[bool] = False
-    default_rule: ClassVar[str] = "trace"
+    default_rule: ClassVar[str] = "cascade"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     script: ClassVar[str | None] = None
 
