@@ -24,6 +24,7 @@ class Goal:
         others: Beginnings of that library's methods; any of them.
         update: The update that the goal is for.
         steps: The time steps that the goal is for; None for any.
+        loss: The loss that the goal is for; None for any.
     """
 
     workload: str
@@ -33,6 +34,7 @@ class Goal:
     others: tuple[str, ...] = ("",)
     update: str = "end"
     steps: int | None = None
+    loss: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("W1", ("trace",), 15, "snnTorch"),
     Goal("W1", ("trace",), 5),
     Goal("W1", ("trace",), 1 / 1.3, OWN.name, ("inference",)),
+    Goal("W1", ("cascade",), 1 / 2, OWN.name, ("trace",), loss="last"),
+    Goal("W1", ("cascade",), 1 / 1.3, OWN.name, ("trace",), loss="every"),
     Goal("W1", _EXACT, 4, "snnTorch"),
     Goal("W1", _EXACT, 2),
     Goal("W1", (_DRTRL,), 50, "BrainTrace", ("D_RTRL, lean",), steps=1000),
@@ -101,6 +105,8 @@ def _compare(goal: Goal, table: Table) -> Iterable[Checked]:
     if (table.workload, table.update) != (goal.workload, goal.update) or table.skipped:
         return
     if goal.steps not in (None, table.steps):
+        return
+    if goal.loss not in (None, table.loss):
         return
     others = [r for r in table.rows if r.valid and _is_other(goal, r)]
     for method in goal.methods:

@@ -79,7 +79,7 @@ def _iterations() -> list[Row]:
     """Return the rows of whole sequences."""
     windows = "windows, traces carried"
     rows = [Row(_NAME, "inference", (*_WHOLE, "W6"), note="no learning: what the network itself costs")]
-    rows += [Row(_NAME, rule, _WHOLE, {"rule": rule}) for rule in ("trace", "sltt", "ottt", "eprop", "rate")]
+    rows += [Row(_NAME, rule, _WHOLE, {"rule": rule}) for rule in ("trace", "cascade", "sltt", "ottt", "eprop", "rate")]
     rows += [
         Row(_NAME, "traced_bptt", _WHOLE, {"rule": "traced_bptt", "window": True}, note=windows),
         Row(
@@ -114,7 +114,8 @@ def _streams() -> list[Row]:
     """Return the rows of streams and of long sequences."""
     each, both = ("each",), ("each", "end")
     call = "one call per step, eager"
-    rows = [Row(_NAME, r, ("W2",), {"rule": r}, updates=both, note=call) for r in ("trace", "sltt", "ottt", "eprop")]
+    rules = ("trace", "cascade", "sltt", "ottt", "eprop")
+    rows = [Row(_NAME, r, ("W2",), {"rule": r}, updates=both, note=call) for r in rules]
     rows.append(Row(_NAME, _PER_NEURON, ("W2",), {"rule": "drtrl"}, "neuron", updates=both, note=call))
     compiled = "torch.compile of one step's forward"
     rows += [
@@ -123,12 +124,9 @@ def _streams() -> list[Row]:
     ]
     rows += [
         Row(_NAME, f"{r}, tt.Stream", ("W2",), {"rule": r, "way": "stream"}, updates=each, note="one call")
-        for r in ("trace", "sltt", "ottt")
+        for r in ("trace", "cascade", "sltt", "ottt")
     ]
-    rows += [
-        Row(_NAME, f"{r}, scanned", ("W2",), {"rule": r, "way": "scan"}, note="one tt.scan")
-        for r in ("trace", "sltt", "ottt", "eprop")
-    ]
+    rows += [Row(_NAME, f"{r}, scanned", ("W2",), {"rule": r, "way": "scan"}, note="one tt.scan") for r in rules]
     variants: dict[str, dict[str, Any]] = {
         "fixed decays": {"rule": "trace", "recurrent": False},
         "learned decays": {"rule": "trace", "recurrent": False, "learned": True},
@@ -136,7 +134,10 @@ def _streams() -> list[Row]:
         "eprop, dense recurrence": {"rule": "eprop"},
     }
     rows += [Row(_NAME, name, ("W2v",), options, updates=each) for name, options in variants.items()]
-    rows += [Row(_NAME, r, ("W3",), {"rule": r, "window": True}) for r in ("trace", "ottt", "eprop", "traced_bptt")]
+    rows += [
+        Row(_NAME, r, ("W3",), {"rule": r, "window": True})
+        for r in ("trace", "cascade", "ottt", "eprop", "traced_bptt")
+    ]
     rows += [
         Row(_NAME, _PER_NEURON, ("W3",), {"rule": "drtrl", "window": True}, "neuron"),
         Row(_NAME, "bptt", ("W3",), {"rule": "bptt"}, longest=10_000, note="memory grows with time"),
