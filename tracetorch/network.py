@@ -34,15 +34,18 @@ def layers(net: nn.Module) -> dict[str, Layer]:
         >>> list(tt.layers(torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))))
         ['0']
     """
+    found = {}
     for name, module in net.named_modules():
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, Layer):
+            found[name] = module
+        elif isinstance(module, nn.Sequential):
             inside = [m for m in module if isinstance(m, Layer)]
             if len({id(m) for m in inside}) != len(inside):
                 raise ValueError(
                     f"one layer stands twice in {name or 'the network'}: it has one state and would run twice; "
                     f"use layer.tied() for a second layer with the same parameters"
                 )
-    return {name: m for name, m in net.named_modules() if isinstance(m, Layer)}
+    return found
 
 
 def link(net: nn.Module) -> dict[str, Layer]:
@@ -55,10 +58,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
     _introduce([layer.core for layer in ordered])
     if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
         return found  # a layer of a larger network stays what it is there
-    straight = len(ordered) == 1 or _straight(net)
     if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
-        for layer in ordered:
-            layer.core.shown = layer.core.shown or straight
+        _show(net, ordered)
         return found
     nodes = [Node(one.neuron, one.core.activity, one.rule.above.groups, one.core.above) for one in ordered]
     wiring = ordered[0].core.wiring
@@ -66,6 +67,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
         wiring = Wiring(nodes)
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
+    _show(net, ordered)
     above = wiring.above()
     read = {id(s.activity) for one in ordered if one.rule.above.groups for s in above[id(one.core.activity)].all}
     for layer in ordered:
@@ -75,12 +77,18 @@ def link(net: nn.Module) -> dict[str, Layer]:
             core.above = stands
         if not torch.compiler.is_compiling():
             count_filters(layer.core, layer.rule, layer.neuron)
-        core.shown = core.shown or straight
         wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted
     return found
+
+
+def _show(net: nn.Module, ordered: list[Layer]) -> None:
+    """Note that the form of a network shows in which order its layers run, where it does."""
+    if not all(layer.core.shown for layer in ordered) and (len(ordered) == 1 or _straight(net)):
+        for layer in ordered:
+            layer.core.shown = True
 
 
 def _straight(module: nn.Module) -> bool:

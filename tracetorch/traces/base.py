@@ -180,26 +180,11 @@ class Trace(ABC):
         return False
 
     def taped(self, *, silent: bool) -> bool:
-        """Return whether a window's tape is read even where no parameter of the neuron learns.
-
-        Args:
-            silent: whether the window has no event in it.
-
-        Returns:
-            Whether it is.
-        """
+        """Return whether the tape of a window, of a silent one without events, is read where no parameter learns."""
         return True
 
     def reads(self, *, silent: bool, last: bool) -> bool:
-        """Return whether a window's inputs are read after its scan even where no parameter of the neuron learns.
-
-        Args:
-            silent: whether the window has no event in it.
-            last: whether its last step is the only event.
-
-        Returns:
-            Whether they are.
-        """
+        """Return whether inputs are read after the scan, be the window silent or its last step the only event."""
         return True
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
