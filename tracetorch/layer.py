@@ -276,10 +276,8 @@ class Layer(nn.Module):
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
         self._require_callable(xs)
-        self._settle()
         with evaluated_once(self.synapse, self.recurrent):
-            spec = self.spec()
-            xs = spec.accepted(xs, self.core.batch, window=True)
+            spec, xs = self._accepted(xs)
             feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
@@ -288,14 +286,18 @@ class Layer(nn.Module):
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
         self._require_callable(xs)
-        self._settle()
         with evaluated_once(self.synapse, self.recurrent):
-            spec = self.spec()
-            before, xs = self.core.state, spec.accepted(xs, self.core.batch, window=True)
+            spec, xs = self._accepted(xs)
+            before = self.core.state
             result = carry(spec, before, xs)
             self.core.state = result.state
             self.core.show(spec, before, xs, result.z)
             return result.z
+
+    def _accepted(self, xs: Tensor) -> tuple[Spec, Tensor]:
+        xs = self.spec().accepted(xs, self.core.batch, window=True)
+        self._settle()
+        return self.spec(), xs
 
     @property
     def carries(self) -> bool:

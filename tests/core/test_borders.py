@@ -216,6 +216,7 @@ def test_a_state_whose_units_are_of_buckets_that_are_not_there_is_refused(wrong:
     net = nn.Sequential(
         tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=half_life)), tt.Layer(nn.Linear(7, 2), tt.LI(half_life=6))
     )
+    tt.set_rule(net, tt.rules.trace())
     for x in 4 * torch.rand(3, 3, 5):
         net(x).sum().backward()
     saved = tt.get_state(net)

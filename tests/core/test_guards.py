@@ -111,6 +111,7 @@ def test_a_readout_of_several_decays_is_no_filter() -> None:
         tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=4)),
         tt.Layer(nn.Linear(5, 2), tt.LI(half_life=torch.tensor([3.0, 9.0]))),
     )
+    tt.set_rule(net, tt.rules.trace())
     with pytest.raises(ValueError, match=r"decay=\.\.\."):
         tt.scan(net, torch.ones(4, 2, 3))
     tt.set_rule(net, tt.rules.trace(decay=0.9))

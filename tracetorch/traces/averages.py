@@ -205,4 +205,6 @@ def _features(afferent: Afferent, a: Tensor, start: Tensor | None, steps: int) -
     decay = a.reshape(-1, *[1] * (features.dim() - 1))
     if start is not None:
         return end + decay**steps * start
+    if steps == 1:
+        end = end.clone()  # the caller may write the next input into the same memory
     return end.expand(a.shape[0], *end.shape[1:])
