@@ -54,7 +54,14 @@ class DirectFeedback(nn.Module):
             self.matrices.append(nn.Parameter(drawn * scale / outputs**0.5, requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Advance by one time step, `[B, *in] -> [B, outputs]`."""
+        """Advance by one time step.
+
+        Args:
+            x: input of one step, `[B, *in]`.
+
+        Returns:
+            The outputs, `[B, outputs]`.
+        """
         inputs: list[Tensor] = []
         first = True
         for module in _chain(self.net):

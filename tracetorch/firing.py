@@ -35,6 +35,12 @@ class Firing:
 
     Args:
         rates: share of steps in which each unit fires, over all steps, samples and places, `[units]`, float64.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> firing = tt.Firing(torch.tensor([0.0, 0.2, 1.0], dtype=torch.float64))
+        >>> firing.silent, firing.saturated, round(firing.mean, 2)
+        ((0,), (2,), 0.4)
     """
 
     rates: Tensor

@@ -147,7 +147,7 @@ class RunningRate(_Rate):
         return {str(i): x.clone() for i, x in enumerate(self._running) if x is not None}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the `state` that `state_dict` returned.
 
         Args:
             state: the dictionary.

@@ -259,7 +259,15 @@ class Scan(nn.Module):
         self.out: Out = out
 
     def forward(self, xs: Any, **rows: Any) -> Any:
-        """Run the network over a window, `[T, B, *in]`, with `lengths` and the like; see `tt.scan`."""
+        """Run the network over a window; see `tt.scan`.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+            **rows: `lengths`, `mask`, `resets` and `batch_first`, as in `tt.scan`.
+
+        Returns:
+            The outputs, `[T, B, *out]`, or `[B, *out]` for `last`.
+        """
         return scan(self.net, xs, self.out, **rows)
 
 

@@ -54,7 +54,14 @@ class OnlineModule(pl.LightningModule):
         self.net, self.loss, self.optimizer = net, loss, optimizer
 
     def forward(self, xs: Tensor) -> Tensor:
-        """Run the network over a window, `[T, B, *in]`."""
+        """Run the network over a window.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+
+        Returns:
+            The outputs, `[T, B, *out]`.
+        """
         return tt.scan(self.net, xs)
 
     def training_step(self, window: Window, batch_idx: int) -> Tensor | None:

@@ -124,7 +124,15 @@ class Neuron(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define step(self, s, current)")
 
     def forward(self, s: Any, current: Tensor | None = None) -> tuple[Any, Tensor]:
-        """Advance by one time step; the same as `step`."""
+        """Advance by one time step; see `step`.
+
+        Args:
+            s: the state, a named tuple of tensors `[..., *unit]`.
+            current: input current, `[..., *unit]`.
+
+        Returns:
+            The next state and the output `z`, `[..., *unit]`.
+        """
         if current is None:
             name = self._get_name()
             raise TypeError(
@@ -135,7 +143,14 @@ class Neuron(nn.Module):
         return self.step(s, current)
 
     def pack(self, values: tuple[Tensor, ...]) -> Any:
-        """Return the named state made of tensors in the order of `state` and `counters`."""
+        """Return the named state made of tensors.
+
+        Args:
+            values: tensors in the order of `state` and `counters`, `[..., *unit]` each.
+
+        Returns:
+            A named tuple with `replace`.
+        """
         names = (*self.state, *self.counters)
         return (_TYPES.get(names) or state_type(names))(*values)
 
@@ -150,7 +165,7 @@ class Neuron(nn.Module):
             like: currents of one step, `[B, *unit]`.
 
         Returns:
-            Zeros of that shape, one tensor for each of `state` and `counters`.
+            Zeros, `[B, *unit]`, one tensor for each of `state` and `counters`.
 
         Raises:
             ValueError: if a half-life, threshold or other value per unit has another shape than the units.
@@ -293,4 +308,14 @@ def _like(neuron: Neuron) -> Tensor:
 
 
 class Readout(Neuron):
-    """Mark a neuron whose output is linear in its state and current: a readout, which does not spike."""
+    """A neuron whose output is linear in its state and current, and does not spike.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Sum(tt.Readout):
+        ...     def step(self, s, current):
+        ...         v = s.v + current
+        ...         return s.replace(v=v), v
+        >>> tt.Layer(torch.nn.Linear(3, 2), Sum())(torch.ones(4, 3)).shape
+        torch.Size([4, 2])
+    """

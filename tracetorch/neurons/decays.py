@@ -25,7 +25,7 @@ class Learnable:
     Give the optimizer `tt.parameter_groups(net, weight_decay=...)`, which exempts neurons and biases from it.
 
     Args:
-        value: start value, a number or a tensor of the units' shape, in the unit of the argument it stands for.
+        value: start value, a number or a tensor `[*unit]`, in the unit of the argument it stands for.
         shape: the units' shape where `value` is a number and each neuron learns its own; empty to share one.
 
     Example:
@@ -38,7 +38,7 @@ class Learnable:
     shape: tuple[int, ...] | int = ()
 
     def tensor(self) -> Tensor:
-        """Return the start value as a tensor of its final shape."""
+        """Return the start value as a tensor, `[*unit]` or `[]`."""
         return _number("tt.Learnable's value", self).tensor()
 
 
@@ -93,10 +93,10 @@ def half_life(beta: Tensor) -> Tensor:
     .. math:: t_{1/2} = -\ln 2 / \ln \beta
 
     Args:
-        beta: decay per step, in (0, 1), of any shape.
+        beta: decay per step, in (0, 1), `[...]`.
 
     Returns:
-        The number of steps after which half is left, same shape.
+        The number of steps after which half is left, `[...]`.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -112,10 +112,10 @@ def tau(beta: Tensor) -> Tensor:
     .. math:: \tau = -1 / \ln \beta
 
     Args:
-        beta: decay per step, in (0, 1), of any shape.
+        beta: decay per step, in (0, 1), `[...]`.
 
     Returns:
-        The number of steps after which 1/e is left, same shape.
+        The number of steps after which 1/e is left, `[...]`.
 
     Example:
         >>> import math, torch, tracetorch as tt

@@ -22,7 +22,16 @@ class Reset(ABC):
 
     @abstractmethod
     def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
-        """Return what the membrane carries on, from its value `[..., *unit]` and its spikes."""
+        """Return what the membrane carries on.
+
+        Args:
+            membrane: its value at the spike, `[..., *unit]`.
+            z: the spikes, `[..., *unit]`.
+            threshold: `theta`, `[]` or `[*unit]`.
+
+        Returns:
+            The membrane after the reset, `[..., *unit]`.
+        """
 
 
 @dataclass(frozen=True)

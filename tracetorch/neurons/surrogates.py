@@ -16,14 +16,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Surrogate(ABC):
-    """Give the spike function its forward step and its backward stand-in.
+    """Spike function with a stand-in for its derivative.
 
     Calling a surrogate returns the Heaviside step of its argument; `derivative` is used backwards.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Exponential(tt.surrogates.Surrogate):
+        ...     def derivative(self, x):
+        ...         return torch.exp(-x.abs())
+        >>> neuron = tt.LIF(half_life=5, surrogate=Exponential())
+        >>> neuron.surrogate(torch.tensor([-1.0, 1.0]))
+        tensor([0., 1.])
     """
 
     @abstractmethod
     def derivative(self, x: Tensor) -> Tensor:
-        """Return the stand-in for `dz/dx` at the distance `x` to the threshold, of any shape."""
+        """Return the stand-in for `dz/dx`.
+
+        Args:
+            x: distance to the threshold, `[...]`, in the unit of the membrane.
+
+        Returns:
+            The derivative, `[...]`.
+        """
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return `1` where `x > 0` and `0` elsewhere, in the dtype of `x`."""

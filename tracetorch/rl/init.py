@@ -22,7 +22,7 @@ def sparse_(weight: Tensor, sparsity: float = 0.9, *, least: int = 8) -> Tensor:
         least: number of inputs that a row keeps at least, `m`.
 
     Returns:
-        The weight.
+        The weight, `[out, *in]`.
 
     Raises:
         ValueError: if `sparsity` is outside its range.

@@ -74,7 +74,7 @@ class RunningNorm:
         return mean
 
     def update(self, rows: Array) -> None:
-        """Take in values, `[B, n]`, row by row."""
+        """Count the values of `rows`, `[B, n]`, in the statistics."""
         for x in rows:
             self._values.update(x)
         self._deviation = self._values.deviation(self.epsilon)
@@ -90,7 +90,7 @@ class RunningNorm:
         return {"count": self.count, "mean": mean, "squares": squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self._values.count = state["count"]
         self._values.mean, self._values.squares = (state[key].numpy().copy() for key in ("mean", "squares"))
         self._deviation = self._values.deviation(self.epsilon)
@@ -144,7 +144,7 @@ class RewardScale:
         return {"sums": list(self.sums), **vars(self._values)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self.sums = list(state["sums"])
         for name in ("count", "mean", "squares"):
             setattr(self._values, name, state[name])

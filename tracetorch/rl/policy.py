@@ -19,29 +19,57 @@ class Policy(ABC):
 
     Attributes:
         outputs: how many numbers the head has, n.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> policy, head = tt.rl.Categorical(3), torch.zeros(2, 3)
+        >>> policy.outputs, policy.sample(head).shape, policy.distribution(head).entropy()
+        (3, torch.Size([2]), tensor([1.0986, 1.0986]))
     """
 
     outputs: int
 
     @abstractmethod
     def sample(self, head: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw an action for each row of a head `[B, n]`."""
+        """Draw an action for each row.
+
+        Args:
+            head: the head, `[B, n]`.
+            generator: of the draws; torch's own by default.
+
+        Returns:
+            The actions, `[B]` or `[B, components]`.
+        """
 
     @abstractmethod
     def greedy(self, head: Tensor) -> Tensor:
-        """Return the most probable action for each row of a head `[B, n]`."""
+        """Return the most probable action for each row.
+
+        Args:
+            head: the head, `[B, n]`.
+
+        Returns:
+            The actions, `[B]` or `[B, components]`.
+        """
 
     @abstractmethod
     def distribution(self, head: Tensor) -> distributions.Distribution:
-        """Return each row's distribution of actions, for log-probabilities and entropies with a graph."""
+        """Return each row's distribution of actions, for log-probabilities and entropies with a graph.
+
+        Args:
+            head: the head, `[B, n]`.
+
+        Returns:
+            The distribution, of batch shape `[B]`.
+        """
 
     @abstractmethod
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
-        """Return the slope of log-probability plus weighted entropy by the head.
+        """Return the derivative of log-probability plus weighted entropy with respect to the head.
 
         Args:
             head: the head, `[B, n]`, without a graph.
-            action: actions as `sample` gives them.
+            action: actions as `sample` returns them, `[B]` or `[B, components]`.
             entropy: weight of the entropy, a number or `[B]`.
 
         Returns:
@@ -50,7 +78,14 @@ class Policy(ABC):
 
     @abstractmethod
     def to_env(self, action: Tensor) -> list[Any]:
-        """Return the rows' actions as an environment takes them."""
+        """Return the rows' actions as an environment takes them.
+
+        Args:
+            action: actions as `sample` returns them, `[B]` or `[B, components]`.
+
+        Returns:
+            The actions, one for each row.
+        """
 
 
 class Categorical(Policy):

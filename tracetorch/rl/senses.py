@@ -114,7 +114,7 @@ class Senses:
 
     @staticmethod
     def check(rewards: Sequence[float]) -> None:
-        """Raise FloatingPointError where a reward is not finite."""
+        """Raise FloatingPointError where one of the `rewards` is not finite."""
         if not all(math.isfinite(r) for r in rewards):
             raise FloatingPointError(
                 f"the environment gave a reward that is not finite: {list(rewards)}; the agent is as it was before "
@@ -144,7 +144,7 @@ class Senses:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         if self.norm is not None:
             self.norm.load_state_dict(state["norm"])
         if self.rewards is not None:

@@ -14,7 +14,16 @@ from tracetorch.rl.trace import ParameterTrace
 
 
 class Step(ABC):
-    """Move parameters along a trace, by an error."""
+    """How an agent moves parameters along a trace, by an error.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Clipped(tt.rl.Step):
+        ...     def __call__(self, trace, errors):
+        ...         trace.move([0.1 * max(-1.0, min(1.0, error)) for error in errors])
+        >>> net = tt.Layer(torch.nn.Linear(4, 3), tt.LI(half_life=2))
+        >>> agent = tt.rl.ActorCritic(net, tt.rl.Categorical(2), step=Clipped())
+    """
 
     @abstractmethod
     def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
@@ -29,11 +38,19 @@ class Step(ABC):
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the step itself has become; most keep nothing."""
+        """Return what the step itself carries, for a checkpoint.
+
+        Returns:
+            Tensors and plain values; empty for most.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most keep nothing
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: the dictionary.
+        """
 
 
 class ObGD(Step):
@@ -140,7 +157,7 @@ class OptimizerStep(Step):
         return {"optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
 
 

@@ -310,6 +310,11 @@ class Facts:
         exact: conditions under which its gradient is that of BPTT.
         drops: what it leaves out elsewhere.
         memory: numbers kept per layer, in the sizes T (steps), B (batch), S (states), I (inputs) and O (units).
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.FACTS["eprop"].memory
+        'B·(S + 1)·I·O'
     """
 
     exact: str

@@ -19,7 +19,17 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class SilentError(AssertionError):
-    """Report that a layer or some of its units fire too seldom or too often for a test of its gradient."""
+    """A layer or some of its units fire too seldom or too often for a test of its gradient.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = tt.Layer(torch.nn.Linear(1, 1), tt.LIF(half_life=5, threshold=1e6))
+        >>> try:
+        ...     firing = tt.testing.require_alive(net, torch.ones(9, 1, 1))
+        ... except tt.testing.SilentError:
+        ...     print("scale the weights: tt.init_firing")
+        scale the weights: tt.init_firing
+    """
 
 
 @torch.no_grad()

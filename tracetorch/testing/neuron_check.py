@@ -16,7 +16,19 @@ from tracetorch.testing.eligibility import unit_blocks
 
 
 class NeuronError(AssertionError):
-    """Say what is wrong with a neuron."""
+    """A neuron is not what every rule takes it to be; the message lists how.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> class Mixing(tt.Neuron):
+        ...     def step(self, s, current):
+        ...         return s.replace(v=current.flip(-1)), self.surrogate(s.v)
+        >>> try:
+        ...     tt.testing.check_neuron(Mixing())
+        ... except tt.testing.NeuronError as error:
+        ...     print("not element-wise" in str(error))
+        True
+    """
 
 
 def check_neuron(

@@ -18,7 +18,7 @@ class PeakBytes(TorchDispatchMode):
     What compiled kernels use for themselves is not seen.
 
     Args:
-        known: tensors that do not count, for example the inputs.
+        known: tensors `[...]` that do not count, for example the inputs.
 
     Attributes:
         peak: the greatest number of bytes alive at one time.

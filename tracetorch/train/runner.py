@@ -184,7 +184,11 @@ class Runner(ABC, Generic[AnyProblem]):
 
     @abstractmethod
     def arrays(self) -> dict[str, torch.Tensor]:
-        """Return arrays to draw, by name; see `tracetorch.train.tasks.base.Task.figures`."""
+        """Return arrays to draw; see `tracetorch.train.Task.figures`.
+
+        Returns:
+            The arrays by name, on the CPU.
+        """
 
     @abstractmethod
     def _learn(self) -> tuple[dict[str, float], int]:

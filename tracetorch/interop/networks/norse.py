@@ -44,6 +44,12 @@ def from_norse(
 
     Source: C. Pehle, J. E. Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
     https://doi.org/10.5281/zenodo.4422025.
+
+    Example:
+        >>> import norse.torch as norse, torch, tracetorch as tt
+        >>> theirs = norse.SequentialState(torch.nn.Linear(3, 4), norse.LIFBoxCell())
+        >>> tt.scan(tt.interop.from_norse(theirs), torch.ones(10, 2, 3)).shape
+        torch.Size([10, 2, 4])
     """
     norse = require("norse.torch")
     names = ("LIFBoxCell", "LIBoxCell", "LIFCell", "LIF", "LIFRecurrentCell", "LIFRecurrent", "IAFCell", "IAF")

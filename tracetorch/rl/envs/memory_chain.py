@@ -44,7 +44,7 @@ class MemoryChain:
         self._cue = self._step = 0
 
     def reset(self, *, seed: int | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; see `gymnasium.Env.reset`."""
+        """Begin an episode, from `seed` where it is given; see `Environment.reset`."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self._cue = int(self._random.integers(2))
@@ -52,7 +52,7 @@ class MemoryChain:
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Take an action; see `gymnasium.Env.step`."""
+        """Take an `action`, 0 or 1; see `Environment.step`."""
         if self._step >= self.length:
             return self._observe(), 1.0 if int(action) == self._cue else -1.0, True, False, {}
         self._step += 1

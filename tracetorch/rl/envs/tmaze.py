@@ -46,7 +46,7 @@ class TMaze:
         self._sign = self._place = self._step = 0
 
     def reset(self, *, seed: int | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; see `gymnasium.Env.reset`."""
+        """Begin an episode, from `seed` where it is given; see `Environment.reset`."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self._sign = 2 * int(self._random.integers(2)) - 1
@@ -54,7 +54,7 @@ class TMaze:
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Take an action; see `gymnasium.Env.step`."""
+        """Take an `action`, 0 to 2; see `Environment.step`."""
         action = int(action)
         self._step += 1
         junction = self._place == self.length

@@ -40,15 +40,21 @@ Presynaptic = Literal["exact", "detached", "impossible"]
 
 @dataclass(frozen=True)
 class Kind:
-    """Name a neuron of the table.
+    """A neuron of the table.
 
     Args:
         name: its name in the table.
-        make: gives a new one for units of a shape.
+        make: returns a new one for units of a shape.
         presynaptic: what one trace per input can do for it.
         detached: the same with its reset's gradient detached, where `presynaptic` is "detached".
         memory: whether its output depends on earlier steps.
         spikes: whether it is no readout.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> from tracetorch.testing.conformance import Kind
+        >>> Kind("LIF", lambda unit: tt.LIF(half_life=5), presynaptic="exact").make((3,)).half_life
+        tensor(5.)
     """
 
     name: str

@@ -30,18 +30,32 @@ def option(default: Any, help: str) -> Any:  # noqa: A002 - the word that comman
 
     Returns:
         A dataclass field whose ``metadata["help"]`` is the line.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Options:
+        ...     hidden: int = option(32, "neurons in the hidden layer")
+        >>> Options(hidden=8)
+        Options(hidden=8)
     """
     return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Hold the data of one training iteration.
+    """The data of one training iteration.
 
     Attributes:
         x: Inputs, ``[T, B, *in]``, time first.
         y: Targets; for classification class numbers, ``[B]``, or ``[T, B]`` where each step has its own.
-        extra: Whatever else the task wants to hand from `Task.batch` to `Task.losses`, as tensors.
+        extra: Other tensors that `Task.losses` needs, by name.
+
+    Example:
+        >>> import torch
+        >>> batch = Batch(torch.zeros(20, 64, 3), torch.zeros(64, dtype=torch.long))
+        >>> batch.time_steps
+        20
     """
 
     x: Tensor
@@ -54,19 +68,33 @@ class Batch:
         return int(self.x.shape[0])
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch with every tensor on `device`."""
+        """Return the batch with every tensor on a device.
+
+        Args:
+            device: The device.
+
+        Returns:
+            The batch.
+        """
         extra = {key: value.to(device) for key, value in self.extra.items()}
         return Batch(self.x.to(device), self.y.to(device), extra)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what one window of a training iteration gave.
+    """What one window of a training iteration gave.
 
     Attributes:
         loss: A scalar with a graph, to call ``backward()`` on before the next window is asked for; None where
-            the window carries no loss (a stretch of a stream without a decision).
+            the window carries no loss (a part of a stream without a decision).
         stats: Plain numbers for the log, for example ``{"loss": 0.3, "accuracy": 0.9}``.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> task = tt.train.make("digits", {"batch_size": 4, "hidden": 8})
+        >>> outcomes = list(task.losses(task.build(), task.batch(0)))
+        >>> len(outcomes), outcomes[0].loss.shape
+        (1, torch.Size([]))
     """
 
     loss: Tensor | None
@@ -123,6 +151,9 @@ class Problem(ABC):
         """Build the network with weights that depend on `seed` alone.
 
         The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
+
+        Returns:
+            The network.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "weights"))
@@ -133,7 +164,7 @@ class Problem(ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the `state` that `state_dict` returned.
 
         Args:
             state: The dictionary.
@@ -171,6 +202,20 @@ class Task(Problem):
     for every iteration below `iterations`, so a run resumes bit for bit from the iteration's number, the
     weights, the optimizer's state, ``tt.get_state`` (streams) and `state_dict` (streams): no iterator and no
     generator needs to be saved.
+
+    Args:
+        lr: learning rate of the synapses.
+        neuron_lr: learning rate of the neurons' parameters, on their raw scale.
+        optim: the optimizer, ``adam`` or ``rmsprop``.
+        frozen: whether the readout alone is trained.
+
+    Example:
+        >>> import dataclasses, tracetorch as tt
+        >>> task = tt.train.make("digits", {"batch_size": 4, "hidden": 8})
+        >>> variant = dataclasses.replace(task, frozen=True, lr=1e-2)
+        >>> net = variant.build()
+        >>> [layer.learns for layer in tt.layers(net).values()]
+        [False, False, True]
     """
 
     lr: float = option(1e-3, "learning rate of the synapses (Adam)")
@@ -182,6 +227,9 @@ class Task(Problem):
         """Build the network with weights that depend on `seed` alone, frozen where the task says so.
 
         The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
+
+        Returns:
+            The network.
         """
         net = super().build()
         if self.frozen:
@@ -217,21 +265,48 @@ class Task(Problem):
         return OPTIMIZERS[self.optim]([group for group in groups if group["params"]])
 
     def schedule(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
-        """Set the learning rates of `iteration`, from 0: each group's ``initial_lr`` times `lr_scale`."""
+        """Set the learning rates of an iteration: each group's ``initial_lr`` times `lr_scale`.
+
+        Args:
+            optimizer: What `optimizer` returned.
+            iteration: The iteration's number, from 0.
+        """
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.lr_scale(iteration)
 
     def lr_scale(self, iteration: int) -> float:
-        """Return the factor on the learning rates at `iteration`; constant 1 unless a task overrides it."""
+        """Return the factor on the learning rates; constant 1 unless a task overrides it.
+
+        Args:
+            iteration: The iteration's number, from 0.
+
+        Returns:
+            The factor.
+        """
         return 1.0
 
     @abstractmethod
     def batch(self, iteration: int) -> Batch:
-        """Return the data of `iteration`, on the CPU: a function of `seed` and `iteration` alone."""
+        """Return the data of an iteration, on the CPU: a function of `seed` and the number alone.
+
+        Args:
+            iteration: The iteration's number, from 0.
+
+        Returns:
+            The data.
+        """
 
     @abstractmethod
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
-        """Run the network over `batch`; yield an `Outcome` per window, backward in between."""
+        """Run the network over a batch, backward in between.
+
+        Args:
+            net: The network that `build` returned.
+            batch: The data, on the network's device.
+
+        Yields:
+            An `Outcome` per window.
+        """
 
     @abstractmethod
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
@@ -247,7 +322,7 @@ class Task(Problem):
 
     @abstractmethod
     def figures(self, net: nn.Module) -> dict[str, Tensor]:
-        """Return arrays to draw, by name (CPU tensors).
+        """Return arrays to draw.
 
         - ``input``: ``[T, channels]``, one example's input; ``spikes.<layer>``: ``[T, units]``, 0 or 1;
         - ``membrane.<layer>``: ``[T, up to 8 units]``; ``output``: ``[T, classes]``;
@@ -255,6 +330,12 @@ class Task(Problem):
           trials;
         - ``half_life.<layer>.before`` and ``.after``: ``[units]``, in steps, for layers that learn them;
         - ``prequential``: ``[points, 2]``: time step, running score (streams).
+
+        Args:
+            net: The network.
+
+        Returns:
+            The arrays by name, on the CPU.
         """
 
 
@@ -265,6 +346,11 @@ class StreamTask(Task):
     Iteration ``i`` is the stretch of the stream that ends with the ``i``-th decision. `losses` writes down
     the prediction before the caller learns from it, and resets the net at iteration 0 only. `evaluate` scores
     what is written down (so it runs nothing, and ``net`` may be anywhere in the stream).
+
+    Example:
+        >>> import tracetorch as tt
+        >>> [name for name, task in tt.train.TASKS.items() if issubclass(task, tt.train.StreamTask)]
+        ['ecg']
     """
 
     is_stream: ClassVar[bool] = True

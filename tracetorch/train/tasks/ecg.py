@@ -206,7 +206,7 @@ class ECG(StreamTask):
         return {"answers": self._answers.clone(), "resident": self._resident.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the `state` that `state_dict` returned.
 
         Args:
             state: The dictionary.
