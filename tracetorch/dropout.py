@@ -12,7 +12,7 @@ DRAWN_AGAIN = -1.0
 
 
 class SequenceDropout(nn.Module):
-    r"""Drop the same units at all steps of a sequence, with a mask for each row of the batch.
+    r"""Dropout of the same units at all steps of a sequence, with a mask for each row of the batch.
 
     .. math:: y_t = \frac{m \odot x_t}{1 - p}, \qquad m \sim \mathrm{Bernoulli}(1 - p)
 

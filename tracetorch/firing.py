@@ -240,7 +240,7 @@ def _factors(layer: Layer, currents: Tensor, rate: float) -> Tensor:
     missed = off > CLOSE * rate
     rare = (left <= CLOSE * rate) & (turned.abs() < found.abs() / RARE)
     found = torch.where(torch.where(missed, left < off, rare), turned, found)
-    if layer.recurrent is not None:  # where the units' currents hang on each other's factors
+    if layer.recurrent is not None:  # where the units' currents depend on each other's factors
         for span in (8.0, 2.0):
             scaled = currents * _per_unit(layer.synapses[0], found, currents)
             found = found * _searched(layer, scaled, rate, 1.0, span)[0]

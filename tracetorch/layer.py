@@ -35,7 +35,7 @@ Prepared = tuple[Rule, Tensor | None, LayerState | None]
 
 
 class Layer(nn.Module):
-    r"""Join a synapse and a neuron into a layer that learns online, by a rule.
+    r"""A synapse and a neuron: a layer that learns online, by a rule.
 
     .. math:: I_t = \mathrm{synapse}(x_t) + R z_{t-1}, \qquad (s_t, z_t) = \mathrm{step}(s_{t-1}, I_t)
 

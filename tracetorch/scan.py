@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
@@ -31,30 +32,19 @@ from tracetorch.undo import whole_or_nothing
 Out = Literal["all", "last"]
 
 
-@overload
-def scan(
-    net: nn.Module,
-    xs: Tensor,
-    out: Out = "all",
-    *,
-    lengths: Tensor | Sequence[int] | None = None,
-    mask: Tensor | None = None,
-    resets: Tensor | None = None,
-    batch_first: bool = False,
-) -> Tensor: ...
+class _Rows(TypedDict, total=False):
+    lengths: Tensor | Sequence[int] | None
+    mask: Tensor | None
+    resets: Tensor | None
+    batch_first: bool
 
 
 @overload
-def scan(
-    net: nn.Module,
-    xs: Any,
-    out: Out = "all",
-    *,
-    lengths: Tensor | Sequence[int] | None = None,
-    mask: Tensor | None = None,
-    resets: Tensor | None = None,
-    batch_first: bool = False,
-) -> Any: ...
+def scan(net: nn.Module, xs: Tensor, out: Out = "all", **rows: Unpack[_Rows]) -> Tensor: ...
+
+
+@overload
+def scan(net: nn.Module, xs: Any, out: Out = "all", **rows: Unpack[_Rows]) -> Any: ...
 
 
 def scan(
@@ -168,7 +158,7 @@ def _last_of(ys: Any) -> Any:
 
 
 def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
-    """Tell whether calling the network runs hooks, which see single steps; a layer answers for its synapses itself."""
+    """Return whether calling the network runs hooks, which see single steps; a layer checks its synapses itself."""
     if torch.compiler.is_compiling():
         return False
     if has_global_hooks():
@@ -240,7 +230,7 @@ def _carry(module: nn.Module, xs: Tensor) -> Tensor:
 
 
 class Scan(nn.Module):
-    """Make a module of a network's scan, to wrap or to compile: `DDP(tt.Scan(net))`.
+    """A network's scan as a module, to wrap or to compile: `DDP(tt.Scan(net))`.
 
     Args:
         net: the network.
@@ -334,7 +324,7 @@ def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
-    """Tell whether credit at the last output needs no graph of the steps before."""
+    """Return whether credit at the last output needs no graph of the steps before."""
     if any(layer.rule.input == "window" or layer.core.counted for layer in found.values()):
         return False
     return _after(module, dims) is not False

@@ -51,6 +51,8 @@ def arguments(function: Callable[..., Any]) -> dict[str, str]:
     if dataclasses.is_dataclass(function):
         own = vars(function).get("__annotations__", {})
         return {f.name: str(f.type) for f in dataclasses.fields(function) if f.init and f.name in own}
+    if getattr(function, "_is_protocol", False):
+        return {}
     if inspect.isclass(function) and ("__init__" not in vars(function) and not hasattr(function, "_fields")):
         return {}
     try:

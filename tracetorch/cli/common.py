@@ -30,7 +30,7 @@ def err() -> Console:
 
 
 def fail(message: str) -> typer.Exit:
-    """Say what is wrong in one line on standard error; return the exit with code 2 to raise.
+    """Print what is wrong in one line on standard error; return the exit with code 2 to raise.
 
     Args:
         message: What is wrong and what to do.

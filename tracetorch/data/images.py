@@ -14,7 +14,7 @@ from tracetorch.data.files import DamagedFileError, find_file, load_arrays
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Hold a set of labelled images in its official order.
+    """A set of labelled images, in its official order.
 
     Attributes:
         x_train: ``[N, H, W]``, uint8.

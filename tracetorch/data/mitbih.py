@@ -20,7 +20,7 @@ from tracetorch.data.files import DamagedFileError, find_file, load_arrays
 
 @dataclass(frozen=True, eq=False)
 class ECGRecord:
-    """Hold one record as a stream.
+    """One record, as a stream.
 
     Attributes:
         number: The record's number in the database.

@@ -59,7 +59,7 @@ class Window(NamedTuple):
 
 
 class RowPool:
-    """Read recordings side by side: each row of the batch goes through one, and takes the next when it ends.
+    """Recordings read side by side: each row of the batch reads one, and the next when it ends.
 
     By default a new recording begins at the first step of a window only, and the rest of a window after a recording's
     end is not valid, so that `tt.reset(net, window.resets[0])` and one `tt.scan(net, window.xs)` serve a window. With

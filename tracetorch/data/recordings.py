@@ -42,6 +42,9 @@ class Recording(Protocol):
 
         Returns:
             `[stop - start, *shape]`, float32.
+
+        Raises:
+            IndexError: if the window is not inside the recording.
         """
         ...
 
@@ -113,7 +116,7 @@ class EventRecording:
         return len(self._bins)
 
     def window(self, start: int, stop: int) -> Tensor:
-        """Return the number of events of each unit in each bin; IndexError where a step is not in the recording."""
+        """Return the number of each unit's events from step `start` to before `stop`, `[stop - start, *shape]`."""
         require_inside(self, start, stop)
         a, b = np.searchsorted(self._bins, (start, stop))
         size = int(np.prod(self.shape))
@@ -146,7 +149,7 @@ class DenseRecording:
         self.steps, self.shape = len(array), tuple(array.shape[1:])
 
     def window(self, start: int, stop: int) -> Tensor:
-        """Return the samples of a window; IndexError where a step is not in the recording."""
+        """Return the samples from step `start` to before `stop`, `[stop - start, *shape]`, float32."""
         require_inside(self, start, stop)
         return torch.from_numpy(np.array(self._values[start:stop], dtype=np.float32))
 

@@ -22,7 +22,7 @@ State = tuple[Tensor, ...]
 
 
 class Step(nn.Module):
-    """Compute one step of a network, :math:`(y_t, s_t) = f(x_t, s_{t-1})`, with the state going in and coming out.
+    """One step of a network, :math:`(y_t, s_t) = f(x_t, s_{t-1})`, with the state going in and coming out.
 
     Made by `tt.export.step`. Rows are independent: zeros in a row of every state tensor reset that row.
 

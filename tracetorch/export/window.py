@@ -11,7 +11,7 @@ from tracetorch.export.step import State, Step, step
 
 
 class Window(nn.Module):
-    """Compute a window of a fixed number of steps, with the state going in and coming out.
+    """A window of a fixed number of steps, with the state going in and coming out.
 
     Made by `tt.export.window`.
 

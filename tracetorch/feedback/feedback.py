@@ -59,7 +59,7 @@ class Feedback(ABC):
 
 @dataclass(frozen=True)
 class Symmetric(Feedback):
-    """Send credit through the synapse's own weights.
+    """Feedback through the synapse's own weights, as in backpropagation.
 
     Example:
         >>> import tracetorch as tt
@@ -73,7 +73,7 @@ class Symmetric(Feedback):
 
 @dataclass(frozen=True)
 class RandomFeedback(Feedback):
-    r"""Send credit through a fixed random matrix, drawn once with torch's generator.
+    r"""Feedback through a fixed random matrix, drawn once with torch's generator.
 
     .. math:: B_{ij} \sim \mathcal N(0, 1 / n_\mathrm{in})
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Scale(nn.Module):
-    """Multiply each element by a fixed factor.
+    """Product of each element and a fixed factor.
 
     Args:
         scale: the factors, `[*in]`, or a number.

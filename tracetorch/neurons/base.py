@@ -47,7 +47,7 @@ def state_type(names: tuple[str, ...]) -> Any:
 
 
 class Neuron(nn.Module):
-    r"""Describe a neuron by its element-wise step :math:`(s_t, z_t) = \mathrm{step}(s_{t-1}, I_t; \varphi)`.
+    r"""A neuron, written as its element-wise step :math:`(s_t, z_t) = \mathrm{step}(s_{t-1}, I_t; \varphi)`.
 
     A subclass names its state and writes `step`. Everything else derives from the step: its Jacobian blocks, whether
     they are constant, and its code in compiled kernels, so that every rule works on it. Nothing in the step may mix
@@ -257,7 +257,7 @@ class Neuron(nn.Module):
 
     @property
     def decay(self) -> Tensor | None:
-        """The membrane's decay per step, a number or per unit; None where the neuron has none to tell."""
+        """The membrane's decay per step, a number or per unit; None where the neuron has none."""
         beta = getattr(self, "beta", None)
         return beta if isinstance(beta, Tensor) else None
 

@@ -14,7 +14,7 @@ from tracetorch.ops.entries import Entry
 
 @dataclass(frozen=True)
 class Blocks:
-    """Hold the derivatives of `(s_t, z_t) = step(s_{t-1}, I_t; phi)`, element-wise per unit.
+    """Derivatives of `(s_t, z_t) = step(s_{t-1}, I_t; phi)`, element-wise per unit.
 
     Every entry broadcasts to `[T, B, *unit]`; None is zero.
 

@@ -18,7 +18,7 @@ ROUNDED = 0.01
 
 @dataclass(frozen=True)
 class Learnable:
-    """Mark a decay or a threshold as learned.
+    """A decay or a threshold that is learned.
 
     What the optimizer moves is a raw value: the logit of a decay, the inverse softplus of a threshold. Weight decay
     pulls raw values to zero, so it pulls a decay per step to 0.5 (a half-life of one step) and a threshold to ln 2.
@@ -46,7 +46,7 @@ Value: TypeAlias = float | Tensor | Learnable
 
 
 class Decay(NamedTuple):
-    """Give a decay per step as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
+    """A decay per step, as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
 
     Args:
         half_life: number of steps after which half is left.

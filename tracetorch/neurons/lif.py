@@ -14,7 +14,7 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class LIF(Spiking):
-    r"""Leak, integrate, fire.
+    r"""Leaky integrate-and-fire neuron.
 
     .. math::
         v_t = \beta\,(v_{t-1} - \theta z_{t-1}) + k I_t, \qquad z_t = [v_t > \theta], \qquad k = 1 \text{ or } 1-\beta
@@ -54,7 +54,7 @@ class LIF(Spiking):
 
 
 class IF(LIF):
-    r"""Integrate and fire, without a leak: `LIF` with `beta = 1`.
+    r"""Integrate-and-fire neuron without a leak: `LIF` with `beta = 1`.
 
     .. math:: v_t = v_{t-1} - \theta z_{t-1} + I_t, \qquad z_t = [v_t > \theta]
 

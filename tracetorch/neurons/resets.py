@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reset(ABC):
-    """Define what a spike does to the membrane that fired it.
+    """What a spike does to the membrane that fired it.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached otherwise.
@@ -36,7 +36,7 @@ class Reset(ABC):
 
 @dataclass(frozen=True)
 class SoftReset(Reset):
-    r"""Subtract the threshold: :math:`v \leftarrow v - \theta z`.
+    r"""Reset that subtracts the threshold: :math:`v \leftarrow v - \theta z`.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached by default.
@@ -55,7 +55,7 @@ class SoftReset(Reset):
 
 @dataclass(frozen=True)
 class HardReset(Reset):
-    r"""Set the membrane to a value: :math:`v \leftarrow (1 - z) v + z\, v_r`.
+    r"""Reset of the membrane to a value: :math:`v \leftarrow (1 - z) v + z\, v_r`.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached by default.
@@ -77,7 +77,7 @@ class HardReset(Reset):
 
 @dataclass(frozen=True)
 class NoReset(Reset):
-    """Let the membrane go on as if it had not fired.
+    """No reset: the membrane goes on as if it had not fired.
 
     Args:
         gradient: without effect here.

@@ -14,7 +14,7 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class Spiking(Neuron):
-    """Integrate a drive into a membrane, fire above a threshold, reset.
+    """A membrane that integrates a current, fires above a threshold, and is reset.
 
     Args:
         threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.

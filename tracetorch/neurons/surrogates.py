@@ -69,7 +69,7 @@ class _Spike(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class ATan(Surrogate):
-    r"""Use the derivative of the arctangent.
+    r"""Derivative of the arctangent.
 
     .. math:: \psi(x) = \frac{\alpha / 2}{1 + (\pi \alpha x / 2)^2}
 
@@ -94,7 +94,7 @@ class ATan(Surrogate):
 
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
-    r"""Use the derivative of the fast sigmoid.
+    r"""Derivative of the fast sigmoid.
 
     .. math:: \psi(x) = \frac{1}{(1 + \alpha |x|)^2}
 
@@ -119,7 +119,7 @@ class FastSigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
-    r"""Use the derivative of the logistic function.
+    r"""Derivative of the logistic function.
 
     .. math:: \psi(x) = \alpha\, \sigma(\alpha x) (1 - \sigma(\alpha x))
 
@@ -145,7 +145,7 @@ class Sigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class Triangle(Surrogate):
-    r"""Use the triangle of the e-prop paper.
+    r"""Triangle of the e-prop paper.
 
     .. math:: \psi(x) = \frac{\gamma}{w} \max(0, 1 - |x| / w)
 
@@ -172,7 +172,7 @@ class Triangle(Surrogate):
 
 @dataclass(frozen=True)
 class StraightThrough(Surrogate):
-    r"""Let the derivative through unchanged near the threshold.
+    r"""A constant near the threshold, zero elsewhere: the straight-through estimator.
 
     .. math:: \psi(x) = \alpha\, [|x| < w]
 

@@ -22,12 +22,12 @@ LEARNT = 2**25 - 2**16
 """Bytes of the block that the C library learns from: near the most that it does, 32 MB."""
 
 
-class _Lent(np.ndarray):
+class _Shared(np.ndarray):
     """A block that is out: torch holds it as long as any tensor shares its memory."""
 
 
 class Pool:
-    """Lend memory for tensors and take it back when no tensor shares it any more.
+    """Memory for tensors, reused when no tensor shares it any more.
 
     Example:
         >>> import torch
@@ -60,9 +60,9 @@ class Pool:
             memory = np.empty(size + LINE, np.uint8)
             first = -memory.ctypes.data % LINE
             block = memory[first : first + size]
-        lent = block.view(_Lent)
-        weakref.finalize(lent, self._take, block).atexit = False
-        return torch.from_numpy(lent.view(_KINDS[dtype])).view(shape)
+        shared = block.view(_Shared)
+        weakref.finalize(shared, self._take, block).atexit = False
+        return torch.from_numpy(shared.view(_KINDS[dtype])).view(shape)
 
     def _take(self, block: np.ndarray) -> None:
         if self.kept + block.nbytes <= KEPT:

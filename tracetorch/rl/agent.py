@@ -19,12 +19,12 @@ from tracetorch.rl.trace import ParameterTrace
 
 
 class Agent(ABC):
-    r"""Learn from each step once, by a TD error and an eligibility trace over all parameters.
+    r"""An agent that learns from each step once, by a TD error and an eligibility trace over all parameters.
 
     .. math:: z_t = \gamma\lambda\,z_{t-1} + \nabla_\theta\,c_t^\top y_t, \qquad \theta \leftarrow \theta + \eta\,
         \delta_t\,z_t
 
-    What :math:`c_t` and :math:`\delta_t` are, a subclass says. Both values in :math:`\delta_t` are taken under the
+    What :math:`c_t` and :math:`\delta_t` are, a subclass defines. Both values in :math:`\delta_t` are taken under the
     weights before its update, the network's state advances once a step (`LookAhead`). Traces and state are cleared
     where an episode terminates or is truncated; the next value counts at a truncation and not at a termination.
 
@@ -241,7 +241,7 @@ class Agent(ABC):
         self.body.load(state)
 
     def without_memory(self) -> None:
-        """Reset the network before each step from now on: a control, that tells what its memory is worth."""
+        """Reset the network before each step from now on: a control that shows what its memory is worth."""
         self.body = Memoryless(self.body)
 
     def seed(self, seed: int) -> None:

@@ -31,7 +31,7 @@ class _Welford:
 
 
 class RunningNorm:
-    r"""Shift and scale each component by its running mean and deviation.
+    r"""Components, shifted and scaled by their running mean and deviation.
 
     .. math:: \mu_n = \mu_{n-1} + \frac{x_n - \mu_{n-1}}{n}, \quad
         p_n = p_{n-1} + (x_n - \mu_{n-1})(x_n - \mu_n), \quad
@@ -97,7 +97,7 @@ class RunningNorm:
 
 
 class RewardScale:
-    r"""Divide rewards by the running deviation of the discounted sum of past rewards; the sign and zero stay.
+    r"""Rewards over the running deviation of the discounted sum of past rewards; the sign and zero stay.
 
     .. math:: u_t = \gamma\,u_{t-1} + r_t, \qquad \hat r_t = r_t / \sqrt{\operatorname{var}(u) + \epsilon}
 

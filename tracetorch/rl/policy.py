@@ -12,9 +12,9 @@ from torch import Tensor, distributions
 
 
 class Policy(ABC):
-    """Describe a distribution of actions by the numbers that a network puts out, its head.
+    """A distribution of actions, from the numbers that a network puts out, its head.
 
-    Slopes are in closed form, by the head: one backward pass with such a cotangent gives the gradient by the
+    Derivatives with respect to the head are in closed form: one backward pass with such a cotangent gives that of the
     parameters, and no graph of a loss is built.
 
     Attributes:
@@ -89,7 +89,7 @@ class Policy(ABC):
 
 
 class Categorical(Policy):
-    r"""Choose one of n actions by the softmax of n logits.
+    r"""One of n actions, by the softmax of n logits.
 
     .. math:: \frac{\partial \log \pi(a)}{\partial y} = \mathbf 1_a - \pi, \qquad
         \frac{\partial H}{\partial y} = -\pi \odot (\log \pi + H)
@@ -140,7 +140,7 @@ class Categorical(Policy):
         return distributions.Categorical(logits=head)
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
-        """Return the slope of log-probability plus weighted entropy by the logits; see `Policy.slope`."""
+        """Return the derivative of log-probability plus weighted entropy; see `Policy.slope`."""
         if len(head) == 1 and head.is_cpu and not isinstance(entropy, Tensor):
             plain = self._plain(head)
             spread = sum(math.exp(log) * log for log in plain)
@@ -160,7 +160,7 @@ class Categorical(Policy):
 
 
 class Gaussian(Policy):
-    r"""Draw n independent normal numbers; the head has n means, then n raw widths.
+    r"""n independent normal numbers; the head has n means, then n raw widths.
 
     .. math:: \sigma = \sigma_0 + \ln(1 + e^{\rho}), \qquad
         \frac{\partial \log \pi(a)}{\partial \mu} = \frac{a - \mu}{\sigma^2}, \qquad
@@ -206,7 +206,7 @@ class Gaussian(Policy):
         return distributions.Independent(distributions.Normal(mean, width), 1)
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
-        """Return the slope of log-density plus weighted entropy by the head; see `Policy.slope`."""
+        """Return the derivative of log-density plus weighted entropy; see `Policy.slope`."""
         weight = entropy.unsqueeze(-1) if isinstance(entropy, Tensor) else entropy
         mean, raw, width = self._parts(head)
         z = (action - mean) / width

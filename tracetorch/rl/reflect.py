@@ -16,7 +16,7 @@ from tracetorch.traces import Graph
 
 
 class Reflect:
-    r"""Accumulate REINFORCE's gradient in one pass, without a record of the episode.
+    r"""REINFORCE's gradient in one pass, without a record of the episode.
 
     .. math:: z_k = \gamma z_{k-1} + \nabla \log\pi(a_k), \qquad
         \sum_t \nabla \log\pi(a_t) \sum_{k \ge t} \gamma^{k-t} r_k = \sum_k r_k z_k

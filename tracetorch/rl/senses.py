@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Senses:
-    """Turn observations into a network's input, and scale rewards.
+    """What turns observations into a network's input, and scales rewards.
 
     An agent sees each observation twice: as what its last action led to, when it learns (`follow`), and as what its
     next action answers (`observe`). It counts once in the statistics and is encoded once, so that the network steps on

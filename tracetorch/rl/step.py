@@ -54,7 +54,7 @@ class Step(ABC):
 
 
 class ObGD(Step):
-    r"""Bound the step so that one update can hardly overshoot its own target.
+    r"""A bounded step, so that one update can hardly overshoot its own target.
 
     .. math:: \eta = \frac{\alpha}{\max(1,\ \alpha\,\kappa\,\max(1, |\delta|)\,\lVert z\rVert_1)}, \qquad
         \theta \leftarrow \theta + \eta\,\delta\,z
@@ -102,7 +102,7 @@ class ObGD(Step):
 
 
 class FixedStep(Step):
-    r"""Step with a fixed size: :math:`\theta \leftarrow \theta + \eta\,\delta\,z`.
+    r"""A step of a fixed size: :math:`\theta \leftarrow \theta + \eta\,\delta\,z`.
 
     Args:
         lr: the step size, eta.
@@ -125,7 +125,7 @@ class FixedStep(Step):
 
 
 class OptimizerStep(Step):
-    """Hand minus the error times the trace to an optimizer of torch, as a gradient.
+    """A step of an optimizer of torch, with minus the error times the trace as the gradient.
 
     Args:
         make: makes the optimizer from parameters, for example `lambda p: torch.optim.Adam(p, lr=1e-3)`.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ParameterTrace:
-    r"""Accumulate a fading trace over a network's parameters, for each row of a batch.
+    r"""A fading trace over a network's parameters, for each row of a batch.
 
     .. math:: z^b_k = \gamma\lambda\, z^b_{k-1} + \nabla_\theta\, c_k^{b\top} y^b_k
 

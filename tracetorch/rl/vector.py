@@ -34,7 +34,7 @@ class Ended:
 
 
 class Rows:
-    """Step environments together; an agent with so many rows acts in and learns from all of them.
+    """Environments that step together; an agent with so many rows acts in and learns from all of them.
 
     Where an episode ends, the agent forgets that row alone (`tt.reset(net, mask)` and the row's trace), and the row
     goes on with its next episode.

@@ -28,7 +28,7 @@ from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, Timing
 
 @dataclass
 class Record:
-    """Hold what a layer did in a sequence.
+    """What a layer did in a sequence.
 
     Args:
         layer: the layer.

@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class PeakBytes(TorchDispatchMode):
-    """Count the bytes of the tensors that are made inside a `with` block and are alive, and their greatest number.
+    """Bytes of the tensors that are made inside a `with` block and are alive, and their greatest number.
 
-    The number is that of the tensors themselves: it repeats exactly, and does not hang on what the process did before.
+    The number is that of the tensors themselves: it repeats exactly, whatever the process did before.
     What compiled kernels use for themselves is not seen.
 
     Args:

@@ -86,7 +86,7 @@ def _rewarded(
     """Draw returns over the steps of the environment, and frames of the agent."""
     figures: dict[str, Figure] = {}
     panels: dict[str, dict[str, Any]] = {}
-    names = {"train": "episodes of a stretch", "eval": "last 100 episodes"}
+    names = {"train": "episodes of an iteration", "eval": "last 100 episodes"}
     for kind, name in names.items():
         chosen = [r for r in records if r["kind"] == kind and math.isfinite(r.get("return", math.nan))]
         if chosen:

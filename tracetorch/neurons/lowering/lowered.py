@@ -18,7 +18,7 @@ Values: TypeAlias = tuple[Value, ...]
 
 @dataclass(frozen=True)
 class NotLowered:
-    """Give the reason why a neuron's step has no scalar form; it then runs through `torch.func`.
+    """The reason why a neuron's step has no scalar form; it then runs through `torch.func`.
 
     Args:
         reason: the operator or property in the way.

@@ -137,7 +137,7 @@ def _remembered(
 
 
 class _Graphs:
-    """Hold what compiled graphs have looked up, by name: a graph can read an attribute, but be given no function."""
+    """What compiled graphs have looked up, by name: a graph can read an attribute, but be given no function."""
 
 
 _GRAPHS = _Graphs()

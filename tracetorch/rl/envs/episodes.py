@@ -81,7 +81,7 @@ class _Alive:
 
 
 class Episodes:
-    """Run an environment episode after episode, each from a seed of its own.
+    """Episodes of an environment, one after the other, each from its own seed.
 
     Because an episode follows from its seed and actions, these are all that has to be saved of it: a restored run plays
     them again. They are forgotten when the episode ends, so memory is bounded by its length.

@@ -85,7 +85,7 @@ class Outcome:
     """What one window of a training iteration gave.
 
     Attributes:
-        loss: A scalar with a graph, to call ``backward()`` on before the next window is asked for; None where
+        loss: A scalar, `[]`, with a graph, to call ``backward()`` on before the next window is asked for; None where
             the window carries no loss (a part of a stream without a decision).
         stats: Plain numbers for the log, for example ``{"loss": 0.3, "accuracy": 0.9}``.
 
@@ -103,7 +103,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem(ABC):
-    """Describe something to learn: options (the dataclass fields) and network; how it is learned is a subclass's.
+    """Something to learn: options (the dataclass fields) and network; how it is learned is a subclass's.
 
     Attributes:
         name: The word that names the task on the command line.
@@ -185,7 +185,7 @@ AnyProblem = TypeVar("AnyProblem", bound=Problem)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task(Problem):
-    """Describe something to learn: options (the dataclass fields), network, data, losses, scores, figures.
+    """Something to learn: options (the dataclass fields), network, data, losses, scores, figures.
 
     A task is a frozen value: ``dataclasses.replace(task, frozen=True)`` gives a variant. Nothing in it
     changes while a run goes on, except in a `StreamTask`, whose answers so far are in `state_dict`. A
@@ -341,9 +341,9 @@ class Task(Problem):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamTask(Task):
-    """Describe a task that is one pass through one stream: predict, then learn, never reset in between.
+    """A task that is one pass through one stream: predict, then learn, never reset in between.
 
-    Iteration ``i`` is the stretch of the stream that ends with the ``i``-th decision. `losses` writes down
+    Iteration ``i`` is the part of the stream that ends with the ``i``-th decision. `losses` writes down
     the prediction before the caller learns from it, and resets the net at iteration 0 only. `evaluate` scores
     what is written down (so it runs nothing, and ``net`` may be anywhere in the stream).
 

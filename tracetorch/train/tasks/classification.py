@@ -21,7 +21,7 @@ UNLABELLED = -100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassificationTask(Task):
-    """Describe the labelling of sequences, or of their time steps, by the readout's output, with a cross-entropy loss.
+    """The labelling of sequences, or of their time steps, by the readout's output, with a cross-entropy loss.
 
     A batch's targets are ``[B]``, one class per sequence, or ``[T, B]``, one per time step, `UNLABELLED` (-100)
     where a step has none. The loss is taken at the last step (one learning event a sequence) or as the mean over

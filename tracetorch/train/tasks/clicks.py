@@ -23,7 +23,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clicks(ClassificationTask):
-    r"""Describe the Poisson clicks task: count two streams of clicks, wait, answer.
+    r"""The Poisson clicks task: count two streams of clicks, wait, answer.
 
     Each trial draws a contrast :math:`c` uniformly from [-1, 1]. While the clicks last, the left side clicks
     in a frame with probability :math:`1 - \exp(-\text{rate}\,(1 + c) / 2\,\text{fps})`, the right side

@@ -19,7 +19,7 @@ EVALUATION_BATCH = 250
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnTask(ClassificationTask):
-    """Describe the labelling of sequences that `draw` makes: each training batch is new, the held-out ones are fixed.
+    """The labelling of sequences that `draw` makes: each training batch is new, the held-out ones are fixed.
 
     `draw` labels every step at which an answer is due; `scored` says which of these the score counts.
     """

@@ -23,7 +23,7 @@ RSS_STEP = 10_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ECG(StreamTask):
-    """Describe the telling of premature ventricular beats (PVC) from others, online, in one MIT-BIH record.
+    """Recognition of premature ventricular beats (PVC), online, in one MIT-BIH record.
 
     All samples of the record pass through the network once, without a reset. At `delay` seconds after each
     beat's mark the network answers; then the label comes, and it learns from that one beat. Its score is that
@@ -44,8 +44,8 @@ class ECG(StreamTask):
     record: int = option(106, "the record's number; 106, 119 and 200 have 400 PVC and more")
     delay: float = option(0.25, "time from a beat's mark to the answer, s")
     coding: str = option("currents", "'currents' (standardised values) or 'delta' (level crossings)")
-    baseline: float = option(2.0, "stretch whose mean is the signal's zero, s")
-    scale: float = option(10.0, "stretch whose standard deviation is the signal's unit, s")
+    baseline: float = option(2.0, "time over which the mean is the signal's zero, s")
+    scale: float = option(10.0, "time over which the standard deviation is the signal's unit, s")
     hidden: int = option(64, "hidden neurons")
     half_life: float = option(4.0, "shortest half-life of the hidden neurons, steps")
     longest_half_life: float = option(200.0, "longest half-life of the hidden neurons, steps")
@@ -113,7 +113,7 @@ class ECG(StreamTask):
         return nn.Sequential(tt.Layer(nn.Linear(inputs, self.hidden), tt.LIF(half_life=half_life)), readout)
 
     def batch(self, iteration: int) -> Batch:
-        """Return the stretch that ends with answer number `iteration` (or the rest), ``[T, 1, channels]``."""
+        """Return the part that ends with answer number `iteration` (or the rest), ``[T, 1, channels]``."""
         decisions = self._decisions
         start = int(decisions[iteration - 1]) + 1 if iteration else 0
         stop = int(decisions[iteration]) + 1 if iteration < len(decisions) else len(self._inputs)

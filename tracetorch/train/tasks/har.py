@@ -44,7 +44,7 @@ class Streams(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HAR(ClassificationTask):
-    """Describe human activity recognition: sitting, standing up, walking, turning or sitting down, of unseen persons.
+    """Human activity recognition: sitting, standing up, walking, turning or sitting down, of unseen persons.
 
     A window of `seconds` of one recording, at 100 / `every` samples a second (means of `every` samples), six channels
     as currents in units of the training persons' standard deviations. The label is the activity at the window's end

@@ -47,7 +47,7 @@ class Clips(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Speech(ClassificationTask):
-    """Describe the recognition of ten words (yes, no, up, down, left, right, on, off, stop, go) of unseen speakers.
+    """The recognition of ten words (yes, no, up, down, left, right, on, off, stop, go) of unseen speakers.
 
     A clip of one second is turned into the logarithms of the energies of `bands` mel bands, 100 steps of 10 ms, in
     units of the training clips' standard deviations. Coded as ``events``, each band has an on and an off channel: a
