@@ -189,7 +189,7 @@ class Neuron(nn.Module):
         Args:
             s: states and counters before each step, `[T, B, *unit]` each.
             current: input currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
-            params: values of the parameters to differentiate by, by name.
+            params: values by name of the parameters to differentiate with respect to.
 
         Returns:
             The blocks: those of the lowered step, or where it cannot be lowered those that `torch.func` takes.

@@ -282,8 +282,8 @@ def _number(name: str, value: Value) -> _Number:
         )
     if isinstance(value, Tensor) and not (value.is_complex() or value.dtype == torch.bool):
         dtype = value.dtype if value.is_floating_point() else torch.get_default_dtype()
-        held = value.detach()
-        return _Number((held.cpu() if held.device.type == "mps" else held).double(), dtype)  # which has no doubles
+        start = value.detach()
+        return _Number((start.cpu() if start.device.type == "mps" else start).double(), dtype)  # MPS has no doubles
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         remedy = f"; write torch.tensor({value!r})" if isinstance(value, list | tuple) else ""
         raise TypeError(

@@ -120,13 +120,13 @@ def open_graph(net: nn.Module, cuts: Cuts | None = None) -> tuple[nn.Module, lis
         The copy, and its oracle layers in the order of the network's.
     """
     memo: dict[int, Any] = {id(p): p for p in net.parameters()}
-    made: list[OracleLayer] = []
+    oracles: list[OracleLayer] = []
 
     def make(layer: Layer) -> nn.Module:
-        made.append(OracleLayer(layer, Cuts() if cuts is None else cuts))
-        return made[-1]
+        oracles.append(OracleLayer(layer, Cuts() if cuts is None else cuts))
+        return oracles[-1]
 
-    return replace_layers(net, make, memo), made
+    return replace_layers(net, make, memo), oracles
 
 
 def run(net: nn.Module, xs: Tensor, cuts: Cuts | None = None) -> Tensor:

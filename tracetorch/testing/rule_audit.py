@@ -130,7 +130,9 @@ class RuleAudit:
         Returns:
             One line for each layer that spikes: its rate, and its dead units counted and listed by seed.
         """
-        return [f"layer {name or '(the network)'} {told(found, self.seeds)}" for name, found in self.firing.items()]
+        return [
+            f"layer {name or '(the network)'} {firing_text(found, self.seeds)}" for name, found in self.firing.items()
+        ]
 
     def __str__(self) -> str:
         """Return a table: cosine to BPTT's gradient, its least over the seeds in brackets, and the norm ratio."""
@@ -163,7 +165,7 @@ def spread(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ({min(finite):+.3f})"
 
 
-def told(found: Sequence[Firing], seeds: Sequence[int]) -> str:
+def firing_text(found: Sequence[Firing], seeds: Sequence[int]) -> str:
     """Return a layer's firing over seeds as text; every seed with dead units is named with them."""
     text = f"fires in {statistics.fmean(f.mean for f in found):.1%} of the steps"
     for kind in ("silent", "saturated"):

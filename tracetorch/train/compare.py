@@ -143,8 +143,8 @@ def _run(place: Path, living: set[subprocess.Popen[str]]) -> Compared:
     result = json.loads((place / "result.json").read_text())
     points = [r for r in RunFolder(place).records() if r["kind"] == "eval" and result["metric"] in r]
     curve = ([r["iteration"] for r in points], [r[result["metric"]] for r in points])
-    wanted = ("rule", "seed", "scores", "seconds", "peak_mb", "training_mb")
-    return Compared(**{name: result[name] for name in wanted}, curve=curve)
+    columns = ("rule", "seed", "scores", "seconds", "peak_mb", "training_mb")
+    return Compared(**{name: result[name] for name in columns}, curve=curve)
 
 
 def summarise(results: Sequence[Compared]) -> list[dict[str, Any]]:

@@ -132,11 +132,11 @@ def _decay(inverse: Any, dt: float, key: str, name: str) -> Tensor:
     return beta
 
 
-def _surrogate(p: Any, name: str, given: Surrogate | None) -> Surrogate:
+def _surrogate(p: Any, name: str, own: Surrogate | None) -> Surrogate:
     if p.method == "logistic":
         raise NotCarriedOverError(name, "method='logistic' draws spikes at random; here they follow from the membrane")
-    if given is not None:
-        return given
+    if own is not None:
+        return own
     if p.method == "super":
         return surrogates.FastSigmoid(1.0)  # as Norse 1.1.0 computes it, whatever its alpha
     raise NotCarriedOverError(

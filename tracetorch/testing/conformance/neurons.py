@@ -222,10 +222,10 @@ class Memoryless(Neuron):
 
 
 def _pairs(name: str, make: Callable[..., Factory], reset: type[SoftReset], **options: Any) -> list[Kind]:
-    kept = make(reset(gradient=True, **options))
+    with_gradient = make(reset(gradient=True, **options))
     return [
         Kind(f"{name}", make(reset(**options)), "exact"),
-        Kind(f"{name}, gradient", kept, "detached", make(reset(**options))),
+        Kind(f"{name}, gradient", with_gradient, "detached", make(reset(**options))),
     ]
 
 

@@ -168,7 +168,7 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
     tt.reset(net)
     for x in xs.to(device_of(net)):
         handles = [
-            layer.register_forward_hook(lambda _m, _x, out, kept=spikes[name]: kept.append(out[0].flatten().cpu()))
+            layer.register_forward_hook(lambda _m, _x, out, rows=spikes[name]: rows.append(out[0].flatten().cpu()))
             for name, layer in named.items()
         ]
         try:

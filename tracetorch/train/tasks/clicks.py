@@ -177,10 +177,10 @@ class Clicks(ClassificationTask):
 
     def held_out(self, *, quick: bool) -> Iterator[Batch]:
         """Yield the held-out trials; a quick look takes the first 500."""
-        held = self._held_out
+        batches = self._held_out
         for start in range(0, EVALUATION_BATCH if quick else self.trials, EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield Batch(held.x[:, part], held.y[part], {"counts": held.extra["counts"][part]})
+            yield Batch(batches.x[:, part], batches.y[part], {"counts": batches.extra["counts"][part]})
 
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
         """Score the network and the ideal observer on the same held-out trials.

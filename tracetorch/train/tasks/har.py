@@ -92,13 +92,13 @@ class HAR(ClassificationTask):
         """The training persons' and the held-out persons' recordings."""
         arrays = read_recordings("har_geotec.npz", self.data, ("x", "label", "offsets", "subject"), recipe=RECIPE)
         x, y, offsets, subject = (torch.from_numpy(arrays[key]) for key in ("x", "label", "offsets", "subject"))
-        held = held_out_persons(subject.long(), self.fold)
-        sample_held = held.repeat_interleave(offsets.diff())
+        test = held_out_persons(subject.long(), self.fold)
+        sample_held = test.repeat_interleave(offsets.diff())
         mean, deviation = x[~sample_held].mean(0), x[~sample_held].std(0)
         x = (x - mean) / deviation
         return (
-            self._part(x, y.long(), offsets, subject.long(), ~held),
-            self._part(x, y.long(), offsets, subject.long(), held),
+            self._part(x, y.long(), offsets, subject.long(), ~test),
+            self._part(x, y.long(), offsets, subject.long(), test),
         )
 
     def _part(self, x: Tensor, y: Tensor, offsets: Tensor, subject: Tensor, chosen: Tensor) -> Streams:
