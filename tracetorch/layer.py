@@ -55,8 +55,10 @@ class Layer(nn.Module):
     Example:
         >>> import torch, tracetorch as tt
         >>> layer = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=20))
-        >>> layer(torch.ones(2, 3)).shape
-        torch.Size([2, 4])
+        >>> z = layer(torch.rand(2, 3))  # one time step
+        >>> z.sum().backward()  # its gradient, at once
+        >>> z.shape, layer.synapse.weight.grad.shape
+        (torch.Size([2, 4]), torch.Size([4, 3]))
     """
 
     def __init__(

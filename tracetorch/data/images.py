@@ -49,9 +49,8 @@ def mnist(path: str | os.PathLike[str] | None = None) -> Images:
         DataNotFoundError: The file is absent.
         DamagedFileError: The file is not what it should be.
 
-    Reference:
-        "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner,
-        1998, https://doi.org/10.1109/5.726791
+    Source: "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, 1998,
+    https://doi.org/10.1109/5.726791
 
     Example:
         >>> import tempfile, numpy as np, tracetorch as tt
@@ -77,9 +76,8 @@ def fashion_mnist(path: str | os.PathLike[str] | None = None) -> Images:
         DataNotFoundError: The file is absent.
         DamagedFileError: The file is not what it should be.
 
-    Reference:
-        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K. Rasul,
-        R. Vollgraf, 2017, https://arxiv.org/abs/1708.07747
+    Source: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K. Rasul, R.
+    Vollgraf, 2017, https://arxiv.org/abs/1708.07747
 
     Example:
         >>> import tempfile, numpy as np, tracetorch as tt

@@ -62,9 +62,8 @@ def mitbih(record: int, path: str | os.PathLike[str] | None = None) -> ECGRecord
         DamagedFileError: The file is not what it should be.
         ValueError: It has no such record.
 
-    Reference:
-        "The impact of the MIT-BIH Arrhythmia Database", G. B. Moody, R. G. Mark, 2001,
-        https://doi.org/10.1109/51.932724
+    Source: "The impact of the MIT-BIH Arrhythmia Database", G. B. Moody, R. G. Mark, 2001,
+    https://doi.org/10.1109/51.932724
 
     Example:
         >>> import tempfile, numpy as np, tracetorch as tt

@@ -30,9 +30,8 @@ class DeltaModulation:
         >>> code(torch.tensor([0.0, 0.6, 0.6, -0.1])).tolist()
         [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
 
-    Reference:
-        Event-driven level-crossing sampling: "A 128x128 120 dB 15 us latency asynchronous temporal contrast
-        vision sensor", P. Lichtsteiner, C. Posch, T. Delbruck, 2008, https://doi.org/10.1109/JSSC.2007.914337
+    Source: Event-driven level-crossing sampling: "A 128x128 120 dB 15 us latency asynchronous temporal contrast vision
+    sensor", P. Lichtsteiner, C. Posch, T. Delbruck, 2008, https://doi.org/10.1109/JSSC.2007.914337
     """
 
     def __init__(self, threshold: float | Tensor) -> None:

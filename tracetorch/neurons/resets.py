@@ -15,6 +15,17 @@ class Reset(ABC):
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached otherwise.
         decayed: reset before the decay, `v = beta (v - theta z) + I`, or after it, `v = beta v - theta z + I`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.neurons import Reset
+        >>> @dataclass(frozen=True)
+        ... class Partial(Reset):
+        ...     def apply(self, membrane, z, threshold):
+        ...         return membrane - 0.5 * threshold * z
+        >>> tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=5, reset=Partial()))(torch.ones(2, 3)).shape
+        torch.Size([2, 4])
     """
 
     gradient: bool = False

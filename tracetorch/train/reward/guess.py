@@ -104,9 +104,8 @@ class ClicksReward(Guessing, ClassificationTask):
     side is more probably the one with more clicks, so the ideal observer names that one, and either where they are
     equal. Time constants start shorter than the trial and are learned.
 
-    Reference:
-        "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M.
-        Botvinick, C. D. Brody, 2013, https://doi.org/10.1126/science.1233912
+    Source: "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M. Botvinick, C.
+    D. Brody, 2013, https://doi.org/10.1126/science.1233912
     """
 
     name: ClassVar[str] = "clicks-reward"

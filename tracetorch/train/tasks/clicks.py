@@ -36,9 +36,8 @@ class Clicks(ClassificationTask):
     The preset ``hard`` tests learning: every half-life starts at 10 steps, an eighth of the silence, and is
     learned, one per hidden neuron.
 
-    Reference:
-        "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M.
-        Botvinick, C. D. Brody, 2013, https://doi.org/10.1126/science.1233912
+    Source: "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M. Botvinick, C.
+    D. Brody, 2013, https://doi.org/10.1126/science.1233912
     """
 
     name: ClassVar[str] = "clicks"

@@ -31,9 +31,8 @@ class ECG(StreamTask):
     looks ahead: the signal is standardised by its own past, and classes are weighted by how often each has
     come so far. When to answer is given (the beat's mark); what to answer is not.
 
-    Reference:
-        Prequential scoring: "Issues in evaluation of stream learning algorithms", J. Gama, R. Sebastião,
-        P. P. Rodrigues, 2009, https://doi.org/10.1145/1557019.1557060
+    Source: Prequential scoring: "Issues in evaluation of stream learning algorithms", J. Gama, R. Sebastião, P. P.
+    Rodrigues, 2009, https://doi.org/10.1145/1557019.1557060
     """
 
     name: ClassVar[str] = "ecg"
