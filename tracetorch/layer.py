@@ -55,10 +55,9 @@ class Layer(nn.Module):
     Example:
         >>> import torch, tracetorch as tt
         >>> layer = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=20))
-        >>> z = layer(torch.rand(2, 3))  # one time step
-        >>> z.sum().backward()  # its gradient, at once
-        >>> z.shape, layer.synapse.weight.grad.shape
-        (torch.Size([2, 4]), torch.Size([4, 3]))
+        >>> layer(torch.rand(2, 3)).sum().backward()  # one time step, and its gradient at once
+        >>> layer.synapse.weight.grad.shape
+        torch.Size([4, 3])
     """
 
     def __init__(
