@@ -224,13 +224,7 @@ class Task(Problem):
     frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def build(self) -> nn.Module:
-        """Build the network with weights that depend on `seed` alone, frozen where the task says so.
-
-        The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
-
-        Returns:
-            The network.
-        """
+        """Return the network, with weights that depend on `seed` alone, frozen where the task says so."""
         net = super().build()
         if self.frozen:
             freeze_hidden(net)

@@ -122,15 +122,10 @@ class Clicks(ClassificationTask):
         return self.draw(self.batch_size, generator(self.seed, "clicks", iteration))
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
-        """Draw trials.
+        """Draw trials; see `DrawnTask.draw`.
 
-        Args:
-            size: Number of trials, B.
-            source: Generator on the CPU.
-
-        Returns:
-            The channels' spikes ``[T, B, 2 * channels + 1]`` (left, right, cue), the labels ``[B]`` (0 left,
-            1 right), and in ``extra`` the numbers of clicks ``counts`` ``[B, 2]``.
+        The channels are ``[T, B, 2 * channels + 1]`` (left, right, cue), the labels ``[B]`` (0 left, 1 right), and in
+        ``extra`` the numbers of clicks are ``counts``, ``[B, 2]``.
         """
         clicks = torch.empty(self.click_frames, size, 2, dtype=torch.bool)
         redraw = torch.arange(size)
@@ -182,16 +177,11 @@ class Clicks(ClassificationTask):
             yield Batch(batches.x[:, part], batches.y[part], {"counts": batches.extra["counts"][part]})
 
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
-        """Score the network and the ideal observer on the same held-out trials.
+        """Score the network and the ideal observer on the same held-out trials; see `Task.evaluate`.
 
-        Args:
-            net: The network.
-            quick: Whether a part of the trials is enough.
-
-        Returns:
-            ``accuracy``, ``observer`` (the ideal observer's accuracy), ``of_observer`` (their ratio),
-            ``accuracy_hard`` and ``observer_hard`` (trials whose click difference is under 10 % of their
-            clicks), ``half_life_<layer>`` (mean of the layer's half-lives, steps) where they are learned.
+        ``accuracy``, ``observer`` (the ideal observer's accuracy), ``of_observer`` (their ratio), ``accuracy_hard`` and
+        ``observer_hard`` (trials whose click difference is under 10 % of their clicks), ``half_life_<layer>`` (mean of
+        the layer's half-lives, steps) where they are learned.
         """
         answer = self._answers(net, quick=quick)
         label = self._held_out.y[: len(answer)]

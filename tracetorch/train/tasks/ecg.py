@@ -154,15 +154,10 @@ class ECG(StreamTask):
         self._resident[1] = now
 
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
-        """Score the answers given so far; runs nothing.
+        """Score the answers so far; nothing is run. See `Task.evaluate`.
 
-        Args:
-            net: The network; not run.
-            quick: Without effect.
-
-        Returns:
-            ``balanced accuracy`` over the last third of the steps seen, ``sensitivity`` and ``specificity``
-            there, ``beats`` answered, ``pvc`` among the last third, ``rss_growth_mb`` since step 10,000.
+        ``balanced accuracy`` over the last third of the steps seen, ``sensitivity`` and ``specificity`` there,
+        ``beats`` answered, ``pvc`` among the last third, ``rss_growth_mb`` since step 10,000.
         """
         done = int((self._answers != UNANSWERED).sum())
         whole = done == len(self._decisions) and not self.steps
@@ -205,14 +200,7 @@ class ECG(StreamTask):
         return {"answers": self._answers.clone(), "resident": self._resident.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the `state` that `state_dict` returned.
-
-        Args:
-            state: The dictionary.
-
-        Raises:
-            ValueError: The answers are not as many as this record's beats.
-        """
+        """Restore the `state` that `state_dict` returned; ValueError where it has answers of another record."""
         if state["answers"].shape != self._answers.shape:
             raise ValueError(
                 f"{len(state['answers'])} answers for {len(self._answers)} beats: is this another record's run?"
