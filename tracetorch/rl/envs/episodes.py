@@ -52,13 +52,13 @@ class EnvironmentDied(RuntimeError):
     """An environment raised an error of its own, which is the cause.
 
     Example:
-        >>> from tracetorch.rl.envs import EnvironmentDied, Episodes, MemoryChain
-        >>> episodes = Episodes(MemoryChain(length=3))
+        >>> from tracetorch.rl.envs import EnvironmentDied, Episodes, TMaze
+        >>> episodes = Episodes(TMaze(length=3))
         >>> try:
         ...     episodes.step("left")
         ... except EnvironmentDied as error:
         ...     print(type(error.__cause__).__name__)
-        TypeError
+        ValueError
     """
 
 

@@ -163,10 +163,10 @@ def _copy(one: Layer) -> Layer:
 
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of a neuron."""
-    for label in ("eprop", "ottt", "trace", "traced_bptt", "rate"):
-        yield Case("batch = sum of single runs", f"{label}, {k.name}", partial(batch_of_kind, k, RULES[label]))
-        if label != "rate":
-            yield Case("reset(mask) = separate runs", f"{label}, {k.name}", partial(rows_of_kind, k, RULES[label]))
+    for told in ("eprop", "ottt", "trace", "traced_bptt", "rate"):
+        yield Case("batch = sum of single runs", f"{told}, {k.name}", partial(batch_of_kind, k, RULES[told]))
+        if told != "rate":
+            yield Case("reset(mask) = separate runs", f"{told}, {k.name}", partial(rows_of_kind, k, RULES[told]))
 
 
 NAMES: tuple[str, ...] = ("LIF hard, gradient", "ALIF refractory not decayed", "SynapticLIF normalized refractory")
@@ -184,18 +184,18 @@ def cases() -> Iterator[Case]:
         "two heads",
         "Mean",
     )
-    for label, rule in RULES.items():
-        if "random" not in label or label.startswith("eprop"):
+    for told, rule in RULES.items():
+        if "random" not in told or told.startswith("eprop"):
             for name in some:
                 if refuses(name, rule) or (name in ("residual", "two heads") and rule.window == "sequence"):
                     continue  # the latter can only be run step by step, and says so
-                yield Case("batch = sum of single runs", f"{label}, {name}", partial(batch, name, rule))
-                mask = [True, True, True] if label in WHOLE else [False, True, True]
-                yield Case("reset(mask) = separate runs", f"{label}, {name}", partial(rows, name, rule, mask))
-            if label not in WHOLE and label != "bptt":
+                yield Case("batch = sum of single runs", f"{told}, {name}", partial(batch, name, rule))
+                mask = [True, True, True] if told in WHOLE else [False, True, True]
+                yield Case("reset(mask) = separate runs", f"{told}, {name}", partial(rows, name, rule, mask))
+            if told not in WHOLE and told != "bptt":
                 claim = "reset(mask) between forward and backward"
-                yield Case(claim, label, partial(between, "recurrent SynapticLIF, LIF", rule))
+                yield Case(claim, told, partial(between, "recurrent SynapticLIF, LIF", rule))
         for tied in (False, True):
-            yield Case("shared synapse = two traces", label + (", tied" if tied else ""), partial(shared, rule, tied))
-    for label in ("trace", "ottt", "trace(0.6)"):
-        yield Case("reset(mask) = separate runs", f"{label}, one event", partial(last_event, RULES[label]))
+            yield Case("shared synapse = two traces", told + (", tied" if tied else ""), partial(shared, rule, tied))
+    for told in ("trace", "ottt", "trace(0.6)"):
+        yield Case("reset(mask) = separate runs", f"{told}, one event", partial(last_event, RULES[told]))

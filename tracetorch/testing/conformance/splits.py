@@ -70,14 +70,14 @@ def cases() -> Iterator[Case]:
     claim = "single steps = one scan = any split"
     for name in NETWORKS:
         rules = {**STEPWISE, **(RANDOM if name in FEW else {})}
-        for label, rule in rules.items():
+        for told, rule in rules.items():
             if refuses(name, rule):
                 continue
-            yield Case(claim, f"{label}, {name}", partial(splits_agree, name, rule))
-        for label in ("trace", "cascade", "trace, random", "ottt") if name in FEW else ("trace", "cascade"):
-            if refuses(name, rules[label]):
+            yield Case(claim, f"{told}, {name}", partial(splits_agree, name, rule))
+        for told in ("trace", "cascade", "trace, random", "ottt") if name in FEW else ("trace", "cascade"):
+            if refuses(name, rules[told]):
                 continue
-            yield Case(claim, f"{label}, one event, {name}", partial(splits_agree, name, rules[label], "last"))
+            yield Case(claim, f"{told}, one event, {name}", partial(splits_agree, name, rules[told], "last"))
     claim = "windows of other lengths give other gradients"
     yield Case(claim, "tbptt", partial(splits_differ, tbptt(), ("0.", "1.")), True)
     yield Case(claim, "traced_bptt", partial(splits_differ, traced_bptt(), ("0.",)), True)
