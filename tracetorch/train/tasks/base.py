@@ -68,14 +68,7 @@ class Batch:
         return int(self.x.shape[0])
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch with every tensor on a device.
-
-        Args:
-            device: The device.
-
-        Returns:
-            The batch.
-        """
+        """Return the batch with every tensor on `device`."""
         extra = {key: value.to(device) for key, value in self.extra.items()}
         return Batch(self.x.to(device), self.y.to(device), extra)
 
