@@ -128,18 +128,18 @@ def scan(
 
 def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
     """Run a network over a window in which all rows run through."""
-    pieces, hooked = [xs], _hooked(net, found)
+    stretches, hooked = [xs], _hooked(net, found)
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
     if eventful := out == "last" and not hooked and dims is not None and _eventful(net, found, dims):
-        pieces = _pieces(found, xs)
-    pieces[-1] = mapped(owned, pieces[-1])
+        stretches = _stretches(found, xs)
+    stretches[-1] = mapped(owned, stretches[-1])
     if torch.compiler.is_compiling():
-        return _run(net, pieces, out, eventful=eventful)
-    with whole_or_nothing(found.values(), parts=len(pieces) > 1):
+        return _run(net, stretches, out, eventful=eventful)
+    with whole_or_nothing(found.values(), parts=len(stretches) > 1):
         if hooked:
             ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
             return _last_of(ys) if out == "last" else ys
-        return _run(net, pieces, out, eventful=eventful)
+        return _run(net, stretches, out, eventful=eventful)
 
 
 def _repeatable(net: nn.Module, found: dict[str, Layer], xs: Any) -> list[nn.Parameter] | None:
@@ -167,11 +167,11 @@ def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
     return any(has_hooks(module) for module in net.modules() if id(module) not in own)
 
 
-def _run(net: nn.Module, pieces: list[Any], out: Out, *, eventful: bool) -> Any:
-    """Run a network over the pieces of a window, all but the last without credit."""
-    for part in pieces[:-1]:
+def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> Any:
+    """Run a network over the stretches of a window, all but the last without credit."""
+    for part in stretches[:-1]:
         _carry(net, part)
-    xs = pieces[-1]
+    xs = stretches[-1]
     if eventful:
         return _last(net, xs, xs[-1])[1]
     ys = joined([_all(net, part) for part in _first_apart(net, xs)])
@@ -192,17 +192,17 @@ def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
     return (xs[:1], xs[1:]) if unknown else (xs,)
 
 
-PIECE = 2**22
+STRETCH = 2**22
 """Numbers, steps times batch times units, that the widest layer returns at a time where only the last is needed.
 
 Fewer, and what a window costs once is paid too often; more, and the outputs leave the processor's cache.
 """
 
 
-def _pieces(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
+def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
     """Cut a long window of which only the end needs outputs, so that those of the whole are never in memory."""
     widest = max([1, *map(_width, found.values())])
-    steps = max(16, PIECE // (max(xs.shape[1], 1) * widest))
+    steps = max(16, STRETCH // (max(xs.shape[1], 1) * widest))
     if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
         return [xs]
     return list(xs.split(steps))

@@ -203,7 +203,7 @@ class Stepped(nn.Module):
 def test_a_window_that_fails_late_leaves_the_network_as_it_was(rule, steps, backend, fails, monkeypatch) -> None:
     if tt.available_backends()[backend]:
         pytest.skip(tt.available_backends()[backend])
-    monkeypatch.setattr(sys.modules["tracetorch.scan"], "PIECE", 16)
+    monkeypatch.setattr(sys.modules["tracetorch.scan"], "STRETCH", 16)
     inner = net()
     inner[0].neuron = tt.LIF(half_life=tt.Learnable(4.0, shape=(7,)))
     model = Stepped(inner) if fails == "container" else inner

@@ -202,7 +202,7 @@ def test_a_long_scan_in_pieces_is_the_whole_one(kind, rule, monkeypatch) -> None
     xs = torch.rand(50, 3, *lead).double() * 3
     found = []
     for piece in (2**22, 3 * 10 * 16):  # the widest layer has 10 units, whatever its synapse
-        monkeypatch.setattr(sys.modules["tracetorch.scan"], "PIECE", piece)
+        monkeypatch.setattr(sys.modules["tracetorch.scan"], "STRETCH", piece)
         tt.reset(model)
         tt.scan(model, xs[:2], out="last")  # a convolution has units when it has run
         model.zero_grad()
