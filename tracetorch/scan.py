@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Unpack
 
 from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
@@ -32,19 +31,30 @@ from tracetorch.undo import whole_or_nothing
 Out = Literal["all", "last"]
 
 
-class _Rows(TypedDict, total=False):
-    lengths: Tensor | Sequence[int] | None
-    mask: Tensor | None
-    resets: Tensor | None
-    batch_first: bool
+@overload
+def scan(
+    net: nn.Module,
+    xs: Tensor,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Tensor: ...
 
 
 @overload
-def scan(net: nn.Module, xs: Tensor, out: Out = "all", **rows: Unpack[_Rows]) -> Tensor: ...
-
-
-@overload
-def scan(net: nn.Module, xs: Any, out: Out = "all", **rows: Unpack[_Rows]) -> Any: ...
+def scan(
+    net: nn.Module,
+    xs: Any,
+    out: Out = "all",
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | None = None,
+    resets: Tensor | None = None,
+    batch_first: bool = False,
+) -> Any: ...
 
 
 def scan(
