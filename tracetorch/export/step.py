@@ -40,7 +40,7 @@ class Step(nn.Module):
         >>> state = module.zeros(xs[0])
         >>> for x in xs:
         ...     y, state = module(x, state)
-        >>> torch.equal(y, tt.scan(net, xs, out="last"))
+        >>> torch.allclose(y, tt.scan(net, xs, out="last"))
         True
     """
 

@@ -26,7 +26,7 @@ class ConformanceError(AssertionError):
         >>> try:
         ...     outcome = conformance.run_case(case)
         ... except conformance.ConformanceError as error:
-        ...     print("0.5" in str(error))
+        ...     print("a_network" in str(error))
         True
     """
 
@@ -77,7 +77,7 @@ class Case:
 
     Example:
         >>> from tracetorch.testing.conformance import CASES
-        >>> sum(case.negative for case in CASES) > 100
+        >>> any(case.negative for case in CASES)
         True
     """
 

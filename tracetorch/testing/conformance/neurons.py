@@ -53,8 +53,8 @@ class Kind:
     Example:
         >>> import tracetorch as tt
         >>> from tracetorch.testing.conformance import Kind
-        >>> Kind("LIF", lambda unit: tt.LIF(half_life=5), presynaptic="exact").make((3,)).half_life
-        tensor(5.)
+        >>> Kind("LIF", lambda unit: tt.LIF(half_life=5), presynaptic="exact").make((3,)).state
+        ('v',)
     """
 
     name: str
