@@ -98,29 +98,12 @@ class WeightCredit(ABC):
         return repr(self)
 
     def stored(self, trace: Trace) -> str:
-        """Return in a few words what the layer of a trace stores.
-
-        Args:
-            trace: the layer's trace.
-
-        Returns:
-            The text.
-        """
+        """Return in a few words what a layer with such a `trace` stores."""
         return self.storage
 
     @abstractmethod
     def trace(self, context: Context) -> Trace:
-        """Return the trace of one layer.
-
-        Args:
-            context: what a trace may depend on: the layer's neuron, sizes and filter.
-
-        Returns:
-            The trace.
-
-        Raises:
-            ValueError: if the layer's neuron cannot be represented; the message names a rule that can.
-        """
+        """Return the trace of the layer of a `context`; raise ValueError where its neuron cannot be represented."""
 
 
 @dataclass(frozen=True)
