@@ -26,12 +26,14 @@ def is_internal(cls: type, name: str) -> bool:
 
 
 def described(cls: type, name: str) -> str:
-    """Return a method's docstring, with the sections of the method that it overrides where it has none."""
+    """Return a method's docstring, with what the method that it overrides says of arguments that it does not name."""
     docs = [_own(base, name) for base in cls.__mro__ if name in vars(base) and _ours(base)]
-    sections = ([d, found.start()] for d in docs[1:] if (found := SECTION.search(d)))
-    if SECTION.search(docs[0]) or (base := next(sections, None)) is None:
+    if SECTION.search(docs[0]) or len(docs) == 1:
         return docs[0]
-    return f"{docs[0]}\n\n{base[0][base[1] :].partition('Example:')[0]}"
+    for doc in docs[1:]:
+        if found := SECTION.search(doc):
+            return f"{docs[0]}\n\n{doc[found.start() :].partition('Example:')[0]}"
+    return docs[0] if "`" in docs[0] else f"{docs[0]}\n\n{docs[-1]}"
 
 
 def _own(cls: type, name: str) -> str:
