@@ -1,4 +1,4 @@
-"""Find the density of events below which a walk by events beats a dense product: ``python -m benchmarks.density``.
+"""Find the density of events below which products by events beat a dense product: ``python -m benchmarks.density``.
 
 The layer's `DENSE` is set by this table; another machine's crossover is told to `tt.set_backend(net, sparse=...)`.
 """

@@ -12,7 +12,7 @@ from tracetorch.layer import Layer
 
 
 class DirectFeedback(nn.Module):
-    r"""Run a chain of layers, and send the error at its end to each of them through a fixed random matrix.
+    r"""Direct feedback alignment: the error at the end of a chain reaches each layer through a fixed random matrix.
 
     .. math:: L^{(l)}_t = M_l^\top \frac{\partial \mathcal L}{\partial y_t}, \qquad
         M_l \sim \mathcal N(0, \text{scale}^2 / n_\mathrm{out})
@@ -54,7 +54,14 @@ class DirectFeedback(nn.Module):
             self.matrices.append(nn.Parameter(drawn * scale / outputs**0.5, requires_grad=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Advance by one time step, `[B, *in] -> [B, outputs]`."""
+        """Advance by one time step.
+
+        Args:
+            x: input of one step, `[B, *in]`.
+
+        Returns:
+            The outputs, `[B, outputs]`.
+        """
         inputs: list[Tensor] = []
         first = True
         for module in _chain(self.net):

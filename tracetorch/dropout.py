@@ -12,7 +12,7 @@ DRAWN_AGAIN = -1.0
 
 
 class SequenceDropout(nn.Module):
-    r"""Drop the same units at all steps of a sequence, with a mask for each row of the batch.
+    r"""Dropout of the same units at all steps of a sequence, with a mask for each row of the batch.
 
     .. math:: y_t = \frac{m \odot x_t}{1 - p}, \qquad m \sim \mathrm{Bernoulli}(1 - p)
 
@@ -58,10 +58,10 @@ class SequenceDropout(nn.Module):
         """Drop units at one step.
 
         Args:
-            x: `[B, *in]`.
+            x: input of one step, `[B, *in]`.
 
         Returns:
-            The same with some units zero, and the others larger.
+            The same with some units zero, and the others larger, `[B, *in]`.
 
         Raises:
             ValueError: if the batch or the units are others than those that the mask was drawn for.
@@ -69,7 +69,14 @@ class SequenceDropout(nn.Module):
         return self.scan(x.unsqueeze(0))[0]
 
     def scan(self, xs: Tensor) -> Tensor:
-        """Drop units at all steps of a window, `[T, B, *in]`."""
+        """Drop units at all steps of a window.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+
+        Returns:
+            The same with some units zero, and the others larger, `[T, B, *in]`.
+        """
         if not self.training or self.p == 0:
             return xs
         mask, shape = self._mask, xs.shape[1:]
@@ -85,7 +92,11 @@ class SequenceDropout(nn.Module):
         return xs * mask
 
     def restart(self, rows: Tensor | None) -> None:
-        """Draw another mask at the next step, for the rows where `rows`, `[B]`, is true; for all where it is None."""
+        """Draw another mask at the next step.
+
+        Args:
+            rows: `[B]`, true for the rows that get another mask; None for all.
+        """
         if rows is None or self._mask is None:
             self.mask = None
             return

@@ -35,6 +35,12 @@ class Firing:
 
     Args:
         rates: share of steps in which each unit fires, over all steps, samples and places, `[units]`, float64.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> firing = tt.Firing(torch.tensor([0.0, 0.2, 1.0], dtype=torch.float64))
+        >>> firing.silent, firing.saturated, round(firing.mean, 2)
+        ((0,), (2,), 0.4)
     """
 
     rates: Tensor
@@ -234,7 +240,7 @@ def _factors(layer: Layer, currents: Tensor, rate: float) -> Tensor:
     missed = off > CLOSE * rate
     rare = (left <= CLOSE * rate) & (turned.abs() < found.abs() / RARE)
     found = torch.where(torch.where(missed, left < off, rare), turned, found)
-    if layer.recurrent is not None:  # where the units' currents hang on each other's factors
+    if layer.recurrent is not None:  # where the units' currents depend on each other's factors
         for span in (8.0, 2.0):
             scaled = currents * _per_unit(layer.synapses[0], found, currents)
             found = found * _searched(layer, scaled, rate, 1.0, span)[0]

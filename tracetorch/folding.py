@@ -26,7 +26,7 @@ _KINDS = (
 
 
 def foldable(module: nn.Module, dims: int | None = None) -> bool:
-    """Tell whether time may be folded into the batch: torch's own modules that treat samples apart.
+    """Return whether time may be folded into the batch: torch's own modules that treat samples apart.
 
     Args:
         module: the module.
@@ -51,7 +51,7 @@ def foldable(module: nn.Module, dims: int | None = None) -> bool:
 
 
 def _spares_the_batch(module: nn.Module, name: str, dims: int | None) -> bool:
-    """Tell whether a module's dimensions, which may be counted from the end, all lie behind the batch."""
+    """Return whether a module's dimensions, which may be counted from the end, all lie behind the batch."""
     if type(module) is nn.Softmax2d:
         return dims == 4
     for axis in ("dim", "start_dim"):

@@ -34,7 +34,7 @@ Prepared = tuple[Rule, Tensor | None, LayerState | None]
 
 
 class Layer(nn.Module):
-    r"""Join a synapse and a neuron into a layer that learns online, by a rule.
+    r"""A synapse and a neuron: a layer that learns online, by a rule.
 
     .. math:: I_t = \mathrm{synapse}(x_t) + R z_{t-1}, \qquad (s_t, z_t) = \mathrm{step}(s_{t-1}, I_t)
 
@@ -54,8 +54,9 @@ class Layer(nn.Module):
     Example:
         >>> import torch, tracetorch as tt
         >>> layer = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=20))
-        >>> layer(torch.ones(2, 3)).shape
-        torch.Size([2, 4])
+        >>> layer(torch.rand(2, 3)).sum().backward()  # one time step, and its gradient at once
+        >>> layer.synapse.weight.grad.shape
+        torch.Size([4, 3])
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def layers(net: nn.Module) -> dict[str, Layer]:
 
 
 def link(net: nn.Module) -> dict[str, Layer]:
-    """Tell each layer what stands above it, and return the layers by name.
+    """Set what stands above each layer, and return the layers by name.
 
     That is the next layer in the order of registration, until a first step has shown that the network runs otherwise.
     """
@@ -270,7 +270,7 @@ def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[int, list[in
 
 
 def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], *, executed: bool) -> None:
-    """Tell all layers of a network which ones they feed."""
+    """Set for all layers of a network which ones they feed."""
     for wiring in {id(layer.core.wiring): layer.core.wiring for layer in found.values()}.values():
         if wiring is not None:
             wiring.take(edges, executed=executed)
@@ -354,7 +354,7 @@ def check_finite(net: nn.Module, on: bool) -> None:
 
 
 def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
-    """Choose the kernels that walk the layers through their windows.
+    """Choose the kernels that compute the layers' windows.
 
     `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.available_backends()` tells
     which can run here. Results differ by the order of summation only.

@@ -29,6 +29,12 @@ class Operations:
         active: number of outputs that are not zero.
         weights: number of weights.
         connected: number of weights that are not zero, at the last call.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> counts = tt.Operations(steps=10, accumulates=120, outputs=100, active=5)
+        >>> counts.effective / counts.steps, counts.activation_sparsity
+        (12.0, 0.95)
     """
 
     steps: int = 0

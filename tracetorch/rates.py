@@ -39,7 +39,7 @@ def _spikes(layer: Layer) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 class FinalRate(_Rate):
-    r"""Hold each unit's mean rate since the reset near a target: the e-prop paper's form.
+    r"""Loss on each unit's mean rate since the reset, as in the e-prop paper.
 
     .. math:: \frac{c}{2} \sum_j (\bar r_j - r^*)^2, \qquad
         \frac{\partial}{\partial W} = c\,(\bar r_j - r^*)\, \frac{1}{n} \sum_{t \le n} e_t
@@ -80,7 +80,7 @@ class FinalRate(_Rate):
 
 
 class RunningRate(_Rate):
-    r"""Hold each unit's running rate near a target at every step: the streaming form.
+    r"""Loss on each unit's running rate at every step: the streaming form.
 
     .. math:: c \sum_j \sum_t (\bar r_{j,t} - r^*)\, z_{j,t}, \qquad
         \frac{\partial}{\partial W} = c \sum_t (\bar r_{j,t} - r^*)\, e_t
@@ -147,7 +147,7 @@ class RunningRate(_Rate):
         return {str(i): x.clone() for i, x in enumerate(self._running) if x is not None}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the `state` that `state_dict` returned.
 
         Args:
             state: the dictionary.

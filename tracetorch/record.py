@@ -29,6 +29,16 @@ class Record:
         every: of how many steps one is recorded.
         last: number of recorded steps that are stored, at most.
         units: numbers of the units; None for all.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=5)))
+        >>> seen = tt.record(net, "0.v", last=3)
+        >>> for x in torch.ones(5, 2, 3):
+        ...     z = net(x)
+        >>> seen.close()
+        >>> seen["0.v"].shape, seen.steps("0.v")
+        (torch.Size([3, 2, 4]), [2, 3, 4])
     """
 
     def __init__(

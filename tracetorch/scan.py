@@ -166,7 +166,7 @@ def _last_of(ys: Any) -> Any:
 
 
 def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
-    """Tell whether calling the network runs hooks, which see single steps; a layer answers for its synapses itself."""
+    """Return whether calling the network runs hooks, which see single steps; a layer checks its synapses itself."""
     if torch.compiler.is_compiling():
         return False
     if has_global_hooks():
@@ -202,14 +202,14 @@ def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
 
 
 STRETCH = 2**22
-"""Numbers, steps times batch times units, that the widest layer gives out at a time where only the last is wanted.
+"""Numbers, steps times batch times units, that the widest layer returns at a time where only the last is needed.
 
 Fewer, and what a window costs once is paid too often; more, and the outputs leave the processor's cache.
 """
 
 
 def _stretches(found: dict[str, Layer], xs: Tensor) -> list[Tensor]:
-    """Part a long window where all but the end need only be carried on, so that no output of it all is kept."""
+    """Cut a long window of which only the end needs outputs, so that those of the whole are never in memory."""
     widest = max([1, *map(_width, found.values())])
     steps = max(16, STRETCH // (max(xs.shape[1], 1) * widest))
     if xs.shape[0] < 2 * steps or not all(layer.carries for layer in found.values()):
@@ -239,7 +239,7 @@ def _carry(module: nn.Module, xs: Tensor) -> Tensor:
 
 
 class Scan(nn.Module):
-    """Make a module of a network's scan, to wrap or to compile: `DDP(tt.Scan(net))`.
+    """A network's scan as a module, to wrap or to compile: `DDP(tt.Scan(net))`.
 
     Args:
         net: the network.
@@ -258,7 +258,15 @@ class Scan(nn.Module):
         self.out: Out = out
 
     def forward(self, xs: Any, **rows: Any) -> Any:
-        """Run the network over a window, `[T, B, *in]`, with `lengths` and the like; see `tt.scan`."""
+        """Run the network over a window; see `tt.scan`.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+            **rows: `lengths`, `mask`, `resets` and `batch_first`, as in `tt.scan`.
+
+        Returns:
+            The outputs, `[T, B, *out]`, or `[B, *out]` for `last`.
+        """
         return scan(self.net, xs, self.out, **rows)
 
 
@@ -325,7 +333,7 @@ def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
-    """Tell whether credit at the last output needs no graph of the steps before."""
+    """Return whether credit at the last output needs no graph of the steps before."""
     if any(layer.rule.input == "window" or layer.core.counted for layer in found.values()):
         return False
     return _after(module, dims) is not False

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from docstrings import described, is_internal
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
@@ -104,6 +105,29 @@ def describe_data(app: Sphinx, what: str, name: str, obj: object, options: objec
     lines.clear()
 
 
+def owner_of(member: object) -> type | None:
+    """Return the class whose body defines a method or property; None for anything else."""
+    function = getattr(member, "fget", None) or inspect.unwrap(getattr(member, "__func__", member))  # type: ignore[arg-type]
+    name = getattr(function, "__qualname__", "").rpartition(".")[0]
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
+        owner = pkgutil.resolve_name(f"{function.__module__}:{name}") if name else None
+        return owner if inspect.isclass(owner) else None
+    return None
+
+
+def inherit_sections(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Add the arguments of the method that one overrides, where its own docstring is short."""
+    owner, own = owner_of(obj) if what == "method" else None, name.rpartition(".")[2]
+    if owner is not None and own in vars(owner):
+        lines[:] = [*described(owner, own).splitlines(), ""]
+
+
+def skip_internal(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave out the methods that no user calls."""
+    owner = owner_of(obj)
+    return True if owner is not None and name in vars(owner) and is_internal(owner, name) else None
+
+
 def name_public_bases(app: Sphinx, name: str, obj: type, options: object, bases: list[type]) -> None:
     """Name the nearest base that has a page here, or that is another library's."""
     public = public_names()
@@ -157,4 +181,6 @@ def setup(app: Sphinx) -> None:
     app.connect("build-finished", fold_drawing, priority=900)  # after the gallery has linked the names in the code
     app.connect("html-page-context", lead_edits_to_sources, priority=900)  # after the theme has made its link
     app.connect("autodoc-process-bases", name_public_bases)
+    app.connect("autodoc-process-docstring", inherit_sections, priority=90)
+    app.connect("autodoc-skip-member", skip_internal)
     app.connect("autodoc-process-docstring", describe_data, priority=100)  # before it is read as Google's style

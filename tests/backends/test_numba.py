@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from backends.windows import (
     EXPECTED_RATE,
     Shape,
     Window,
+    assert_same,
     neuron,
     passed,
     true_gradients,
@@ -21,7 +20,7 @@ from backends.windows import (
 )
 from torch import Tensor
 
-from tracetorch.backends import Gradients, Outputs, Pull, Save, ScanBackend
+from tracetorch.backends import Outputs, Pull, Save, ScanBackend
 from tracetorch.backends.numba import Numba, arrays
 from tracetorch.backends.torch import Torch
 from tracetorch.testing.conformance.neurons import kind
@@ -77,24 +76,6 @@ def _nan(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["torch", "numba"])
 def backend(request: pytest.FixtureRequest) -> ScanBackend:
     return Torch() if request.param == "torch" else Numba()
-
-
-def tensors(found: Outputs | Gradients) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a result, by name."""
-    for name, value in vars(found).items():
-        if isinstance(value, Tensor):
-            yield name, value
-        elif isinstance(value, tuple):
-            yield from ((f"{name}[{i}]", x) for i, x in enumerate(value))
-        elif isinstance(value, dict):
-            yield from value.items()
-
-
-def assert_same(got: Outputs | Gradients, want: Outputs | Gradients, close: dict[str, Any]) -> None:
-    one, other = dict(tensors(got)), dict(tensors(want))
-    assert one.keys() == other.keys()
-    for name, value in other.items():
-        torch.testing.assert_close(one[name], value, **close, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def forward(backend: ScanBackend, w: Window) -> Outputs:

@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from backends.windows import EXPECTED_RATE, Shape, Window, true_gradients, window
+from backends.windows import EXPECTED_RATE, Shape, Window, assert_same, true_gradients, window
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.backends import Gradients, Outputs, Pull, Save, available_backends
+from tracetorch.backends import Pull, Save, available_backends
 from tracetorch.backends.torch import Torch
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.testing.conformance.neurons import Kind, kind
@@ -101,24 +101,6 @@ def drawn(name: str, shape: Shape, dtype: torch.dtype = F64) -> Window:
     w = window(given(name).make(shape.unit), shape, dtype)
     w.scan.neuron.to(DEVICE)
     return moved(w)
-
-
-def tensors(found: Outputs | Gradients) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a result, by name."""
-    for name, value in vars(found).items():
-        if isinstance(value, Tensor):
-            yield name, value
-        elif isinstance(value, tuple):
-            yield from ((f"{name}[{i}]", x) for i, x in enumerate(value))
-        elif isinstance(value, dict):
-            yield from value.items()
-
-
-def assert_same(got: Outputs | Gradients, want: Outputs | Gradients, close: dict[str, Any]) -> None:
-    one, other = dict(tensors(got)), dict(tensors(want))
-    assert one.keys() == other.keys()
-    for name, value in other.items():
-        torch.testing.assert_close(one[name], value, **close, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def pulls(w: Window) -> list[Pull]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.backends import Cotangents, Filter, Gradients, Save, Scan, Sensitivity
+from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Save, Scan, Sensitivity
 from tracetorch.neurons import bind
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.synapses import LinearSynapse
@@ -205,3 +206,21 @@ def passed(above: Filter | None, values: Tensor, level: Tensor) -> tuple[Tensor,
 def neuron(name: str, unit: tuple[int, ...]) -> Any:
     """A neuron of the table of conformance, by name."""
     return kind(name).make(unit)
+
+
+def tensors(found: Outputs | Gradients) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a result, by name."""
+    for name, value in vars(found).items():
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, tuple):
+            yield from ((f"{name}[{i}]", x) for i, x in enumerate(value))
+        elif isinstance(value, dict):
+            yield from value.items()
+
+
+def assert_same(got: Outputs | Gradients, want: Outputs | Gradients, close: dict[str, Any]) -> None:
+    one, other = dict(tensors(got)), dict(tensors(want))
+    assert one.keys() == other.keys()
+    for name, value in other.items():
+        torch.testing.assert_close(one[name], value, **close, msg=lambda text, name=name: f"{name}: {text}")

@@ -1,9 +1,9 @@
-"""Chains of dense layers that fire, with random weights, biases and ways back."""
+"""Chains of dense layers that fire, with random weights, biases and feedback matrices; gradients over windows."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tracetorch as tt
 
@@ -22,3 +22,17 @@ def built(layers: list[tt.Layer], rule: tt.Rule) -> nn.Sequential:
                 layer.feedback.normal_(0, 0.5)
     tt.reset(net)
     return net
+
+
+def gradients(net: nn.Module, xs: Tensor, splits: list[int], *, sequences: int = 1) -> dict[str, Tensor]:
+    """The gradients of the last of some sequences, given in windows; a window of none is a single step."""
+    for _ in range(sequences):
+        tt.reset(net)
+        net.zero_grad()
+        start = 0
+        for size in splits:
+            part = xs[start : start + max(size, 1)]
+            ys = tt.scan(net, part) if size else net(part[0]).unsqueeze(0)
+            ys.square().sum().backward()
+            start += len(part)
+    return {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}

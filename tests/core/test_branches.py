@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from core.chains import gradients
 from torch import Tensor, nn
 
 import tracetorch as tt
@@ -40,20 +41,6 @@ class Branches(nn.Module):
 def stream() -> Tensor:
     torch.manual_seed(1)
     return (torch.rand(STEPS, 4, 6) < 0.4).double()
-
-
-def gradients(net: nn.Module, xs: Tensor, splits: list[int], *, sequences: int = 1) -> dict[str, Tensor]:
-    """The gradients of the last of some sequences, given in windows; a window of none is a single step."""
-    for _ in range(sequences):
-        tt.reset(net)
-        net.zero_grad()
-        start = 0
-        for size in splits:
-            part = xs[start : start + max(size, 1)]
-            ys = tt.scan(net, part) if size else net(part[0]).unsqueeze(0)
-            ys.square().sum().backward()
-            start += len(part)
-    return {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:

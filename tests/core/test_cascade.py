@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from core import chains
 from torch import Tensor, nn
 
 import tracetorch as tt
@@ -33,17 +34,7 @@ def network(neuron: Callable[[], tt.Neuron], depth: int, rule: tt.rules.Rule) ->
 
 
 def gradients(net: nn.Sequential, xs: Tensor, splits: list[int], *, sequences: int = 1) -> list[Tensor]:
-    """The gradients of the last of some sequences, given in windows; a window of none is a single step."""
-    for _ in range(sequences):
-        tt.reset(net)
-        net.zero_grad()
-        start = 0
-        for size in splits:
-            part = xs[start : start + max(size, 1)]
-            ys = tt.scan(net, part) if size else net(part[0]).unsqueeze(0)
-            ys.square().sum().backward()
-            start += len(part)
-    return [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    return list(chains.gradients(net, xs, splits, sequences=sequences).values())
 
 
 def cosines(got: list[Tensor], want: list[Tensor]) -> list[float]:

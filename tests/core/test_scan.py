@@ -188,7 +188,7 @@ def test_a_batch_of_none_passes_and_teaches_nothing(rule, scanned) -> None:
 
 @pytest.mark.parametrize("rule", ["trace", "ottt", "drtrl", "sltt"])
 @pytest.mark.parametrize("kind", ["dense", "convolution"])
-def test_a_long_scan_in_stretches_is_the_whole_one(kind, rule, monkeypatch) -> None:
+def test_a_long_scan_in_pieces_is_the_whole_one(kind, rule, monkeypatch) -> None:
     seen: list[int] = []
     carry = tt.Layer.carry
     monkeypatch.setattr(tt.Layer, "carry", lambda layer, xs: (seen.append(xs.shape[0]), carry(layer, xs))[1])
@@ -201,14 +201,14 @@ def test_a_long_scan_in_stretches_is_the_whole_one(kind, rule, monkeypatch) -> N
     tt.set_rule(model, rule_for(rule, kind))
     xs = torch.rand(50, 3, *lead).double() * 3
     found = []
-    for stretch in (2**22, 3 * 10 * 16):  # the widest layer has 10 units, whatever its synapse
-        monkeypatch.setattr(sys.modules["tracetorch.scan"], "STRETCH", stretch)
+    for piece in (2**22, 3 * 10 * 16):  # the widest layer has 10 units, whatever its synapse
+        monkeypatch.setattr(sys.modules["tracetorch.scan"], "STRETCH", piece)
         tt.reset(model)
-        tt.scan(model, xs[:2], out="last")  # a convolution tells its units when it has run
+        tt.scan(model, xs[:2], out="last")  # a convolution has units when it has run
         model.zero_grad()
         seen.clear()
         y = tt.scan(model, xs, out="last")
-        assert seen == ([] if stretch == 2**22 else [16, 16, 16, 16, 16, 16])
+        assert seen == ([] if piece == 2**22 else [16, 16, 16, 16, 16, 16])
         y.square().sum().backward()
         found.append([y.detach(), *(p.grad for p in model.parameters())])
     assert found[0][1].abs().sum() > 0

@@ -1,4 +1,4 @@
-"""Pages, lessons and tutorials avoid words that only this project used."""
+"""Pages, lessons, tutorials and the package's own text avoid words that only this project used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [
     page
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.py")))
+    for page in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *(page for folder in ("examples", "tracetorch") for page in sorted((ROOT / folder).rglob("*.py"))),
+    )
     if page.is_file() and page.name != "changelog.md"
 ]
 PRIVATE = {
@@ -23,6 +27,10 @@ PRIVATE = {
     "walks": "kernel, pass",
     "walk back": "backpropagate",
     "of one's own": "your own",
+    "way back": "feedback",
+    "ways back": "feedback",
+    "lend": "reuse",
+    "lent": "reused",
 }
 
 
@@ -31,6 +39,13 @@ def test_words_are_the_field_s(page: Path) -> None:
     text = re.sub(r"\s*\n#?\s*", " ", page.read_text("utf-8"))
     found = {word: better for word, better in PRIVATE.items() if re.search(rf"\b{word}\b", text, flags=re.IGNORECASE)}
     assert found == {}
+
+
+def test_docstrings_say_what_a_thing_is() -> None:
+    """A class is not told to hold or to tell something."""
+    opened = r'"""(Hold|Say|Tell|Lend|Hand) '
+    files = sorted((ROOT / "tracetorch").rglob("*.py"))
+    assert [f"{f.name}: {w}" for f in files for w in re.findall(opened, f.read_text("utf-8"))] == []
 
 
 def test_the_glossary_has_terms_and_indented_definitions() -> None:

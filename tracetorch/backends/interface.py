@@ -214,7 +214,19 @@ class Tape(Protocol):
     """What a backend keeps of a forward scan, from which it can go back through the window any number of times."""
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
-        """Return the gradients of the window."""
+        """Return the gradients of the window.
+
+        Args:
+            cotangents: the derivatives of a loss that enter the window from outside.
+            pull: what is computed beside the currents' gradient.
+
+        Returns:
+            The gradients.
+
+        Raises:
+            ValueError: if there are cotangents through a recurrent synapse and the window has none, or a filter without
+                the cotangents of its states.
+        """
         ...
 
     def currents(self) -> Tensor:

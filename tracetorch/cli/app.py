@@ -29,8 +29,8 @@ app.command("list")(list_command)
 app.command("info")(info)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         out().print(versions()["tracetorch"])
         raise typer.Exit
 

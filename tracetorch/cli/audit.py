@@ -81,7 +81,7 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
             found = audit_task(task, words, seeds=plan, after=after, trained_by=rule)
         folder = run if run is not None else default_path("runs", "audit", Path(script if subject else what).stem)
         content = {"audited": what, "versions": versions(), **found.as_dict()}
-        write_file(_made(folder) / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
+        write_file(_created(folder) / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
         figure = None
         if figures and found.agreements:
             series = {word: found.cosines(word) for word in found.agreements}
@@ -107,7 +107,7 @@ def _network(
     return audit(net, subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=loss_on)
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -30,7 +30,7 @@ def err() -> Console:
 
 
 def fail(message: str) -> typer.Exit:
-    """Say what is wrong in one line on standard error; return the exit with code 2 to raise.
+    """Print what is wrong in one line on standard error; return the exit with code 2 to raise.
 
     Args:
         message: What is wrong and what to do.
@@ -105,9 +105,9 @@ def make_task(
         values[key.strip()] = value.strip()
     if steps is not None and steps < 1:
         raise ValueError(f"--steps must be at least 1, got {steps}")
-    for key, given in (("data", data), ("seed", seed), ("steps", steps)):
-        if given is not None:
-            values[key] = given
+    for key, choice in (("data", data), ("seed", seed), ("steps", steps)):
+        if choice is not None:
+            values[key] = choice
     if data is not None and not is_script(name) and "data" not in find(name).__dataclass_fields__:
         raise ValueError(f"task {name!r} reads no data file: leave --data out")
     return make(name, values, preset=preset)

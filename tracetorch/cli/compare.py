@@ -61,10 +61,10 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
         if seeds < 1:
             raise ValueError(f"--seeds must be at least 1, got {seeds}")
         words = [word.strip() for word in rules.split(",") if word.strip()]
-        made = make_task(task, set_ or [], preset=preset, data=data, steps=steps)
-        folder = run if run is not None else default_path("runs", "compare", made.name)
+        problem = make_task(task, set_ or [], preset=preset, data=data, steps=steps)
+        folder = run if run is not None else default_path("runs", "compare", problem.name)
         plan = range(first_seed, first_seed + seeds)
-        runs = compare(made, words, folder=folder, seeds=plan, processes=processes, threads=threads)
+        runs = compare(problem, words, folder=folder, seeds=plan, processes=processes, threads=threads)
         try:
             results = _collect(runs, total=len(dict.fromkeys(words)) * seeds, quiet=json_)
         except KeyboardInterrupt:
@@ -74,13 +74,15 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
         results.sort(key=lambda result: (words.index(result.rule), result.seed))
         figure = None
         if figures:
-            title = f"{made.name}, {seeds} seed{'s' if seeds > 1 else ''}"
-            figure = plot.save(comparison_figure(results, metric=made.metric, title=title), folder / "comparison.png")
+            title = f"{problem.name}, {seeds} seed{'s' if seeds > 1 else ''}"
+            figure = plot.save(
+                comparison_figure(results, metric=problem.metric, title=title), folder / "comparison.png"
+            )
         if json_:
             answer(
                 {
                     "folder": str(folder),
-                    "metric": made.metric,
+                    "metric": problem.metric,
                     "summary": summarise(results),
                     "figure": figure,
                 }
@@ -88,7 +90,7 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
             return
         console = out()
         console.print(
-            table_of(results, metric=made.metric, title=f"{made.name} · {seeds} seed{'s' if seeds > 1 else ''}")
+            table_of(results, metric=problem.metric, title=f"{problem.name} · {seeds} seed{'s' if seeds > 1 else ''}")
         )
         console.print(f"results: {folder / 'results.json'}", soft_wrap=True, markup=False)
         if figure is not None:

@@ -19,6 +19,13 @@ class RaggedBatch(NamedTuple):
         lengths: `[B]`, int64, the number of steps of each.
         labels: `[B]`, int64.
         valid: `[T, B]`, bool, true inside a recording.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> batch = tt.data.collate_ragged([(torch.ones(3, 2), 0), (torch.ones(1, 2), 1)])
+        >>> net = tt.Layer(torch.nn.Linear(2, 4), tt.LIF(half_life=5))
+        >>> tt.scan(net, batch.xs, out="last", lengths=batch.lengths).shape
+        torch.Size([2, 4])
     """
 
     xs: Tensor

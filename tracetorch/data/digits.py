@@ -21,9 +21,13 @@ def digits(*, test: int = 360, seed: int = 0) -> Images:
         ImportError: scikit-learn is not installed.
         ValueError: `test` leaves nothing to train or to test on.
 
-    Reference:
-        "Optical Recognition of Handwritten Digits", E. Alpaydin, C. Kaynak, 1998,
-        https://doi.org/10.24432/C50P49
+    Source: "Optical Recognition of Handwritten Digits", E. Alpaydin, C. Kaynak, 1998, https://doi.org/10.24432/C50P49
+
+    Example:
+        >>> import tracetorch as tt
+        >>> images = tt.data.digits(test=300)
+        >>> images.x_train.shape, images.x_train.dtype, len(images.y_test)
+        (torch.Size([1497, 8, 8]), torch.uint8, 300)
     """
     try:
         from sklearn.datasets import load_digits

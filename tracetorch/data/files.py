@@ -24,7 +24,17 @@ UNREADABLE = (
 
 
 class DataNotFoundError(FileNotFoundError):
-    """Say that a data file is absent, where it was looked for, and how to name its place."""
+    """A data file is absent. The message names where it was looked for, and how to name its place.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> try:
+        ...     images = tt.data.mnist("no/such/folder")
+        ... except tt.data.DataNotFoundError:
+        ...     images = tt.data.digits()
+        >>> images.x_train.shape[1:]
+        torch.Size([8, 8])
+    """
 
 
 class DamagedFileError(ValueError):
@@ -34,6 +44,16 @@ class DamagedFileError(ValueError):
         path: The file.
         field: The place in it: an array, keys with dots between them, a line, or ``sha256`` for the file as a whole.
         why: What is wrong.
+
+    Example:
+        >>> import pathlib, tempfile, tracetorch as tt
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "mnist.npz"
+        >>> _ = file.write_text("not an archive")
+        >>> try:
+        ...     images = tt.data.mnist(file)
+        ... except tt.data.DamagedFileError as error:
+        ...     print(error.path.name, error.field)
+        mnist.npz content
     """
 
     def __init__(self, path: Path, field: str, why: str) -> None:
@@ -60,6 +80,13 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
 
     Raises:
         DataNotFoundError: No path was given, or there is no such file.
+
+    Example:
+        >>> import pathlib, tempfile, tracetorch as tt
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> (folder / "mnist.npz").touch()
+        >>> tt.data.find_file("mnist.npz", folder).name
+        'mnist.npz'
     """
     place = path if path is not None else os.environ.get(ENVIRONMENT_VARIABLE) or None
     if place is None:
@@ -105,6 +132,13 @@ def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.gen
 
     Raises:
         DamagedFileError: The file is no npz archive, an array is absent or unreadable, or it holds pickled objects.
+
+    Example:
+        >>> import pathlib, tempfile, numpy as np, tracetorch as tt
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "some.npz"
+        >>> np.savez(file, x=np.arange(3))
+        >>> tt.data.load_arrays(file, ["x"])["x"]
+        array([0, 1, 2])
     """
     if not zipfile.is_zipfile(file):
         raise DamagedFileError(file, "content", "no readable npz archive: write it with numpy.savez")

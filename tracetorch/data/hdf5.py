@@ -33,6 +33,17 @@ class HDF5Events:
 
     Source of the layout: B. Cramer et al., "The Heidelberg Spiking Data Sets for the Systematic Evaluation of Spiking
     Neural Networks" (2020), https://doi.org/10.1109/TNNLS.2020.3044364.
+
+    Example:
+        >>> import h5py, tempfile, numpy as np, tracetorch as tt
+        >>> file = f"{tempfile.mkdtemp()}/events.h5"
+        >>> with h5py.File(file, "w") as h:
+        ...     times = h.create_dataset("spikes/times", (1,), dtype=h5py.vlen_dtype(np.float64))
+        ...     units = h.create_dataset("spikes/units", (1,), dtype=h5py.vlen_dtype(np.int64))
+        ...     times[0], units[0], h["labels"] = [0.0, 0.25], [1, 0], [7]
+        >>> recording, label = tt.data.HDF5Events(file, units=2, dt=0.1)[0]
+        >>> recording.steps, label
+        (3, 7)
     """
 
     def __init__(

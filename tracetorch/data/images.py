@@ -14,13 +14,20 @@ from tracetorch.data.files import DamagedFileError, find_file, load_arrays
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Hold a set of labelled images in its official order.
+    """A set of labelled images, in its official order.
 
     Attributes:
         x_train: ``[N, H, W]``, uint8.
         y_train: ``[N]``, int64.
         x_test: ``[M, H, W]``, uint8.
         y_test: ``[M]``, int64.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> images = tt.data.digits()
+        >>> xs = images.x_train[:64].flatten(1) / 255
+        >>> xs.shape, images.y_train[:64].shape
+        (torch.Size([64, 64]), torch.Size([64]))
     """
 
     x_train: Tensor
@@ -42,9 +49,16 @@ def mnist(path: str | os.PathLike[str] | None = None) -> Images:
         DataNotFoundError: The file is absent.
         DamagedFileError: The file is not what it should be.
 
-    Reference:
-        "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner,
-        1998, https://doi.org/10.1109/5.726791
+    Source: "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, 1998,
+    https://doi.org/10.1109/5.726791
+
+    Example:
+        >>> import tempfile, numpy as np, tracetorch as tt
+        >>> x, y = np.zeros((2, 28, 28), np.uint8), np.array([3, 7])  # instead of the real ones
+        >>> file = f"{tempfile.mkdtemp()}/mnist.npz"
+        >>> np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+        >>> tt.data.mnist(file).y_train
+        tensor([3, 7])
     """
     return _images("mnist.npz", path)
 
@@ -62,9 +76,16 @@ def fashion_mnist(path: str | os.PathLike[str] | None = None) -> Images:
         DataNotFoundError: The file is absent.
         DamagedFileError: The file is not what it should be.
 
-    Reference:
-        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K. Rasul,
-        R. Vollgraf, 2017, https://arxiv.org/abs/1708.07747
+    Source: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", H. Xiao, K. Rasul, R.
+    Vollgraf, 2017, https://arxiv.org/abs/1708.07747
+
+    Example:
+        >>> import tempfile, numpy as np, tracetorch as tt
+        >>> x, y = np.zeros((2, 28, 28), np.uint8), np.array([3, 7])  # instead of the real ones
+        >>> file = f"{tempfile.mkdtemp()}/fashion_mnist.npz"
+        >>> np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+        >>> tt.data.fashion_mnist(file).x_test.shape
+        torch.Size([2, 28, 28])
     """
     return _images("fashion_mnist.npz", path)
 

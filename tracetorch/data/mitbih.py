@@ -20,7 +20,7 @@ from tracetorch.data.files import DamagedFileError, find_file, load_arrays
 
 @dataclass(frozen=True, eq=False)
 class ECGRecord:
-    """Hold one record as a stream.
+    """One record, as a stream.
 
     Attributes:
         number: The record's number in the database.
@@ -28,6 +28,13 @@ class ECGRecord:
         beat: ``[beats]``, the time step of each beat's mark, int64, increasing.
         pvc: ``[beats]``, whether the beat is a premature ventricular contraction, bool.
         rate: Samples a second.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> beat, pvc = torch.tensor([90, 400]), torch.tensor([False, True])
+        >>> record = tt.data.ECGRecord(106, torch.zeros(720), beat, pvc, rate=360.0)
+        >>> record.beat[record.pvc] / record.rate  # seconds
+        tensor([1.1111])
     """
 
     number: int
@@ -55,9 +62,18 @@ def mitbih(record: int, path: str | os.PathLike[str] | None = None) -> ECGRecord
         DamagedFileError: The file is not what it should be.
         ValueError: It has no such record.
 
-    Reference:
-        "The impact of the MIT-BIH Arrhythmia Database", G. B. Moody, R. G. Mark, 2001,
-        https://doi.org/10.1109/51.932724
+    Source: "The impact of the MIT-BIH Arrhythmia Database", G. B. Moody, R. G. Mark, 2001,
+    https://doi.org/10.1109/51.932724
+
+    Example:
+        >>> import tempfile, numpy as np, tracetorch as tt
+        >>> arrays = {"ecg": np.zeros((1, 720), np.int16), "gain": 200, "fs": 360, "record": np.array(["106"])}
+        >>> beats = {"beat": np.array([90, 400]), "beat_is_pvc": np.array([0, 1]), "beat_offsets": np.array([0, 2])}
+        >>> file = f"{tempfile.mkdtemp()}/mitbih12.npz"
+        >>> np.savez(file, **arrays, **beats)  # instead of the real ones
+        >>> record = tt.data.mitbih(106, file)
+        >>> record.signal.shape, record.beat[record.pvc]
+        (torch.Size([720]), tensor([400]))
     """
     file = find_file("mitbih12.npz", path)
     arrays = load_arrays(file, ("ecg", "gain", "fs", "record", "beat", "beat_offsets", "beat_is_pvc"))

@@ -118,6 +118,14 @@ def read_npy(path: str | os.PathLike[str], *, rate: float | None = None) -> Dens
     Raises:
         DataNotFoundError: the file is absent.
         DamagedFileError: it is no such array, is cut short, or holds a value that is not finite.
+
+    Example:
+        >>> import tempfile, numpy as np, tracetorch as tt
+        >>> file = f"{tempfile.mkdtemp()}/walk.npy"
+        >>> np.save(file, np.arange(6.0).reshape(3, 2))
+        >>> recording = tt.data.read_npy(file, rate=100.0)
+        >>> recording.steps, recording.window(1, 2)
+        (3, tensor([[2., 3.]]))
     """
     file = given_file(path, "an npy file")
     try:
@@ -150,6 +158,16 @@ def read_wav(path: str | os.PathLike[str]) -> DenseRecording:
     Raises:
         DataNotFoundError: the file is absent.
         DamagedFileError: it is no such file, or has fewer samples than its header says.
+
+    Example:
+        >>> import tempfile, wave, tracetorch as tt
+        >>> file = f"{tempfile.mkdtemp()}/tone.wav"
+        >>> with wave.open(file, "wb") as sound:
+        ...     sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        ...     sound.writeframes(bytes([0, 64]) * 100)
+        >>> recording = tt.data.read_wav(file)
+        >>> recording.steps, recording.window(0, 1)
+        (100, tensor([[0.5000]]))
     """
     file = given_file(path, "a WAV file")
     try:

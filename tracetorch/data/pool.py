@@ -12,7 +12,15 @@ from tracetorch.data.recordings import Recording
 
 
 class Recordings(Protocol):
-    """A sequence of recordings with their labels."""
+    """A sequence of recordings with their labels.
+
+    Example:
+        >>> import numpy as np, tracetorch as tt
+        >>> some = [(tt.data.DenseRecording(np.ones((3, 2))), 1)]  # a list is one, and so is a data set of torch
+        >>> recording, label = some[0]
+        >>> recording.steps, label
+        (3, 1)
+    """
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -33,6 +41,13 @@ class Window(NamedTuple):
         valid: `[T, B]`, bool, true where a recording is read.
         labels: `[T, B]`, int64, -1 where nothing is read.
         recordings: `[T, B]`, int64, the recording's place, -1 where nothing is read.
+
+    Example:
+        >>> import numpy as np, tracetorch as tt
+        >>> pool = tt.data.RowPool([(tt.data.DenseRecording(np.ones((3, 2))), 1)], rows=1, steps=5)
+        >>> window = pool.next()
+        >>> window.xs.shape, window.valid[:, 0].tolist()
+        (torch.Size([5, 1, 2]), [True, True, True, False, False])
     """
 
     xs: Tensor
@@ -44,7 +59,7 @@ class Window(NamedTuple):
 
 
 class RowPool:
-    """Read recordings side by side: each row of the batch goes through one, and takes the next when it ends.
+    """Recordings read side by side: each row of the batch reads one, and the next when it ends.
 
     By default a new recording begins at the first step of a window only, and the rest of a window after a recording's
     end is not valid, so that `tt.reset(net, window.resets[0])` and one `tt.scan(net, window.xs)` serve a window. With

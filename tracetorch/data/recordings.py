@@ -19,13 +19,33 @@ class Recording(Protocol):
     Attributes:
         steps: number of time steps.
         shape: shape of one step.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Sine:
+        ...     steps, shape = 100, (1,)
+        ...     def window(self, start, stop):
+        ...         return torch.sin(torch.arange(start, stop) / 10).unsqueeze(1)
+        >>> isinstance(Sine(), tt.data.Recording)
+        True
     """
 
     steps: int
     shape: tuple[int, ...]
 
     def window(self, start: int, stop: int) -> Tensor:
-        """Return the steps from `start` to `stop`, `[stop - start, *shape]`, float32."""
+        """Return the samples, or the counts of events, of a window.
+
+        Args:
+            start: the first step.
+            stop: the step after the last.
+
+        Returns:
+            `[stop - start, *shape]`, float32.
+
+        Raises:
+            IndexError: if the window is not inside the recording.
+        """
         ...
 
 
@@ -96,18 +116,7 @@ class EventRecording:
         return len(self._bins)
 
     def window(self, start: int, stop: int) -> Tensor:
-        """Return the number of events of each unit in each bin.
-
-        Args:
-            start: the first step.
-            stop: the step after the last.
-
-        Returns:
-            The counts, `[stop - start, *shape]`, float32.
-
-        Raises:
-            IndexError: if the window is not inside the recording.
-        """
+        """Return the number of each unit's events from step `start` to before `stop`, `[stop - start, *shape]`."""
         require_inside(self, start, stop)
         a, b = np.searchsorted(self._bins, (start, stop))
         size = int(np.prod(self.shape))
@@ -140,18 +149,7 @@ class DenseRecording:
         self.steps, self.shape = len(array), tuple(array.shape[1:])
 
     def window(self, start: int, stop: int) -> Tensor:
-        """Return the samples of a window.
-
-        Args:
-            start: the first step.
-            stop: the step after the last.
-
-        Returns:
-            The samples, `[stop - start, *shape]`, float32.
-
-        Raises:
-            IndexError: if the window is not inside the recording.
-        """
+        """Return the samples from step `start` to before `stop`, `[stop - start, *shape]`, float32."""
         require_inside(self, start, stop)
         return torch.from_numpy(np.array(self._values[start:stop], dtype=np.float32))
 

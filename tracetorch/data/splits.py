@@ -14,6 +14,12 @@ class Split:
     Attributes:
         parts: the places of the recordings of each part, by its name, in increasing order.
         digest: SHA-256 of the names in each part: two splits with one digest are the same split of the same names.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> split = tt.data.split_by_hash(range(100), {"train": 0.8, "test": 0.2})
+        >>> len(split["train"]) + len(split["test"]), len(split.digest)
+        (100, 64)
     """
 
     parts: Mapping[str, tuple[int, ...]]

@@ -11,7 +11,18 @@ from tracetorch.data.recordings import EventRecording
 
 
 class EventDataset(Protocol):
-    """What Tonic's data sets, its `SlicedDataset` and its caching data sets have in common."""
+    """What Tonic's data sets, its `SlicedDataset` and its caching data sets have in common.
+
+    Example:
+        >>> import numpy as np, tracetorch as tt
+        >>> class Blinks:
+        ...     def __len__(self):
+        ...         return 1
+        ...     def __getitem__(self, index):
+        ...         return np.array([(10, 0, 1)], dtype=[("t", int), ("x", int), ("p", int)]), 3
+        >>> len(tt.data.TonicRecordings(Blinks(), sensor_size=(2, 1, 2), dt=10))
+        1
+    """
 
     def __len__(self) -> int:
         """Return the number of recordings."""

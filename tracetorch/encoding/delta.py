@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class DeltaModulation:
-    r"""Send an up or a down spike whenever the signal has left the last sent level by a threshold.
+    r"""Up and down spikes where a signal has left the last sent level by a threshold.
 
     .. math::
         u_t = [x_t - r_{t-1} \ge \theta], \quad d_t = [r_{t-1} - x_t \ge \theta], \quad
@@ -18,7 +18,7 @@ class DeltaModulation:
     leaves the level; where it is the first one, the channel's level is its first finite value.
 
     Args:
-        threshold: Size of a level, in the signal's unit; a float, or a tensor that broadcasts with a time
+        threshold: Size of a level, in the signal's unit; a float, or a tensor `[*in]` that broadcasts with a time
             step.
 
     Raises:
@@ -30,9 +30,8 @@ class DeltaModulation:
         >>> code(torch.tensor([0.0, 0.6, 0.6, -0.1])).tolist()
         [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
 
-    Reference:
-        Event-driven level-crossing sampling: "A 128x128 120 dB 15 us latency asynchronous temporal contrast
-        vision sensor", P. Lichtsteiner, C. Posch, T. Delbruck, 2008, https://doi.org/10.1109/JSSC.2007.914337
+    Source: Event-driven level-crossing sampling: "A 128x128 120 dB 15 us latency asynchronous temporal contrast vision
+    sensor", P. Lichtsteiner, C. Posch, T. Delbruck, 2008, https://doi.org/10.1109/JSSC.2007.914337
     """
 
     def __init__(self, threshold: float | Tensor) -> None:
@@ -46,7 +45,7 @@ class DeltaModulation:
         self.level = None
 
     def __call__(self, signal: Tensor) -> Tensor:
-        """Code a stretch of the signal.
+        """Code a part of the signal.
 
         Args:
             signal: ``[T, *shape]``, floating point.

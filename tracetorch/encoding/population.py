@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class PopulationCode:
-    r"""Give each component a row of units with bell-shaped tuning, evenly placed over its range.
+    r"""A row of units with bell-shaped tuning for each component, evenly placed over its range.
 
     .. math:: y_{ik} = \exp\!\Big(-\tfrac12 \big((x_i - c_{ik}) / w_i\big)^2\Big), \quad
         c_{ik} = l_i + k\,\Delta_i, \quad \Delta_i = \frac{h_i - l_i}{K - 1}, \quad w_i = \omega\,\Delta_i

@@ -16,13 +16,20 @@ from tracetorch.neurons import Readout
 
 @dataclass(frozen=True)
 class Difference:
-    """What two exported networks differ by on a window.
+    """Differences between two exported networks on a window.
 
     Args:
         outputs: greatest absolute difference of an output, in its unit.
         largest: greatest absolute output of the first network, to compare it with.
         decisions: share of rows and steps in which the largest output is another one, 0 to 1.
         spikes: share of units, rows and steps in which a spiking layer's output is another one, by layer, 0 to 1.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> module = tt.export.step(torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 2), tt.LIF(half_life=5))))
+        >>> found = tt.export.difference(module, module, torch.rand(10, 4, 3))
+        >>> found.decisions, found.spikes
+        (0.0, {'0': 0.0})
     """
 
     outputs: float

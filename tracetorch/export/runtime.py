@@ -30,6 +30,14 @@ def to_onnx(module: Step | Window, x: Tensor, file: str | os.PathLike[str]) -> N
         ImportError: if the packages onnx and onnxscript are not installed.
         torch.export.UserError: if a neuron or a module cannot be exported, such as one that branches on values; torch
             names the line.
+
+    Example:
+        >>> import tempfile, onnx, torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 2), tt.LIF(half_life=5)))
+        >>> file = f"{tempfile.mkdtemp()}/step.onnx"
+        >>> tt.export.to_onnx(tt.export.step(net), torch.ones(1, 3), file)
+        >>> [value.name for value in onnx.load(file).graph.input]
+        ['x', '0/v']
     """
     for name in ("onnx", "onnxscript"):
         try:

@@ -22,7 +22,7 @@ State = tuple[Tensor, ...]
 
 
 class Step(nn.Module):
-    r"""Compute :math:`(y_t, s_t) = f(x_t, s_{t-1})`, with the state going in and coming out.
+    """One step of a network, :math:`(y_t, s_t) = f(x_t, s_{t-1})`, with the state going in and coming out.
 
     Made by `tt.export.step`. Rows are independent: zeros in a row of every state tensor reset that row.
 
@@ -32,6 +32,16 @@ class Step(nn.Module):
     Attributes:
         names: the state's names, such as `0/v` for the membrane of layer `0`; `outputs` are what a recurrent synapse
             feeds back.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5)))
+        >>> module, xs = tt.export.step(net), torch.rand(10, 4, 3)
+        >>> state = module.zeros(xs[0])
+        >>> for x in xs:
+        ...     y, state = module(x, state)
+        >>> torch.allclose(y, tt.scan(net, xs, out="last"))
+        True
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -45,10 +55,10 @@ class Step(nn.Module):
 
         Args:
             x: input of one step, `[B, *in]`.
-            state: what the layers carry, in the order of `names`.
+            state: what the layers carry, in the order of `names`, `[B, *unit]` each.
 
         Returns:
-            What the network returns, and the next state.
+            What the network returns, `[B, *out]`, and the next state.
 
         Raises:
             ValueError: if the state has another number of tensors.

@@ -11,7 +11,7 @@ from tracetorch.export.step import State, Step, step
 
 
 class Window(nn.Module):
-    """Compute a window of a fixed number of steps, with the state going in and coming out.
+    """A window of a fixed number of steps, with the state going in and coming out.
 
     Made by `tt.export.window`.
 
@@ -21,6 +21,16 @@ class Window(nn.Module):
 
     Attributes:
         names: the state's names, those of the step.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5)))
+        >>> module, xs = tt.export.window(net, 10), torch.rand(20, 4, 3)
+        >>> state = module.zeros(xs[:10])
+        >>> for part in xs.split(10):
+        ...     ys, state = module(part, state)
+        >>> ys.shape
+        torch.Size([10, 4, 2])
     """
 
     def __init__(self, one: Step, steps: int) -> None:
@@ -32,7 +42,7 @@ class Window(nn.Module):
 
         Args:
             xs: inputs, `[T, B, *in]`.
-            state: what the layers carry, in the order of `names`.
+            state: what the layers carry, in the order of `names`, `[B, *unit]` each.
 
         Returns:
             The outputs, `[T, B, *out]`, and the state after the window.
@@ -49,11 +59,25 @@ class Window(nn.Module):
         return torch.stack(ys), after
 
     def zeros(self, xs: Tensor) -> State:
-        """Return the state after a reset, for a window `[T, B, *in]`."""
+        """Return the state after a reset.
+
+        Args:
+            xs: a window, `[T, B, *in]`, whose values do not matter.
+
+        Returns:
+            The state, in the order of `names`.
+        """
         return self.one.zeros(xs[0])
 
     def restored(self, saved: Mapping[str, Tensor]) -> State:
-        """Return the state that `tt.get_state(net)` saved; see `Step.restored`."""
+        """Return the state that a network had; see `Step.restored`.
+
+        Args:
+            saved: what `tt.get_state(net)` returned.
+
+        Returns:
+            The state, in the order of `names`.
+        """
         return self.one.restored(saved)
 
 

@@ -12,7 +12,7 @@ from tracetorch.feedback.feedback import Feedback, RandomFeedback
 
 @dataclass(frozen=True)
 class SignSymmetric(Feedback):
-    r"""Send credit through the signs of the synapse's weights, as they are now.
+    r"""Feedback through the signs of the synapse's weights, as they are now.
 
     .. math:: B_{ij} = \mathrm{sign}(W_{ij})\, M_{ij}, \qquad M_{ij} = 1 / \sqrt{n_\mathrm{in}}
 
@@ -49,7 +49,7 @@ class SignSymmetric(Feedback):
 
 @dataclass(frozen=True)
 class KolenPollack(RandomFeedback):
-    r"""Send credit through a matrix that begins at random and has the gradient of the weights, by which it aligns.
+    r"""Feedback through a matrix that begins at random and has the gradient of the weights, by which it aligns.
 
     .. math:: \Delta B = \Delta W, \qquad W - B \to (1 - \eta \gamma)^k (W_0 - B_0)
 

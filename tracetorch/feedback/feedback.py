@@ -11,7 +11,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Feedback(ABC):
-    """The matrix through which a layer sends credit to the layer below."""
+    """A matrix through which a layer sends credit to the layer below.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Ones(tt.feedback.Feedback):
+        ...     def matrix(self, weight):
+        ...         return torch.ones_like(weight)
+        >>> layer = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=tt.rules.eprop(feedback=Ones()))
+        >>> layer.feedback.shape
+        torch.Size([2, 3])
+    """
 
     @property
     def learns(self) -> bool:
@@ -25,16 +35,31 @@ class Feedback(ABC):
 
     @abstractmethod
     def matrix(self, weight: Tensor) -> Tensor | None:
-        """Return the matrix that a layer stores, in the weight's shape, or None for the weight itself."""
+        """Return the matrix that a layer stores.
+
+        Args:
+            weight: the synapse's weight, `[out, *in]`.
+
+        Returns:
+            The matrix, `[out, *in]`; None for the weight itself.
+        """
 
     def through(self, weight: Tensor, matrix: Tensor) -> Tensor:
-        """Return the matrix that credit goes through, from the weight as it is now and the one that is stored."""
+        """Return the matrix that credit goes through.
+
+        Args:
+            weight: the synapse's weight as it is now, `[out, *in]`.
+            matrix: what the layer stores, `[out, *in]`.
+
+        Returns:
+            The matrix, `[out, *in]`.
+        """
         return matrix
 
 
 @dataclass(frozen=True)
 class Symmetric(Feedback):
-    """Send credit through the synapse's own weights.
+    """Feedback through the synapse's own weights, as in backpropagation.
 
     Example:
         >>> import tracetorch as tt
@@ -48,7 +73,7 @@ class Symmetric(Feedback):
 
 @dataclass(frozen=True)
 class RandomFeedback(Feedback):
-    r"""Send credit through a fixed random matrix, drawn once with torch's generator.
+    r"""Feedback through a fixed random matrix, drawn once with torch's generator.
 
     .. math:: B_{ij} \sim \mathcal N(0, 1 / n_\mathrm{in})
 

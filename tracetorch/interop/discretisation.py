@@ -20,6 +20,13 @@ class Discretisation(ABC):
 
     Raises:
         ValueError: if `dt` is not above zero.
+
+    Example:
+        >>> import numpy as np, tracetorch as tt
+        >>> for rule in (tt.interop.Euler(1e-3), tt.interop.Exponential(1e-3)):
+        ...     print(f"{rule.decay(np.array(1e-2)):.3f}")
+        0.900
+        0.905
     """
 
     dt: float = 1e-4
@@ -30,11 +37,25 @@ class Discretisation(ABC):
 
     @abstractmethod
     def decay(self, tau: Array) -> Array:
-        """Return the decay per step of time constants, of any shape."""
+        """Return the decay per step of time constants.
+
+        Args:
+            tau: time constants, of any shape, in the unit of `dt`.
+
+        Returns:
+            Decays, same shape.
+        """
 
     @abstractmethod
     def time_constant(self, beta: Array) -> Array:
-        """Return the time constants of decays per step, of any shape."""
+        """Return the time constants of decays per step.
+
+        Args:
+            beta: decays per step, of any shape, in (0, 1).
+
+        Returns:
+            Time constants, same shape, in the unit of `dt`.
+        """
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ KEY = "tracetorch"
 
 
 class OnlineModule(pl.LightningModule):
-    """Train a network online in a Lightning Trainer: each window is a training step with an update of its own.
+    """A network that learns online in a Lightning Trainer: each window is a training step with its own update.
 
     Precision, device, strategy, clipping, accumulation, logging and checkpoints are Lightning's. With
     `accumulate_grad_batches` set to the number of windows in a sequence there is one update per sequence.
@@ -54,7 +54,14 @@ class OnlineModule(pl.LightningModule):
         self.net, self.loss, self.optimizer = net, loss, optimizer
 
     def forward(self, xs: Tensor) -> Tensor:
-        """Run the network over a window, `[T, B, *in]`."""
+        """Run the network over a window.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+
+        Returns:
+            The outputs, `[T, B, *out]`.
+        """
         return tt.scan(self.net, xs)
 
     def training_step(self, window: Window, batch_idx: int) -> Tensor | None:
@@ -101,7 +108,7 @@ def begin(net: nn.Module, window: Window) -> None:
 
 
 class StreamState(pl.Callback):
-    """Save what the layers carry in Lightning's checkpoints, and put it aside while a network is validated.
+    """States of the layers in Lightning's checkpoints, put aside while the network is validated.
 
     For any LightningModule with layers in it. A checkpoint has the state of every process's rows, and the position of a
     `Stream`; a run that is resumed from it goes on with the stream as if it had not stopped.
@@ -169,7 +176,7 @@ class StreamState(pl.Callback):
 
 
 class Windows(DataLoader[Any]):
-    """Cut the batches of a data set into windows, as a DataLoader of Lightning's: one window is one training step.
+    """A DataLoader that cuts batches into windows: one window is one training step.
 
     The layers keep their state from one window of a batch to the next. Under DDP each process gets its part of the data
     set; all recordings should then be of one length, so that all processes have as many windows.
@@ -208,7 +215,7 @@ class Windows(DataLoader[Any]):
 
 
 class Stream:
-    """Give the windows of a `tt.data.RowPool` to a Trainer, whose epoch is a number of windows.
+    """Windows of a `tt.data.RowPool` for a Trainer, whose epoch is a number of windows.
 
     The pool goes on from epoch to epoch, and its position is in the checkpoint. Under DDP each process needs a pool of
     its own recordings: make it in `train_dataloader`, from `trainer.global_rank`.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Scale(nn.Module):
-    """Multiply each element by a fixed factor.
+    """Product of each element and a fixed factor.
 
     Args:
         scale: the factors, `[*in]`, or a number.
@@ -25,7 +25,14 @@ class Scale(nn.Module):
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.get_default_dtype()).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled input, `[B, *in]`."""
+        """Return the scaled input.
+
+        Args:
+            x: the input, `[B, *in]`.
+
+        Returns:
+            The product, `[B, *in]`.
+        """
         return x * self.scale
 
     def extra_repr(self) -> str:

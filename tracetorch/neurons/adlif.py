@@ -13,7 +13,7 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class SEAdLIF(Spiking):
-    r"""Leak, integrate and fire, with an adaptation current that follows the membrane and its spikes.
+    r"""Leaky integrate-and-fire neuron with an adaptation current that follows the membrane and its spikes.
 
     .. math::
         \hat u_t &= \beta\, u_{t-1} + (1 - \beta)\, (I_t - w_{t-1}), \qquad z_t = [\hat u_t > \theta] \\

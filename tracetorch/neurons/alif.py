@@ -13,13 +13,13 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class ALIF(Spiking):
-    r"""Leak, integrate and fire, with a threshold that each spike raises.
+    r"""Leaky integrate-and-fire neuron with a threshold that each spike raises.
 
     .. math::
         v_t &= \beta\,(v_{t-1} - \theta z_{t-1}) + k I_t, \qquad a_t = \rho\, a_{t-1} + z_{t-1} \\
         z_t &= [v_t > \theta + b\, a_t]
 
-    The state holds `rho a_t + z_t`, what the next step starts from.
+    The state is `rho a_t + z_t`, from which the next step starts.
 
     Args:
         threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.

@@ -32,7 +32,7 @@ _RESETS: dict[str, Reset] = {
 
 
 class ConstructorSignature:
-    """Let tools read a class's signature from its `__init__`, although a `__new__` looks at the arguments first."""
+    """Signature of a class as that of its `__init__`, although a `__new__` checks the arguments first."""
 
     def __get__(self, instance: object, owner: type) -> inspect.Signature:
         if instance is not None:

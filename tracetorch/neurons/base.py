@@ -47,7 +47,7 @@ def state_type(names: tuple[str, ...]) -> Any:
 
 
 class Neuron(nn.Module):
-    r"""Describe a neuron by its element-wise step :math:`(s_t, z_t) = \mathrm{step}(s_{t-1}, I_t; \varphi)`.
+    r"""A neuron, written as its element-wise step :math:`(s_t, z_t) = \mathrm{step}(s_{t-1}, I_t; \varphi)`.
 
     A subclass names its state and writes `step`. Everything else derives from the step: its Jacobian blocks, whether
     they are constant, and its code in compiled kernels, so that every rule works on it. Nothing in the step may mix
@@ -124,7 +124,15 @@ class Neuron(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define step(self, s, current)")
 
     def forward(self, s: Any, current: Tensor | None = None) -> tuple[Any, Tensor]:
-        """Advance by one time step; the same as `step`."""
+        """Advance by one time step; see `step`.
+
+        Args:
+            s: the state, a named tuple of tensors `[..., *unit]`.
+            current: input current, `[..., *unit]`.
+
+        Returns:
+            The next state and the output `z`, `[..., *unit]`.
+        """
         if current is None:
             name = self._get_name()
             raise TypeError(
@@ -135,7 +143,14 @@ class Neuron(nn.Module):
         return self.step(s, current)
 
     def pack(self, values: tuple[Tensor, ...]) -> Any:
-        """Return the named state made of tensors in the order of `state` and `counters`."""
+        """Return the named state made of tensors.
+
+        Args:
+            values: tensors in the order of `state` and `counters`, `[..., *unit]` each.
+
+        Returns:
+            A named tuple with `replace`.
+        """
         names = (*self.state, *self.counters)
         return (_TYPES.get(names) or state_type(names))(*values)
 
@@ -150,7 +165,7 @@ class Neuron(nn.Module):
             like: currents of one step, `[B, *unit]`.
 
         Returns:
-            Zeros of that shape, one tensor for each of `state` and `counters`.
+            Zeros, `[B, *unit]`, one tensor for each of `state` and `counters`.
 
         Raises:
             ValueError: if a half-life, threshold or other value per unit has another shape than the units.
@@ -174,7 +189,7 @@ class Neuron(nn.Module):
         Args:
             s: states and counters before each step, `[T, B, *unit]` each.
             current: input currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
-            params: values of the parameters to differentiate by, by name.
+            params: values by name of the parameters to differentiate with respect to.
 
         Returns:
             The blocks: those of the lowered step, or where it cannot be lowered those that `torch.func` takes.
@@ -242,7 +257,7 @@ class Neuron(nn.Module):
 
     @property
     def decay(self) -> Tensor | None:
-        """The membrane's decay per step, a number or per unit; None where the neuron has none to tell."""
+        """The membrane's decay per step, a number or per unit; None where the neuron has none."""
         beta = getattr(self, "beta", None)
         return beta if isinstance(beta, Tensor) else None
 
@@ -293,4 +308,14 @@ def _like(neuron: Neuron) -> Tensor:
 
 
 class Readout(Neuron):
-    """Mark a neuron whose output is linear in its state and current: a readout, which does not spike."""
+    """A neuron whose output is linear in its state and current, and does not spike.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Sum(tt.Readout):
+        ...     def step(self, s, current):
+        ...         v = s.v + current
+        ...         return s.replace(v=v), v
+        >>> tt.Layer(torch.nn.Linear(3, 2), Sum())(torch.ones(4, 3)).shape
+        torch.Size([4, 2])
+    """

@@ -14,7 +14,7 @@ from tracetorch.ops.entries import Entry
 
 @dataclass(frozen=True)
 class Blocks:
-    """Hold the derivatives of `(s_t, z_t) = step(s_{t-1}, I_t; phi)`, element-wise per unit.
+    """Derivatives of `(s_t, z_t) = step(s_{t-1}, I_t; phi)`, element-wise per unit.
 
     Every entry broadcasts to `[T, B, *unit]`; None is zero.
 
@@ -46,7 +46,7 @@ def generic_blocks(neuron: Any, s: tuple[Tensor, ...], current: Tensor, params: 
         neuron: the neuron.
         s: states and counters before each step, `[..., *unit]` each.
         current: input currents, `[..., *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
-        params: values of the parameters to differentiate by, by name; each broadcasts to the units' shape.
+        params: values by name of the parameters to differentiate with respect to; each broadcasts to the units' shape.
 
     Returns:
         The blocks, each entry of the shape of one current, B and psi of that of `current`.

@@ -18,14 +18,14 @@ ROUNDED = 0.01
 
 @dataclass(frozen=True)
 class Learnable:
-    """Mark a decay or a threshold as learned.
+    """A decay or a threshold that is learned.
 
     What the optimizer moves is a raw value: the logit of a decay, the inverse softplus of a threshold. Weight decay
     pulls raw values to zero, so it pulls a decay per step to 0.5 (a half-life of one step) and a threshold to ln 2.
     Give the optimizer `tt.parameter_groups(net, weight_decay=...)`, which exempts neurons and biases from it.
 
     Args:
-        value: start value, a number or a tensor of the units' shape, in the unit of the argument it stands for.
+        value: start value, a number or a tensor `[*unit]`, in the unit of the argument it stands for.
         shape: the units' shape where `value` is a number and each neuron learns its own; empty to share one.
 
     Example:
@@ -38,7 +38,7 @@ class Learnable:
     shape: tuple[int, ...] | int = ()
 
     def tensor(self) -> Tensor:
-        """Return the start value as a tensor of its final shape."""
+        """Return the start value as a tensor, `[*unit]` or `[]`."""
         return _number("tt.Learnable's value", self).tensor()
 
 
@@ -46,7 +46,7 @@ Value: TypeAlias = float | Tensor | Learnable
 
 
 class Decay(NamedTuple):
-    """Give a decay per step as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
+    """A decay per step, as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
 
     Args:
         half_life: number of steps after which half is left.
@@ -93,10 +93,10 @@ def half_life(beta: Tensor) -> Tensor:
     .. math:: t_{1/2} = -\ln 2 / \ln \beta
 
     Args:
-        beta: decay per step, in (0, 1), of any shape.
+        beta: decay per step, in (0, 1), `[...]`.
 
     Returns:
-        The number of steps after which half is left, same shape.
+        The number of steps after which half is left, `[...]`.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -112,10 +112,10 @@ def tau(beta: Tensor) -> Tensor:
     .. math:: \tau = -1 / \ln \beta
 
     Args:
-        beta: decay per step, in (0, 1), of any shape.
+        beta: decay per step, in (0, 1), `[...]`.
 
     Returns:
-        The number of steps after which 1/e is left, same shape.
+        The number of steps after which 1/e is left, `[...]`.
 
     Example:
         >>> import math, torch, tracetorch as tt
@@ -282,8 +282,8 @@ def _number(name: str, value: Value) -> _Number:
         )
     if isinstance(value, Tensor) and not (value.is_complex() or value.dtype == torch.bool):
         dtype = value.dtype if value.is_floating_point() else torch.get_default_dtype()
-        held = value.detach()
-        return _Number((held.cpu() if held.device.type == "mps" else held).double(), dtype)  # which has no doubles
+        start = value.detach()
+        return _Number((start.cpu() if start.device.type == "mps" else start).double(), dtype)  # MPS has no doubles
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         remedy = f"; write torch.tensor({value!r})" if isinstance(value, list | tuple) else ""
         raise TypeError(

@@ -13,7 +13,7 @@ from tracetorch.neurons.decays import Decay, Value, set_decay
 
 
 class LI(Readout):
-    r"""Integrate the current with a leak and give the membrane out.
+    r"""Leaky integrator, whose output is its membrane.
 
     .. math:: v_t = \beta v_{t-1} + k I_t, \qquad z_t = v_t, \qquad k = 1 \text{ or } 1 - \beta
 

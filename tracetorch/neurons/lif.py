@@ -14,7 +14,7 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class LIF(Spiking):
-    r"""Leak, integrate, fire.
+    r"""Leaky integrate-and-fire neuron.
 
     .. math::
         v_t = \beta\,(v_{t-1} - \theta z_{t-1}) + k I_t, \qquad z_t = [v_t > \theta], \qquad k = 1 \text{ or } 1-\beta
@@ -39,9 +39,18 @@ class LIF(Spiking):
     Example:
         >>> import torch, tracetorch as tt
         >>> layer = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=20))
-        >>> z = layer(torch.ones(2, 3))
-        >>> sorted(set(z.flatten().tolist())) in ([0.0], [1.0], [0.0, 1.0])
-        True
+        >>> tt.scan(layer, torch.rand(100, 2, 3)).shape
+        torch.Size([100, 2, 4])
+
+        By hand, with a current of 0.4 at each step:
+
+        >>> neuron, current = tt.LIF(half_life=20), torch.full((1, 1), 0.4)
+        >>> s, spikes = neuron.pack(neuron.zeros(current)), []
+        >>> for _ in range(6):
+        ...     s, z = neuron.step(s, current)
+        ...     spikes.append(int(z))
+        >>> spikes
+        [0, 0, 1, 0, 0, 1]
     """
 
     state = ("v",)
@@ -54,7 +63,7 @@ class LIF(Spiking):
 
 
 class IF(LIF):
-    r"""Integrate and fire, without a leak: `LIF` with `beta = 1`.
+    r"""Integrate-and-fire neuron without a leak: `LIF` with `beta = 1`.
 
     .. math:: v_t = v_{t-1} - \theta z_{t-1} + I_t, \qquad z_t = [v_t > \theta]
 

@@ -12,7 +12,7 @@ from tracetorch.neurons.rotating import Rotating
 
 
 class LRU(Rotating):
-    r"""Filter the input by a complex decay, and give the real part out.
+    r"""Linear recurrent unit: a complex decay, of which the real part is the output.
 
     .. math::
         h_t = \lambda\, h_{t-1} + \gamma\, (I^{re}_t + i\, I^{im}_t), \qquad z_t = \mathrm{Re}\, h_t, \qquad

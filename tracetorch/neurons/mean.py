@@ -15,7 +15,7 @@ single precision stops counting."""
 
 
 class Mean(Readout):
-    r"""Compute the mean of all currents since the last reset.
+    r"""Mean of all currents since the last reset.
 
     .. math:: z_t = \frac{1}{t} \sum_{k \le t} I_k
 

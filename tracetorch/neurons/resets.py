@@ -10,11 +10,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reset(ABC):
-    """Define what a spike does to the membrane that fired it.
+    """What a spike does to the membrane that fired it.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached otherwise.
         decayed: reset before the decay, `v = beta (v - theta z) + I`, or after it, `v = beta v - theta z + I`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.neurons import Reset
+        >>> @dataclass(frozen=True)
+        ... class Partial(Reset):
+        ...     def apply(self, membrane, z, threshold):
+        ...         return membrane - 0.5 * threshold * z
+        >>> tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=5, reset=Partial()))(torch.ones(2, 3)).shape
+        torch.Size([2, 4])
     """
 
     gradient: bool = False
@@ -22,12 +33,21 @@ class Reset(ABC):
 
     @abstractmethod
     def apply(self, membrane: Tensor, z: Tensor, threshold: Tensor) -> Tensor:
-        """Return what the membrane carries on, from its value `[..., *unit]` and its spikes."""
+        """Return what the membrane carries on.
+
+        Args:
+            membrane: its value at the spike, `[..., *unit]`.
+            z: the spikes, `[..., *unit]`.
+            threshold: `theta`, `[]` or `[*unit]`.
+
+        Returns:
+            The membrane after the reset, `[..., *unit]`.
+        """
 
 
 @dataclass(frozen=True)
 class SoftReset(Reset):
-    r"""Subtract the threshold: :math:`v \leftarrow v - \theta z`.
+    r"""Reset that subtracts the threshold: :math:`v \leftarrow v - \theta z`.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached by default.
@@ -46,7 +66,7 @@ class SoftReset(Reset):
 
 @dataclass(frozen=True)
 class HardReset(Reset):
-    r"""Set the membrane to a value: :math:`v \leftarrow (1 - z) v + z\, v_r`.
+    r"""Reset of the membrane to a value: :math:`v \leftarrow (1 - z) v + z\, v_r`.
 
     Args:
         gradient: keep the derivative that runs through the spike into the reset; detached by default.
@@ -68,7 +88,7 @@ class HardReset(Reset):
 
 @dataclass(frozen=True)
 class NoReset(Reset):
-    """Let the membrane go on as if it had not fired.
+    """No reset: the membrane goes on as if it had not fired.
 
     Args:
         gradient: without effect here.

@@ -14,7 +14,7 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class Spiking(Neuron):
-    """Integrate a drive into a membrane, fire above a threshold, reset.
+    """A membrane that integrates a current, fires above a threshold, and is reset.
 
     Args:
         threshold: `theta`, in the unit of the membrane; a number, a tensor per unit, or `Learnable`.
@@ -57,8 +57,8 @@ class Spiking(Neuron):
 
     def integrate(self, v: Tensor, drive: Tensor) -> Tensor:
         """Return the membrane before it fires, from what it carried and its drive, `[..., *unit]`."""
-        held = self.beta * v if self.reset.decayed else v
-        return held + ((1 - self.beta) * drive if self.normalized else drive)
+        remaining = self.beta * v if self.reset.decayed else v
+        return remaining + ((1 - self.beta) * drive if self.normalized else drive)
 
     def fire(self, distance: Tensor, s: Any) -> Tensor:
         """Return the spikes from the distance to the threshold; none where the neuron is refractory."""
@@ -67,8 +67,8 @@ class Spiking(Neuron):
 
     def carry(self, v: Tensor, z: Tensor) -> Tensor:
         """Return what the membrane carries to the next step after its spikes."""
-        held = v if self.reset.decayed else self.beta * v
-        return self.reset.apply(held, z if self.reset.gradient else z.detach(), self.threshold)
+        remaining = v if self.reset.decayed else self.beta * v
+        return self.reset.apply(remaining, z if self.reset.gradient else z.detach(), self.threshold)
 
     def count(self, s: Any, z: Tensor) -> tuple[Tensor, ...]:
         """Return the refractory counter after the step, as a tuple of none or one tensor."""

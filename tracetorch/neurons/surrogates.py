@@ -16,14 +16,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Surrogate(ABC):
-    """Give the spike function its forward step and its backward stand-in.
+    """Spike function with a stand-in for its derivative.
 
     Calling a surrogate returns the Heaviside step of its argument; `derivative` is used backwards.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Exponential(tt.surrogates.Surrogate):
+        ...     def derivative(self, x):
+        ...         return torch.exp(-x.abs())
+        >>> neuron = tt.LIF(half_life=5, surrogate=Exponential())
+        >>> neuron.surrogate(torch.tensor([-1.0, 1.0]))
+        tensor([0., 1.])
     """
 
     @abstractmethod
     def derivative(self, x: Tensor) -> Tensor:
-        """Return the stand-in for `dz/dx` at the distance `x` to the threshold, of any shape."""
+        """Return the stand-in for `dz/dx`.
+
+        Args:
+            x: distance to the threshold, `[...]`, in the unit of the membrane.
+
+        Returns:
+            The derivative, `[...]`.
+        """
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return `1` where `x > 0` and `0` elsewhere, in the dtype of `x`."""
@@ -53,7 +69,7 @@ class _Spike(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class ATan(Surrogate):
-    r"""Use the derivative of the arctangent.
+    r"""Derivative of the arctangent.
 
     .. math:: \psi(x) = \frac{\alpha / 2}{1 + (\pi \alpha x / 2)^2}
 
@@ -78,7 +94,7 @@ class ATan(Surrogate):
 
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
-    r"""Use the derivative of the fast sigmoid.
+    r"""Derivative of the fast sigmoid.
 
     .. math:: \psi(x) = \frac{1}{(1 + \alpha |x|)^2}
 
@@ -103,7 +119,7 @@ class FastSigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
-    r"""Use the derivative of the logistic function.
+    r"""Derivative of the logistic function.
 
     .. math:: \psi(x) = \alpha\, \sigma(\alpha x) (1 - \sigma(\alpha x))
 
@@ -129,7 +145,7 @@ class Sigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class Triangle(Surrogate):
-    r"""Use the triangle of the e-prop paper.
+    r"""Triangle of the e-prop paper.
 
     .. math:: \psi(x) = \frac{\gamma}{w} \max(0, 1 - |x| / w)
 
@@ -156,7 +172,7 @@ class Triangle(Surrogate):
 
 @dataclass(frozen=True)
 class StraightThrough(Surrogate):
-    r"""Let the derivative through unchanged near the threshold.
+    r"""A constant near the threshold, zero elsewhere: the straight-through estimator.
 
     .. math:: \psi(x) = \alpha\, [|x| < w]
 

@@ -13,7 +13,7 @@ from tracetorch.neurons.surrogates import Surrogate
 
 
 class SynapticLIF(Spiking):
-    r"""Let the input decay as a current before it charges the membrane.
+    r"""Current-based neuron: the input decays as a current before it charges the membrane.
 
     .. math::
         i_t &= \alpha\, i_{t-1} + k_i I_t \\

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 LARGE = 2**18
-"""Bytes from which a block is kept for another use."""
-KEPT = 2**29
-"""Bytes of unused blocks that are kept at most."""
+"""Bytes from which a block is reused."""
+IDLE = 2**29
+"""Bytes of unused blocks, at most."""
 LINE = 64
 """Bytes of a line of the cache, at which blocks begin: a vector that lies across two costs two accesses."""
 LEARNT = 2**25 - 2**16
 """Bytes of the block that the C library learns from: near the most that it does, 32 MB."""
 
 
-class _Lent(np.ndarray):
+class _Shared(np.ndarray):
     """A block that is out: torch holds it as long as any tensor shares its memory."""
 
 
 class Pool:
-    """Lend memory for tensors and take it back when no tensor shares it any more.
+    """Memory for tensors, reused when no tensor shares it any more.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.free: dict[int, list[np.ndarray]] = defaultdict(list)
-        self.kept = 0
+        self.idle = 0
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return a tensor of this shape and type, its values whatever they are."""
@@ -55,19 +55,19 @@ class Pool:
         blocks = self.free[size]
         if blocks:
             block = blocks.pop()
-            self.kept -= size
+            self.idle -= size
         else:
             memory = np.empty(size + LINE, np.uint8)
             first = -memory.ctypes.data % LINE
             block = memory[first : first + size]
-        lent = block.view(_Lent)
-        weakref.finalize(lent, self._take, block).atexit = False
-        return torch.from_numpy(lent.view(_KINDS[dtype])).view(shape)
+        shared = block.view(_Shared)
+        weakref.finalize(shared, self._take, block).atexit = False
+        return torch.from_numpy(shared.view(_KINDS[dtype])).view(shape)
 
     def _take(self, block: np.ndarray) -> None:
-        if self.kept + block.nbytes <= KEPT:
+        if self.idle + block.nbytes <= IDLE:
             self.free[block.nbytes].append(block)
-            self.kept += block.nbytes
+            self.idle += block.nbytes
 
 
 _KINDS = {torch.float32: np.float32, torch.float64: np.float64}

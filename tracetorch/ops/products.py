@@ -80,7 +80,7 @@ def _at_hand() -> bool:
 
 
 def _convolved(x: Tensor, terms: int, units: int) -> bool:
-    """Tell whether a convolution serves sums of so many terms over the rows or columns of `x`, and pays."""
+    """Return whether a convolution serves sums of so many terms over the rows or columns of `x`, and pays."""
     if torch.compiler.is_compiling() or x.dtype != torch.float32 or not x.is_cpu:
         return False
     large = x.numel() * units >= LEAST and x.shape[0] >= IMAGES and terms >= THIN

@@ -43,9 +43,8 @@ def psychometric(
         ValueError: `points` has another shape or no point with trials.
         ImportError: matplotlib is not installed.
 
-    References:
-        E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927,
-        https://doi.org/10.1080/01621459.1927.10502953
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927,
+    https://doi.org/10.1080/01621459.1927.10502953
 
     Example:
         >>> figure = psychometric([[-1.0, 0.1, 0.0, 50], [0.0, 0.5, 0.5, 50], [1.0, 0.95, 1.0, 50]])

@@ -251,6 +251,12 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
     Returns:
         The path.
+
+    Example:
+        >>> import tempfile
+        >>> figure, axes = new_figure(1, size=(4, 3))
+        >>> save(figure, f"{tempfile.mkdtemp()}/figure.png").name
+        'figure.png'
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

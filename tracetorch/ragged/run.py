@@ -253,7 +253,7 @@ def _masks_back(dropouts: Sequence[SequenceDropout]) -> Iterator[None]:
 
 @contextmanager
 def _placed_in(window: Ragged, group: Group) -> Iterator[None]:
-    """Tell what watches the layers where the rows of a group stand."""
+    """Show what watches the layers where the rows of a group stand."""
     watched = [core for core in window.network.cores if core.watchers]
     if watched:
         place = Place(group.steps(), torch.tensor(group.rows), window, window.shape)

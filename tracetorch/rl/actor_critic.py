@@ -14,7 +14,7 @@ from tracetorch.rl.step import Step
 
 
 class ActorCritic(Agent):
-    r"""Learn a policy and a value together, from one TD error.
+    r"""A policy and a value that learn together, from one TD error.
 
     .. math:: \delta_t &= r_t + \gamma V(s_{t+1}) - V(s_t) \\
         z_t &= \gamma\lambda\, z_{t-1} + \nabla\log\pi(a_t) + \tau\,\mathrm{sign}(\delta_t)\,\nabla H_t +

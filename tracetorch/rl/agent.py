@@ -19,12 +19,12 @@ from tracetorch.rl.trace import ParameterTrace
 
 
 class Agent(ABC):
-    r"""Learn from each step once, by a TD error and an eligibility trace over all parameters.
+    r"""An agent that learns from each step once, by a TD error and an eligibility trace over all parameters.
 
     .. math:: z_t = \gamma\lambda\,z_{t-1} + \nabla_\theta\,c_t^\top y_t, \qquad \theta \leftarrow \theta + \eta\,
         \delta_t\,z_t
 
-    What :math:`c_t` and :math:`\delta_t` are, a subclass says. Both values in :math:`\delta_t` are taken under the
+    What :math:`c_t` and :math:`\delta_t` are, a subclass defines. Both values in :math:`\delta_t` are taken under the
     weights before its update, the network's state advances once a step (`LookAhead`). Traces and state are cleared
     where an episode terminates or is truncated; the next value counts at a truncation and not at a termination.
 
@@ -39,6 +39,15 @@ class Agent(ABC):
         steps: number of steps learned from.
         errors: the rows' last TD errors.
         body: how the network is run; see `compile`.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> agent = tt.rl.ActorCritic(tt.Layer(torch.nn.Linear(4, 3), tt.LI(half_life=2)), tt.rl.Categorical(2))
+        >>> for _ in range(10):
+        ...     action = agent.act([0.0, 0.0, 0.0, 1.0])
+        ...     agent.learn(float(action == 1), [0.0, 0.0, 0.0, 1.0], terminated=False, truncated=False)
+        >>> agent.steps
+        10
     """
 
     def __init__(
@@ -67,27 +76,72 @@ class Agent(ABC):
 
     @abstractmethod
     def choose(self, head: Tensor) -> Tensor:
-        """Return the rows' actions for the network's output `[R, n]`, without a graph."""
+        """Draw the rows' actions.
+
+        Args:
+            head: the network's output, `[R, n]`, without a graph.
+
+        Returns:
+            The actions, `[R]` or `[R, components]`.
+        """
 
     @abstractmethod
     def greedy(self, head: Tensor) -> Tensor:
-        """Return the rows' actions without exploration."""
+        """Return the rows' actions without exploration.
+
+        Args:
+            head: the network's output, `[R, n]`, without a graph.
+
+        Returns:
+            The actions, `[R]` or `[R, components]`.
+        """
 
     @abstractmethod
     def values(self, head: Tensor, action: Tensor) -> list[float]:
-        """Return what the rows' outputs say that their states, or actions, are worth."""
+        """Return what the rows' states, or actions, are worth.
+
+        Args:
+            head: the network's output, `[R, n]`, without a graph.
+            action: the rows' actions, `[R]` or `[R, components]`.
+
+        Returns:
+            The values, one for each row.
+        """
 
     @abstractmethod
     def targets(self, head: Tensor) -> list[float]:
-        """Return what the rows' next outputs say that their next states are worth."""
+        """Return what the rows' next states are worth.
+
+        Args:
+            head: the network's next output, `[R, n]`, without a graph.
+
+        Returns:
+            The values, one for each row.
+        """
 
     @abstractmethod
     def cotangent(self, head: Tensor, action: Tensor, errors: list[float]) -> Tensor:
-        """Return what the trace takes up, as a cotangent of the output, `[R, n]`."""
+        """Return what the trace takes up, as a cotangent of the output.
+
+        Args:
+            head: the network's output, `[R, n]`, without a graph.
+            action: the rows' actions, `[R]` or `[R, components]`.
+            errors: the rows' last TD errors.
+
+        Returns:
+            The cotangent, `[R, n]`.
+        """
 
     @abstractmethod
     def to_env(self, action: Tensor) -> list[Any]:
-        """Return the rows' actions as the environment takes them."""
+        """Return the rows' actions as the environment takes them.
+
+        Args:
+            action: the actions, `[R]` or `[R, components]`.
+
+        Returns:
+            The actions, one for each row.
+        """
 
     def act(self, observation: npt.ArrayLike) -> Any:
         """Advance the network by an observation and return the action.
@@ -116,7 +170,14 @@ class Agent(ABC):
         self.learn_rows([float(reward)], np.asarray(observation)[None], [bool(terminated)], [bool(truncated)])
 
     def act_rows(self, observations: npt.ArrayLike) -> list[Any]:
-        """Advance the network by the observations of all rows, `[R, ...]`, and return their actions."""
+        """Advance the network by the observations of all rows.
+
+        Args:
+            observations: of all environments, `[R, ...]`.
+
+        Returns:
+            The rows' actions as the environments take them.
+        """
         x = self.senses.observe(observations)
         self._head = self.body.forward(x)
         self._action = self.choose(self._head)
@@ -129,7 +190,14 @@ class Agent(ABC):
         terminated: Sequence[bool],
         truncated: Sequence[bool],
     ) -> None:
-        """Learn from what the rows' actions led to; arguments are those of `learn`, one for each row."""
+        """Learn from what the rows' actions led to; see `learn`.
+
+        Args:
+            rewards: one for each row.
+            observations: the next observations, `[R, ...]`.
+            terminated: whether each row's task ended.
+            truncated: whether each row's episode was cut off.
+        """
         head, action = self._head, self._action
         if head is None or action is None:
             raise RuntimeError("learn came before act: an agent learns from an action's outcome, once")
@@ -173,11 +241,15 @@ class Agent(ABC):
         self.body.load(state)
 
     def without_memory(self) -> None:
-        """Reset the network before each step from now on: a control, that tells what its memory is worth."""
+        """Reset the network before each step from now on: a control that shows what its memory is worth."""
         self.body = Memoryless(self.body)
 
     def seed(self, seed: int) -> None:
-        """Seed the draws of actions."""
+        """Seed the draws of actions.
+
+        Args:
+            seed: any whole number.
+        """
         self.generator.manual_seed(seed)
 
     def state_dict(self) -> dict[str, Any]:
@@ -203,7 +275,11 @@ class Agent(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: the dictionary, of an agent of the same making.
+        """
         self.net.load_state_dict(state["weights"])
         self.body.load(state["stream"])
         self.trace.load_state_dict(state["trace"])

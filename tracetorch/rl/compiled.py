@@ -51,7 +51,7 @@ class CompiledBody(Body):
         self._dtype = self._parts[0].synapse.weight.dtype
         self._weights = [t for p in self._parts for t in p.weights if t is not None]
         self._targets = [[None if t is None else places[id(t)] for t in p.weights] for p in self._parts]
-        self._held: Tensor | None = None
+        self._input: Tensor | None = None
         self._allocate()
 
     def _allocate(self) -> None:
@@ -69,7 +69,7 @@ class CompiledBody(Body):
         """Advance by one step; see `Body.forward`."""
         if [t.data_ptr() for t in self._weights] != self._addresses:
             raise RuntimeError("a weight was given other memory since the agent was compiled; compile it again")
-        if self._held is not None:
+        if self._input is not None:
             raise RuntimeError("a compiled agent learns from each step: credit did not follow the last forward")
         x = self._accepted(x)
         mode = FORWARD | (ADVANCE | TRACES if self._pending else 0)
@@ -77,32 +77,32 @@ class CompiledBody(Body):
         self._program.follow()
         self._call(self._program, mode, x.data_ptr(), 0)
         self._program.measure()
-        self._held = x
+        self._input = x
         return self._program.output.clone()
 
     def ahead(self, x: Tensor) -> Tensor:
         """Return the output at the next input; see `Body.ahead`."""
         for cell, block, _ in self._scratch:
             block.copy_(cell.block)
-        mode = FORWARD | (ADVANCE if self._pending or self._held is not None else 0)
+        mode = FORWARD | (ADVANCE if self._pending or self._input is not None else 0)
         self._call(self._ahead, mode, self._accepted(x).data_ptr(), 0)
         return self._scratch[-1][2].clone()
 
     def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add credit to the trace that the body was made with; see `Body.credit`."""
-        if self._held is None:
+        if self._input is None:
             raise RuntimeError("there is no output to give credit for: call forward before credit, once")
         if trace is not self._trace:
             raise ValueError("a compiled agent gives credit to the trace that it was made with")
         cotangent = cotangent.to(self._dtype).contiguous()
         self._call(self._program, LEARN, 0, cotangent.data_ptr())
-        self._held, self._pending = None, True
+        self._input, self._pending = None, True
         self._steps += 1
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin a new episode; see `Body.forget`."""
         if mask is None or bool(mask.all()):
-            self._held, self._pending = None, False
+            self._input, self._pending = None, False
             for cell in self._program.cells:
                 cell.reset(torch.ones(1, dtype=torch.bool))
                 cell.part.core.activity.take()
@@ -125,7 +125,7 @@ class CompiledBody(Body):
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
-        self._held = None
+        self._input = None
         restart(self._net)
         set_state(self._net, state)
         self._allocate()

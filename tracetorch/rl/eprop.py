@@ -14,7 +14,7 @@ from tracetorch.rules import eprop
 
 
 class RewardEProp(ActorCritic):
-    r"""Let slopes of policy and value meet the layers' eligibility, and filter by the discount.
+    r"""Reward-based e-prop: derivatives of policy and value times the layers' eligibility, filtered by the discount.
 
     .. math:: L_j = \sum_k B^\pi_{jk}(\mathbf 1_{a=k} - \pi_k) + c_V B^V_j, \qquad
         z = \gamma z + L_j\,\bar e_{ji}, \qquad \Delta W_{ji} = \eta\,\delta\,z

@@ -22,7 +22,7 @@ def sparse_(weight: Tensor, sparsity: float = 0.9, *, least: int = 8) -> Tensor:
         least: number of inputs that a row keeps at least, `m`.
 
     Returns:
-        The weight.
+        The weight, `[out, *in]`.
 
     Raises:
         ValueError: if `sparsity` is outside its range.
@@ -43,9 +43,9 @@ def sparse_(weight: Tensor, sparsity: float = 0.9, *, least: int = 8) -> Tensor:
     flat = weight.view(weight.shape[0], -1)
     inputs = flat.shape[1]
     flat.uniform_(-1.0, 1.0).div_(inputs**0.5)
-    kept = max(inputs - int(sparsity * inputs), min(least, inputs))
+    nonzero = max(inputs - int(sparsity * inputs), min(least, inputs))
     order = torch.rand_like(flat).argsort(1)
-    flat.scatter_(1, order[:, kept:], 0.0)
+    flat.scatter_(1, order[:, nonzero:], 0.0)
     return weight
 
 

@@ -31,7 +31,7 @@ class _Welford:
 
 
 class RunningNorm:
-    r"""Shift and scale each component by its running mean and deviation.
+    r"""Components, shifted and scaled by their running mean and deviation.
 
     .. math:: \mu_n = \mu_{n-1} + \frac{x_n - \mu_{n-1}}{n}, \quad
         p_n = p_{n-1} + (x_n - \mu_{n-1})(x_n - \mu_n), \quad
@@ -74,7 +74,7 @@ class RunningNorm:
         return mean
 
     def update(self, rows: Array) -> None:
-        """Take in values, `[B, n]`, row by row."""
+        """Count the values of `rows`, `[B, n]`, in the statistics."""
         for x in rows:
             self._values.update(x)
         self._deviation = self._values.deviation(self.epsilon)
@@ -90,14 +90,14 @@ class RunningNorm:
         return {"count": self.count, "mean": mean, "squares": squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self._values.count = state["count"]
         self._values.mean, self._values.squares = (state[key].numpy().copy() for key in ("mean", "squares"))
         self._deviation = self._values.deviation(self.epsilon)
 
 
 class RewardScale:
-    r"""Divide rewards by the running deviation of the discounted sum of past rewards; the sign and zero stay.
+    r"""Rewards over the running deviation of the discounted sum of past rewards; the sign and zero stay.
 
     .. math:: u_t = \gamma\,u_{t-1} + r_t, \qquad \hat r_t = r_t / \sqrt{\operatorname{var}(u) + \epsilon}
 
@@ -144,7 +144,7 @@ class RewardScale:
         return {"sums": list(self.sums), **vars(self._values)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self.sums = list(state["sums"])
         for name in ("count", "mean", "squares"):
             setattr(self._values, name, state[name])

@@ -12,36 +12,64 @@ from torch import Tensor, distributions
 
 
 class Policy(ABC):
-    """Describe a distribution of actions by the numbers that a network puts out, its head.
+    """A distribution of actions, from the numbers that a network puts out, its head.
 
-    Slopes are in closed form, by the head: one backward pass with such a cotangent gives the gradient by the
+    Derivatives with respect to the head are in closed form: one backward pass with such a cotangent gives that of the
     parameters, and no graph of a loss is built.
 
     Attributes:
         outputs: how many numbers the head has, n.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> policy, head = tt.rl.Categorical(3), torch.zeros(2, 3)
+        >>> policy.outputs, policy.sample(head).shape, policy.distribution(head).entropy()
+        (3, torch.Size([2]), tensor([1.0986, 1.0986]))
     """
 
     outputs: int
 
     @abstractmethod
     def sample(self, head: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw an action for each row of a head `[B, n]`."""
+        """Draw an action for each row.
+
+        Args:
+            head: the head, `[B, n]`.
+            generator: of the draws; torch's own by default.
+
+        Returns:
+            The actions, `[B]` or `[B, components]`.
+        """
 
     @abstractmethod
     def greedy(self, head: Tensor) -> Tensor:
-        """Return the most probable action for each row of a head `[B, n]`."""
+        """Return the most probable action for each row.
+
+        Args:
+            head: the head, `[B, n]`.
+
+        Returns:
+            The actions, `[B]` or `[B, components]`.
+        """
 
     @abstractmethod
     def distribution(self, head: Tensor) -> distributions.Distribution:
-        """Return each row's distribution of actions, for log-probabilities and entropies with a graph."""
+        """Return each row's distribution of actions, for log-probabilities and entropies with a graph.
+
+        Args:
+            head: the head, `[B, n]`.
+
+        Returns:
+            The distribution, of batch shape `[B]`.
+        """
 
     @abstractmethod
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
-        """Return the slope of log-probability plus weighted entropy by the head.
+        """Return the derivative of log-probability plus weighted entropy with respect to the head.
 
         Args:
             head: the head, `[B, n]`, without a graph.
-            action: actions as `sample` gives them.
+            action: actions as `sample` returns them, `[B]` or `[B, components]`.
             entropy: weight of the entropy, a number or `[B]`.
 
         Returns:
@@ -50,11 +78,18 @@ class Policy(ABC):
 
     @abstractmethod
     def to_env(self, action: Tensor) -> list[Any]:
-        """Return the rows' actions as an environment takes them."""
+        """Return the rows' actions as an environment takes them.
+
+        Args:
+            action: actions as `sample` returns them, `[B]` or `[B, components]`.
+
+        Returns:
+            The actions, one for each row.
+        """
 
 
 class Categorical(Policy):
-    r"""Choose one of n actions by the softmax of n logits.
+    r"""One of n actions, by the softmax of n logits.
 
     .. math:: \frac{\partial \log \pi(a)}{\partial y} = \mathbf 1_a - \pi, \qquad
         \frac{\partial H}{\partial y} = -\pi \odot (\log \pi + H)
@@ -105,7 +140,7 @@ class Categorical(Policy):
         return distributions.Categorical(logits=head)
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
-        """Return the slope of log-probability plus weighted entropy by the logits; see `Policy.slope`."""
+        """Return the derivative of log-probability plus weighted entropy; see `Policy.slope`."""
         if len(head) == 1 and head.is_cpu and not isinstance(entropy, Tensor):
             plain = self._plain(head)
             spread = sum(math.exp(log) * log for log in plain)
@@ -125,7 +160,7 @@ class Categorical(Policy):
 
 
 class Gaussian(Policy):
-    r"""Draw n independent normal numbers; the head has n means, then n raw widths.
+    r"""n independent normal numbers; the head has n means, then n raw widths.
 
     .. math:: \sigma = \sigma_0 + \ln(1 + e^{\rho}), \qquad
         \frac{\partial \log \pi(a)}{\partial \mu} = \frac{a - \mu}{\sigma^2}, \qquad
@@ -171,7 +206,7 @@ class Gaussian(Policy):
         return distributions.Independent(distributions.Normal(mean, width), 1)
 
     def slope(self, head: Tensor, action: Tensor, entropy: float | Tensor = 0.0) -> Tensor:
-        """Return the slope of log-density plus weighted entropy by the head; see `Policy.slope`."""
+        """Return the derivative of log-density plus weighted entropy; see `Policy.slope`."""
         weight = entropy.unsqueeze(-1) if isinstance(entropy, Tensor) else entropy
         mean, raw, width = self._parts(head)
         z = (action - mean) / width

@@ -14,7 +14,7 @@ from tracetorch.rl.step import Step
 
 
 class Q(Agent):
-    r"""Learn the worth of actions under the greedy policy, off the epsilon-greedy policy that is followed.
+    r"""Q-learning: values of actions under the greedy policy, from the epsilon-greedy policy that is followed.
 
     .. math:: \delta_t = r_t + \gamma \max_a Q(s_{t+1}, a) - Q(s_t, a_t), \qquad
         z_t = [a_t \text{ is greedy}]\,\gamma\lambda\,z_{t-1} + \nabla Q(s_t, a_t)

@@ -16,7 +16,7 @@ from tracetorch.traces import Graph
 
 
 class Reflect:
-    r"""Accumulate REINFORCE's gradient in one pass, without a record of the episode.
+    r"""REINFORCE's gradient in one pass, without a record of the episode.
 
     .. math:: z_k = \gamma z_{k-1} + \nabla \log\pi(a_k), \qquad
         \sum_t \nabla \log\pi(a_t) \sum_{k \ge t} \gamma^{k-t} r_k = \sum_k r_k z_k
@@ -85,14 +85,14 @@ class Reflect:
         self._values = [0.0] * rows
 
     def act(self, x: Tensor, action: Tensor | None = None) -> Tensor:
-        r"""Advance the network, draw actions, and take :math:`\nabla\log\pi` into the trace.
+        r"""Advance the network, draw actions, and add :math:`\nabla\log\pi` to the trace.
 
         Args:
             x: the network's input, `[R, *in]`.
-            action: the actions, where they are given and not to be drawn.
+            action: the actions, `[R]` or `[R, components]`; drawn where they are None.
 
         Returns:
-            The actions.
+            The actions, `[R]` or `[R, components]`.
         """
         output: Tensor = self.net(x)
         head = output.detach()
@@ -151,7 +151,11 @@ class Reflect:
         restart(self.net)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the weights and the optimizer's state; between a `reward` and the next `act`."""
+        """Return all but the weights and the optimizer's state; between a `reward` and the next `act`.
+
+        Returns:
+            A nested dictionary of tensors and plain values.
+        """
         return {
             "stream": get_state(self.net),
             "trace": self.trace.state_dict(),
@@ -161,7 +165,11 @@ class Reflect:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: the dictionary.
+        """
         restart(self.net)
         set_state(self.net, state["stream"])
         self.trace.load_state_dict(state["trace"])

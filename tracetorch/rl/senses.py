@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Senses:
-    """Turn observations into a network's input, and scale rewards.
+    """What turns observations into a network's input, and scales rewards.
 
     An agent sees each observation twice: as what its last action led to, when it learns (`follow`), and as what its
     next action answers (`observe`). It counts once in the statistics and is encoded once, so that the network steps on
@@ -114,7 +114,7 @@ class Senses:
 
     @staticmethod
     def check(rewards: Sequence[float]) -> None:
-        """Raise FloatingPointError where a reward is not finite."""
+        """Raise FloatingPointError where one of the `rewards` is not finite."""
         if not all(math.isfinite(r) for r in rewards):
             raise FloatingPointError(
                 f"the environment gave a reward that is not finite: {list(rewards)}; the agent is as it was before "
@@ -144,7 +144,7 @@ class Senses:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         if self.norm is not None:
             self.norm.load_state_dict(state["norm"])
         if self.rewards is not None:

@@ -14,7 +14,16 @@ from tracetorch.rl.trace import ParameterTrace
 
 
 class Step(ABC):
-    """Move parameters along a trace, by an error."""
+    """How an agent moves parameters along a trace, by an error.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> class Clipped(tt.rl.Step):
+        ...     def __call__(self, trace, errors):
+        ...         trace.move([0.1 * max(-1.0, min(1.0, error)) for error in errors])
+        >>> net = tt.Layer(torch.nn.Linear(4, 3), tt.LI(half_life=2))
+        >>> agent = tt.rl.ActorCritic(net, tt.rl.Categorical(2), step=Clipped())
+    """
 
     @abstractmethod
     def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
@@ -29,15 +38,23 @@ class Step(ABC):
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the step itself has become; most keep nothing."""
+        """Return what the step itself carries, for a checkpoint.
+
+        Returns:
+            Tensors and plain values; empty for most.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most keep nothing
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: the dictionary.
+        """
 
 
 class ObGD(Step):
-    r"""Bound the step so that one update can hardly overshoot its own target.
+    r"""A bounded step, so that one update can hardly overshoot its own target.
 
     .. math:: \eta = \frac{\alpha}{\max(1,\ \alpha\,\kappa\,\max(1, |\delta|)\,\lVert z\rVert_1)}, \qquad
         \theta \leftarrow \theta + \eta\,\delta\,z
@@ -85,7 +102,7 @@ class ObGD(Step):
 
 
 class FixedStep(Step):
-    r"""Step with a fixed size: :math:`\theta \leftarrow \theta + \eta\,\delta\,z`.
+    r"""A step of a fixed size: :math:`\theta \leftarrow \theta + \eta\,\delta\,z`.
 
     Args:
         lr: the step size, eta.
@@ -108,7 +125,7 @@ class FixedStep(Step):
 
 
 class OptimizerStep(Step):
-    """Hand minus the error times the trace to an optimizer of torch, as a gradient.
+    """A step of an optimizer of torch, with minus the error times the trace as the gradient.
 
     Args:
         make: makes the optimizer from parameters, for example `lambda p: torch.optim.Adam(p, lr=1e-3)`.
@@ -140,7 +157,7 @@ class OptimizerStep(Step):
         return {"optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
 
 

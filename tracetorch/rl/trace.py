@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ParameterTrace:
-    r"""Accumulate a fading trace over a network's parameters, for each row of a batch.
+    r"""A fading trace over a network's parameters, for each row of a batch.
 
     .. math:: z^b_k = \gamma\lambda\, z^b_{k-1} + \nabla_\theta\, c_k^{b\top} y^b_k
 
@@ -61,7 +61,14 @@ class ParameterTrace:
         self._views = [self.split(row) for row in self.value]
 
     def split(self, flat: Tensor) -> list[Tensor]:
-        """Return views of a flat row `[P]` in the parameters' shapes."""
+        """Return views in the parameters' shapes.
+
+        Args:
+            flat: a flat row, `[P]`.
+
+        Returns:
+            One view for each parameter, `[*parameter]`.
+        """
         parts = flat.split([p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
 
@@ -70,7 +77,7 @@ class ParameterTrace:
 
         Args:
             output: the network's output with its graph, `[R, n]`; of any batch where there is one trace.
-            cotangent: of the same shape.
+            cotangent: its cotangent, `[R, n]`.
             retain_graph: keep the graph after the last backward pass.
 
         Raises:
@@ -99,7 +106,11 @@ class ParameterTrace:
                 p.grad = grad
 
     def decay(self, factor: float) -> None:
-        """Multiply all rows, by `gamma * lambda`."""
+        """Multiply all rows by a factor.
+
+        Args:
+            factor: `gamma * lambda`.
+        """
         self.value.mul_(factor)
 
     def clear(self, mask: Tensor | None = None) -> None:
@@ -136,19 +147,27 @@ class ParameterTrace:
             torch._foreach_add_(self._weights, self.split(self.weighted(self.value.new_tensor(scales))))
 
     def write_grad(self, flat: Tensor) -> None:
-        """Make a flat row `[P]` the parameters' `.grad`, for an optimizer of torch."""
+        """Make a flat row the parameters' `.grad`, for an optimizer of torch.
+
+        Args:
+            flat: the row, `[P]`.
+        """
         for p, view in zip(self.parameters, self.split(flat), strict=True):
             p.grad = view
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the rows."""
+        """Return the rows, for a checkpoint.
+
+        Returns:
+            `value`, `[R, P]`.
+        """
         return {"value": self.value}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state_dict` gave, in place.
+        """Restore the rows, in place.
 
         Args:
-            state: the dictionary.
+            state: what `state_dict` returned.
 
         Raises:
             ValueError: if it is of another network or number of rows.

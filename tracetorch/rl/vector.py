@@ -14,12 +14,18 @@ from tracetorch.rl.envs import Episodes
 
 @dataclass(frozen=True)
 class Ended:
-    """Say that an episode ended.
+    """An episode that ended.
 
     Attributes:
         row: in which environment.
         total: sum of its rewards.
         steps: number of its steps.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> ended = tt.rl.Ended(row=0, total=3.0, steps=12)
+        >>> ended.total / ended.steps
+        0.25
     """
 
     row: int
@@ -28,7 +34,7 @@ class Ended:
 
 
 class Rows:
-    """Step environments together; an agent with so many rows acts in and learns from all of them.
+    """Environments that step together; an agent with so many rows acts in and learns from all of them.
 
     Where an episode ends, the agent forgets that row alone (`tt.reset(net, mask)` and the row's trace), and the row
     goes on with its next episode.
@@ -81,7 +87,11 @@ class Rows:
         return iter(ended)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return agent and environments, with which a run goes on bit for bit."""
+        """Return agent and environments, with which a run goes on bit for bit.
+
+        Returns:
+            A nested dictionary of tensors and plain values.
+        """
         return {
             "agent": self.agent.state_dict(),
             "envs": [env.state_dict() for env in self.envs],
@@ -90,7 +100,11 @@ class Rows:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: the dictionary, of the same agent and environments.
+        """
         self.agent.load_state_dict(state["agent"])
         for env, saved in zip(self.envs, state["envs"], strict=True):
             env.load_state_dict(saved)

@@ -109,7 +109,13 @@ class ReadoutDecay(OutputFilter):
 
 
 class Credited(ABC):
-    """What of the layers above a layer its traces account for: the part of a rule that makes an output filter."""
+    """What of the layers above a layer its traces account for: the part of a rule that makes an output filter.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.eprop().above.needs_network, tt.rules.eprop(kappa=0.9).above.needs_network
+        (True, False)
+    """
 
     @property
     @abstractmethod
@@ -135,13 +141,28 @@ class Credited(ABC):
         """
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
-        """Return whether a layer of a neuron may feed a consumer, given what it was told stands above it."""
+        """Return whether a layer may feed another one, given what it was told stands above it.
+
+        Args:
+            above: what the layer was told.
+            neuron: the layer's neuron.
+            consumer: the neuron of the layer that it feeds.
+
+        Returns:
+            Whether the two agree.
+        """
         return True
 
 
 @dataclass(frozen=True)
 class Present(Credited):
-    """Nothing: a cotangent at a step is credited as one on the output of that step."""
+    """Nothing: a cotangent at a step is credited as one on the output of that step.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.sltt().above
+        Present()
+    """
 
     @property
     def needs_network(self) -> bool:
@@ -159,6 +180,11 @@ class ReadoutMemory(Credited):
 
     Args:
         kappa: its decay per step; None to find the readout's.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.eprop(kappa=0.9).above
+        ReadoutMemory(kappa=0.9)
     """
 
     kappa: float | None = None

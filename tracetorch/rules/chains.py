@@ -163,6 +163,11 @@ class AllMemory(Credited):
     Args:
         buckets: number of filters at most for the units of one layer above; with fewer different responses among its
             units each has its own, with more they are grouped by their time constants.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.cascade().above
+        AllMemory(buckets=4)
     """
 
     buckets: int = 4

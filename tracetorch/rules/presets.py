@@ -304,12 +304,17 @@ PRESETS: dict[str, Callable[..., Rule]] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """Tell what a rule is exact for, what it drops and what it keeps in memory.
+    """What a rule is exact for, what it drops, and the memory that it takes.
 
     Args:
         exact: conditions under which its gradient is that of BPTT.
         drops: what it leaves out elsewhere.
-        memory: numbers kept per layer, in the sizes T (steps), B (batch), S (states), I (inputs) and O (units).
+        memory: numbers stored per layer, in the sizes T (steps), B (batch), S (states), I (inputs) and O (units).
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.FACTS["eprop"].memory
+        'B·(S + 1)·I·O'
     """
 
     exact: str

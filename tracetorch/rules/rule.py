@@ -17,7 +17,7 @@ Window = Literal["step", "call", "sequence", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Say how a layer is credited; a frozen value that only valid combinations can be built of.
+    """How a layer is credited: a frozen value that only valid combinations can be built of.
 
     Args:
         name: what messages and tables call it.

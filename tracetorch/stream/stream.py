@@ -31,7 +31,7 @@ _LOSSES = {"cross_entropy": CROSS_ENTROPY, "mse": SQUARED, None: GIVEN}
 
 
 class Stream:
-    r"""Learn online, one compiled call per time step: forward, loss, credit and update.
+    r"""Online learning in one compiled call per time step: forward, loss, credit and update.
 
     .. math:: W \leftarrow W - \eta\, \Delta W_t
 

@@ -44,7 +44,14 @@ class LinearInWeights(nn.Module):
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the module's output."""
+        """Return the module's output.
+
+        Args:
+            x: the input, `[B, *in]`.
+
+        Returns:
+            The currents, `[B, *unit]`.
+        """
         out: Tensor = self.module(x)
         return out
 

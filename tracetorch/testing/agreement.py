@@ -12,11 +12,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Gradients:
-    """Hold what a run gave: its outputs and the gradient of every learned parameter.
+    """Outputs of a run, and the gradient of every learned parameter.
 
     Args:
-        values: outputs, `[T, B, *out]`, or `[B, *out]` where only the last was asked for.
-        grads: gradients by parameter name, each of the parameter's shape; zero where there was none.
+        values: outputs, `[T, B, *out]`, or `[B, *out]` of the last step alone.
+        grads: gradients by parameter name, `[*parameter]` each; zero where there was none.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5))
+        >>> found = tt.testing.bptt(net, torch.ones(4, 1, 3), lambda ys, steps: ys.sum())
+        >>> found.values.shape, found.grads["synapse.weight"].shape
+        (torch.Size([4, 1, 2]), torch.Size([2, 3]))
     """
 
     values: Tensor
@@ -25,7 +32,7 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Agreement:
-    r"""Hold how close a gradient is to its reference.
+    r"""How close a gradient is to its reference.
 
     .. math:: \frac{\|g - g^*\|}{\|g^*\|}, \qquad \frac{\langle g, g^* \rangle}{\|g\|\,\|g^*\|}, \qquad
         \frac{\|g\|}{\|g^*\|}
@@ -34,6 +41,12 @@ class Agreement:
         relative_error: zero where they are equal.
         cosine: one where they point the same way, whatever their lengths.
         norm_ratio: one where they are equally long.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> found = tt.testing.agreement(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0]))
+        >>> round(found.cosine, 3), round(found.norm_ratio, 3)
+        (0.707, 0.707)
     """
 
     relative_error: float
@@ -47,8 +60,8 @@ def agreement(got: Tensor, reference: Tensor) -> Agreement:
     A zero reference gives 0 or infinity as the relative error and the norm ratio, and no cosine (nan).
 
     Args:
-        got: the tensor to judge, of any shape.
-        reference: what it should be, same shape.
+        got: the tensor to judge, `[...]`.
+        reference: what it should be, `[...]`.
 
     Returns:
         The three measures.

@@ -28,7 +28,7 @@ from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, Timing
 
 @dataclass
 class Record:
-    """Hold what a layer did in a sequence.
+    """What a layer did in a sequence.
 
     Args:
         layer: the layer.
@@ -127,6 +127,15 @@ def definition(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all") -
 
     Raises:
         ValueError: if a layer's rule has a window, or approximates its own trace.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.testing import definition, rule_gradients
+        >>> net = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=tt.rules.drtrl())
+        >>> xs, loss = torch.rand(9, 1, 3), lambda ys, steps: ys.sum()
+        >>> found, reference = rule_gradients(net, xs, loss), definition(net, xs, loss)
+        >>> torch.allclose(found.grads["synapse.weight"], reference.grads["synapse.weight"])
+        True
     """
     modules = list(chain(net))
     records: list[Record | Tensor] = []

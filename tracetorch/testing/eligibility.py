@@ -14,7 +14,7 @@ from tracetorch.neurons import Neuron
 
 @dataclass(frozen=True)
 class UnitBlocks:
-    """Hold the Jacobian blocks of one or more steps of a neuron, per sample and unit.
+    """Jacobian blocks of one or more steps of a neuron, per sample and unit.
 
     Args:
         A: `ds_t / ds_{t-1}`, `[..., S, S]`.
@@ -23,6 +23,12 @@ class UnitBlocks:
         psi: `dz_t / dI_t`, `[...]`.
         P: `ds_t / dphi` of each raw parameter, by name, `[..., S]`.
         Q: `dz_t / dphi` of each raw parameter, by name, `[...]`.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> blocks = tt.testing.unit_blocks(tt.LIF(beta=0.9), (torch.zeros(1, 4),), torch.ones(1, 4))
+        >>> blocks.B.shape, blocks.psi.shape
+        (torch.Size([1, 4, 1]), torch.Size([1, 4]))
     """
 
     A: Tensor
@@ -45,6 +51,13 @@ def unit_blocks(neuron: Neuron, s: Sequence[Tensor], current: Tensor) -> UnitBlo
 
     Returns:
         The blocks, each with the shape of `current` in front, by the raw parameters' own names.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.testing import unit_blocks
+        >>> blocks = unit_blocks(tt.LI(beta=0.9), (torch.zeros(1, 4),), torch.ones(1, 4))
+        >>> blocks.A.shape, round(float(blocks.A[0, 0, 0, 0]), 3)
+        (torch.Size([1, 4, 1, 1]), 0.9)
     """
     size, shape = len(neuron.state), current.shape
     named = {n: p.detach() for n, p in neuron.named_parameters()}

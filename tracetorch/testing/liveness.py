@@ -19,7 +19,17 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class SilentError(AssertionError):
-    """Report that a layer or some of its units fire too seldom or too often for a test of its gradient."""
+    """A layer or some of its units fire too seldom or too often for a test of its gradient.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = tt.Layer(torch.nn.Linear(1, 1), tt.LIF(half_life=5, threshold=1e6))
+        >>> try:
+        ...     firing = tt.testing.require_alive(net, torch.ones(9, 1, 1))
+        ... except tt.testing.SilentError:
+        ...     print("scale the weights: tt.init_firing")
+        scale the weights: tt.init_firing
+    """
 
 
 @torch.no_grad()
@@ -44,12 +54,12 @@ def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, Firing]:
         >>> firing.mean, firing.silent, firing.saturated
         (0.5, (1,), (0,))
     """
-    twin, made = open_graph(net)
+    twin, oracles = open_graph(net)
     with parametrize.cached():
         for x in xs:
             twin(x)
     found: dict[str, Firing] = {}
-    for name, oracle in zip(layers(net), made, strict=True):
+    for name, oracle in zip(layers(net), oracles, strict=True):
         if isinstance(oracle.layer.neuron, Readout) or not oracle.spikes:
             continue
         spikes = torch.stack(oracle.spikes)
@@ -89,10 +99,10 @@ def require_alive(
     found = firing_rates(net, xs)
     wrong = {name: f for name, f in found.items() if not low <= f.mean <= high or f.dead > dead}
     if wrong:
-        told = "; ".join(f"{name or 'the layer'} {firing}" for name, firing in wrong.items())
+        text = "; ".join(f"{name or 'the layer'} {firing}" for name, firing in wrong.items())
         raise SilentError(
             f"layers must fire in {low:.0%} to {high:.0%} of the steps, with at most {dead:.0%} of their units silent "
-            f"or saturated, or a test of their gradient is empty; found: {told}. Scale their weights "
+            f"or saturated, or a test of their gradient is empty; found: {text}. Scale their weights "
             "(tracetorch.testing.calibrate does), or allow more with dead="
         )
     return found

@@ -16,7 +16,19 @@ from tracetorch.testing.eligibility import unit_blocks
 
 
 class NeuronError(AssertionError):
-    """Say what is wrong with a neuron."""
+    """A neuron is not what every rule takes it to be; the message lists how.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> class Mixing(tt.Neuron):
+        ...     def step(self, s, current):
+        ...         return s.replace(v=current.flip(-1)), self.surrogate(s.v)
+        >>> try:
+        ...     tt.testing.check_neuron(Mixing())
+        ... except tt.testing.NeuronError as error:
+        ...     print("not element-wise" in str(error))
+        True
+    """
 
 
 def check_neuron(
@@ -79,9 +91,9 @@ def check_neuron(
 def _problems(neuron: Neuron, currents: Tensor, tolerance: float) -> list[str]:
     problems: list[str] = []
     state = tuple(neuron.zeros(currents[0]))
-    wanted = len(neuron.state) + len(neuron.counters)
-    if len(state) != wanted or any(bool((s != 0).any()) for s in state):
-        return [f"the state after a reset must be {wanted} tensors of zeros"]
+    count = len(neuron.state) + len(neuron.counters)
+    if len(state) != count or any(bool((s != 0).any()) for s in state):
+        return [f"the state after a reset must be {count} tensors of zeros"]
     visited: list[tuple[Tensor, ...]] = []
     for current in currents:
         before = tuple(s.clone() for s in state)
@@ -89,8 +101,8 @@ def _problems(neuron: Neuron, currents: Tensor, tolerance: float) -> list[str]:
         with torch.no_grad():
             after, z = neuron.step(neuron.pack(state), current)
             again, z2 = neuron.step(neuron.pack(tuple(s.clone() for s in before)), drive.clone())
-        if len(tuple(after)) != wanted:
-            return [f"step returns {len(tuple(after))} state variables, {wanted} are declared"]
+        if len(tuple(after)) != count:
+            return [f"step returns {len(tuple(after))} state variables, {count} are declared"]
         for name, value in (("output", z), *zip((*neuron.state, *neuron.counters), after, strict=True)):
             if value.shape != current.shape or value.dtype != current.dtype:
                 return [
@@ -135,7 +147,7 @@ def _mixing(neuron: Neuron, state: tuple[Tensor, ...], current: Tensor) -> list[
 
 def _blocks(neuron: Neuron, s: tuple[Tensor, ...], currents: Tensor, tolerance: float) -> list[str]:
     params = {n: p.detach() for n, p in effective_parameters(neuron).items()}
-    given, generic = neuron.blocks(s, currents, params), generic_blocks(neuron, s, currents, params)
+    own, generic = neuron.blocks(s, currents, params), generic_blocks(neuron, s, currents, params)
     size, wrong = len(neuron.state), []
 
     def close(a: Entry, b: Entry) -> bool:
@@ -158,7 +170,7 @@ def _blocks(neuron: Neuron, s: tuple[Tensor, ...], currents: Tensor, tolerance: 
         if bad:
             wrong.append(f"the blocks {', '.join(bad)} differ from {what}")
 
-    compare(given, generic, "torch.func's")
+    compare(own, generic, "torch.func's")
     unit = unit_blocks(neuron, s, currents)
     A = [[unit.A[..., i, j] for j in range(size)] for i in range(size)]
     B, D = [unit.B[..., i] for i in range(size)], [unit.D[..., i] for i in range(size)]

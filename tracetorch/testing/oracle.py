@@ -21,13 +21,20 @@ Loss = Callable[[Tensor, slice], Tensor]
 
 @dataclass(frozen=True)
 class Cuts:
-    """Say where autograd is cut in a reference run.
+    """Where autograd is cut in a reference run.
 
     Args:
         recurrent: detach the spikes that go round a dense recurrence.
         states: steps before which every layer's state is detached, as truncated BPTT does.
         inputs_before: detach the inputs of every layer, and recurrent spikes, at earlier steps than this.
         feedback: send credit through the layers' feedback matrices where they have one.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.testing import Cuts, bptt
+        >>> recurrent = torch.nn.Linear(4, 4, bias=False)
+        >>> net = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=5), recurrent=recurrent)
+        >>> found = bptt(net, torch.rand(9, 1, 3), lambda ys, steps: ys.sum(), cuts=Cuts(recurrent=True))
     """
 
     recurrent: bool = False
@@ -113,13 +120,13 @@ def open_graph(net: nn.Module, cuts: Cuts | None = None) -> tuple[nn.Module, lis
         The copy, and its oracle layers in the order of the network's.
     """
     memo: dict[int, Any] = {id(p): p for p in net.parameters()}
-    made: list[OracleLayer] = []
+    oracles: list[OracleLayer] = []
 
     def make(layer: Layer) -> nn.Module:
-        made.append(OracleLayer(layer, Cuts() if cuts is None else cuts))
-        return made[-1]
+        oracles.append(OracleLayer(layer, Cuts() if cuts is None else cuts))
+        return oracles[-1]
 
-    return replace_layers(net, make, memo), made
+    return replace_layers(net, make, memo), oracles
 
 
 def run(net: nn.Module, xs: Tensor, cuts: Cuts | None = None) -> Tensor:
@@ -192,6 +199,14 @@ def truncated(net: nn.Module, xs: Tensor, loss_fn: Loss, splits: Sequence[int]) 
 
     Returns:
         Outputs and gradients.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.testing import truncated
+        >>> net, xs = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5)), torch.rand(9, 1, 3)
+        >>> reference = truncated(net, xs, lambda ys, steps: ys.sum(), [3, 3, 3])
+        >>> reference.grads["synapse.weight"].shape
+        torch.Size([2, 3])
     """
     return bptt(net, xs, loss_fn, cuts=Cuts(states=frozenset(starts(splits))))
 
@@ -213,6 +228,15 @@ def traced(net: nn.Module, xs: Tensor, loss_fn: Loss, splits: Sequence[int], *, 
 
     Returns:
         Outputs and gradients.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from tracetorch.testing import bptt, traced
+        >>> net, xs = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5)), torch.rand(9, 1, 3)
+        >>> loss = lambda ys, steps: ys.sum()
+        >>> found, reference = traced(net, xs, loss, [3, 3, 3]), bptt(net, xs, loss)  # equal for one layer
+        >>> torch.allclose(found.grads["synapse.weight"], reference.grads["synapse.weight"])
+        True
     """
     total: dict[str, Tensor] = {}
     values: list[Tensor] = []

@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class PeakBytes(TorchDispatchMode):
-    """Count the bytes of the tensors that are made inside a `with` block and are alive, and their greatest number.
+    """Bytes of the tensors that are made inside a `with` block and are alive, and their greatest number.
 
-    The number is that of the tensors themselves: it repeats exactly, and does not hang on what the process did before.
+    The number is that of the tensors themselves: it repeats exactly, whatever the process did before.
     What compiled kernels use for themselves is not seen.
 
     Args:
-        known: tensors that do not count, for example the inputs.
+        known: tensors `[...]` that do not count, for example the inputs.
 
     Attributes:
         peak: the greatest number of bytes alive at one time.
@@ -49,11 +49,11 @@ class PeakBytes(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operation and count what it made."""
-        made = func(*args, **(kwargs or {}))
-        for value in made if isinstance(made, (tuple, list)) else (made,):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(value, Tensor):
                 self._count(value.untyped_storage())
-        return made
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata

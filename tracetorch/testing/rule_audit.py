@@ -20,6 +20,12 @@ class Cost:
         seconds: per time step, median of the repetitions.
         peak_bytes: greatest number of bytes of tensors alive at one time, inputs and parameters left out.
         state_bytes: bytes of what the layers carry from one step to the next, traces included.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> cost = tt.testing.Cost(seconds=2e-4, peak_bytes=70_000, state_bytes=40_000)
+        >>> f"{1e6 * cost.seconds:.0f} µs a step"
+        '200 µs a step'
     """
 
     seconds: float
@@ -38,6 +44,15 @@ class RuleAudit:
         firing: by layer that spikes, one for each seed.
         costs: by rule, one for each seed; empty where they were not measured.
         refused: by rule that refuses the network, why.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> make = lambda seed: torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5)))
+        >>> batch = torch.rand(9, 4, 3), torch.tensor([0, 1, 0, 1])
+        >>> rules = {"eprop": tt.rules.eprop(), "sltt": tt.rules.sltt()}
+        >>> audit = tt.testing.audit(make, batch, torch.nn.functional.cross_entropy, rules=rules)
+        >>> [len(audit.agreements[name]["0"]) for name in rules], audit.layers
+        ([1, 1], ('0',))
     """
 
     seeds: tuple[int, ...]
@@ -65,7 +80,11 @@ class RuleAudit:
         return list(range(len(names))), [[rows[n][i].cosine for n in names] for i in range(len(self.seeds))]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON; units that are silent or saturated are listed in full."""
+        """Return plain values, for JSON; units that are silent or saturated are listed in full.
+
+        Returns:
+            A nested dictionary.
+        """
         return {
             "seeds": list(self.seeds),
             "rules": {
@@ -85,7 +104,11 @@ class RuleAudit:
         }
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the table of rules: one row for each, cells as text, the layers' cells by their names."""
+        """Return the table of rules.
+
+        Returns:
+            One row for each rule, cells as text, the layers' cells by their names.
+        """
         return [self._row(rule) for rule in self.agreements]
 
     def _row(self, rule: str) -> dict[str, str]:
@@ -102,8 +125,14 @@ class RuleAudit:
         return cells
 
     def firing_lines(self) -> list[str]:
-        """Return one line for each layer that spikes: its rate, and its dead units counted and listed by seed."""
-        return [f"layer {name or '(the network)'} {told(found, self.seeds)}" for name, found in self.firing.items()]
+        """Return how the layers fire, as text.
+
+        Returns:
+            One line for each layer that spikes: its rate, and its dead units counted and listed by seed.
+        """
+        return [
+            f"layer {name or '(the network)'} {firing_text(found, self.seeds)}" for name, found in self.firing.items()
+        ]
 
     def __str__(self) -> str:
         """Return a table: cosine to BPTT's gradient, its least over the seeds in brackets, and the norm ratio."""
@@ -136,7 +165,7 @@ def spread(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ({min(finite):+.3f})"
 
 
-def told(found: Sequence[Firing], seeds: Sequence[int]) -> str:
+def firing_text(found: Sequence[Firing], seeds: Sequence[int]) -> str:
     """Return a layer's firing over seeds as text; every seed with dead units is named with them."""
     text = f"fires in {statistics.fmean(f.mean for f in found):.1%} of the steps"
     for kind in ("silent", "saturated"):

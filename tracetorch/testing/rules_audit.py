@@ -173,8 +173,8 @@ def audit_subjects(
                 agreements.setdefault(name, {}).setdefault(part, []).append(close)
             if repeats:
                 costs.setdefault(name, []).append(_cost(one, clone(one.net, rule=rule), repeats))
-    kept = {name: rows for name, rows in agreements.items() if name not in refused}
-    return RuleAudit(seeds, kept, firing, {name: costs[name] for name in kept if repeats}, refused)
+    served = {name: rows for name, rows in agreements.items() if name not in refused}
+    return RuleAudit(seeds, served, firing, {name: costs[name] for name in served if repeats}, refused)
 
 
 def parts(net: nn.Module) -> dict[str, list[str]]:

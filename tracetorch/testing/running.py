@@ -66,7 +66,7 @@ def rule_gradients(
     if sum(lengths) != len(xs):
         raise ValueError(f"the windows {windows} have {sum(lengths)} steps, the input has {len(xs)}")
     values: list[Tensor] = []
-    kept: list[Tensor] = []
+    outputs: list[Tensor] = []
     for start, k, length in zip(starts(lengths), windows, lengths, strict=True):
         window = slice(start, start + length)
         if resets is not None and start in resets:
@@ -84,11 +84,11 @@ def rule_gradients(
             if window.stop == len(xs):
                 loss_fn(ys, slice(len(xs) - 1, len(xs))).backward()
         elif whole:
-            kept.append(loss_fn(ys, window))
+            outputs.append(loss_fn(ys, window))
         else:
             loss_fn(ys, window).backward()
-    if kept:
-        torch.stack(kept).sum().backward()
+    if outputs:
+        torch.stack(outputs).sum().backward()
     grads = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
     net.zero_grad(set_to_none=True)
     return Gradients(values[-1][-1] if out == "last" else torch.cat(values), grads)

@@ -7,7 +7,16 @@ from torch import Tensor, nn
 
 
 class SynapseError(AssertionError):
-    """Say what is wrong with a synapse."""
+    """A module is not linear in its weights, or mixes samples; the message says in what.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> try:
+        ...     tt.testing.check_linear_in_weights(torch.nn.GRUCell(3, 2), torch.rand(4, 3))
+        ... except tt.testing.SynapseError:
+        ...     print("declare another module")
+        declare another module
+    """
 
 
 def check_linear_in_weights(module: nn.Module, x: Tensor, *, tolerance: float = 1e-5, seed: int = 0) -> None:

@@ -98,12 +98,12 @@ class WeightCredit(ABC):
         return repr(self)
 
     def stored(self, trace: Trace) -> str:
-        """Return in a few words what the layer of a trace stores."""
+        """Return in a few words what a layer with such a `trace` stores."""
         return self.storage
 
     @abstractmethod
     def trace(self, context: Context) -> Trace:
-        """Return the trace of one layer; raise ValueError where the layer's neuron cannot be represented."""
+        """Return the trace of the layer of a `context`; raise ValueError where its neuron cannot be represented."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,19 @@ from tracetorch.traces.window import Window
 
 @dataclass(frozen=True)
 class Timing(LeakyCredit):
-    """Trace inputs and surrogate derivatives by the numbers of `tt.rules.s_tllr`; a readout's own trace is exact."""
+    """Trace inputs and surrogate derivatives, as `tt.rules.s_tllr` does; a readout's own trace is exact.
+
+    Args:
+        lambda_pre: decay per step of the inputs' trace.
+        lambda_post: decay per step of the trace of surrogate derivatives.
+        alpha_pre: weight of the causal term.
+        alpha_post: weight of the acausal term.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.s_tllr(lambda_pre=0.9).weight.lambda_pre
+        0.9
+    """
 
     lambda_pre: float
     lambda_post: float

@@ -42,5 +42,5 @@ class Averages:
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the `state` that `state_dict` returned."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

@@ -20,12 +20,18 @@ _FEEDBACK = {
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold a learning rule and the task options that its word stands for.
+    """A learning rule, and the task options that its word stands for.
 
     Attributes:
         text: The word, for example ``"traced_bptt:4"``.
         rule: The rule.
         options: Task options that come with it: ``window``, ``frozen``.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> choice = tt.train.read_choice("traced_bptt:4")
+        >>> choice.rule.name, choice.apply(tt.train.make("clicks")).window
+        ('traced_bptt', 4)
     """
 
     text: str

@@ -24,7 +24,7 @@ from tracetorch.train.worker import Job, read_job, write_job
 
 @dataclass(frozen=True)
 class Compared:
-    """Hold what one run of a comparison gave.
+    """What one run of a comparison gave.
 
     Attributes:
         rule: The rule's word.
@@ -34,6 +34,12 @@ class Compared:
         peak_mb: Peak resident memory over the iterations, in MB.
         training_mb: What of it was added since before the first iteration.
         curve: Iterations and held-out scores of the learning curve.
+
+    Example:
+        >>> from tracetorch.train import Compared
+        >>> run = Compared("sltt", 0, {"accuracy": 0.8}, seconds=1.0, peak_mb=300, training_mb=2, curve=([9], [0.8]))
+        >>> run.scores["accuracy"]
+        0.8
     """
 
     rule: str
@@ -71,6 +77,13 @@ def compare(
         ValueError: The task or a rule is unknown, a rule does not fit the task, or there is no rule or no seed.
         FileExistsError: The folder holds a run of the same rule and seed that was set otherwise.
         ChildProcessError: A run failed; the message holds the end of what it said.
+
+    Example:
+        >>> import tempfile, tracetorch as tt
+        >>> task = tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8})
+        >>> results = tt.train.compare(task, ["sltt"], folder=tempfile.mkdtemp())
+        >>> [(found.rule, found.seed, list(found.scores)) for found in results]
+        [('sltt', 0, ['accuracy'])]
     """
     if not rules or not seeds:
         raise ValueError(f"compare needs at least one rule and one seed, got rules {list(rules)}, seeds {list(seeds)}")
@@ -130,8 +143,8 @@ def _run(place: Path, living: set[subprocess.Popen[str]]) -> Compared:
     result = json.loads((place / "result.json").read_text())
     points = [r for r in RunFolder(place).records() if r["kind"] == "eval" and result["metric"] in r]
     curve = ([r["iteration"] for r in points], [r[result["metric"]] for r in points])
-    wanted = ("rule", "seed", "scores", "seconds", "peak_mb", "training_mb")
-    return Compared(**{name: result[name] for name in wanted}, curve=curve)
+    columns = ("rule", "seed", "scores", "seconds", "peak_mb", "training_mb")
+    return Compared(**{name: result[name] for name in columns}, curve=curve)
 
 
 def summarise(results: Sequence[Compared]) -> list[dict[str, Any]]:

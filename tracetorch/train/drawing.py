@@ -36,6 +36,12 @@ def run_figures(trainer: Runner[Any], records: Sequence[Mapping[str, Any]]) -> d
 
     Raises:
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> result = tt.train.fit(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> "raster" in tt.train.run_figures(result.trainer, result.records)
+        True
     """
     plot.require_matplotlib()
     task = trainer.task
@@ -80,7 +86,7 @@ def _rewarded(
     """Draw returns over the steps of the environment, and frames of the agent."""
     figures: dict[str, Figure] = {}
     panels: dict[str, dict[str, Any]] = {}
-    names = {"train": "episodes of a stretch", "eval": "last 100 episodes"}
+    names = {"train": "episodes of an iteration", "eval": "last 100 episodes"}
     for kind, name in names.items():
         chosen = [r for r in records if r["kind"] == kind and math.isfinite(r.get("return", math.nan))]
         if chosen:
@@ -102,6 +108,12 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
     Returns:
         The paths.
+
+    Example:
+        >>> import pathlib, tempfile, tracetorch as tt
+        >>> figure, axes = tt.plot.new_figure(1, size=(4, 3))
+        >>> [path.name for path in tt.train.save_figures({"mine": figure}, pathlib.Path(tempfile.mkdtemp()))]
+        ['mine.png']
     """
     return [plot.save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
@@ -119,6 +131,12 @@ def comparison_figure(results: Sequence[Compared], *, metric: str, title: str | 
 
     Raises:
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> from tracetorch.train import Compared, comparison_figure
+        >>> runs = [Compared(rule, 0, {"accuracy": 0.8}, 1.0, 300.0, 2.0, ([9], [0.8])) for rule in ("sltt", "trace")]
+        >>> type(comparison_figure(runs, metric="accuracy")).__name__
+        'Figure'
     """
     rules = list(dict.fromkeys(result.rule for result in results))
     by_rule = {rule: [result for result in results if result.rule == rule] for rule in rules}

@@ -9,10 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """Say that something happened after `iteration` finished iterations.
+    """What happened after `iteration` finished iterations.
 
     Attributes:
         iteration: Number of finished training iterations.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> [event.iteration for event in trainer.events() if not isinstance(event, tt.train.Progressed)]
+        [2, 2, 2, 2]
     """
 
     iteration: int
@@ -20,12 +26,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Progressed(Event):
-    """Say that one iteration is done.
+    """One iteration is done.
 
     Attributes:
         time_steps: Time steps that the network has run in training so far.
         stats: This iteration's numbers, for example loss and accuracy.
         seconds: Seconds spent in training iterations so far, evaluation left out.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> [sorted(event.stats) for event in trainer.events() if isinstance(event, tt.train.Progressed)]
+        [['accuracy', 'loss'], ['accuracy', 'loss']]
     """
 
     time_steps: int
@@ -35,10 +47,16 @@ class Progressed(Event):
 
 @dataclass(frozen=True)
 class Logged(Event):
-    """Hand over a record for the log: means since the record before.
+    """A record for the log: means since the record before.
 
     Attributes:
         record: Kind ``"train"``, iteration, time step, means of the stats, seconds, memory in MB.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}), log_every=1)
+        >>> [event.record["iteration"] for event in trainer.events() if isinstance(event, tt.train.Logged)]
+        [1, 2]
     """
 
     record: Mapping[str, Any]
@@ -46,10 +64,16 @@ class Logged(Event):
 
 @dataclass(frozen=True)
 class Evaluating(Event):
-    """Say that an evaluation begins; nothing else comes before its `Evaluated`.
+    """An evaluation begins; nothing else comes before its `Evaluated`.
 
     Attributes:
         quick: Whether a part of the held-out data is used (a point of the learning curve).
+
+    Example:
+        >>> import tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> [event.quick for event in trainer.events() if isinstance(event, tt.train.Evaluating)]
+        [False]
     """
 
     quick: bool
@@ -57,10 +81,16 @@ class Evaluating(Event):
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """Hand over the scores on held-out data.
+    """The scores on held-out data.
 
     Attributes:
         record: Kind ``"eval"`` (quick) or ``"test"`` (all held-out data), iteration, time step, the scores.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> [0 <= event.record["accuracy"] <= 1 for event in trainer.events() if isinstance(event, tt.train.Evaluated)]
+        [True]
     """
 
     record: Mapping[str, Any]
@@ -68,10 +98,17 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """Say that a checkpoint was written.
+    """A checkpoint was written.
 
     Attributes:
         path: The run's folder.
+
+    Example:
+        >>> import tempfile, tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> events = tt.train.recorded(trainer, tt.train.begin(trainer, tempfile.mkdtemp()))
+        >>> any(isinstance(event, tt.train.Saved) for event in events)
+        True
     """
 
     path: str
@@ -79,10 +116,18 @@ class Saved(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """Say that the run ended.
+    """The run ended.
 
     Attributes:
         complete: Whether every iteration was done; False after a request to stop.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> for event in trainer.events():
+        ...     trainer.stop()
+        >>> event.complete
+        False
     """
 
     complete: bool

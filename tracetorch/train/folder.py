@@ -47,6 +47,14 @@ class RunFolder:
 
     Attributes:
         path: The folder.
+
+    Example:
+        >>> import tempfile, tracetorch as tt
+        >>> path = tempfile.mkdtemp()
+        >>> _ = tt.train.fit(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}), run=path)
+        >>> folder = tt.train.RunFolder.open(path)
+        >>> folder.config["task"], len(folder.records())
+        ('digits', 2)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -54,13 +54,13 @@ def peak_mb() -> float:
 
 
 class PeakMemory:
-    """Measure the peak of some stretches of a program, leaving out what lies between them.
+    """Peak memory of some parts of a program, without what lies between them.
 
-    The stretches are told apart by resetting the kernel's high-water mark, which only Linux allows; elsewhere the
+    The parts are separated by resetting the kernel's high-water mark, which only Linux allows; elsewhere the
     peak of the whole process is given.
 
     Attributes:
-        start_mb: Resident memory when the first stretch began; NaN before.
+        start_mb: Resident memory when the first part began; NaN before.
 
     Example:
         >>> meter = PeakMemory()
@@ -76,7 +76,7 @@ class PeakMemory:
         self._running = False
 
     def resume(self) -> None:
-        """Begin a stretch; nothing happens inside one."""
+        """Begin a part; nothing happens inside one."""
         if self._running:
             return
         self._running = True
@@ -88,14 +88,14 @@ class PeakMemory:
             return
 
     def pause(self) -> None:
-        """End a stretch; nothing happens outside one."""
+        """End a part; nothing happens outside one."""
         if self._running:
             self._peak = self.peak_mb
             self._running = False
 
     @property
     def peak_mb(self) -> float:
-        """Return the peak of the stretches so far in megabytes; NaN before the first or where it is unknown."""
+        """Return the peak of the parts so far in megabytes; NaN before the first or where it is unknown."""
         if not self._running:
             return self._peak
         now = peak_mb()

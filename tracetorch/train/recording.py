@@ -37,6 +37,15 @@ def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:
     Raises:
         FileExistsError: There is something in the folder already.
         BlockingIOError: Another process begins a run there.
+
+    Example:
+        >>> import tempfile, tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> folder = tt.train.begin(trainer, tempfile.mkdtemp())
+        >>> for event in tt.train.recorded(trainer, folder):
+        ...     pass
+        >>> [record["kind"] for record in folder.records()]
+        ['train', 'test']
     """
     folder = RunFolder.create(path, describe(trainer))
     folder.save(trainer)
@@ -73,6 +82,16 @@ def reopen(
         BlockingIOError: Another process trains this run.
         RunFileError: A file of the run is damaged, or of another run or version.
         ValueError: The task is unknown, or task or rule are not the run's.
+
+    Example:
+        >>> import tempfile, tracetorch as tt
+        >>> path = tempfile.mkdtemp()
+        >>> _ = tt.train.fit(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}), run=path)
+        >>> trainer, folder = tt.train.reopen(path, steps=4, resume=True)
+        >>> for event in tt.train.recorded(trainer, folder):
+        ...     pass
+        >>> trainer.iteration
+        4
     """
     folder = RunFolder.open(path)
     config = folder.config
@@ -145,6 +164,13 @@ def recorded(
 
     Raises:
         BlockingIOError: Another process trains this run.
+
+    Example:
+        >>> import tempfile, tracetorch as tt
+        >>> trainer = tt.train.Trainer(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> folder = tt.train.begin(trainer, tempfile.mkdtemp())
+        >>> [type(event).__name__ for event in tt.train.recorded(trainer, folder, until=1)][0]
+        'Progressed'
     """
     folder.lock()
     saved, saved_at = time.monotonic(), trainer.iteration
@@ -164,13 +190,19 @@ def recorded(
 
 @dataclass(frozen=True)
 class Result:
-    """Hold what `fit` gives.
+    """What `fit` returns.
 
     Attributes:
         trainer: The trained run; ``trainer.net`` is the network.
         records: The log.
         scores: The scores on all held-out data, the task's metric first; empty where the run was stopped.
         path: The run's folder; None where none was asked for.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> result = tt.train.fit(tt.train.make("digits", {"steps": 2, "batch_size": 4, "hidden": 8}))
+        >>> list(tt.layers(result.trainer.net)), list(result.scores), result.path
+        (['0', '1', '2'], ['accuracy'], None)
     """
 
     trainer: Runner[Any]

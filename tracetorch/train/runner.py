@@ -47,13 +47,13 @@ class Counters(TypedDict):
 
 
 class Runner(ABC, Generic[AnyProblem]):
-    """Run a task with a learning rule, one iteration at a time; how an iteration learns is a subclass's to say.
+    """A run of a task with a learning rule, one iteration at a time; a subclass defines how an iteration learns.
 
-    It prints nothing and writes nothing: `events` tells what happens, `state_dict` holds what a run is made of.
+    It prints nothing and writes nothing: `events` yields what happens, `state_dict` has what a run is made of.
 
     Attributes:
         task: The task, with the options that the rule's word stands for.
-        choice: The rule as it was asked for.
+        choice: The rule, as a word and as a value.
         net: The network.
         iteration: Number of finished iterations.
         time_steps: Time steps that the network has run in training.
@@ -117,7 +117,7 @@ class Runner(ABC, Generic[AnyProblem]):
         """Build what learns, with its rule, on the device; return the network."""
 
     def events(self, until: int | None = None) -> Iterator[Event]:
-        """Train, and tell what happens.
+        """Train, and yield what happens.
 
         Args:
             until: Number of iterations after which to end; None for the task's ``steps``.
@@ -184,7 +184,11 @@ class Runner(ABC, Generic[AnyProblem]):
 
     @abstractmethod
     def arrays(self) -> dict[str, torch.Tensor]:
-        """Return arrays to draw, by name; see `tracetorch.train.tasks.base.Task.figures`."""
+        """Return arrays to draw; see `tracetorch.train.Task.figures`.
+
+        Returns:
+            The arrays by name, on the CPU.
+        """
 
     @abstractmethod
     def _learn(self) -> tuple[dict[str, float], int]:

@@ -18,7 +18,18 @@ from tracetorch.data import DamagedFileError
 
 
 class RunFileError(DamagedFileError):
-    """A run's file is damaged, or not of this run. The message names the file, the field, and what is wrong."""
+    """A run's file is damaged, or not of this run. The message names the file, the field, and what is wrong.
+
+    Example:
+        >>> import pathlib, tempfile, tracetorch as tt
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "config.json").write_text("{")
+        >>> try:
+        ...     tt.train.RunFolder.open(folder).config
+        ... except tt.train.RunFileError as error:
+        ...     print(error.path.name)
+        config.json
+    """
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def read_script(path: str, *names: str) -> dict[str, Any]:
     finally:
         sys.path[:] = before
     found = vars(module)
-    for wanted in names:
-        if wanted not in found:
-            raise ValueError(f"{path!r} defines no {wanted!r}: it needs {', '.join(names)}")
+    for needed in names:
+        if needed not in found:
+            raise ValueError(f"{path!r} defines no {needed!r}: it needs {', '.join(names)}")
     return found

@@ -26,14 +26,28 @@ class TrainerState(Counters):
 
 
 class Trainer(Runner[Task]):
-    """Train a task's network with a learning rule, one iteration at a time.
+    """Training of a task's network with a learning rule, one iteration at a time.
 
-    It prints nothing and writes nothing: `events` tells what happens, `state_dict` holds what a run is made of. The
+    It prints nothing and writes nothing: `events` yields what happens, `state_dict` has what a run is made of. The
     random numbers of an iteration depend on the task's seed and the iteration's number alone, so a run that is
     stopped and resumed goes on bit for bit.
 
+    Args:
+        task: What to learn.
+        rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
+        log_every: Iterations that one record of the log covers.
+        device: Where to train.
+
     Attributes:
-        optimizer: The network's optimizer; for the other attributes see `Runner`.
+        optimizer: The network's optimizer.
+        net: The network.
+        iteration: Number of finished iterations.
+
+    Raises:
+        ValueError: `log_every` or an option is out of its range, the rule does not fit the task, or there is no such
+            device.
+        tracetorch.data.DataNotFoundError: The task's data is absent.
+        ImportError: A package that the task needs is not installed.
 
     Example:
         >>> from tracetorch.train.tasks import make

@@ -38,7 +38,7 @@ class JobFile(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """Hold what one run of a comparison is.
+    """One run of a comparison.
 
     Attributes:
         task: The task's name, or the class in a script, ``/path/script.py:Name``.

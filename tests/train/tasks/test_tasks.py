@@ -235,7 +235,7 @@ def test_a_stream_is_scored_by_what_was_answered_before_learning(files: Path) ->
         assert torch.equal(value, state[key]), key
 
 
-def test_the_stretches_of_a_stream_meet_without_gap_or_overlap(files: Path) -> None:
+def test_the_parts_of_a_stream_meet_without_gap_or_overlap(files: Path) -> None:
     task = small("ecg", files)
     joined = torch.cat([task.batch(i).x for i in range(task.iterations)])
     assert torch.equal(joined.squeeze(1), task._inputs) and len(joined) == 4000

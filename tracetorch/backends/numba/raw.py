@@ -79,7 +79,7 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
 
 @intrinsic
 def ahead(typing: Any, array: Any, at: Any) -> Any:
-    """Tell the memory that a place, which may lie beyond the array, is soon read."""
+    """Prefetch a place of memory, which may lie beyond the array."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

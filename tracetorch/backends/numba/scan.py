@@ -203,20 +203,7 @@ class Numba:
         *,
         sent: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Filter the credit of averages backwards in time; see `tracetorch.backends.interface`.
-
-        Args:
-            signal: cotangents of the outputs, `[T, B, N]`.
-            gain: decayed sums of sensitivities, `[T, B, N]`, and of their weights, `[T, B]`.
-            weight: decayed sums of the weights of inputs by bucket, `[T, G, B]`.
-            bucket: each unit's bucket, `[N]` of int64; of no elements where there is one.
-            decay: decay per step, `[N]`.
-            sent: whether the credit that is not filtered is returned too.
-
-        Returns:
-            The filtered credit, `[T, B, N]`, what leaves the window at its start, `[B, N]`, and the credit; of no
-            elements where it was not asked for.
-        """
+        """Filter the credit of averages backwards in time; see `tracetorch.backends.interface`."""
         given = [x.detach().contiguous() for x in (signal, *gain, weight, bucket, decay)]
         like = given[0]
         out, leaving = empty(like.shape, like), like.new_empty(like.shape[1:])

@@ -225,8 +225,8 @@ def combine(direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Seque
     """Return `direct * z_bar + sum_i through[i] * states[i]`: what reaches one thing that outputs and states depend on.
 
     Args:
-        direct: derivative of the output by it.
-        through: derivatives of the states by it, S entries.
+        direct: derivative of the output with respect to it.
+        through: derivatives of the states with respect to it, S entries.
         z_bar: cotangents of the outputs, `[T, B, *unit]`, or None.
         states: cotangents of the states after each step, S entries.
 

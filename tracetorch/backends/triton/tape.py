@@ -58,19 +58,7 @@ class TritonTape:
         launch(kernel(self.lowered, like.dtype, launch_size(total)[0], variant), arguments, like, total)
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
-        """Return the gradients of the window; see `tracetorch.backends.interface`.
-
-        Args:
-            cotangents: the derivatives of a loss that enter the window from outside.
-            pull: what is computed beside the currents' gradient.
-
-        Returns:
-            The gradients.
-
-        Raises:
-            ValueError: if there are cotangents through a recurrent synapse, or a filter without the cotangents of its
-                states.
-        """
+        """Return the gradients of the window; see `tracetorch.backends.interface`."""
         c, like, unit = cotangents, self.start[0], self.scan.unit
         (steps, batch, units), size = self.drive.shape, self.lowered.states
         if c.fed is not None:

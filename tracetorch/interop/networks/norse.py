@@ -44,6 +44,12 @@ def from_norse(
 
     Source: C. Pehle, J. E. Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
     https://doi.org/10.5281/zenodo.4422025.
+
+    Example:
+        >>> import norse.torch as norse, torch, tracetorch as tt
+        >>> theirs = norse.SequentialState(torch.nn.Linear(3, 4), norse.LIFBoxCell())
+        >>> tt.scan(tt.interop.from_norse(theirs), torch.ones(10, 2, 3)).shape
+        torch.Size([10, 2, 4])
     """
     norse = require("norse.torch")
     names = ("LIFBoxCell", "LIBoxCell", "LIFCell", "LIF", "LIFRecurrentCell", "LIFRecurrent", "IAFCell", "IAF")
@@ -126,11 +132,11 @@ def _decay(inverse: Any, dt: float, key: str, name: str) -> Tensor:
     return beta
 
 
-def _surrogate(p: Any, name: str, given: Surrogate | None) -> Surrogate:
+def _surrogate(p: Any, name: str, own: Surrogate | None) -> Surrogate:
     if p.method == "logistic":
         raise NotCarriedOverError(name, "method='logistic' draws spikes at random; here they follow from the membrane")
-    if given is not None:
-        return given
+    if own is not None:
+        return own
     if p.method == "super":
         return surrogates.FastSigmoid(1.0)  # as Norse 1.1.0 computes it, whatever its alpha
     raise NotCarriedOverError(

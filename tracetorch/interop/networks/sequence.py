@@ -89,7 +89,7 @@ def network(net: nn.Module | Sequence[nn.Module], dialect: Dialect, *, share: bo
     """
     items = list(_flat(net, dialect))
     found = [dialect.counterpart(m, name) if type(m) in dialect.neurons else None for name, m in items]
-    made, index = nn.Sequential(), 0
+    built, index = nn.Sequential(), 0
     width: Width | None = None
     while index < len(items):
         name, module = items[index]
@@ -101,13 +101,13 @@ def network(net: nn.Module | Sequence[nn.Module], dialect: Dialect, *, share: bo
             synapse = _plain(module, name, dialect, share=share)
             following = found[index] if index < len(found) else None
             if not isinstance(synapse, SYNAPSES) or following is None or following.synapse is not None:
-                made.add_module(_name(name, made), synapse)
+                built.add_module(_name(name, built), synapse)
                 width = _width(synapse, width)
                 continue
             neuron, index = following, index + 1
         width = _width(synapse, width)
-        made.add_module(_name(name, made), _layer(synapse, neuron, name, share=share and theirs))
-    return made
+        built.add_module(_name(name, built), _layer(synapse, neuron, name, share=share and theirs))
+    return built
 
 
 def _layer(synapse: nn.Module, found: Counterpart, name: str, *, share: bool) -> Layer:
@@ -179,6 +179,6 @@ def _identity(width: Width | None, name: str) -> nn.Module:
     return module
 
 
-def _name(name: str, made: nn.Sequential) -> str:
+def _name(name: str, built: nn.Sequential) -> str:
     plain = name.replace(".", "_")
-    return plain if plain not in made._modules else f"{plain}_neuron"
+    return plain if plain not in built._modules else f"{plain}_neuron"

@@ -46,6 +46,12 @@ def from_snntorch(
 
     Source: J. K. Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning" (2023),
     https://doi.org/10.1109/JPROC.2023.3308088.
+
+    Example:
+        >>> import snntorch, torch, tracetorch as tt
+        >>> theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), snntorch.Leaky(beta=0.9, init_hidden=True))
+        >>> tt.scan(tt.interop.from_snntorch(theirs), torch.ones(10, 2, 3)).shape
+        torch.Size([10, 2, 4])
     """
     snn = require("snntorch")
     kinds = {snn.Leaky, snn.Synaptic, snn.RLeaky, snn.RSynaptic}

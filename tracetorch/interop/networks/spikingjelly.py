@@ -54,6 +54,13 @@ def from_spikingjelly(
 
     Source: W. Fang et al., "SpikingJelly: An open-source machine learning infrastructure platform for spike-based
     intelligence" (2023), https://doi.org/10.1126/sciadv.adi1480.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> from spikingjelly.activation_based import neuron
+        >>> theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), neuron.LIFNode(tau=2.0))
+        >>> tt.scan(tt.interop.from_spikingjelly(theirs), torch.ones(10, 2, 3)).shape
+        torch.Size([10, 2, 4])
     """
     layer, neuron = (require(f"spikingjelly.activation_based.{part}") for part in ("layer", "neuron"))
     kinds = {neuron.LIFNode, neuron.ParametricLIFNode, neuron.IFNode, neuron.CUBALIFNode, neuron.NonSpikingLIFNode}

@@ -18,7 +18,7 @@ Values: TypeAlias = tuple[Value, ...]
 
 @dataclass(frozen=True)
 class NotLowered:
-    """Give the reason why a neuron's step has no scalar form; it then runs through `torch.func`.
+    """The reason why a neuron's step has no scalar form; it then runs through `torch.func`.
 
     Args:
         reason: the operator or property in the way.
@@ -40,12 +40,12 @@ class Lowered:
         next_states: the states after the step, S.
         next_counters: the counters after the step.
         z: the output.
-        A: derivatives of the next states by the states, S rows of S.
-        B: derivatives of the next states by the current, S; where there are several currents, one such tuple for each.
-        D: derivatives of the output by the states, S.
-        psi: derivative of the output by the current; where there are several, a tuple of one for each.
-        P: derivatives of the next states by each parameter, S each.
-        Q: derivatives of the output by each parameter.
+        A: derivatives of the next states with respect to the states, S rows of S.
+        B: derivatives of the next states with respect to the current, S; a tuple of them for each of several currents.
+        D: derivatives of the output with respect to the states, S.
+        psi: derivative of the output with respect to the current; where there are several, a tuple of one for each.
+        P: derivatives of the next states with respect to each parameter, S each.
+        Q: derivatives of the output with respect to each parameter.
     """
 
     states: int

@@ -29,7 +29,7 @@ def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLower
 
     Args:
         neuron: the neuron, or a view of it by `bind`.
-        detach_reset: lower the step with a reset that leaves out its derivative by the spike.
+        detach_reset: lower the step with a reset that leaves out its derivative with respect to the spike.
 
     Returns:
         The program, or the reason why there is none.
@@ -63,7 +63,7 @@ def source_of(neuron: Any) -> Any:
 
 
 def _detached(neuron: Any) -> Any:
-    """Return a view of a neuron whose reset, its attribute `reset`, leaves out the derivative by the spike."""
+    """Return a view of a neuron whose attribute `reset` leaves out the derivative with respect to the spike."""
     reset = neuron.__dict__.get("reset")
     if not isinstance(reset, Reset) or not reset.gradient:
         return neuron
@@ -137,7 +137,7 @@ def _remembered(
 
 
 class _Graphs:
-    """Hold what compiled graphs have looked up, by name: a graph can read an attribute, but be given no function."""
+    """What compiled graphs have looked up, by name: a graph can read an attribute, but be given no function."""
 
 
 _GRAPHS = _Graphs()

@@ -76,7 +76,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _rows(outputs: Sequence[Any], wrt: list[Tensor]) -> list[list[Tensor | None]]:
-    """Return the derivatives of each output by each tensor; None for zero.
+    """Return the derivatives of each output with respect to each tensor; None for zero.
 
     An output has one element, so that torch forms the cotangent itself (given one, it would import a second of code).
     """

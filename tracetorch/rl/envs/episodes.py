@@ -14,17 +14,52 @@ Array = npt.NDArray[Any]
 
 
 class Environment(Protocol):
-    """Say what an environment must offer: the part of gymnasium's interface that is used here."""
+    """What an environment must offer: the part of gymnasium's interface that is used here.
+
+    Example:
+        >>> from tracetorch.rl.envs import Episodes
+        >>> class Guess:
+        ...     def reset(self, *, seed=None):
+        ...         return [0.0], {}
+        ...     def step(self, action):
+        ...         return [0.0], float(action == 1), True, False, {}
+        >>> Episodes(Guess()).step(1)[0]
+        1.0
+    """
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, from a seed where one is given."""
+        """Begin an episode.
+
+        Args:
+            seed: of the episode; None for any.
+
+        Returns:
+            The first observation, and more by name.
+        """
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take an action; return observation, reward, whether it terminated and was truncated, and more."""
+        """Take an action.
+
+        Args:
+            action: as the environment takes it.
+
+        Returns:
+            Observation, reward, whether it terminated, whether it was truncated, and more by name.
+        """
 
 
 class EnvironmentDied(RuntimeError):
-    """Say that an environment raised an error of its own; that error is the cause."""
+    """An environment raised an error of its own, which is the cause.
+
+    Example:
+        >>> from tracetorch.rl.envs import EnvironmentDied, Episodes, TMaze
+        >>> episodes = Episodes(TMaze(length=3))
+        >>> try:
+        ...     episodes.step("left")
+        ... except EnvironmentDied as error:
+        ...     print(type(error.__cause__).__name__)
+        ValueError
+    """
 
 
 class _Alive:
@@ -46,7 +81,7 @@ class _Alive:
 
 
 class Episodes:
-    """Run an environment episode after episode, each from a seed of its own.
+    """Episodes of an environment, one after the other, each from its own seed.
 
     Because an episode follows from its seed and actions, these are all that has to be saved of it: a restored run plays
     them again. They are forgotten when the episode ends, so memory is bounded by its length.
@@ -112,11 +147,19 @@ class Episodes:
         return float(reward), after, bool(terminated), bool(truncated)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the episode's number and its actions so far."""
+        """Return the episode's number and its actions so far.
+
+        Returns:
+            `episode` and `actions`.
+        """
         return {"episode": self.episode, "actions": list(self._actions)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Play the episode of `state_dict` up to its last action."""
+        """Repeat the episode of a `state_dict` up to its last action.
+
+        Args:
+            state: the dictionary.
+        """
         self.episode = state["episode"]
         self.observation = self._begin()
         for action in state["actions"]:
@@ -135,6 +178,11 @@ def gym(name: str, **options: Any) -> Environment:
 
     Raises:
         ImportError: if gymnasium is not installed; the message names the extra.
+
+    Example:
+        >>> from tracetorch.rl.envs import Episodes, gym
+        >>> Episodes(gym("CartPole-v1"), seed=0).observation.shape
+        (4,)
     """
     try:
         import gymnasium

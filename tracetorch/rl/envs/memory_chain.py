@@ -11,7 +11,7 @@ Observation = npt.NDArray[np.float32]
 
 
 class MemoryChain:
-    r"""Show a cue once, then distractors; ask for the cue at the end.
+    r"""A cue, shown once, then distractors; the cue is asked for at the end.
 
     An episode has `length + 1` observations, each `[cue, question, distractors]`: the cue is -1 or 1 at step 0 and 0
     later, the question is 1 at step `length` and 0 before, a distractor is drawn from -1 and 1 at every step. Actions
@@ -44,7 +44,7 @@ class MemoryChain:
         self._cue = self._step = 0
 
     def reset(self, *, seed: int | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; see `gymnasium.Env.reset`."""
+        """Return the first observation of an episode, drawn with `seed`; see `Environment.reset`."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self._cue = int(self._random.integers(2))
@@ -52,7 +52,7 @@ class MemoryChain:
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Take an action; see `gymnasium.Env.step`."""
+        """Return what an `action`, 0 or 1, led to; see `Environment.step`."""
         if self._step >= self.length:
             return self._observe(), 1.0 if int(action) == self._cue else -1.0, True, False, {}
         self._step += 1

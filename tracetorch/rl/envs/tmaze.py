@@ -13,12 +13,12 @@ FORWARD, LEFT, RIGHT = 0, 1, 2
 
 
 class TMaze:
-    r"""Walk down a corridor and turn to the side that a sign at its start showed.
+    r"""A corridor with a junction, at which to turn to the side that a sign at the start showed.
 
     Observations are `[sign, corridor, junction]`: the sign is -1 (left) or 1 (right) at the start and 0 elsewhere, the
-    other two say where one is. Action 0 goes forward, 1 turns left, 2 turns right. Bumping into a wall, which is
+    other two show the place. Action 0 goes forward, 1 turns left, 2 turns right. Bumping into a wall, which is
     turning in the corridor or going on at the junction, costs 0.1 and leads nowhere; turning at the junction ends the
-    episode with 1 on the sign's side and 0 on the other, so that walking straight and guessing gives 0.5. The episode
+    episode with 1 on the sign's side and 0 on the other, so that going straight and guessing gives 0.5. The episode
     is truncated after `3 * length + 10` steps.
 
     Args:
@@ -46,7 +46,7 @@ class TMaze:
         self._sign = self._place = self._step = 0
 
     def reset(self, *, seed: int | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; see `gymnasium.Env.reset`."""
+        """Return the first observation of an episode, drawn with `seed`; see `Environment.reset`."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self._sign = 2 * int(self._random.integers(2)) - 1
@@ -54,7 +54,7 @@ class TMaze:
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Take an action; see `gymnasium.Env.step`."""
+        """Return what an `action`, 0 to 2, led to; see `Environment.step`."""
         action = int(action)
         self._step += 1
         junction = self._place == self.length

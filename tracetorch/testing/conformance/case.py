@@ -18,12 +18,22 @@ APART = 1e-3
 
 
 class ConformanceError(AssertionError):
-    """Say which findings of a case are outside their bounds."""
+    """Findings of a case are outside their bounds; the message lists them.
+
+    Example:
+        >>> from tracetorch.testing import conformance
+        >>> case = conformance.Case("a claim", "a network", lambda: [conformance.Finding("error", 0.5)])
+        >>> try:
+        ...     outcome = conformance.run_case(case)
+        ... except conformance.ConformanceError as error:
+        ...     print("a_network" in str(error))
+        True
+    """
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Hold one thing that was measured and the bounds it must lie in.
+    """One measured number, and the bounds it must lie in.
 
     Args:
         what: what was measured.
@@ -31,6 +41,11 @@ class Finding:
         low: least allowed.
         high: greatest allowed.
         note: what to add where it is outside.
+
+    Example:
+        >>> from tracetorch.testing.conformance import Finding
+        >>> Finding("relative error", 2e-16).ok, Finding("relative error", 0.1).ok
+        (True, False)
     """
 
     what: str
@@ -52,13 +67,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """Name one claim about one combination of rule, neuron, synapse and network, and hold its check.
+    """One claim about one combination of rule, neuron, synapse and network, with its check.
 
     Args:
         claim: the claim, as in the table of `docs/theory/exactness.md`.
         name: the combination.
         check: computes the findings; it builds everything it needs.
         negative: the claim is that something is *not* equal, or cannot be done.
+
+    Example:
+        >>> from tracetorch.testing.conformance import CASES
+        >>> any(case.negative for case in CASES)
+        True
     """
 
     claim: str
@@ -74,11 +94,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a case found.
+    """The findings of a case.
 
     Args:
         case: the case.
         findings: everything it measured.
+
+    Example:
+        >>> from tracetorch.testing import conformance
+        >>> outcome = conformance.run_case(conformance.CASES[0])
+        >>> outcome.failures
+        ()
     """
 
     case: Case

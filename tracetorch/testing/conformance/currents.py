@@ -92,14 +92,14 @@ def for_kind(k: Kind) -> Iterator[Case]:
     parts = partial(one_layer.not_bptt, k, tbptt(), split(STEPS, 4))
     yield Case("tbptt in windows is not BPTT", k.name, parts, True)
     for i, (name, leak) in enumerate(LEAKY.items()):
-        made = partial(filtered, k, leak, eprop(), [[0] * STEPS, [STEPS], MIXED][i])
-        yield Case("kappa e-prop = BPTT through LI", f"{k.name} to {name}", made)
+        check = partial(filtered, k, leak, eprop(), [[0] * STEPS, [STEPS], MIXED][i])
+        yield Case("kappa e-prop = BPTT through LI", f"{k.name} to {name}", check)
     for splits in ([STEPS], [0] * STEPS, MIXED):
-        told = f"{k.name}, windows {','.join(map(str, sorted(set(splits))))}"
+        label = f"{k.name}, windows {','.join(map(str, sorted(set(splits))))}"
         head = partial(under_readout, k, cascade(), splits, LI(beta=0.85))
-        yield Case("cascade = BPTT: one layer under a leaky readout", told, head)
+        yield Case("cascade = BPTT: one layer under a leaky readout", label, head)
         claim = "cascade = BPTT: two layers under a head without memory"
-        yield Case(claim, f"{told}, below LIF", partial(below_lif, k, splits))
+        yield Case(claim, f"{label}, below LIF", partial(below_lif, k, splits))
     claim = "several currents per unit above a layer: exact itself, instantaneous below, cascade refused"
     yield Case(claim, f"drtrl, {k.name}", partial(above_lif, k, drtrl()), True)
     yield Case(claim, f"cascade, {k.name}", partial(above_lif, k, None), True)

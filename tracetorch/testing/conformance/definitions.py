@@ -77,14 +77,14 @@ def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
 def cases() -> Iterator[Case]:
     """Yield the cases of each rule and network."""
     claim = "a rule is its definition"
-    for told, rule in DEFINED.items():
-        one_decay = told.startswith(("trace", "rate", "otpe"))
+    for label, rule in DEFINED.items():
+        one_decay = label.startswith(("trace", "rate", "otpe"))
         for name in NETWORKS:
             chain = name not in ("residual", "two heads")
-            if told.startswith("otpe") and name == "Conv2d":
+            if label.startswith("otpe") and name == "Conv2d":
                 continue  # a layer above has decays per unit
             if chain and not refuses(name, rule) and (not one_decay or name in SAME_DECAY):
-                yield Case(claim, f"{told}, {name}", partial(defined, name, rule))
+                yield Case(claim, f"{label}, {name}", partial(defined, name, rule))
     for name in SAME_DECAY:
         yield Case(claim, f"trace, one event, {name}", partial(defined, name, trace(decay=0.7), "last"))
         if name not in ("spikes out", "Conv2d"):
@@ -95,8 +95,8 @@ def cases() -> Iterator[Case]:
         ("SynapticLIF, gradient", "LIF refractory"),
     ):
         for random in (False, True):
-            told = f"ottt{', random' if random else ''}, {' and '.join(names)}"
-            yield Case(claim, told, partial(presynaptic, names, random))
+            label = f"ottt{', random' if random else ''}, {' and '.join(names)}"
+            yield Case(claim, label, partial(presynaptic, names, random))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:

@@ -38,9 +38,9 @@ def hidden(k: Kind, recurrent: float = 0.0) -> Setup:
 
 def spikes_of(net: nn.Module, xs: Tensor) -> tuple[Tensor, Tensor]:
     """Return outputs and the first layer's spikes, `[T, B, ...]` each, with recurrent spikes detached."""
-    twin, made = open_graph(net, Cuts(recurrent=True))
+    twin, oracles = open_graph(net, Cuts(recurrent=True))
     outputs: list[Tensor] = []
-    made[0].register_forward_hook(lambda module, args, z: outputs.append(z))
+    oracles[0].register_forward_hook(lambda module, args, z: outputs.append(z))
     ys = torch.stack([twin(x) for x in xs])
     return ys, torch.stack(outputs)
 
@@ -134,8 +134,8 @@ def cases() -> Iterator[Case]:
         claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
         for name in ("LIF soft, gradient", "ALIF, gradient", "SynapticLIF, gradient", "LIF per unit"):
             approximate = ottt(approximate=True)
-            told = f"ottt, approximate where it must, {name}"
-            yield Case(claim, told, partial(splits_agree, kind(name), approximate, running))
+            label = f"ottt, approximate where it must, {name}"
+            yield Case(claim, label, partial(splits_agree, kind(name), approximate, running))
         for rule in (drtrl(), eprop(), ottt(), traced_bptt(), bptt()):
             splits = [4, 0, STEPS - 5]
             yield Case(claim, f"{rule}, alone", partial(alone, k, rule, splits, running, None))

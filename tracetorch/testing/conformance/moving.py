@@ -33,7 +33,7 @@ NAMES: tuple[str, ...] = (
 
 
 def slope(neuron: nn.Module, name: str) -> Tensor:
-    """Return the present derivative of a parameter's value by the raw tensor behind its parametrization, or ones."""
+    """Return the derivative of a parameter's value with respect to the raw tensor of its parametrization, or ones."""
     raw = dict(neuron.named_parameters())[name]
     head, constrained, tail = name.rpartition("parametrizations.")
     if not constrained:

@@ -40,15 +40,21 @@ Presynaptic = Literal["exact", "detached", "impossible"]
 
 @dataclass(frozen=True)
 class Kind:
-    """Name a neuron of the table.
+    """A neuron of the table.
 
     Args:
         name: its name in the table.
-        make: gives a new one for units of a shape.
+        make: returns a new one for units of a shape.
         presynaptic: what one trace per input can do for it.
         detached: the same with its reset's gradient detached, where `presynaptic` is "detached".
         memory: whether its output depends on earlier steps.
         spikes: whether it is no readout.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> from tracetorch.testing.conformance import Kind
+        >>> Kind("LIF", lambda unit: tt.LIF(half_life=5), presynaptic="exact").make((3,)).state
+        ('v',)
     """
 
     name: str
@@ -216,10 +222,10 @@ class Memoryless(Neuron):
 
 
 def _pairs(name: str, make: Callable[..., Factory], reset: type[SoftReset], **options: Any) -> list[Kind]:
-    kept = make(reset(gradient=True, **options))
+    with_gradient = make(reset(gradient=True, **options))
     return [
         Kind(f"{name}", make(reset(**options)), "exact"),
-        Kind(f"{name}, gradient", kept, "detached", make(reset(**options))),
+        Kind(f"{name}, gradient", with_gradient, "detached", make(reset(**options))),
     ]
 
 

@@ -174,5 +174,5 @@ def cases() -> Iterator[Case]:
         yield Case("full = BPTT", f"no bias, {name}", partial(full, k, drtrl(), [3, 0, STEPS - 4], False))
         yield Case("full = BPTT", f"single precision, {name}", partial(single_precision, k))
         for splits in ([1, 1, 12], [7, 7], [14], [2, 3, 9], [13, 1]):
-            made = partial(one_event, k, eprop(), splits)
-            yield Case("full = BPTT", f"chunks {splits} without loss, {name}", made)
+            check = partial(one_event, k, eprop(), splits)
+            yield Case("full = BPTT", f"chunks {splits} without loss, {name}", check)

@@ -20,7 +20,7 @@ STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 15, 3, 6, 5, 4
 
 @dataclass(frozen=True)
 class Setup:
-    """Hold a network, its input and its loss.
+    """A network, its input and its loss.
 
     Args:
         net: the network, in double precision, every spiking layer alive.

@@ -74,7 +74,7 @@ def for_neuron(
         >>> conformance.run_case(cases[0]).failures
         ()
     """
-    made = factory((1,))
-    k = Kind(name, factory, presynaptic, spikes=not isinstance(made, Readout))
-    parts = PARTS if len(made.currents) == 1 else (currents,)
+    sample = factory((1,))
+    k = Kind(name, factory, presynaptic, spikes=not isinstance(sample, Readout))
+    parts = PARTS if len(sample.currents) == 1 else (currents,)
     return tuple(case for part in parts for case in part.for_kind(k))

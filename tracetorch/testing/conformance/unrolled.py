@@ -182,9 +182,9 @@ def own_forward() -> list[Finding]:
 
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of a neuron."""
-    for told in ("eprop", "trace", "ottt"):
-        made = partial(convolution, "Conv2d strided, padded", k, RULES[told])
-        yield Case("convolution = its unrolled linear map", f"{told}, {k.name}", made)
+    for label in ("eprop", "trace", "ottt"):
+        made = partial(convolution, "Conv2d strided, padded", k, RULES[label])
+        yield Case("convolution = its unrolled linear map", f"{label}, {k.name}", made)
 
 
 NAMES: tuple[str, ...] = ("LIF hard, gradient", "SynapticLIF per unit", "ALIF per unit", "Resonator (a user's)")
@@ -194,22 +194,22 @@ def cases() -> Iterator[Case]:
     """Yield the cases of each convolution and each rule."""
     claim = "convolution = its unrolled linear map"
     for name in CONVOLUTIONS:
-        for told in ("eprop", "ottt", "trace", "traced_bptt", "eprop, random"):
-            yield Case(claim, f"{told}, {name}", partial(convolution, name, kind("LIF soft"), RULES[told]))
-    for told, rule in RULES.items():
-        yield Case(claim, f"{told}, ALIF, Conv2d", partial(convolution, "Conv2d strided, padded", kind("ALIF"), rule))
+        for label in ("eprop", "ottt", "trace", "traced_bptt", "eprop, random"):
+            yield Case(claim, f"{label}, {name}", partial(convolution, name, kind("LIF soft"), RULES[label]))
+    for label, rule in RULES.items():
+        yield Case(claim, f"{label}, ALIF, Conv2d", partial(convolution, "Conv2d strided, padded", kind("ALIF"), rule))
         if isinstance(rule.feedback, Symmetric):
             for conv in (False, True):
                 yield Case(
                     "a declared synapse = the built-in one",
-                    f"{told}{', Conv2d' if conv else ''}",
+                    f"{label}{', Conv2d' if conv else ''}",
                     partial(declared, rule, conv),
                 )
     for name in ("Conv3d", "Conv2d circular", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"):
-        for told, splits in (("drtrl", [0] * SHORT), ("eprop", [4, 0, SHORT - 5]), ("traced_bptt", [3, SHORT - 3])):
-            yield Case("full = BPTT", f"{told}, {name}", partial(one_layer, name, RULES[told], splits, exact=True))
+        for label, splits in (("drtrl", [0] * SHORT), ("eprop", [4, 0, SHORT - 5]), ("traced_bptt", [3, SHORT - 3])):
+            yield Case("full = BPTT", f"{label}, {name}", partial(one_layer, name, RULES[label], splits, exact=True))
         check = partial(one_layer, name, RULES["sltt"], [0] * SHORT, exact=False)
         yield Case("sltt is not BPTT", name, check, True)
     yield Case("a synapse that cannot be traced is refused", "Linear with a forward of its own", own_forward, True)
-    for told, splits in (("drtrl", [0] * 15), ("eprop", [4, 11]), ("traced_bptt", [5, 5, 5])):
-        yield Case("full = BPTT", f"{told}, values per channel", partial(per_channel, RULES[told], splits))
+    for label, splits in (("drtrl", [0] * 15), ("eprop", [4, 11]), ("traced_bptt", [5, 5, 5])):
+        yield Case("full = BPTT", f"{label}, values per channel", partial(per_channel, RULES[label], splits))

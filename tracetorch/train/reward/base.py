@@ -23,9 +23,9 @@ CONTROLS = ("none", "lambda0", "no-bound", "reset-state", "truncated", "gru")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RewardTask(Problem):
-    """Describe an environment to learn in from one stream, by an actor-critic with eligibility traces.
+    """An environment to learn in from one stream, by an actor-critic with eligibility traces.
 
-    An iteration is a stretch of `chunk` steps of the environment; `steps` counts these. Scores are of the episodes
+    An iteration is `chunk` steps of the environment; `steps` counts these. Scores are of the episodes
     while they are learned from, each once.
 
     The option `control` takes something away: ``lambda0`` the trace over parameters (lambda is 0), ``no-bound`` the
@@ -66,7 +66,7 @@ class RewardTask(Problem):
 
     @property
     def iterations(self) -> int:
-        """Return how many stretches of `chunk` steps the run has, the last one perhaps shorter."""
+        """Return how many iterations of `chunk` steps the run has, the last one perhaps shorter."""
         return -(-self.steps // self.chunk)
 
     @abstractmethod

@@ -21,7 +21,7 @@ from tracetorch.train.tasks.base import option
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ControlTask(RewardTask):
-    """Describe a problem of gymnasium with a short observation, and a spiking network for it.
+    """A problem of gymnasium with a short observation, and a spiking network for it.
 
     The network is one layer of LIF neurons under leaky integrators, the policy's head and the value; both layers share
     it. Observations are currents, or activities of a population code.

@@ -77,13 +77,13 @@ class GRUBody(AutogradBody):
     def __init__(self, net: GRU) -> None:
         super().__init__(net)
         self._gru = net
-        self._carried: tuple[Tensor, Tensor, Tensor] | None = None
+        self._past: tuple[Tensor, Tensor, Tensor] | None = None
 
     def _extended(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self._carried is None:
+        if self._past is None:
             start = x.new_zeros(len(x), self._gru.cell.hidden_size)
             return start, x.unsqueeze(1), torch.zeros_like(x[:, :1], dtype=torch.bool)
-        start, past, begins = self._carried
+        start, past, begins = self._past
         return start, torch.cat([past, x.unsqueeze(1)], 1), begins
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class GRUBody(AutogradBody):
         self._output = output
         begins = torch.cat([begins, torch.zeros_like(begins[:, :1])], 1)
         full = xs.shape[1] == self._gru.window
-        self._carried = (first, xs[:, 1:], begins[:, 1:]) if full else (start, xs, begins)
+        self._past = (first, xs[:, 1:], begins[:, 1:]) if full else (start, xs, begins)
         return output.detach()
 
     @torch.no_grad()
@@ -106,11 +106,11 @@ class GRUBody(AutogradBody):
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes with the next step; see `Body.forget`."""
-        if mask is None or self._carried is None:
-            self._carried = None
+        if mask is None or self._past is None:
+            self._past = None
         else:
-            start, past, begins = self._carried
-            self._carried = start, past, torch.cat([begins[:, :-1], begins[:, -1:] | mask[:, None]], 1)
+            start, past, begins = self._past
+            self._past = start, past, torch.cat([begins[:, :-1], begins[:, -1:] | mask[:, None]], 1)
 
     def another(self) -> GRUBody:
         """Return one with a state of its own; see `Body.another`."""
@@ -118,9 +118,9 @@ class GRUBody(AutogradBody):
 
     def state(self) -> dict[str, Tensor]:
         """Return what is carried; see `Body.state`."""
-        return {} if self._carried is None else dict(zip(("start", "past", "begins"), self._carried, strict=True))
+        return {} if self._past is None else dict(zip(("start", "past", "begins"), self._past, strict=True))
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
         self._output = None
-        self._carried = (state["start"], state["past"], state["begins"]) if state else None
+        self._past = (state["start"], state["past"], state["begins"]) if state else None

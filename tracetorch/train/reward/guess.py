@@ -104,9 +104,8 @@ class ClicksReward(Guessing, ClassificationTask):
     side is more probably the one with more clicks, so the ideal observer names that one, and either where they are
     equal. Time constants start shorter than the trial and are learned.
 
-    Reference:
-        "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M.
-        Botvinick, C. D. Brody, 2013, https://doi.org/10.1126/science.1233912
+    Source: "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M. Botvinick, C.
+    D. Brody, 2013, https://doi.org/10.1126/science.1233912
     """
 
     name: ClassVar[str] = "clicks-reward"
@@ -138,15 +137,7 @@ class ClicksReward(Guessing, ClassificationTask):
         return self.draw(self.batch_size, generator(self.seed, self.name, iteration))
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
-        """Draw trials.
-
-        Args:
-            size: Number of trials, B.
-            source: Generator on the CPU.
-
-        Returns:
-            Clicks ``[T, B, 2]``, left and right, and the faster side ``[B]`` (0 left, 1 right).
-        """
+        """Return trials, ``[T, B, 2]`` clicks left and right, and the faster side ``[B]`` (0 left, 1 right)."""
         side = torch.randint(2, (size,), generator=source)
         chance = torch.full((size, 2), self.slow)
         chance[torch.arange(size), side] = self.fast
@@ -158,14 +149,9 @@ class ClicksReward(Guessing, ClassificationTask):
         yield self.draw(self.trials // 4 if quick else self.trials, generator(self.seed, self.name, "held out"))
 
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
-        """Score the network and the ideal observer on the same held-out trials.
+        """Score the network and the ideal observer on the same held-out trials; see `Task.evaluate`.
 
-        Args:
-            net: The network.
-            quick: Whether a part of the trials is enough.
-
-        Returns:
-            ``of_observer`` (their ratio), ``accuracy``, ``observer``, and the mean half-lives of the layers, steps.
+        ``of_observer`` (their ratio), ``accuracy``, ``observer``, and the mean half-lives of the layers, steps.
         """
         (batch,) = self.held_out(quick=quick)
         accuracy = float((self.answers(net, batch) == batch.y).float().mean())

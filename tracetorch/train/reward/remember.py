@@ -17,7 +17,7 @@ from tracetorch.train.tasks.base import option
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MemoryTask(RewardTask):
-    """Describe a task whose answer is a cue from its start, and a small layer whose time constants must grow for it.
+    """A task whose answer is a cue from its start, and a small layer whose time constants must grow for it.
 
     Hidden units are leaky averages with a time constant each, all starting at a share of the length; the policy's head
     and the value are linear in them, without memory. So `drtrl` is exact. Averages and not sums, so that a time
@@ -79,7 +79,7 @@ class Chain(MemoryTask):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Maze(MemoryTask):
-    """Walk down a corridor; turn at its end to the side that a sign at its start showed: 1 if right, 0 if wrong."""
+    """A corridor, at whose end to turn to the side that a sign at its start showed: 1 if right, 0 if wrong."""
 
     name: ClassVar[str] = "tmaze"
     summary: ClassVar[str] = "remember a sign through a corridor, then turn (T-maze)"

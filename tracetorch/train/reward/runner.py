@@ -34,7 +34,7 @@ class RewardState(Counters):
 
 
 class RewardRunner(Runner[RewardTask]):
-    """Let an agent live in a task's environment and learn from each step once.
+    """Training of an agent that lives in a task's environment and learns from each step once.
 
     Nothing of the stream is kept but the last 100 returns. A run that is stopped and resumed goes on bit for bit, also
     in the midst of an episode, which is played again from its seed and actions.

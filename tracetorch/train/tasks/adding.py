@@ -15,7 +15,7 @@ from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BinaryAdding(DrawnTask):
-    """Describe binary adding: a stream of random bits, some of which are marked; the number of marked ones is due.
+    """Binary adding: a stream of random bits, some of which are marked; the number of marked ones is due.
 
     One input is the bit, the other the mark, so that a unit has to look at both, and keep the sum until the end. With
     10 marks the most frequent sum is right in 24.6 % of the trials.

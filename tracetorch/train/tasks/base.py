@@ -30,18 +30,32 @@ def option(default: Any, help: str) -> Any:  # noqa: A002 - the word that comman
 
     Returns:
         A dataclass field whose ``metadata["help"]`` is the line.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Options:
+        ...     hidden: int = option(32, "neurons in the hidden layer")
+        >>> Options(hidden=8)
+        Options(hidden=8)
     """
     return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Hold the data of one training iteration.
+    """The data of one training iteration.
 
     Attributes:
         x: Inputs, ``[T, B, *in]``, time first.
         y: Targets; for classification class numbers, ``[B]``, or ``[T, B]`` where each step has its own.
-        extra: Whatever else the task wants to hand from `Task.batch` to `Task.losses`, as tensors.
+        extra: Other tensors that `Task.losses` needs, by name.
+
+    Example:
+        >>> import torch
+        >>> batch = Batch(torch.zeros(20, 64, 3), torch.zeros(64, dtype=torch.long))
+        >>> batch.time_steps
+        20
     """
 
     x: Tensor
@@ -61,12 +75,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what one window of a training iteration gave.
+    """What one window of a training iteration gave.
 
     Attributes:
-        loss: A scalar with a graph, to call ``backward()`` on before the next window is asked for; None where
-            the window carries no loss (a stretch of a stream without a decision).
+        loss: A scalar, `[]`, with a graph, to call ``backward()`` on before the next window is asked for; None where
+            the window carries no loss (a part of a stream without a decision).
         stats: Plain numbers for the log, for example ``{"loss": 0.3, "accuracy": 0.9}``.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> task = tt.train.make("digits", {"batch_size": 4, "hidden": 8})
+        >>> outcomes = list(task.losses(task.build(), task.batch(0)))
+        >>> len(outcomes), outcomes[0].loss.shape
+        (1, torch.Size([]))
     """
 
     loss: Tensor | None
@@ -75,7 +96,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem(ABC):
-    """Describe something to learn: options (the dataclass fields) and network; how it is learned is a subclass's.
+    """Something to learn: options (the dataclass fields) and network; how it is learned is a subclass's.
 
     Attributes:
         name: The word that names the task on the command line.
@@ -123,6 +144,9 @@ class Problem(ABC):
         """Build the network with weights that depend on `seed` alone.
 
         The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
+
+        Returns:
+            The network.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "weights"))
@@ -133,7 +157,7 @@ class Problem(ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the `state` that `state_dict` returned.
 
         Args:
             state: The dictionary.
@@ -154,7 +178,7 @@ AnyProblem = TypeVar("AnyProblem", bound=Problem)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task(Problem):
-    """Describe something to learn: options (the dataclass fields), network, data, losses, scores, figures.
+    """Something to learn: options (the dataclass fields), network, data, losses, scores, figures.
 
     A task is a frozen value: ``dataclasses.replace(task, frozen=True)`` gives a variant. Nothing in it
     changes while a run goes on, except in a `StreamTask`, whose answers so far are in `state_dict`. A
@@ -171,6 +195,20 @@ class Task(Problem):
     for every iteration below `iterations`, so a run resumes bit for bit from the iteration's number, the
     weights, the optimizer's state, ``tt.get_state`` (streams) and `state_dict` (streams): no iterator and no
     generator needs to be saved.
+
+    Args:
+        lr: learning rate of the synapses.
+        neuron_lr: learning rate of the neurons' parameters, on their raw scale.
+        optim: the optimizer, ``adam`` or ``rmsprop``.
+        frozen: whether the readout alone is trained.
+
+    Example:
+        >>> import dataclasses, tracetorch as tt
+        >>> task = tt.train.make("digits", {"batch_size": 4, "hidden": 8})
+        >>> variant = dataclasses.replace(task, frozen=True, lr=1e-2)
+        >>> net = variant.build()
+        >>> [layer.learns for layer in tt.layers(net).values()]
+        [False, False, True]
     """
 
     lr: float = option(1e-3, "learning rate of the synapses (Adam)")
@@ -179,10 +217,7 @@ class Task(Problem):
     frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def build(self) -> nn.Module:
-        """Build the network with weights that depend on `seed` alone, frozen where the task says so.
-
-        The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
-        """
+        """Return the network, with weights that depend on `seed` alone, frozen where the task says so."""
         net = super().build()
         if self.frozen:
             freeze_hidden(net)
@@ -217,21 +252,48 @@ class Task(Problem):
         return OPTIMIZERS[self.optim]([group for group in groups if group["params"]])
 
     def schedule(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
-        """Set the learning rates of `iteration`, from 0: each group's ``initial_lr`` times `lr_scale`."""
+        """Set the learning rates of an iteration: each group's ``initial_lr`` times `lr_scale`.
+
+        Args:
+            optimizer: What `optimizer` returned.
+            iteration: The iteration's number, from 0.
+        """
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.lr_scale(iteration)
 
     def lr_scale(self, iteration: int) -> float:
-        """Return the factor on the learning rates at `iteration`; constant 1 unless a task overrides it."""
+        """Return the factor on the learning rates; constant 1 unless a task overrides it.
+
+        Args:
+            iteration: The iteration's number, from 0.
+
+        Returns:
+            The factor.
+        """
         return 1.0
 
     @abstractmethod
     def batch(self, iteration: int) -> Batch:
-        """Return the data of `iteration`, on the CPU: a function of `seed` and `iteration` alone."""
+        """Return the data of an iteration, on the CPU: a function of `seed` and the number alone.
+
+        Args:
+            iteration: The iteration's number, from 0.
+
+        Returns:
+            The data.
+        """
 
     @abstractmethod
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
-        """Run the network over `batch`; yield an `Outcome` per window, backward in between."""
+        """Run the network over a batch, backward in between.
+
+        Args:
+            net: The network that `build` returned.
+            batch: The data, on the network's device.
+
+        Yields:
+            An `Outcome` per window.
+        """
 
     @abstractmethod
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
@@ -247,7 +309,7 @@ class Task(Problem):
 
     @abstractmethod
     def figures(self, net: nn.Module) -> dict[str, Tensor]:
-        """Return arrays to draw, by name (CPU tensors).
+        """Return arrays to draw.
 
         - ``input``: ``[T, channels]``, one example's input; ``spikes.<layer>``: ``[T, units]``, 0 or 1;
         - ``membrane.<layer>``: ``[T, up to 8 units]``; ``output``: ``[T, classes]``;
@@ -255,16 +317,27 @@ class Task(Problem):
           trials;
         - ``half_life.<layer>.before`` and ``.after``: ``[units]``, in steps, for layers that learn them;
         - ``prequential``: ``[points, 2]``: time step, running score (streams).
+
+        Args:
+            net: The network.
+
+        Returns:
+            The arrays by name, on the CPU.
         """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamTask(Task):
-    """Describe a task that is one pass through one stream: predict, then learn, never reset in between.
+    """A task that is one pass through one stream: predict, then learn, never reset in between.
 
-    Iteration ``i`` is the stretch of the stream that ends with the ``i``-th decision. `losses` writes down
+    Iteration ``i`` is the part of the stream that ends with the ``i``-th decision. `losses` writes down
     the prediction before the caller learns from it, and resets the net at iteration 0 only. `evaluate` scores
     what is written down (so it runs nothing, and ``net`` may be anywhere in the stream).
+
+    Example:
+        >>> import tracetorch as tt
+        >>> [name for name, task in tt.train.TASKS.items() if issubclass(task, tt.train.StreamTask)]
+        ['ecg']
     """
 
     is_stream: ClassVar[bool] = True

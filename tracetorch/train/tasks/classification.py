@@ -21,13 +21,25 @@ UNLABELLED = -100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassificationTask(Task):
-    """Describe the labelling of sequences, or of their time steps, by the readout's output, with a cross-entropy loss.
+    """The labelling of sequences, or of their time steps, by the readout's output, with a cross-entropy loss.
 
     A batch's targets are ``[B]``, one class per sequence, or ``[T, B]``, one per time step, `UNLABELLED` (-100)
     where a step has none. The loss is taken at the last step (one learning event a sequence) or as the mean over
     all steps that have a target. With a `window` the sequence is run in pieces of that many steps, each with its
     own backward where it has a loss: that is what a rule whose window is one call sees. Rules that need the whole
     sequence in one call (``bptt``, ``rate``) ignore it.
+
+    Args:
+        batch_size: sequences in a batch.
+        loss: where the loss is: at the ``last`` step, or at ``every`` step.
+        warmup: share of the run over which the learning rate rises; then it falls to 0.
+        window: time steps in one call; None for the whole sequence.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> task = tt.train.make("digits", {"batch_size": 4, "hidden": 8, "window": 5})
+        >>> isinstance(task, tt.train.ClassificationTask), task.batch(0).y.shape
+        (True, torch.Size([4]))
     """
 
     metric: ClassVar[str] = "accuracy"
@@ -52,7 +64,14 @@ class ClassificationTask(Task):
 
     @abstractmethod
     def held_out(self, *, quick: bool) -> Iterator[Batch]:
-        """Yield the held-out data in batches, the same at every call."""
+        """Yield the held-out data in batches, the same at every call.
+
+        Args:
+            quick: Whether a part of it is enough.
+
+        Yields:
+            Batches, whose ``y`` is ``[B]`` or ``[T, B]``.
+        """
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Yield the cross-entropy: once if it is at the last step, else once per window that has a target."""
@@ -80,7 +99,14 @@ class ClassificationTask(Task):
             yield Outcome(loss, {"loss": float(loss.detach()) / share, "accuracy": float(right.float().mean())})
 
     def window_of(self, net: nn.Module) -> int | None:
-        """Return `window`, or None where a layer's rule needs the whole sequence in one call."""
+        """Return `window`, or None where a layer's rule needs the whole sequence in one call.
+
+        Args:
+            net: The network.
+
+        Returns:
+            Number of time steps.
+        """
         whole = (tt.rules.bptt(), tt.rules.rate())
         return None if any(layer.rule in whole for layer in tt.layers(net).values()) else self.window
 
@@ -95,7 +121,15 @@ class ClassificationTask(Task):
 
     @torch.no_grad()
     def answers(self, net: nn.Module, batch: Batch) -> Tensor:
-        """Return the network's classes in the shape of ``batch.y``, ``[B]`` or ``[T, B]``, on the CPU."""
+        """Return the network's classes, on the CPU.
+
+        Args:
+            net: The network.
+            batch: The data.
+
+        Returns:
+            Class numbers in the shape of ``batch.y``, ``[B]`` or ``[T, B]``.
+        """
         tt.reset(net)
         x = batch.x.to(device_of(net))
         output = tt.scan(net, x, out="last") if batch.y.dim() == 1 else tt.scan(net, x)
@@ -134,7 +168,7 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
     tt.reset(net)
     for x in xs.to(device_of(net)):
         handles = [
-            layer.register_forward_hook(lambda _m, _x, out, kept=spikes[name]: kept.append(out[0].flatten().cpu()))
+            layer.register_forward_hook(lambda _m, _x, out, rows=spikes[name]: rows.append(out[0].flatten().cpu()))
             for name, layer in named.items()
         ]
         try:

@@ -23,7 +23,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clicks(ClassificationTask):
-    r"""Describe the Poisson clicks task: count two streams of clicks, wait, answer.
+    r"""The Poisson clicks task: count two streams of clicks, wait, answer.
 
     Each trial draws a contrast :math:`c` uniformly from [-1, 1]. While the clicks last, the left side clicks
     in a frame with probability :math:`1 - \exp(-\text{rate}\,(1 + c) / 2\,\text{fps})`, the right side
@@ -36,9 +36,8 @@ class Clicks(ClassificationTask):
     The preset ``hard`` tests learning: every half-life starts at 10 steps, an eighth of the silence, and is
     learned, one per hidden neuron.
 
-    Reference:
-        "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M.
-        Botvinick, C. D. Brody, 2013, https://doi.org/10.1126/science.1233912
+    Source: "Rats and humans can optimally accumulate evidence for decision-making", B. W. Brunton, M. M. Botvinick, C.
+    D. Brody, 2013, https://doi.org/10.1126/science.1233912
     """
 
     name: ClassVar[str] = "clicks"
@@ -123,15 +122,10 @@ class Clicks(ClassificationTask):
         return self.draw(self.batch_size, generator(self.seed, "clicks", iteration))
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
-        """Draw trials.
+        """Draw trials; see `DrawnTask.draw`.
 
-        Args:
-            size: Number of trials, B.
-            source: Generator on the CPU.
-
-        Returns:
-            The channels' spikes ``[T, B, 2 * channels + 1]`` (left, right, cue), the labels ``[B]`` (0 left,
-            1 right), and in ``extra`` the numbers of clicks ``counts`` ``[B, 2]``.
+        The channels are ``[T, B, 2 * channels + 1]`` (left, right, cue), the labels ``[B]`` (0 left, 1 right), and in
+        ``extra`` the numbers of clicks are ``counts``, ``[B, 2]``.
         """
         clicks = torch.empty(self.click_frames, size, 2, dtype=torch.bool)
         redraw = torch.arange(size)
@@ -177,22 +171,17 @@ class Clicks(ClassificationTask):
 
     def held_out(self, *, quick: bool) -> Iterator[Batch]:
         """Yield the held-out trials; a quick look takes the first 500."""
-        held = self._held_out
+        batches = self._held_out
         for start in range(0, EVALUATION_BATCH if quick else self.trials, EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield Batch(held.x[:, part], held.y[part], {"counts": held.extra["counts"][part]})
+            yield Batch(batches.x[:, part], batches.y[part], {"counts": batches.extra["counts"][part]})
 
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
-        """Score the network and the ideal observer on the same held-out trials.
+        """Score the network and the ideal observer on the same held-out trials; see `Task.evaluate`.
 
-        Args:
-            net: The network.
-            quick: Whether a part of the trials is enough.
-
-        Returns:
-            ``accuracy``, ``observer`` (the ideal observer's accuracy), ``of_observer`` (their ratio),
-            ``accuracy_hard`` and ``observer_hard`` (trials whose click difference is under 10 % of their
-            clicks), ``half_life_<layer>`` (mean of the layer's half-lives, steps) where they are learned.
+        ``accuracy``, ``observer`` (the ideal observer's accuracy), ``of_observer`` (their ratio), ``accuracy_hard`` and
+        ``observer_hard`` (trials whose click difference is under 10 % of their clicks), ``half_life_<layer>`` (mean of
+        the layer's half-lives, steps) where they are learned.
         """
         answer = self._answers(net, quick=quick)
         label = self._held_out.y[: len(answer)]

@@ -15,11 +15,11 @@ from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Copy(DrawnTask):
-    """Describe copying: symbols are shown one after the other, then a delay, then they are due in the same order.
+    """Copying: symbols are shown one after the other, then a delay, then they are due in the same order.
 
     Each symbol makes its own group of channels fire for `symbol_steps` steps. After the delay one more group fires
-    until the end, and in each stretch of `symbol_steps` steps the next symbol is due. There is an answer at every one
-    of these steps, so the loss cannot be at the last alone. A symbol is scored at the last step of its stretch. Without
+    until the end, and in each period of `symbol_steps` steps the next symbol is due. There is an answer at every one
+    of these steps, so the loss cannot be at the last alone. A symbol is scored at the last step of its period. Without
     memory one answer in `symbols` is right.
 
     Source: A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines" (2014), https://arxiv.org/abs/1410.5401; with a
@@ -75,7 +75,7 @@ class Copy(DrawnTask):
         return Batch(groups(active, self.channels, source, on=self.on, off=self.off), y, {"symbols": drawn})
 
     def scored(self, y: Tensor) -> Tensor:
-        """Return the targets of the last step of each symbol's stretch, ``[T, B]``."""
+        """Return the targets of the last step of each symbol's period, ``[T, B]``."""
         counted = unlabelled(*y.shape)
         first = len(y) - self.length * self.symbol_steps + self.symbol_steps - 1
         ends = slice(first, None, self.symbol_steps)

@@ -17,7 +17,7 @@ GO = 2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DelayedXOR(DrawnTask):
-    """Describe delayed XOR: two bits, a delay after each, then a cue at which their exclusive or is due.
+    """Delayed XOR: two bits, a delay after each, then a cue at which their exclusive or is due.
 
     A bit makes one of two groups of channels fire for `cue_steps` steps; a third group fires at the end, for as long,
     and asks for the answer. Neither bit alone says anything of the label, and no sum of the two does, so a readout of

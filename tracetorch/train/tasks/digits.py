@@ -22,7 +22,7 @@ EVALUATION_BATCH = 360
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Digits(ClassificationTask):
-    """Describe the 1,797 small digits, each shown over time: at random (``rate``) or row by row (``rows``).
+    """The 1,797 small digits, each shown over time: at random (``rate``) or row by row (``rows``).
 
     Rate-coded, a pixel fires in each step with its brightness as probability, so the sequence says the same
     at every step. Row by row, step t shows the eight pixels of one row as currents, so the label needs what

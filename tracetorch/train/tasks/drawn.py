@@ -19,7 +19,7 @@ EVALUATION_BATCH = 250
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnTask(ClassificationTask):
-    """Describe the labelling of sequences that `draw` makes: each training batch is new, the held-out ones are fixed.
+    """The labelling of sequences that `draw` makes: each training batch is new, the held-out ones are fixed.
 
     `draw` labels every step at which an answer is due; `scored` says which of these the score counts.
     """
@@ -75,11 +75,11 @@ class DrawnTask(ClassificationTask):
 
     def held_out(self, *, quick: bool) -> Iterator[Batch]:
         """Yield the held-out sequences with the targets that are scored; a quick look takes the first 250."""
-        held = self._held_out
-        y = self.scored(held.y)
+        batches = self._held_out
+        y = self.scored(batches.y)
         for start in range(0, min(EVALUATION_BATCH, self.trials) if quick else self.trials, EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield Batch(held.x[:, part], y[..., part], {key: value[part] for key, value in held.extra.items()})
+            yield Batch(batches.x[:, part], y[..., part], {key: value[part] for key, value in batches.extra.items()})
 
 
 def groups(active: Tensor, size: int, source: torch.Generator, *, on: float, off: float) -> Tensor:

@@ -23,7 +23,7 @@ RSS_STEP = 10_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ECG(StreamTask):
-    """Describe the telling of premature ventricular beats (PVC) from others, online, in one MIT-BIH record.
+    """Recognition of premature ventricular beats (PVC), online, in one MIT-BIH record.
 
     All samples of the record pass through the network once, without a reset. At `delay` seconds after each
     beat's mark the network answers; then the label comes, and it learns from that one beat. Its score is that
@@ -31,9 +31,8 @@ class ECG(StreamTask):
     looks ahead: the signal is standardised by its own past, and classes are weighted by how often each has
     come so far. When to answer is given (the beat's mark); what to answer is not.
 
-    Reference:
-        Prequential scoring: "Issues in evaluation of stream learning algorithms", J. Gama, R. Sebastião,
-        P. P. Rodrigues, 2009, https://doi.org/10.1145/1557019.1557060
+    Source: Prequential scoring: "Issues in evaluation of stream learning algorithms", J. Gama, R. Sebastião, P. P.
+    Rodrigues, 2009, https://doi.org/10.1145/1557019.1557060
     """
 
     name: ClassVar[str] = "ecg"
@@ -113,7 +112,7 @@ class ECG(StreamTask):
         return nn.Sequential(tt.Layer(nn.Linear(inputs, self.hidden), tt.LIF(half_life=half_life)), readout)
 
     def batch(self, iteration: int) -> Batch:
-        """Return the stretch that ends with answer number `iteration` (or the rest), ``[T, 1, channels]``."""
+        """Return the part that ends with answer number `iteration` (or the rest), ``[T, 1, channels]``."""
         decisions = self._decisions
         start = int(decisions[iteration - 1]) + 1 if iteration else 0
         stop = int(decisions[iteration]) + 1 if iteration < len(decisions) else len(self._inputs)
@@ -155,15 +154,10 @@ class ECG(StreamTask):
         self._resident[1] = now
 
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
-        """Score the answers given so far; runs nothing.
+        """Score the answers so far; nothing is run. See `Task.evaluate`.
 
-        Args:
-            net: The network; not run.
-            quick: Without effect.
-
-        Returns:
-            ``balanced accuracy`` over the last third of the steps seen, ``sensitivity`` and ``specificity``
-            there, ``beats`` answered, ``pvc`` among the last third, ``rss_growth_mb`` since step 10,000.
+        ``balanced accuracy`` over the last third of the steps seen, ``sensitivity`` and ``specificity`` there,
+        ``beats`` answered, ``pvc`` among the last third, ``rss_growth_mb`` since step 10,000.
         """
         done = int((self._answers != UNANSWERED).sum())
         whole = done == len(self._decisions) and not self.steps
@@ -206,14 +200,7 @@ class ECG(StreamTask):
         return {"answers": self._answers.clone(), "resident": self._resident.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave.
-
-        Args:
-            state: The dictionary.
-
-        Raises:
-            ValueError: The answers are not as many as this record's beats.
-        """
+        """Restore the `state` that `state_dict` returned; ValueError where it has answers of another record."""
         if state["answers"].shape != self._answers.shape:
             raise ValueError(
                 f"{len(state['answers'])} answers for {len(self._answers)} beats: is this another record's run?"

@@ -20,7 +20,7 @@ ODDS = 0.7
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence(DrawnTask):
-    r"""Describe evidence accumulation: cues come from the left or the right, then a delay, then the decision.
+    r"""Evidence accumulation: cues come from the left or the right, then a delay, then the decision.
 
     Each trial favours one side, from which each cue comes with probability 0.7; the label is the side with more cues.
     A cue makes the ten channels of its side fire, the recall signal ten others, and ten are noise. All times are in

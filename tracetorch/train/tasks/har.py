@@ -44,7 +44,7 @@ class Streams(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HAR(ClassificationTask):
-    """Describe human activity recognition: sitting, standing up, walking, turning or sitting down, of unseen persons.
+    """Human activity recognition: sitting, standing up, walking, turning or sitting down, of unseen persons.
 
     A window of `seconds` of one recording, at 100 / `every` samples a second (means of `every` samples), six channels
     as currents in units of the training persons' standard deviations. The label is the activity at the window's end
@@ -92,13 +92,13 @@ class HAR(ClassificationTask):
         """The training persons' and the held-out persons' recordings."""
         arrays = read_recordings("har_geotec.npz", self.data, ("x", "label", "offsets", "subject"), recipe=RECIPE)
         x, y, offsets, subject = (torch.from_numpy(arrays[key]) for key in ("x", "label", "offsets", "subject"))
-        held = held_out_persons(subject.long(), self.fold)
-        sample_held = held.repeat_interleave(offsets.diff())
+        test = held_out_persons(subject.long(), self.fold)
+        sample_held = test.repeat_interleave(offsets.diff())
         mean, deviation = x[~sample_held].mean(0), x[~sample_held].std(0)
         x = (x - mean) / deviation
         return (
-            self._part(x, y.long(), offsets, subject.long(), ~held),
-            self._part(x, y.long(), offsets, subject.long(), held),
+            self._part(x, y.long(), offsets, subject.long(), ~test),
+            self._part(x, y.long(), offsets, subject.long(), test),
         )
 
     def _part(self, x: Tensor, y: Tensor, offsets: Tensor, subject: Tensor, chosen: Tensor) -> Streams:

@@ -25,7 +25,7 @@ CLASSES = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MNIST(ClassificationTask):
-    """Describe handwritten digits of 28 x 28 pixels, each pixel firing with its brightness as probability.
+    """Handwritten digits of 28 x 28 pixels, each pixel firing with its brightness as probability.
 
     A fully connected network, 784-256-256-10: two hidden layers of LIF neurons, and the mean of the readout's
     current. The images stay bytes in memory; each batch is shifted by up to `shift` pixels and coded again.
@@ -88,7 +88,7 @@ class MNIST(ClassificationTask):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FashionMNIST(MNIST):
-    """Describe ten kinds of clothing, in MNIST's format, with its network."""
+    """Ten kinds of clothing, in MNIST's format, with its network."""
 
     name: ClassVar[str] = "fashion"
     summary: ClassVar[str] = "Fashion-MNIST, Bernoulli-coded (needs fashion_mnist.npz)"

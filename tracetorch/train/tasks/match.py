@@ -15,7 +15,7 @@ from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DelayedMatch(DrawnTask):
-    """Describe delayed match to sample: a stimulus, a delay, a second stimulus; are they the same?
+    """Delayed match to sample: a stimulus, a delay, a second stimulus; are they the same?
 
     Each stimulus makes a group of channels of its own fire. The answer is due while the second one is shown, and is
     scored at its last step. Half of the trials match; neither stimulus alone says anything of the answer.

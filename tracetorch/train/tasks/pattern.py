@@ -22,7 +22,7 @@ PERIODS = (1, 2, 3, 5)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pattern(Task):
-    r"""Describe pattern generation: frozen spikes drive a recurrent network, whose readouts follow given curves.
+    r"""Pattern generation: frozen spikes drive a recurrent network, whose readouts follow given curves.
 
     Each curve is a sum of four sinusoids of 1, 2, 3 and 5 periods with random amplitudes and phases, of variance one.
     Input and curves follow from the seed and are the same in all iterations, so nothing is held out: the score says

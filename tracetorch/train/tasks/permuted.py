@@ -22,7 +22,7 @@ QUICK = 1000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PermutedDigits(ClassificationTask):
-    """Describe scikit-learn's 8 x 8 digits, one pixel a step in a permuted order, as one current: 64 steps.
+    """Scikit-learn's 8 x 8 digits, one pixel a step in a permuted order, as one current: 64 steps.
 
     The permutation is the same for all images and seeds. Neighbours in the image are far apart in time, so that the
     label needs the whole sequence.
@@ -92,7 +92,7 @@ class PermutedDigits(ClassificationTask):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PermutedMNIST(PermutedDigits):
-    """Describe MNIST's digits, one pixel a step in a permuted order, as one current: 784 steps."""
+    """MNIST's digits, one pixel a step in a permuted order, as one current: 784 steps."""
 
     name: ClassVar[str] = "psmnist"
     summary: ClassVar[str] = "MNIST, pixel by pixel in a permuted order (needs mnist.npz)"

@@ -22,7 +22,7 @@ PROBES = 2000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Randman(DrawnTask):
-    r"""Describe Randman: which of some random smooth manifolds is a point of?
+    r"""Randman: which of some random smooth manifolds is a point of?
 
     A manifold of a class maps `dimensions` coordinates u in [0, 1] to one number for each input, a product of random
     Fourier series, scaled to [0, 1]:

@@ -47,7 +47,7 @@ class Clips(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Speech(ClassificationTask):
-    """Describe the recognition of ten words (yes, no, up, down, left, right, on, off, stop, go) of unseen speakers.
+    """The recognition of ten words (yes, no, up, down, left, right, on, off, stop, go) of unseen speakers.
 
     A clip of one second is turned into the logarithms of the energies of `bands` mel bands, 100 steps of 10 ms, in
     units of the training clips' standard deviations. Coded as ``events``, each band has an on and an off channel: a
@@ -103,14 +103,14 @@ class Speech(ClassificationTask):
         known = (speaker >= 0) & (label >= 2)
         waves = torch.from_numpy(arrays["wave"]).reshape(-1, RATE)[known].float() / 32768.0
         label, speaker = label[known] - 2, speaker[known]
-        held = held_out_persons(speaker, self.fold)
+        test = held_out_persons(speaker, self.fold)
         energy = torch.cat([log_mel(part, self.bands)[: self.time_steps] for part in waves.split(500)], dim=1)
-        train = energy[:, ~held]
+        train = energy[:, ~test]
         energy = (energy - train.mean((0, 1))) / train.std((0, 1))
         x = energy
         if self.coding == "events":
             x = DeltaModulation(self.threshold)(energy).flatten(2).bool()
-        return tuple(Clips(x[:, chosen], label[chosen], speaker[chosen]) for chosen in (~held, held))  # type: ignore[return-value]
+        return tuple(Clips(x[:, chosen], label[chosen], speaker[chosen]) for chosen in (~test, test))  # type: ignore[return-value]
 
     def network(self) -> nn.Module:
         """Build 2 channels per band (or 1), hidden layers of LIF neurons, ten leaky integrators."""

@@ -17,7 +17,7 @@ STORE, RECALL = 2, 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoreRecall(DrawnTask):
-    """Describe store-recall: a stream of random bits, of which the one under a store command is asked for later.
+    """Store-recall: a stream of random bits, of which the one under a store command is asked for later.
 
     Time is cut into tokens of `token_steps` steps. In each token one of two groups of channels shows a bit; a third
     group fires with the store command, a fourth with the recall command, and then no bit is shown. The answer at a

@@ -18,7 +18,7 @@ SMALL, BIG = 0.1, 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class YinYang(DrawnTask):
-    """Describe Yin-Yang: is a point of the disc in the yin, the yang, or one of the two dots?
+    """Yin-Yang: is a point of the disc in the yin, the yang, or one of the two dots?
 
     A point has four coordinates, x, y, 1 - x and 1 - y; an input of each fires once, the later the larger it is, and a
     fifth at the last step, when the answer is due. Points of the three classes are equally frequent. The classes are
