@@ -276,7 +276,6 @@ class Layer(nn.Module):
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
-        self._require_callable(xs)
         with evaluated_once(self.synapse, self.recurrent):
             spec, xs = self._accepted(xs)
             feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
@@ -286,7 +285,6 @@ class Layer(nn.Module):
 
     def carry(self, xs: Tensor) -> Tensor:
         """Advance over a window in which nothing is credited, `[T, B, *in]`; return the outputs without a graph."""
-        self._require_callable(xs)
         with evaluated_once(self.synapse, self.recurrent):
             spec, xs = self._accepted(xs)
             before = self.core.state
@@ -296,6 +294,7 @@ class Layer(nn.Module):
             return result.z
 
     def _accepted(self, xs: Tensor) -> tuple[Spec, Tensor]:
+        self._require_callable(xs)
         xs = self.spec().accepted(xs, self.core.batch, window=True)
         self._settle()
         return self.spec(), xs
