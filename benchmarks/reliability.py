@@ -59,7 +59,7 @@ def kills(number: int, steps: int) -> None:
         done = runs = survived = resumes = 0
         ended: dict[str, int] = dict.fromkeys([s.name for s in SIGNALS], 0)
         while done < number:
-            folder, first = root / f"run{done}", True
+            folder, first = root / f"run{runs}", True
             while True:
                 command = [*words, "--run", str(folder)] if first else [*RUN, "--resume", str(folder), *SMALL[1:3]]
                 process = subprocess.Popen(
@@ -76,7 +76,7 @@ def kills(number: int, steps: int) -> None:
                     first = not (folder / "state.safetensors").is_file()
                     resumes += not first
                     if first and folder.is_dir():  # killed before its first checkpoint: nothing there to resume
-                        folder = root / f"run{done}-again"
+                        folder = root / f"run{runs}-{done}"
                     continue
                 if process.returncode:
                     raise SystemExit(process.stderr.read().decode())

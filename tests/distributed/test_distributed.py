@@ -24,7 +24,8 @@ def launched(case: str, folder: Path, *, restarts: int = 0, **environment: str) 
     """Run a case of the worker in two processes; return what they printed.
 
     They print into a file and have their names from no server: a process that is left over holds no pipe that the test
-    waits for, and no look-up of the machine's name delays a start.
+    waits for, and no look-up of the machine's name delays a start. Each start has a store of its own: in one that torchrun
+    shares among restarts, gloo finds addresses of processes that were killed, and fails or waits for ever.
     """
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
@@ -32,6 +33,7 @@ def launched(case: str, folder: Path, *, restarts: int = 0, **environment: str) 
     command += [str(WORKER), case, str(folder)]
     path = os.pathsep.join([str(Path(tt.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    own["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     said = folder / "said.txt"
     with said.open("w") as out:
         process = subprocess.Popen(
