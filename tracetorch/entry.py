@@ -153,11 +153,6 @@ def no_neuron(found: Any) -> str:
     return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"
 
 
-def has_tensor_hooks(x: Tensor) -> bool:
-    """Return whether gradients of a parameter go through hooks."""
-    return bool(x._backward_hooks or x._post_accumulate_grad_hooks)
-
-
 @torch.compiler.disable(reason="several filters, or an order of layers that nothing has shown")  # type: ignore[untyped-decorator]
 def refuse_to_compile(message: str) -> None:
     """Raise RuntimeError when a compiled graph runs; one raised while it is traced would lead round the check."""

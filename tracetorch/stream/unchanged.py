@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from tracetorch.entry import global_hook_tables, has_tensor_hooks, hook_tables
+from tracetorch.entry import global_hook_tables, hook_tables
 from tracetorch.network import layers
 from tracetorch.steps import Part
 
@@ -37,15 +37,16 @@ class Unchanged:
 
     def require(self) -> None:
         """Raise RuntimeError where something has changed that the stream would not follow."""
-        if any(
-            layer.rule is not rule or layer.core.above is not above or "forward" in layer.__dict__
-            for layer, rule, above in self._layers
-        ):
+        for layer, rule, above in self._layers:
+            own = layer.__dict__
+            if own["rule"] is rule and own["core"].above is above and "forward" not in own:
+                continue
             raise RuntimeError(
                 "a layer's rule, its forward, or what stands above it was changed since the stream was made; make a "
                 "new tt.Stream(net)"
             )
-        if any(self._hooks) or not all(t.requires_grad for t in self._moved) or any(map(has_tensor_hooks, self._moved)):
+        moved = [t.requires_grad and not (t._backward_hooks or t._post_accumulate_grad_hooks) for t in self._moved]
+        if any(self._hooks) or not all(moved):
             raise RuntimeError(
                 "a module or parameter was given hooks, or a parameter was frozen, since the stream was made: a fused "
                 "step calls no hooks and moves all parameters. Call the network itself, or make a new tt.Stream(net)"
