@@ -24,8 +24,8 @@ def launched(case: str, folder: Path, *, restarts: int = 0, **environment: str) 
     """Run a case of the worker in two processes; return what they printed.
 
     They print into a file and have their names from no server: a process that is left over holds no pipe that the test
-    waits for, and no look-up of the machine's name delays a start. Each start has a store of its own: in one that torchrun
-    shares among restarts, gloo finds addresses of processes that were killed, and fails or waits for ever.
+    waits for, and no look-up of the machine's name delays a start. Each start has a store of its own: in one that
+    torchrun shares among restarts, gloo finds addresses of processes that were killed, and fails or waits for ever.
     """
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
