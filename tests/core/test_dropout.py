@@ -128,7 +128,7 @@ def test_the_share_of_dropped_units() -> None:
     assert torch.equal(ys[0], ys[1])
 
 
-@pytest.mark.parametrize("p", [-0.1, 1, float("nan")])
+@pytest.mark.parametrize("p", [-0.1, 1, float("nan"), "0.5"])
 def test_no_other_probability(p) -> None:
     with pytest.raises(ValueError, match="probability"):
         tt.SequenceDropout(p)
