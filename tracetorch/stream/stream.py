@@ -209,7 +209,7 @@ class Stream:
         for one in self._carried:
             one.cell.part.core.end_program()
 
-    def carried(self, cell: Cell) -> LayerState:
+    def _state(self, cell: Cell) -> LayerState:
         """Return what a layer carries now; a `backward` that is still to come is as before."""
         program = self._program
         if program is None:
@@ -320,6 +320,8 @@ class Stream:
             self._unchanged.require()
             self._take_up()
         program = self._program
+        if type(x) is not Tensor:
+            require_tensor(x)
         if program is not None and x.dtype is self._dtype and x.shape == self._shape and x.is_contiguous() and x.is_cpu:
             return x, program
         require_tensor(x)
@@ -379,7 +381,7 @@ class Carried:
 
     def state(self) -> LayerState:
         """Return what the layer carries now."""
-        return self.stream.carried(self.cell)
+        return self.stream._state(self.cell)
 
     def undone(self) -> LayerState:
         """Return the same: a stream takes its own failing steps back."""
