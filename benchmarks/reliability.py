@@ -66,7 +66,7 @@ def kills(number: int, steps: int) -> None:
                     command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=hears
                 )
                 try:
-                    process.wait(timeout=draw.uniform(0.3, 1.0) * longest if done < number else None)
+                    process.wait(timeout=draw.uniform(0.2, 0.7) * longest if done < number else None)
                 except subprocess.TimeoutExpired:
                     with_what = SIGNALS[done % len(SIGNALS)]
                     process.send_signal(with_what)

@@ -101,6 +101,7 @@ class Stream:
         self._grads = [[None if t is None else torch.zeros_like(t) for t in p.weights] for p in self._parts]
         if self._update.direct:
             self._grads = []
+        self._pending, self._waiting, self._count = False, False, 0
         self._program: Program | None = None
         self._shape: torch.Size | None = None
         self._mask: Tensor | None = None
