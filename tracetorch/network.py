@@ -68,6 +68,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
         wiring = Wiring(nodes)
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
+    if wiring.doubted:  # the step that has shown it is over
+        wiring.execute()
     above = wiring.above()
     read = {id(s.activity) for one in ordered if _groups(one.rule) for s in above[id(one.core.activity)].all}
     for layer in ordered:

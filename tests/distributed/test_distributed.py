@@ -56,7 +56,6 @@ def test_uneven_numbers_of_steps(tmp_path: Path) -> None:
     launched("uneven", tmp_path)
 
 
-@pytest.mark.slow
 def test_a_killed_process_loses_and_doubles_no_step(tmp_path: Path) -> None:
     launched("survive", tmp_path / "whole")
     launched("survive", tmp_path / "killed", restarts=5, KILLS="3,6")
