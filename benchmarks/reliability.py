@@ -28,8 +28,17 @@ RUN = [sys.executable, "-m", "tracetorch", "train"]
 SMALL = ["digits", "--no-figures", "--json", "--set", "hidden=8", "--set", "batch_size=4", "--set", "eval_every=100"]
 
 
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def hears() -> None:
+    """Let a process hear SIGINT, which a shell has its background jobs ignore, and SIGHUP, which nohup does."""
+    for number in SIGNALS[1:]:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def kills(number: int, steps: int) -> None:
-    """Kill runs at random moments, resume each until it ends, and compare it with a run that was never killed."""
+    """End runs by signals at random moments, resume each until it ends, and compare it with one that nothing ended."""
     from tracetorch.train import RunFolder
     from tracetorch.train.checkpoint import load_tree
 
@@ -47,28 +56,37 @@ def kills(number: int, steps: int) -> None:
         started = time.monotonic()
         subprocess.run([*words, "--run", str(root / "whole")], env=environment, check=True, capture_output=True)
         longest, whole = time.monotonic() - started, end(root / "whole")
-        done = survived = resumes = 0
+        done = runs = survived = resumes = 0
+        ended: dict[str, int] = dict.fromkeys([s.name for s in SIGNALS], 0)
         while done < number:
-            folder, first = root / f"run{done}", True
+            folder, first = root / f"run{runs}", True
             while True:
                 command = [*words, "--run", str(folder)] if first else [*RUN, "--resume", str(folder), *SMALL[1:3]]
-                process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                process = subprocess.Popen(
+                    command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=hears
+                )
                 try:
-                    process.wait(timeout=draw.uniform(0.3, 1.0) * longest if done < number else None)
+                    process.wait(timeout=draw.uniform(0.2, 0.7) * longest if done < number else None)
                 except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
+                    with_what = SIGNALS[done % len(SIGNALS)]
+                    process.send_signal(with_what)
                     process.wait()
                     done += 1
+                    ended[with_what.name] += 1
                     first = not (folder / "state.safetensors").is_file()
                     resumes += not first
                     if first and folder.is_dir():  # killed before its first checkpoint: nothing there to resume
-                        folder = root / f"run{done}-again"
+                        folder = root / f"run{runs}-{done}"
                     continue
                 if process.returncode:
                     raise SystemExit(process.stderr.read().decode())
                 break
+            runs += 1
             survived += end(folder) == whole
-            print(f"{done} kills, {resumes} resumes, {survived} runs equal to the one that was not killed", flush=True)
+            print(
+                f"{done} signals {ended}, {resumes} resumes; {survived} of {runs} runs equal the undisturbed",
+                flush=True,
+            )
 
 
 def soak(steps: int, every: int) -> None:

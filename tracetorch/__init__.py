@@ -56,6 +56,11 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module 'tracetorch' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """Return what a user needs."""
+    return sorted([*__all__, *_ON_DEMAND, "__version__"])
+
+
 __all__ = [
     "ALIF",
     "BRF",

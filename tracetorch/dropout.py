@@ -39,7 +39,7 @@ class SequenceDropout(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p < 1:
+        if not isinstance(p, int | float) or not 0 <= p < 1:
             raise ValueError(f"p is a probability in [0, 1), got {p!r}")
         self.p = p
         self._mask: Tensor | None = None

@@ -55,6 +55,13 @@ def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[ba
     raise TypeError(f"{what} is a tensor {shape}, got {kind}; {cure}")
 
 
+def require_flags(mask: Any) -> None:
+    """Raise TypeError or ValueError where a value is no tensor of booleans, or of zeros and ones."""
+    require_tensor(mask, "a mask", "[batch] of booleans")
+    if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(f"mask is true for the rows that start a new sequence; got other numbers than 0 and 1: {mask}")
+
+
 def require_network(net: Any) -> None:
     """Raise TypeError where a value is no module."""
     if isinstance(net, nn.Module):
@@ -105,16 +112,24 @@ def _recorded(by: str) -> str:
     )
 
 
+def hook_tables(module: nn.Module) -> list[Any]:
+    """Return the tables of the hooks that calling a module itself runs."""
+    return [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
+
+
+def global_hook_tables() -> list[Any]:
+    """Return the tables of the hooks that are registered for all modules."""
+    return [getattr(torch_module, name) for name in _GLOBAL_HOOKS]
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Return whether calling a module itself runs hooks of its own."""
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+    return any(hook_tables(module))
 
 
 def has_global_hooks() -> bool:
     """Return whether calling any module runs hooks that are registered for all modules."""
-    return any(getattr(torch_module, name) for name in _GLOBAL_HOOKS)
+    return any(global_hook_tables())
 
 
 def no_neuron(found: Any) -> str:

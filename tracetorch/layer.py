@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +23,7 @@ from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
 from tracetorch.rules import Rule
-from tracetorch.rules.described import described
+from tracetorch.rules.described import described, no_rule
 from tracetorch.steps import run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
 from tracetorch.traces.passing import Feed
@@ -145,8 +144,7 @@ class Layer(nn.Module):
     def prepare_rule(self, rule: Rule) -> Prepared:
         """Return what a rule needs of the layer, and change nothing; see `set_rule`."""
         if not isinstance(rule, Rule):
-            kind = f"the function itself: call it, {rule.__name__}()" if inspect.isfunction(rule) else repr(rule)
-            raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {kind}")
+            raise TypeError(no_rule(rule))
         feedback = self.synapses[0].feedback_matrix(rule.feedback.matrix)
         state = self.core.peek()
         if state is not None:
@@ -252,7 +250,7 @@ class Layer(nn.Module):
         if wiring is None or not self.rule.above.groups:
             core.settled()
             return not self.rule.above.groups or core.started
-        if not wiring.executed and not wiring.proven(core.activity) and core.first:
+        if (wiring.doubted or not wiring.executed) and not wiring.proven(core.activity) and core.first:
             wiring.execute()
         settled = core.settled() is not None
         if settled:
@@ -373,8 +371,8 @@ class Layer(nn.Module):
         )
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:
+        state = self.core.state  # first, as it may be computed by what is converted here
         super()._apply(fn, recurse)
-        state = self.core.state
         if state is not None:
             self.core.state = state.moved(fn)
         return self

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from tracetorch.backends import available_backends
 from tracetorch.dropout import dropouts
 from tracetorch.engine import Core, LayerState, fitted, measured
-from tracetorch.entry import require_network, require_tensor
+from tracetorch.entry import require_flags, require_network
 from tracetorch.layer import Layer
 from tracetorch.order import count_filters
 from tracetorch.rules import Rule
+from tracetorch.rules.described import no_rule
 from tracetorch.rules.wiring import Node, Wiring
 
 
@@ -67,6 +68,8 @@ def link(net: nn.Module) -> dict[str, Layer]:
         wiring = Wiring(nodes)
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
+    if wiring.doubted:  # the step that has shown it is over
+        wiring.execute()
     _show(net, ordered)
     above = wiring.above()
     read = {id(s.activity) for one in ordered if one.rule.above.groups for s in above[id(one.core.activity)].all}
@@ -151,9 +154,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
         for dropout in dropouts(net).values():
             dropout.restart(None)
         return
-    require_tensor(mask, "a mask", "[batch] of booleans")
-    if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
-        raise ValueError(f"mask is true for the rows that start a new sequence; got other numbers than 0 and 1: {mask}")
+    require_flags(mask)
     if mask.dim() != 1:
         raise ValueError(f"mask has one entry per row of the batch, [B], got {list(mask.shape)}")
     for name, layer in found.items():
@@ -194,6 +195,8 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
         flat |= {f"{name}/activity.{key}": value.clone() for key, value in layer.core.activity.tensors().items()}
         wiring = layer.core.wiring
+        if wiring is not None and wiring.doubted:
+            wiring.execute()
         if wiring is not None and wiring.executed:
             flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity)
     flat |= {f"{name}/mask": d.mask.clone() for name, d in dropouts(net).items() if d.mask is not None}
@@ -220,6 +223,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         >>> tt.reset(net)
         >>> tt.set_state(net, saved)
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state is the dictionary that tt.get_state(net) returned, got {type(state).__name__}")
     found, dropped = link(net), dropouts(net)
     masks: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
@@ -319,14 +324,14 @@ def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
         raise ValueError(f"{type(net).__name__} has no tt.Layer in it")
     table = {"": rule} if isinstance(rule, Rule) else rule
     if not isinstance(table, Mapping):
-        raise TypeError(f"rule must be a tt.Rule or rules by module name, got {rule!r}")
+        raise TypeError(no_rule(rule))
     chosen: dict[str, Rule] = {}
     for name, one in table.items():
         under = [n for n in found if not name or n == name or n.startswith(f"{name}.")]
         if not under:
             raise KeyError(f"no layer is named {name!r}; the network has {sorted(found)}")
         if not isinstance(one, Rule):
-            raise TypeError(f"rule must be a tt.Rule such as tt.rules.trace(), got {one!r}")
+            raise TypeError(no_rule(one))
         chosen.update(dict.fromkeys(under, one))
     prepared = {name: found[name].prepare_rule(one) for name, one in chosen.items()}
     for name, ready in prepared.items():

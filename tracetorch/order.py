@@ -138,7 +138,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             if any(stage.activity is core.activity for stage in source.above.stages):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
-                core.wiring.execute()
+                core.wiring.doubted = True
                 continue
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)

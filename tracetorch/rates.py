@@ -19,6 +19,13 @@ class _Rate:
             raise ValueError(f"{type(net).__name__} has no spiking layer, so there is no firing rate to regulate")
         if not 0 <= target <= 1:
             raise ValueError(f"target is a firing rate per step in [0, 1], got {target!r}")
+        for layer in self.layers:
+            state = layer.core.peek()
+            if state is not None and state.count is None and not layer.core.counted:
+                raise ValueError(
+                    "the layers carry a sequence whose spikes were not counted: make the rate term after "
+                    "tt.reset(net), before the first forward"
+                )
         self.target, self.strength = target, strength
         for layer in self.layers:
             layer.core.counted = True
@@ -56,7 +63,7 @@ class FinalRate(_Rate):
         strength: `c`.
 
     Raises:
-        ValueError: if there is no spiking layer or the target is out of range.
+        ValueError: if there is no spiking layer, the target is out of range, or a sequence has begun without it.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -95,7 +102,7 @@ class RunningRate(_Rate):
         half_life: half-life of the running rate in steps.
 
     Raises:
-        ValueError: if there is no spiking layer, or a value is out of range.
+        ValueError: if there is no spiking layer, a value is out of range, or a sequence has begun without it.
 
     Example:
         >>> import torch, tracetorch as tt

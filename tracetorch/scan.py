@@ -122,11 +122,14 @@ def scan(
     require_plain_call()
     window = given(xs, options)
     found, rows = link(net), window.rows
+    for layer in found.values():
+        layer._settle()  # while the traces wait for what the step before has shown
     if rows is None:
         ys = _window(net, found, window.xs, out)
     else:
-        with whole_or_nothing(found.values(), parts=False):
-            run_all, masks = partial(_window, net, found), list(dropouts(net).values())
+        masks = list(dropouts(net).values())
+        with whole_or_nothing(found.values(), masks, parts=False):
+            run_all = partial(_window, net, found)
             network = Network(list(found.values()), run_all, _repeatable(net, found, window.xs), masks)
             ys = run_rows(network, window.xs, rows, out)
             ended = rows.ended()
@@ -143,22 +146,22 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
         stretches = _stretches(found, xs)
     if torch.compiler.is_compiling():
         return _run(net, stretches, out, eventful=eventful)
-    with whole_or_nothing(found.values(), parts=len(stretches) > 1):
+    with whole_or_nothing(found.values(), list(dropouts(net).values()), parts=len(stretches) > 1):
         if hooked:
             ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
             return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
 
 
-def _repeatable(net: nn.Module, found: dict[str, Layer], xs: Any) -> list[nn.Parameter] | None:
-    """Return a network's parameters where a window that is run twice comes to the same; None where it may not."""
+def _repeatable(net: nn.Module, found: dict[str, Layer], xs: Any) -> nn.Module | None:
+    """Return a network of which a window that is run twice comes to the same; None where it may not."""
     if not isinstance(xs, Tensor) or xs.requires_grad or torch.is_autocast_enabled(xs.device.type):
         return None
     inside = {id(module) for layer in found.values() for module in layer.modules()}
     buffered = any(module._buffers for module in net.modules() if id(module) not in inside)
     if buffered or _hooked(net, found) or _after(net, xs.dim() - 1) is False:
         return None
-    return list(net.parameters())
+    return net
 
 
 def _last_of(ys: Any) -> Any:
@@ -187,9 +190,14 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
     return _last_of(ys) if out == "last" else ys
 
 
-def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
+def _first_apart(net: nn.Module, xs: Any) -> tuple[Any, ...]:
     """Return a window with its first step apart where that has to show which layers feed which."""
-    if len(xs) == 1 or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+    if (
+        len(leaves(xs)[0]) == 1
+        or torch.compiler.is_compiling()
+        or not torch.is_grad_enabled()
+        or _after(net, None) is not False
+    ):
         return (xs,)
     unknown = any(
         isinstance(layer.rule.above, AllMemory)
@@ -198,7 +206,7 @@ def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
         and not layer.core.wiring.executed
         for layer in layers(net).values()
     )
-    return (xs[:1], xs[1:]) if unknown else (xs,)
+    return (mapped(lambda x: x[:1], xs), mapped(lambda x: x[1:], xs)) if unknown else (xs,)
 
 
 STRETCH = 2**22

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
+from tracetorch.dropout import SequenceDropout
 from tracetorch.engine import LayerState
 from tracetorch.layer import Layer
 
 
 @contextmanager
-def whole_or_nothing(layers: Iterable[Layer], *, parts: bool) -> Iterator[None]:
+def whole_or_nothing(
+    layers: Iterable[Layer], dropouts: Sequence[SequenceDropout] = (), *, parts: bool
+) -> Iterator[None]:
     """Leave the layers as they are where the body raises, whatever of it was done by then.
 
     Args:
         layers: the layers.
+        dropouts: the dropouts with a mask for each row.
         parts: whether the body carries traces over several windows; those that advance in place are copied then.
 
     Yields:
@@ -28,6 +32,7 @@ def whole_or_nothing(layers: Iterable[Layer], *, parts: bool) -> Iterator[None]:
         if core.state is not None and torch.is_grad_enabled():
             core.state = core.state.flushed()
         before.append((core, _unshared(core.state, copied=parts), core.spikes, core.steps))
+    masks = [dropout.mask for dropout in dropouts]
     done = False
     try:
         yield
@@ -37,6 +42,8 @@ def whole_or_nothing(layers: Iterable[Layer], *, parts: bool) -> Iterator[None]:
             core.steps = steps + int(done)  # one call, by however many it was done
             if not done:
                 core.state, core.spikes = state, spikes
+        for dropout, mask in zip(() if done else dropouts, masks, strict=False):
+            dropout.mask = mask
 
 
 def _unshared(state: LayerState | None, *, copied: bool) -> LayerState | None:

@@ -59,7 +59,7 @@ def test_steps_are_a_scan_on_a_network_that_is_no_chain(between: Callable[[], nn
     xs = stream()
     net = alive(Branches(between), xs)
     want = gradients(net, xs, [0] * STEPS)
-    for splits in ([STEPS], [7, 0, 0, 13, STEPS - 22]):
+    for splits in ([STEPS], [7, 0, 0, 13, STEPS - 22], [1, 9, STEPS - 10], [0, STEPS - 1]):
         same(want, gradients(net, xs, splits))  # what feeds what is known
         new = Branches(between).double()
         new.load_state_dict(net.state_dict())

@@ -101,6 +101,19 @@ def test_resets_in_a_scan_draw_other_masks() -> None:
     assert (net[1].mask >= 0).all()
 
 
+def test_a_scan_that_fails_leaves_no_mask() -> None:
+    net, xs = make(), inputs()
+    bad = torch.cat([xs, xs], 1)
+    net[2].synapse.weight.data = torch.zeros(2, 19, dtype=torch.float64)
+    with pytest.raises((RuntimeError, ValueError)):
+        tt.scan(net, bad)
+    with pytest.raises((RuntimeError, ValueError)):
+        tt.scan(net, bad, lengths=[12, 3, 4, 5] * 2)
+    net[2].synapse.weight.data = torch.zeros(2, 20, dtype=torch.float64)
+    assert net[1].mask is None
+    assert tt.scan(net, xs).shape == (T, B, 2)
+
+
 def test_evaluation_drops_nothing() -> None:
     net, xs = make().eval(), inputs()
     expected = tt.scan(nn.Sequential(net[0].tied(), net[2].tied()), xs)
@@ -115,7 +128,7 @@ def test_the_share_of_dropped_units() -> None:
     assert torch.equal(ys[0], ys[1])
 
 
-@pytest.mark.parametrize("p", [-0.1, 1, float("nan")])
+@pytest.mark.parametrize("p", [-0.1, 1, float("nan"), "0.5"])
 def test_no_other_probability(p) -> None:
     with pytest.raises(ValueError, match="probability"):
         tt.SequenceDropout(p)

@@ -74,6 +74,7 @@ class Calls(RuleBasedStateMachine):
         self.account = Account(kind, leaves, float(self.net.neuron.beta), "drtrl")
         self.late: list[tuple[Tensor, list[Tensor], list[Tensor]]] = []
         self.saved: tuple[dict[str, Tensor], Any, int] | None = None
+        self.streamed: tt.Stream | None = None
         self.net.set_rule(tt.rules.drtrl())
         self.set_rule(name)
 
@@ -94,7 +95,7 @@ class Calls(RuleBasedStateMachine):
                 self.unchanged(before)
             return
         tt.set_rule(self.net, tt.rules.PRESETS[name]())
-        self.account.rule, self.saved = self.accounted_as.get(name, name), None
+        self.account.rule, self.saved, self.streamed = self.accounted_as.get(name, name), None, None
         self.account.forget()
 
     @rule(
@@ -178,15 +179,19 @@ class Calls(RuleBasedStateMachine):
 
     @rule()
     def copied(self) -> None:
-        self.net = copy.deepcopy(self.net)
+        self.net, self.streamed = copy.deepcopy(self.net), None
         if self.account.rule == "bptt":
             self.account.forget()  # the graph is of the network that made it
 
     @precondition(lambda self: COMPILED and self.kind != "conv" and self.account.rule not in ("bptt", "tbptt"))
-    @rule(steps=st.integers(1, 4), seed=seeds)
-    def stream(self, steps: int, seed: int) -> None:
-        optimizer = Recorded(self.net.parameters(), {})
-        stream = tt.Stream(nn.Sequential(self.net), loss=None, optimizer=optimizer)
+    @rule(steps=st.integers(1, 4), seed=seeds, again=st.booleans(), sync=st.booleans())
+    def stream(self, steps: int, seed: int, again: bool, sync: bool) -> None:
+        stream = self.streamed if again else None
+        if stream is None:
+            optimizer = Recorded(self.net.parameters(), {})
+            stream = tt.Stream(nn.Sequential(self.net), loss=None, optimizer=optimizer)
+            self.optimizer = optimizer
+        self.streamed, optimizer = stream, self.optimizer
         generator = torch.Generator().manual_seed(seed)
         for x in self.inputs(steps, seed):
             y, expected = stream.forward(x), self.account.window(x[None])[-1]
@@ -198,7 +203,8 @@ class Calls(RuleBasedStateMachine):
             )
             found = [optimizer.grads[p] for p in parameters(self.net)]
             self.same_gradients(found, list(reference))
-        stream.sync()
+        if sync:
+            stream.sync()
         self.late.clear()  # it writes the parameters, which graphs of the calls before notice
         self.same_state()
 
@@ -207,7 +213,7 @@ class Calls(RuleBasedStateMachine):
     def rounded_to_single(self) -> None:
         self.net.float().double()
         self.late.clear()  # a conversion takes the parameters out of torch's own graphs too
-        self.rounded = True
+        self.rounded, self.streamed = True, None
         self.account.change(lambda x: x + (x.float().double() - x).detach())
         self.saved = None
 

@@ -72,6 +72,64 @@ def test_slips_name_the_cure() -> None:
     tt.reset(net, torch.tensor([0, 1, 1]))
 
 
+def chain() -> nn.Module:
+    hidden = tt.Layer(nn.Linear(3, 4), tt.LIF(half_life=5))
+    return nn.Sequential(hidden, tt.Layer(nn.Linear(4, 2), tt.LI(half_life=5)))
+
+
+WINDOW = torch.ones(4, 2, 3)
+MORE = {
+    "name of a rule": (lambda: tt.set_rule(chain(), "eprop"), TypeError, r"got 'eprop': write tt\.rules\.eprop\(\)"),
+    "rule not called": (lambda: tt.set_rule(chain(), tt.rules.ottt), TypeError, r"write tt\.rules\.ottt\(\)"),
+    "rule of a layer": (lambda: chain()[0].set_rule("sltt"), TypeError, r"write tt\.rules\.sltt\(\)"),
+    "state": (
+        lambda: tt.set_state(chain(), [1]),
+        TypeError,
+        r"dictionary that tt\.get_state\(net\) returned, got list",
+    ),
+    "lengths of a generator": (
+        lambda: tt.scan(chain(), WINDOW, lengths=iter([1, 2])),
+        TypeError,
+        "list of 2 whole numbers",
+    ),
+    "lengths in words": (lambda: tt.scan(chain(), WINDOW, lengths="ab"), TypeError, "list of 2 whole numbers.*got str"),
+}
+STREAMED = {
+    "list": (lambda s: s(WINDOW[0].tolist(), TARGET), TypeError, r"torch\.tensor\(x\)"),
+    "array": (lambda s: s(WINDOW[0].numpy(), TARGET), TypeError, r"torch\.as_tensor\(x\)"),
+    "sparse": (lambda s: s(WINDOW[0].to_sparse(), TARGET), TypeError, "to_dense"),
+    "complex": (lambda s: s(WINDOW[0] + 1j, TARGET), TypeError, "view_as_real"),
+    "target": (lambda s: s(WINDOW[0], [0, 1]), TypeError, "a target is a tensor"),
+    "mask": (lambda s: s.reset([True, False]), TypeError, "a mask is a tensor"),
+    "shares": (lambda s: s.reset(torch.tensor([0.3, 0.0])), ValueError, "other numbers than 0 and 1"),
+}
+TARGET = torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize("case", MORE)
+def test_more_slips_name_the_cure(case: str) -> None:
+    call, error, match = MORE[case]
+    with pytest.raises(error, match=match):
+        call()
+
+
+@pytest.mark.parametrize("case", STREAMED)
+def test_slips_with_a_stream_name_the_cure_and_change_nothing(case: str) -> None:
+    pytest.importorskip("numba")
+    net, (call, error, match) = chain(), STREAMED[case]
+    stream = tt.Stream(net, lr=0.1)
+    stream(WINDOW[0], TARGET)
+    before = tt.get_state(net)
+    with pytest.raises(error, match=match):
+        call(stream)
+    assert all(torch.equal(value, before[name]) for name, value in tt.get_state(net).items())
+
+
+def test_the_package_shows_what_a_user_needs() -> None:
+    assert set(tt.__all__) | {"rl", "train", "testing"} <= set(dir(tt))
+    assert not {"annotations", "import_module", "entry", "undo", "order"} & set(dir(tt))
+
+
 def test_masks_of_numbers_are_those_of_booleans() -> None:
     outs = []
     for kind in (torch.bool, torch.int64, torch.float32):

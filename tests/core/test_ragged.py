@@ -16,6 +16,10 @@ T, B = 12, 5
 LENGTHS = torch.tensor([12, 4, 9, 4, 7])
 
 
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
 def dense() -> nn.Module:
     hidden = tt.Layer(nn.Linear(6, 8), tt.LIF(half_life=4))
     return nn.Sequential(hidden, tt.Layer(nn.Linear(8, 3), tt.LI(half_life=5)))
@@ -396,6 +400,65 @@ def test_a_state_that_is_read_late_is_that_of_the_weights_and_inputs_of_its_wind
     moved = tt.get_state(other)
     with pytest.raises(AssertionError):  # the weights have moved far enough to be seen
         equal(moved, expected, 1e-3)
+
+
+def train(net: nn.Module) -> None:
+    net.train()
+
+
+def decay(net: nn.Module) -> None:
+    net[-1].neuron.beta.mul_(0.5)
+
+
+def convert(net: nn.Module) -> None:
+    net.float()
+    net.double()
+
+
+LATE = {"mode": train, "decay": decay, "conversion": convert}
+
+
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode, bfloat16])
+@pytest.mark.parametrize("change", LATE)
+def test_a_state_that_is_read_late_is_that_of_the_network_of_its_window(change, context) -> None:
+    xs, ws = data()
+    nets = [make("adaptive", "drtrl") for _ in range(2)]
+    for net in nets:
+        net[1] = nn.Dropout(0.5)
+        net.eval()
+        (tt.scan(net, xs, lengths=LENGTHS) * ws).sum().backward()
+    states = []
+    for net, late in zip(nets, (False, True), strict=True):
+        states += [] if late else [tt.get_state(net)]
+        LATE[change](net)
+        with context():
+            states += [tt.get_state(net)] if late else []
+        assert net.training == (change == "mode")
+    equal(states[1], states[0], 1e-6 if change == "conversion" else 1e-12)
+
+
+def surrogate(net: nn.Module) -> None:
+    net[0].neuron.surrogate = tt.surrogates.ATan(scale=7.0)
+
+
+def weight(net: nn.Module) -> None:
+    net[0].synapse.weight = nn.Parameter(net[0].synapse.weight.detach() / 2)
+
+
+def hook(net: nn.Module) -> None:
+    net[0].register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize("change", [surrogate, weight, hook])
+def test_a_window_that_cannot_be_run_again_says_so(change) -> None:
+    xs, _ = data()
+    net = make("dense", "drtrl")
+    tt.scan(net, xs, lengths=LENGTHS)
+    change(net)
+    with pytest.raises(RuntimeError, match="was replaced, or hooks were registered"):
+        net(xs[0])
+    tt.reset(net)
+    net(xs[0])
 
 
 def test_what_follows_a_ragged_scan_finds_its_state() -> None:

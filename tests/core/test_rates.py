@@ -140,6 +140,17 @@ def test_wrong_values_say_so() -> None:
         tt.FinalRate(make(), target=0.1)()
 
 
+@pytest.mark.parametrize("term", [tt.FinalRate, tt.RunningRate])
+def test_a_sequence_that_has_begun_without_a_term_is_refused(term) -> None:
+    model = make()
+    tt.scan(model, torch.rand(4, 3, 5).double())
+    with pytest.raises(ValueError, match=r"after tt\.reset\(net\)"):
+        term(model, target=0.1)
+    assert not any(layer.core.counted for layer in tt.layers(model).values())
+    tt.reset(model)
+    term(model, target=0.1)
+
+
 def test_a_running_rate_resumes_bit_for_bit() -> None:
     xs = torch.rand(8, 3, 5).double() * 2
     whole, parts = [], []

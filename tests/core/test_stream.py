@@ -1,5 +1,7 @@
 """A stream equals the eager loop of forward, loss, backward and SGD."""
 
+import copy
+
 import pytest
 import torch
 from core.chains import built
@@ -305,6 +307,118 @@ def test_classes_are_checked() -> None:
             stream(x, target)
 
 
+def called(net: nn.Module, x: torch.Tensor) -> None:
+    net(x / 2)
+
+
+def scanned(net: nn.Module, x: torch.Tensor) -> None:
+    tt.scan(net, torch.stack([x, x / 2]))
+
+
+def without_credit(net: nn.Module, x: torch.Tensor) -> None:
+    with torch.no_grad():
+        net(x)
+
+
+def begun_again(net: nn.Module, x: torch.Tensor) -> None:
+    tt.reset(net)
+
+
+def rows_begun_again(net: nn.Module, x: torch.Tensor) -> None:
+    tt.reset(net, torch.tensor([True, False]))
+
+
+def rewound(net: nn.Module, x: torch.Tensor) -> None:
+    before = tt.get_state(net)
+    net(x)
+    tt.set_state(net, before)
+
+
+def failed(net: nn.Module, x: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        net(x * torch.nan)
+
+
+BETWEEN = [called, scanned, without_credit, begun_again, rows_begun_again, rewound, failed]
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+@pytest.mark.parametrize("case", CASES)
+def test_whatever_runs_the_network_between_two_steps_goes_on_from_them(case, between) -> None:
+    build, loss = CASES[case]
+    net, other = build(), build()
+    streams = [tt.Stream(net, lr=LR, loss=loss) for _ in range(2)]
+    for t, (x, target) in enumerate(stream_of(net, loss, 2, 20)):
+        if t in (0, 6, 7, 12):
+            between(net, x), between(other, x)
+        close(streams[t % 3 == 0](x, target), eager(other, loss, x, target)[0])
+    same(net, other)
+    same(copy.deepcopy(net), other)
+
+
+def test_a_state_that_is_read_between_forward_and_backward_changes_nothing() -> None:
+    net, other = full(), full()
+    stream, mask = tt.Stream(net, lr=LR, loss=None), torch.tensor([False, True])
+    for t, (x, target) in enumerate(stream_of(net, "mse", 2, 12)):
+        y = other(x)
+        stream.forward(x)
+        if t % 4 == 2:
+            stream.reset(mask)
+        state = tt.get_state(net)
+        assert repr(net) and state.keys() == tt.get_state(net).keys()
+        y.backward(target)
+        stream.backward(target)
+        if t % 4 == 2:
+            tt.reset(other, mask)
+        with torch.no_grad():
+            for p in other.parameters():
+                p -= LR * p.grad
+                p.grad = None
+    same(net, other)
+    stream.forward(x)
+    net(x)
+    with pytest.raises(RuntimeError, match="no forward to learn from"):
+        stream.backward(target)
+
+
+def froze(net: nn.Module) -> None:
+    net[0].synapse.bias.requires_grad_(False)
+
+
+def hooked_late(net: nn.Module) -> None:
+    net[1].register_forward_hook(lambda *_: None)
+
+
+def hooked_gradient(net: nn.Module) -> None:
+    net[0].synapse.weight.register_hook(lambda g: 0 * g)
+
+
+def ruled(net: nn.Module) -> None:
+    tt.set_rule(net, tt.rules.sltt())
+
+
+@pytest.mark.parametrize("change", [froze, hooked_late, hooked_gradient, ruled])
+@pytest.mark.parametrize("started", [False, True])
+def test_what_a_stream_would_not_follow_is_refused(started, change) -> None:
+    net = synaptic()
+    stream = tt.Stream(net, lr=LR)
+    x, target = torch.ones(1, 9, dtype=torch.float64), torch.tensor([1])
+    if started:
+        stream(x, target)
+    change(net)
+    with pytest.raises(RuntimeError, match=r"since.*make a new tt\.Stream"):
+        stream(x, target)
+
+
+def test_a_first_bad_input_fixes_no_batch() -> None:
+    net = synaptic()
+    stream = tt.Stream(net, lr=LR)
+    x = torch.ones(2, 9, dtype=torch.float64)
+    with pytest.raises(ValueError, match="NaN"):
+        stream(x * torch.nan, torch.tensor([0, 1]))
+    stream(x[:1], torch.tensor([1]))
+
+
 def test_weights_that_are_given_other_memory_are_noticed() -> None:
     net = synaptic()
     stream = tt.Stream(net, lr=LR)
@@ -343,6 +457,18 @@ def hooked() -> nn.Module:
     return net
 
 
+def own_forward() -> nn.Module:
+    net = nn.Sequential(layer())
+    net[0].forward = lambda x: x
+    return net
+
+
+def masked_gradient() -> nn.Module:
+    net = nn.Sequential(layer())
+    net[0].synapse.weight.register_hook(lambda g: 0 * g)
+    return net
+
+
 def shared() -> nn.Module:
     one = layer()
     return nn.Sequential(one, one.tied())
@@ -371,6 +497,8 @@ REFUSED = {
     "device": (lambda: nn.Sequential(layer().to("meta")), "on meta"),
     "mixed": (lambda: nn.Sequential(layer(), layer().double()), "float64, those of the first layer torch.float32"),
     "hooks": (hooked, "hooks"),
+    "forward": (own_forward, "a forward of its own"),
+    "gradient hooks": (masked_gradient, "hooks on its gradient"),
     "shared": (shared, "share weights"),
     "sizes": (lambda: nn.Sequential(layer(), layer(nn.Linear(5, 4))), "takes 5 inputs and is given 4"),
 }

@@ -19,7 +19,7 @@ class Senses(NamedTuple):
 class Both(nn.Module):
     """Two inputs, two outputs; the forms are what the test gives and what it asks for."""
 
-    def __init__(self, form: str) -> None:
+    def __init__(self, form: str, rule: tt.Rule | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.form = form
@@ -29,6 +29,8 @@ class Both(nn.Module):
         self.double()
         for layer in (self.eye, self.ear):
             layer.synapse.weight.data.mul_(4)
+        if rule is not None:
+            tt.set_rule(self, rule)
 
     def forward(self, x):
         seen, heard = (x["seen"], x["heard"]) if self.form == "dict" else x
@@ -54,9 +56,11 @@ def parts(ys, form: str):
     return (ys["spikes"], ys["y"]) if form == "dict" else (ys[0], ys[1][0])
 
 
+@pytest.mark.parametrize("rule", ["drtrl", "cascade"])
 @pytest.mark.parametrize("form", ["dict", "tuple", "named"])
-def test_a_scan_is_its_single_steps(form) -> None:
-    xs, net, other = inputs(form), Both(form), Both(form)
+def test_a_scan_is_its_single_steps(form, rule) -> None:
+    chosen = tt.rules.PRESETS[rule]()
+    xs, net, other = inputs(form), Both(form, chosen), Both(form, chosen)
     spikes, y = parts(tt.scan(net, xs), form)
     (spikes.sum() + y.square().sum()).backward()
     rows = []

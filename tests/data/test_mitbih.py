@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tracetorch.data import mitbih
+from tracetorch.data import DamagedFileError, mitbih
 
 
 def write(directory: Path) -> Path:
@@ -37,3 +37,11 @@ def test_a_record_is_in_millivolts_with_its_beats(tmp_path: Path) -> None:
 def test_an_unknown_record_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no record 999; it has \[100, 106\]"):
         mitbih(999, write(tmp_path))
+
+
+def test_samples_of_another_kind_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    arrays = dict(np.load(file))
+    np.savez(file, **{**arrays, "ecg": np.full((2, 4), -(2**31), dtype=np.int64)})
+    with pytest.raises(DamagedFileError, match=r"ecg.*int64"):
+        mitbih(100, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -166,8 +167,10 @@ def shard(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    # a process whose peer was killed may wait for it: it gives up, and all are started again
-    dist.init_process_group("gloo", timeout=timedelta(seconds=15))
+    faulthandler.dump_traceback_later(300, exit=True)  # a process that waits for ever says where, and ends
+    # torchrun ends the peer of a process that was killed; a short timeout would only fail where a start is slow
+    dist.init_process_group("gloo", timeout=timedelta(seconds=120))
     {"equal": equal, "uneven": uneven, "survive": survive, "shard": shard}[sys.argv[1]](Path(sys.argv[2]))
     dist.barrier()
-    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # gloo may abort a process whose peer has left while it takes its sockets down

@@ -316,3 +316,12 @@ def test_small_environments():
     assert maze.step(2 if x[0] > 0 else 1)[1:4] == (1.0, True, False)
     maze.reset(seed=1)
     assert [maze.step(1)[3] for _ in range(16)].index(True) == 15
+
+
+@pytest.mark.parametrize("part", ["followed", "encoded"])
+@pytest.mark.parametrize("wrong", [None, {}, torch.zeros(2, 3)])
+def test_a_state_in_which_one_half_of_an_observation_fits_is_refused(part, wrong) -> None:
+    senses = tt.rl.Senses()
+    senses.follow(np.array([[0.5, -1.0]]), [False])
+    with pytest.raises(ValueError, match="before and after encoding"):
+        tt.rl.Senses().load_state_dict({**senses.state_dict(), part: wrong})

@@ -100,7 +100,7 @@ def _check(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     rows, one = len(record) if record.ndim == 1 else -1, (arrays["gain"], arrays["fs"])
     right = {
         "record": record.ndim == 1 and record.dtype.kind in "iuUS" and all(n.isdecimal() for n in record.astype(str)),
-        "ecg": ecg.ndim == 2 and ecg.dtype.kind == "i" and len(ecg) == rows,
+        "ecg": ecg.ndim == 2 and ecg.dtype == np.int16 and len(ecg) == rows,
         "gain": one[0].size == 1 and one[0].dtype.kind in "iuf" and bool(0 < one[0].item() < math.inf),
         "fs": one[1].size == 1 and one[1].dtype.kind in "iuf" and bool(0 < one[1].item() < math.inf),
         "beat": beat.ndim == 1 and beat.dtype.kind in "iu",

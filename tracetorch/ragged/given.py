@@ -104,7 +104,12 @@ def _rows(options: Options, steps: int, rows: int) -> Rows | None:
 
 
 def _lengths(lengths: Any, steps: int, rows: int) -> Tensor:
-    found = torch.as_tensor(lengths).cpu()
+    try:
+        found = torch.as_tensor(lengths).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"lengths is a tensor or a list of {rows} whole numbers of steps, got {type(lengths).__name__}: {error}"
+        ) from None
     if found.is_floating_point() or found.dtype is torch.bool or found.shape != (rows,):
         raise ValueError(f"lengths has a whole number of steps for each row, [{rows}], got {lengths!r}")
     if bool((found < 0).any()) or int(found.max()) > steps:

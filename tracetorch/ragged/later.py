@@ -1,16 +1,18 @@
-"""What layers come to after a window, computed when it is first read, with the weights of the time of the window."""
+"""What layers come to after a window, computed when it is first read, with the network as it was at the window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracetorch.engine import Core, LayerState
+from tracetorch.entry import has_global_hooks, has_hooks
+from tracetorch.layer import Layer
 
 
 class Later:
@@ -19,7 +21,7 @@ class Later:
     Args:
         cores: what the layers hold beside their modules.
         before: what they carried before the window.
-        weights: the network's parameters.
+        net: the network, of which parameters, buffers and modes are those of now when it runs again.
         compute: what runs the window, and leaves the layers with what they come to.
     """
 
@@ -27,12 +29,14 @@ class Later:
         self,
         cores: Sequence[Core],
         before: Sequence[LayerState | None],
-        weights: Sequence[Tensor],
+        net: nn.Module,
         compute: Callable[[], Any],
     ) -> None:
         self.cores, self.before = cores, before
-        self.weights = [(weight, weight.detach().clone(), weight.requires_grad) for weight in weights]
-        self.grad = torch.is_grad_enabled()
+        self.net, self.grad = net, torch.is_grad_enabled()
+        self.values = [(t, t.detach().clone(), t.requires_grad) for t in _tensors(net)]
+        self.modes = [(module, module.training) for module in net.modules()]
+        self.steps = _steps(net)
         self.compute: Callable[[], Any] | None = compute
         self._states: list[LayerState | None] = []
 
@@ -47,25 +51,60 @@ class Later:
         if self.compute is not None:
             aside = [dict(core.__dict__) for core in self.cores]
             try:
-                with torch.set_grad_enabled(self.grad), self._weights_of_then():
+                with torch.inference_mode(False), torch.set_grad_enabled(self.grad), self._network_of_then():
                     self.compute()
-                    self._states = [core.state for core in self.cores]
+                    # numbers of neurons of then may be none of now
+                    states = [core.state for core in self.cores]
+                    self._states = [None if s is None else replace(s, numbers=None) for s in states]
             finally:
                 for core, fields in zip(self.cores, aside, strict=True):
                     core.__dict__.update(fields)
-            self.compute, self.weights = None, []
+            self.compute, self.values, self.modes, self.steps = None, [], [], []
         return self._states
 
     @contextmanager
-    def _weights_of_then(self) -> Iterator[None]:
-        now = [(weight, weight.data, weight.requires_grad) for weight, _, _ in self.weights]
+    def _network_of_then(self) -> Iterator[None]:
+        tensors, modes = _tensors(self.net), [(module, module.training) for module in self.net.modules()]
+        now = [(t, t.data, t.requires_grad) for t in tensors]
+        same = _same([*tensors, *self.net.modules()], [t for t, _, _ in self.values] + [m for m, _ in self.modes])
         try:
-            for weight, value, learns in self.weights:
-                weight.data, weight.requires_grad = value, learns
-            yield
+            if same:
+                _set(self.values, self.modes)
+            if not (same and _same(_steps(self.net), self.steps)) or _hooked(self.net):
+                raise RuntimeError(
+                    "a module, a parameter or the step of a neuron was replaced, or hooks were registered, after a "
+                    "scan of rows of unequal length, before what the layers carry was read: call tt.get_state(net) in "
+                    "between, or tt.reset(net) before going on"
+                )
+            with ExitStack() as stack:
+                for kind in {t.device.type for t in tensors} | {"cpu"}:
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+                yield
         finally:
-            for weight, value, learns in now:
-                weight.data, weight.requires_grad = value, learns
+            _set(now, modes)
+
+
+def _tensors(net: nn.Module) -> list[Tensor]:
+    return [*net.parameters(), *net.buffers()]
+
+
+def _steps(net: nn.Module) -> list[object]:
+    return [module.neuron.lowered() for module in net.modules() if isinstance(module, Layer)]
+
+
+def _same(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
+
+
+def _hooked(net: nn.Module) -> bool:
+    return has_global_hooks() or any(map(has_hooks, net.modules()))
+
+
+def _set(values: Sequence[tuple[Tensor, Tensor, bool]], modes: Sequence[tuple[nn.Module, bool]]) -> None:
+    for tensor, value, learns in values:
+        tensor.data, tensor.requires_grad = value, learns
+    for module, training in modes:
+        module.training = training
 
 
 @dataclass(frozen=True)

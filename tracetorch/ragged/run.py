@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracetorch.dropout import DRAWN_AGAIN, SequenceDropout
 from tracetorch.engine import Core, LayerState, Place, blank, merge, select
@@ -33,13 +33,13 @@ class Network:
     Args:
         layers: its layers.
         window: what runs it over one window from what its layers carry, `(xs, out)`.
-        weights: its parameters, where a window that is run twice comes to the same; None where it may not.
+        again: itself, where a window that is run twice comes to the same; None where it may not.
         dropouts: its dropouts with a mask for each row.
     """
 
     layers: Sequence[Layer]
     window: Callable[[Tree, Out], Tree]
-    weights: Sequence[Tensor] | None
+    again: nn.Module | None
     dropouts: Sequence[SequenceDropout] = ()
 
     @property
@@ -55,7 +55,7 @@ class Network:
     @property
     def postpones(self) -> bool:
         """Whether what the layers come to may be computed when it is read."""
-        if self.weights is None or torch.is_inference_mode_enabled() or self.exact:
+        if self.again is None or torch.is_inference_mode_enabled() or self.exact:
             return False
         if any(layer.rule.window == "all" for layer in self.layers):
             return False
@@ -199,8 +199,7 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         found = [Segment(s.row, s.steps, False, s.final) for s in found]
     if not torch.is_grad_enabled():
         before = [None if state is None else state.forgotten() for state in before]
-    with _masks_back(network.dropouts):
-        return _run(network, xs, (found, before), (steps, width), out)
+    return _run(network, xs, (found, before), (steps, width), out)
 
 
 def _run(
@@ -215,10 +214,10 @@ def _run(
     final = [s for s in found if s.final]
     shown = final if out == "last" else found
     ends, padded = grouped(final, exact=True), grouped(shown, exact=False)
-    if network.postpones and len(padded) < len(ends):
+    if network.again is not None and network.postpones and len(padded) < len(ends):
         values = [window.outputs(group, out) for group in padded]
         again = replace(window, xs=mapped(lambda x: x.detach().clone(), xs))  # a loader may fill the same memory again
-        Later(network.cores, before, network.weights or (), lambda: again.ends(ends, "last")).stand_in()
+        Later(network.cores, before, network.again, lambda: again.ends(ends, "last")).stand_in()
     else:
         inner = grouped([s for s in shown if not s.final], exact=network.exact)
         values = [window.outputs(group, out) for group in inner]
@@ -236,19 +235,6 @@ def _start(state: LayerState | None, group: Group) -> LayerState | None:
     if state.traces is not None and "bucket" in state.traces.other:  # which units share a decay stays as it is
         return select(state, rows).marked(torch.ones(len(rows), dtype=torch.bool))
     return None
-
-
-@contextmanager
-def _masks_back(dropouts: Sequence[SequenceDropout]) -> Iterator[None]:
-    """Give dropouts the masks that they had, where the body raises."""
-    masks, done = [dropout.mask for dropout in dropouts], False
-    try:
-        yield
-        done = True
-    finally:
-        if not done:
-            for dropout, mask in zip(dropouts, masks, strict=True):
-                dropout.mask = mask
 
 
 @contextmanager

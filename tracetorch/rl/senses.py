@@ -149,5 +149,10 @@ class Senses:
             self.norm.load_state_dict(state["norm"])
         if self.rewards is not None:
             self.rewards.load_state_dict(state["rewards"])
-        followed = state["followed"]
-        self._followed = None if followed is None else (followed.numpy().copy(), state["encoded"])
+        followed, encoded = state["followed"], state["encoded"]
+        if followed is None and encoded is None:
+            self._followed = None
+            return
+        if not (isinstance(followed, Tensor) and isinstance(encoded, Tensor) and len(followed) == len(encoded)):
+            raise ValueError("followed and encoded are the last observations before and after encoding, by rows")
+        self._followed = followed.numpy().copy(), encoded

@@ -10,6 +10,13 @@ from tracetorch.rules.rule import Rule
 from tracetorch.traces import Full
 
 
+def no_rule(found: Any) -> str:
+    """Return the message for what stands where a rule should."""
+    name = found if isinstance(found, str) else getattr(found, "__name__", "")
+    hint = f": write tt.rules.{name}()" if name in PRESETS else ""
+    return f"rule must be a tt.Rule such as tt.rules.drtrl(), got {found!r}{hint}"
+
+
 def described(rule: Rule) -> str:
     """Return a rule as the call of a preset that makes it, with the arguments that are not the default.
 

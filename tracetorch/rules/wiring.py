@@ -37,6 +37,7 @@ class Wiring:
 
     Attributes:
         executed: whether `edges` are how the network has run; else each layer feeds the next.
+        doubted: whether the step that runs has shown that they are not; what they are is known when it is over.
         edges: the layers that each one feeds.
         version: number of times that the edges have changed.
     """
@@ -44,7 +45,7 @@ class Wiring:
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = {id(node.activity): node for node in nodes}
         self.executed = all(node.above.executed and self._has(node.above) for node in nodes)
-        self.version = 0
+        self.version, self.doubted = 0, False
         self._seen: dict[int, list[int]] = {}
         self._ran: set[int] = set()
         self._checked: set[int] = set()
@@ -89,7 +90,7 @@ class Wiring:
     def begin(self) -> None:
         """Begin a new sequence."""
         self.above()
-        self._seen, self._ran, self._checked = {}, set(), set()
+        self._seen, self._ran, self._checked, self.doubted = {}, set(), set(), False
 
     def ran(self, layer: Activity) -> None:
         """Note that a layer gave outputs with a graph."""
@@ -107,13 +108,18 @@ class Wiring:
     def proven(self, layer: Activity) -> bool:
         """Return whether a layer fed those that it was told in its first call; the first question alone can deny it."""
         key = id(layer)
-        if key not in self._ran or key in self._checked:
+        if key not in self._ran:
+            return True
+        if self.doubted:
+            return False
+        if key in self._checked:
             return True
         self._checked.add(key)
         return set(self.edges[key]) == set(self._seen.get(key, ()))
 
     def execute(self) -> None:
         """Take up how the network runs in this step, once the step is over."""
+        self.doubted = False
         if self._above is not None or not self.executed:
             self.executed, self._above = True, None
             self.version += 1

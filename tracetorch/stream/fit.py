@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from torch import nn
 
+from tracetorch.entry import has_global_hooks, has_hooks
 from tracetorch.layer import Layer
 from tracetorch.network import link
 from tracetorch.neurons import effective_parameters
@@ -57,8 +58,12 @@ def _refuse(name: str, why: str) -> NoReturn:
 
 def _refuse_hooks(net: nn.Module) -> None:
     for name, module in net.named_modules():
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            raise ValueError(f"module {name!r} has hooks, which a fused step would not call; remove them")
+        if has_hooks(module) or "forward" in module.__dict__:
+            raise ValueError(f"module {name!r} has hooks, or a forward of its own, which a fused step would not call")
+    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in net.parameters()):
+        raise ValueError("a parameter has hooks on its gradient, which a fused step would not call; remove them")
+    if has_global_hooks():
+        raise ValueError("hooks are registered for all modules, which a fused step would not call; remove them")
 
 
 def _part(name: str, layer: Layer) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,8 +22,12 @@ from tracetorch.backends.numba.steps.layout import (
     SQUARED,
     TRACES,
 )
+from tracetorch.engine import LayerState
+from tracetorch.entry import require_flags, require_tensor
 from tracetorch.steps import Program
+from tracetorch.steps.cell import Cell
 from tracetorch.stream.fit import parts
+from tracetorch.stream.unchanged import Unchanged
 from tracetorch.stream.update import Descent, update_of
 from tracetorch.traces.base import sum_to
 
@@ -37,8 +42,9 @@ class Stream:
 
     Equal, to rounding, to the loop ``loss = f(net(x), target); loss.backward(); optimizer.step();
     optimizer.zero_grad()``, at a fraction of its time where networks and batches are small: nothing of torch runs in
-    between. The weights are the network's own and move in place, so `net` is the truth for them at any time; state and
-    traces live in the stream, which takes up those of the layers when it is made, and gives them back in `sync`.
+    between. The weights are the network's own and move in place, so `net` is the truth for them at any time. State and
+    traces live in the stream, and are read from it by whatever reads them of the layers: calls of the network, scans,
+    `tt.reset`, `tt.get_state` and `tt.set_state` may stand between its steps, and the stream goes on from there.
 
     It runs an `nn.Sequential` of `tt.Layer(nn.Linear, neuron)` on a CPU, in float32 or float64, with any neuron whose
     step can be lowered, learned neuron parameters and `nn.Linear` recurrence included, under the rules that give credit
@@ -91,31 +97,17 @@ class Stream:
         self._raw: list[list[Tensor]] = [[t for t in p.neuron.parameters() if t.requires_grad] for p in self._parts]
         rows: list[list[Tensor]] = [*self._weights, *self._raw]
         self._moved = [t for row in rows for t in row]
-        self._tensors = [
-            *(t for row in self._weights for t in row),
-            *(f for p in self._parts if (f := p.feedback) is not None),
-        ]
+        self._unchanged = Unchanged(net, self._parts, self._moved)
         self._grads = [[None if t is None else torch.zeros_like(t) for t in p.weights] for p in self._parts]
         if self._update.direct:
             self._grads = []
-        self._made_of = [
-            (m, p.synapse, p.recurrent, p.neuron, p.weights) for p, m in zip(self._parts, net.children(), strict=True)
-        ]
-        modules = [m for p in self._parts for n in (p.neuron, *p.sources) for m in n.modules()]
-        self._buffers = [
-            (m._buffers, name, b, b.data_ptr()) for m in modules for name, b in m._buffers.items() if b is not None
-        ]
+        self._pending, self._waiting, self._count = False, False, 0
         self._program: Program | None = None
-        self._pending, self._waiting = False, False
-        self._read: list[Mapping[str, Tensor]] = []
-        self._mask: Tensor | None = None
         self._shape: torch.Size | None = None
-        self._count = 0
-        batches = {p.core.batch for p in self._parts if p.core.batch is not None}
-        if len(batches) > 1:
-            raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
-        for size in batches:
-            self._allocate(size)
+        self._mask: Tensor | None = None
+        self._carried: list[Carried] = []
+        self._read: list[Mapping[str, Tensor]] = []
+        self._take_up()
 
     @property
     def lr(self) -> float:
@@ -180,7 +172,7 @@ class Stream:
             FloatingPointError: if the cotangents are not finite; nothing was written.
         """
         program = self._program
-        if not self._waiting or program is None:
+        if not self._waiting or program is None or self._displaced():
             raise RuntimeError("there is no forward to learn from: call forward(x), then backward(y_bar) once")
         self._run(program, LEARN, None, self._values(y_bar, "y_bar"))
         self._waiting = False
@@ -197,11 +189,15 @@ class Stream:
         """
         program = self._program
         if mask is None:
-            self._program, self._mask, self._shape, self._pending, self._waiting = None, None, None, False, False
             for part in self._parts:
                 part.core.state = None
                 part.core.activity.take()
+            self._take_up()
             return
+        if self._displaced():
+            self._take_up()
+            program = self._program
+        require_flags(mask)
         if mask.dim() != 1 or (program is not None and mask.shape[0] != program.batch):
             size = "B" if program is None else program.batch
             raise ValueError(f"mask has one entry per row of the batch, [{size}], got {list(mask.shape)}")
@@ -210,14 +206,47 @@ class Stream:
             self._mask = mask.clone() if self._mask is None else self._mask | mask
 
     def sync(self) -> None:
-        """Give state and traces back to the layers, so that the network goes on from here."""
-        if self._program is None:
-            return
-        self._settle(self._program)
-        for cell in self._program.cells:
-            cell.steps += self._count
-            cell.part.core.state, cell.part.core.spikes = cell.state(), None
-        self._count = 0
+        """Give state and traces back to the layers, as reading them does; the next step takes them up again."""
+        for one in self._carried:
+            one.cell.part.core.end_program()
+
+    def _state(self, cell: Cell) -> LayerState:
+        """Return what a layer carries now; a `backward` that is still to come is as before."""
+        program = self._program
+        if program is None:
+            raise RuntimeError("the stream has been reset")
+        mine = self._pending, self._waiting, self._mask, self._count
+        memory = [t for c in program.cells for t in (c.block, c.large, c.large_fed, c.steps)] if self._waiting else []
+        before = [t.clone() for t in memory]
+        self._settle(program)
+        found = replace(cell.state(), steps=cell.steps + self._count)
+        if memory:
+            for tensor, value in zip(memory, before, strict=True):
+                tensor.copy_(value)
+            self._pending, self._waiting, self._mask, self._count = mine
+        return found
+
+    def _displaced(self) -> bool:
+        """Return whether something else has run the layers, or changed what they carry, since the last step."""
+        return any(one.cell.part.core.stepper is not one for one in self._carried)
+
+    def _take_up(self) -> None:
+        """Go on from what the layers carry."""
+        cores = [part.core for part in self._parts]
+        batches = {core.batch for core in cores if core.batch is not None}
+        if len(batches) > 1:
+            raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
+        self._program, self._shape, self._mask, self._carried = None, None, None, []
+        self._pending, self._waiting, self._count = False, False, 0
+        for size in batches:
+            self._carry(self._allocate(size))
+
+    def _carry(self, program: Program) -> None:
+        """Stand in the layers for what they carry."""
+        self._carried = [Carried(self, cell) for cell in program.cells]
+        for one in self._carried:
+            core = one.cell.part.core
+            core.state, core.spikes, core.stepper = None, None, one
 
     def _allocate(self, batch: int) -> Program:
         program = self._program = Program(self._parts, batch, self._kind)
@@ -225,7 +254,6 @@ class Stream:
             program.credit_to(self._grads)
         self._shape = torch.Size((batch, self._inputs))
         self._count, self._pending = 0, False
-        self._addresses = [t.data_ptr() for t in self._tensors]
         return program
 
     def _run(self, program: Program, mode: int, x: Tensor | None, target: Tensor | None) -> None:
@@ -234,7 +262,7 @@ class Stream:
             if x is not None and not bool(torch.isfinite(x).all()):
                 self._fail(0, x)
             self._settle(program)
-        self._check_storage()
+        self._unchanged.require()
         if mode & FORWARD:
             program.follow()
         if program.learns:
@@ -254,6 +282,8 @@ class Stream:
         if status:
             self._fail(status, x)
         if mode & FORWARD:
+            if not self._carried:  # a first step that fails leaves nothing behind
+                self._carry(program)
             self._pending = True
             self._count += 1
             program.measure()
@@ -286,30 +316,16 @@ class Stream:
                 cell.reset(self._mask)
             self._count, self._mask = 0, None
 
-    def _check_storage(self) -> None:
-        for layer, synapse, recurrent, neuron, weights in self._made_of:
-            parts = layer._modules
-            same = parts["synapse"] is synapse and parts["neuron"] is neuron and parts.get("recurrent") is recurrent
-            now = [synapse._parameters.get(name) for name in ("weight", "bias")]
-            now += [None if recurrent is None else recurrent._parameters.get(name) for name in ("weight", "bias")]
-            if not same or any(a is not b for a, b in zip(now, weights, strict=True)):
-                raise RuntimeError(
-                    "a part or a weight was replaced since the stream was made; make a new tt.Stream(net)"
-                )
-        if not all(part.same_step() for part in self._parts) or any(
-            table.get(name) is not b or b.data_ptr() != address for table, name, b, address in self._buffers
-        ):
-            raise RuntimeError(
-                "a neuron was changed since the stream was made: its step, or a value that was given other memory; "
-                "make a new tt.Stream(net)"
-            )
-        if [t.data_ptr() for t in self._tensors] != self._addresses:
-            raise RuntimeError("a weight was given other memory since this stream was made; make a new tt.Stream(net)")
-
     def _accepted(self, x: Tensor) -> tuple[Tensor, Program]:
+        if not self._carried or self._displaced():
+            self._unchanged.require()
+            self._take_up()
         program = self._program
+        if type(x) is not Tensor:
+            require_tensor(x)
         if program is not None and x.dtype is self._dtype and x.shape == self._shape and x.is_contiguous() and x.is_cpu:
             return x, program
+        require_tensor(x)
         if x.dim() != 2 or x.shape[1] != self._inputs or not x.shape[0]:
             raise ValueError(f"the network takes inputs [batch, {self._inputs}], got {list(x.shape)}")
         if not x.is_cpu:
@@ -318,13 +334,15 @@ class Stream:
             raise ValueError(
                 f"the batch has {x.shape[0]} rows, the state {program.batch}; call stream.reset() before a new one"
             )
+        x = x.detach().to(self._dtype).contiguous()
         if program is None:
             program = self._allocate(x.shape[0])
-        return x.detach().to(self._dtype).contiguous(), program
+        return x, program
 
     def _target(self, target: Tensor) -> Tensor:
         if self._kind == SQUARED:
             return self._values(target, "target")
+        require_tensor(target, "a target", "[batch] of class numbers")
         rows = 0 if self._shape is None else self._shape[0]
         if target.dtype is not torch.int64 or target.dim() != 1 or target.shape[0] != rows:
             expected = f"class numbers, int64 of shape [{rows}]"
@@ -332,6 +350,7 @@ class Stream:
         return target.contiguous()
 
     def _values(self, value: Tensor, name: str) -> Tensor:
+        require_tensor(value, name, "[batch, outputs]")
         shape = [0 if self._shape is None else self._shape[0], self._outputs]
         if list(value.shape) != shape:
             raise ValueError(f"{name} must have the outputs' shape {shape}, got {list(value.shape)}")
@@ -347,3 +366,24 @@ class Stream:
         if x is not None and not bool(torch.isfinite(x).all()):
             raise ValueError("the input has NaN or infinity in it; nothing was written. Clean the input")
         raise FloatingPointError("weights or states have NaN or infinity in them; nothing was written")
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What a layer carries, for whatever reads it of the layer between two steps of a stream.
+
+    Args:
+        stream: the stream.
+        cell: where the stream has it.
+    """
+
+    stream: Stream
+    cell: Cell
+
+    def state(self) -> LayerState:
+        """Return what the layer carries now."""
+        return self.stream._state(self.cell)
+
+    def undone(self) -> LayerState:
+        """Return the same: a stream takes its own failing steps back."""
+        return self.state()

@@ -49,7 +49,7 @@ def configuration(module: nn.Module) -> tuple[tuple[Any, ...], bool]:
     parts += [(name, _key(value)[0]) for _, name, value in reads(kind)]
     settled = True
     for name, value in sorted(vars(module).items()):
-        if name not in _OWN and not name.startswith("_lowered"):
+        if name not in _OWN and not name.startswith("_lowered") and not (name == "training" and _of_library(kind)):
             key, fixed = _key(value)
             parts.append((name, key))
             settled = settled and fixed
@@ -59,6 +59,11 @@ def configuration(module: nn.Module) -> tuple[tuple[Any, ...], bool]:
             parts.append((name, key))
             settled = settled and fixed
     return tuple(parts), settled
+
+
+def _of_library(kind: type) -> bool:
+    """Return whether a class is none of a user's own: its steps read no values but those of their module."""
+    return kind.__module__.partition(".")[0] in ("tracetorch", "torch", "builtins")
 
 
 def reads(kind: type) -> list[tuple[Mapping[str, Any], str, Any]]:
@@ -72,7 +77,7 @@ def reads(kind: type) -> list[tuple[Mapping[str, Any], str, Any]]:
     """
     found: list[tuple[Mapping[str, Any], str, Any]] = []
     for cls in kind.__mro__:
-        if cls.__module__.partition(".")[0] in ("tracetorch", "torch", "builtins"):
+        if _of_library(cls):
             continue
         space = vars(cls)
         for name, value in space.items():

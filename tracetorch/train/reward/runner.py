@@ -121,6 +121,9 @@ class RewardRunner(Runner[RewardTask]):
             check_optimizer(step.optimizer, state["stream"]["agent"]["step"]["optimizer"], source, place)
         with fitting(source, "run.stream"):
             self.stream.load_state_dict(state["stream"])
+        with fitting(source, "run.returns"):
+            if len(state["returns"]) != min(state["episodes"], WINDOW):
+                raise ValueError(f"{len(state['returns'])} returns, after {state['episodes']} episodes")
         self._returns = deque(state["returns"], maxlen=WINDOW)
         self._episodes = state["episodes"]
         self._best = -math.inf if state["best"] is None else state["best"]
