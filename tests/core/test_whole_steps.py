@@ -137,7 +137,7 @@ def test_a_rule_that_one_layer_refuses_changes_no_layer(started: bool) -> None:
 def test_a_function_that_makes_a_rule_is_no_rule() -> None:
     layer = tt.Layer(nn.Linear(5, 7), tt.LIF(half_life=4))
     maker: Any = tt.rules.eprop
-    with pytest.raises(TypeError, match=r"call it, eprop\(\)"):
+    with pytest.raises(TypeError, match=r"write tt.rules.eprop\(\)"):
         layer.set_rule(maker)
 
 
