@@ -18,6 +18,7 @@ from tracetorch.testing.conformance import (
     readouts,
     recurrence,
     splits,
+    signals,
     unrolled,
 )
 from tracetorch.testing.conformance.case import Case
@@ -31,6 +32,7 @@ PARTS = (
     cascade,
     published,
     splits,
+    signals,
     linearity,
     unrolled,
     definitions,
