@@ -268,7 +268,7 @@ def citation(rule: Rule | str | Callable[..., object]) -> str:
         The entries, with an empty line between them; empty for a rule that is this library's own.
 
     Raises:
-        ValueError: if no preset has that name.
+        ValueError: if none has that name.
 
     Example:
         >>> import tracetorch as tt
