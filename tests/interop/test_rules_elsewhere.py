@@ -92,3 +92,95 @@ def test_ottt_is_spikingjellys_in_hidden_weights() -> None:
     assert error(theirs[1]["2.weight"], present["2.weight"]) > 1e-2
     for name in ("0.weight", "0.bias", "2.bias"):  # it traces no input that is not a spike of a layer, and no bias
         assert error(theirs[1][name], present[name]) < 1e-12 < 1e-2 < error(theirs[1][name], mine[1][name])
+
+
+class LeakyRate(tt.Neuron):
+    """The unit of the network below."""
+
+    state = ("h",)
+
+    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
+        h = 0.8 * s.h + 0.2 * torch.tanh(current)
+        return s.replace(h=h), h
+
+
+def rates(recurrent: bool) -> tuple[tt.Layer, Tensor, Tensor]:
+    torch.manual_seed(2)
+    fed = nn.Linear(6, 6, bias=False) if recurrent else None
+    layer = tt.Layer(nn.Linear(4, 6), LeakyRate(), recurrent=fed).double()
+    for p in layer.parameters():
+        nn.init.normal_(p, std=0.5)
+    return layer, torch.randn(STEPS, 4).double(), torch.randn(STEPS, 6).double()
+
+
+def credited(rule: tt.Rule, recurrent: bool, factor: Any = lambda t: 1.0) -> tuple[Tensor, Tensor]:
+    """Gradients of the weights `[inputs, units]` and of the bias, with the signal of each step times a factor."""
+    layer, xs, bars = rates(recurrent)
+    tt.set_rule(layer, rule)
+    tt.reset(layer)
+    for t, (x, bar) in enumerate(zip(xs, bars, strict=True)):
+        (layer(x.unsqueeze(0))[0] * bar * factor(t)).sum().backward()
+    weights = [layer.synapse.weight, *([layer.recurrent.weight] if recurrent else [])]
+    return torch.cat([w.grad.t() for w in weights]), layer.synapse.bias.grad
+
+
+def of_braintrace(name: str, recurrent: bool, **options: Any) -> tuple[Tensor, Tensor]:
+    need("braintrace")
+    import brainstate
+    import braintrace
+    import jax
+    from jax import numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    layer, xs, bars = rates(recurrent)
+    parts = [layer.synapse.weight, *([layer.recurrent.weight] if recurrent else [])]
+    weight = jnp.asarray(torch.cat([w.detach().t() for w in parts]).numpy())
+
+    class Cell(brainstate.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = braintrace.nn.Linear(len(weight), 6)
+
+        def init_state(self, *args: Any, **kwargs: Any) -> None:
+            self.h = brainstate.HiddenState(jnp.zeros(6))
+
+        def update(self, x: Any) -> Any:
+            drive = jnp.concatenate([x, self.h.value]) if recurrent else x
+            self.h.value = 0.8 * self.h.value + 0.2 * jnp.tanh(self.linear(drive))
+            return self.h.value
+
+    with brainstate.environ.context(precision=64):
+        cell = Cell()
+        (state,) = cell.linear.states(brainstate.ParamState).values()
+        state.value = {"weight": weight, "bias": jnp.asarray(layer.synapse.bias.detach().numpy())}
+        xs, bars = jnp.asarray(xs.numpy()), jnp.asarray(bars.numpy())
+        learner = braintrace.compile(cell, getattr(braintrace, name), xs[0], **options)
+        grads = learner.etrace_grad(xs, bars, step_fn=lambda x, bar: (learner(x) * bar).sum(), reduction="sum")
+    (found,) = grads.values()
+    return torch.tensor(found["weight"].tolist()).double(), torch.tensor(found["bias"].tolist()).double()
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_drtrl_and_snap1_are_braintraces(recurrent: bool) -> None:
+    theirs = {name: of_braintrace(name, recurrent) for name in ("D_RTRL",)}
+    theirs["SnAp"] = of_braintrace("SnAp", recurrent, n=1)
+    mine = {"D_RTRL": credited(tt.rules.drtrl(), recurrent), "SnAp": credited(tt.rules.snap1(), recurrent)}
+    for name, pair in mine.items():
+        assert all(error(a, b) < 1e-10 and b.norm() > 0.1 for a, b in zip(theirs[name], pair, strict=True))
+    if recurrent:
+        assert error(theirs["D_RTRL"][0], mine["SnAp"][0]) > 1e-2
+
+
+def test_rtrl_is_braintraces_snap_of_a_great_order() -> None:
+    theirs, mine = of_braintrace("SnAp", True, n=6), credited(tt.rules.rtrl(), True)
+    assert all(error(a, b) < 1e-10 for a, b in zip(theirs, mine, strict=True))
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_pp_prop_is_braintraces_but_for_its_correction_at_the_start(recurrent: bool) -> None:
+    """Its code divides step t by 1 - decay**(t + 1), which its paper does not, and smooths the bias too."""
+    theirs = of_braintrace("pp_prop", recurrent, decay_or_rank=0.9)
+    rule = tt.rules.pp_prop(decay=0.9)
+    corrected = credited(rule, recurrent, lambda t: 1 / (1 - 0.9 ** (t + 1)))
+    assert error(theirs[0], corrected[0]) < 1e-10
+    assert error(theirs[0], credited(rule, recurrent)[0]) > 1e-2 < error(theirs[1], corrected[1])
