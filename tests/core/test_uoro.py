@@ -114,6 +114,7 @@ def test_what_is_carried_has_one_rank_and_does_not_grow() -> None:
     run(layer, range(2, 8))
     assert {k: v.shape for k, v in tt.get_state(layer).items()} == sizes
     traces = [v for k, v in sizes.items() if "traces" in k]
+    assert not any(v.requires_grad for v in layer.core.state.flushed().traces.tensors().values())
     assert sum(s.numel() for s in traces) < 60  # 21 weights, 6 biases, 1 parameter per unit, 2 rows and their signs
 
 

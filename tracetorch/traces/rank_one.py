@@ -79,6 +79,7 @@ class RankOneTrace(Everywhere):
         signs = (2 * drawn - 1).to(window.like)
         return replace(closed, traces=replace(past, other=past.other | {SIGNS: signs}))
 
+    @torch.no_grad()
     def _advanced(self, traces: Traces | None, window: Window) -> Traces:
         old = Traces() if traces is None else traces
         signs = old.other[SIGNS]
@@ -136,9 +137,9 @@ def _tangent(window: Window, rows: Tensor) -> Tensor:
     blocks, steps, rank = tape.blocks(), window.steps, tape.current.dim()
     s, level, fed = list(rows[:size].unbind(0)), rows[size:-1], rows[-1]
     recurrent = window.scan.recurrent
-    none = None if recurrent is None else recurrent.current(torch.zeros_like(fed))
+    none = None if recurrent is None else _current(recurrent, torch.zeros_like(fed))
     for step in range(steps):
-        current = None if recurrent is None or none is None else recurrent.current(fed) - none
+        current = None if recurrent is None or none is None else _current(recurrent, fed) - none
         factors = [[None if x is None else at(x, step, steps, rank) for x in row] for row in (*blocks.A, blocks.D)]
         direct = [None if x is None else at(x, step, steps, rank) for x in (*blocks.B, blocks.psi)]
         after = []
@@ -151,6 +152,10 @@ def _tangent(window: Window, rows: Tensor) -> Tensor:
         if filter is not None:
             level = filter_forward(filter, fed.unsqueeze(0), level)[1]
     return torch.cat([torch.stack(s), level, fed.unsqueeze(0)])
+
+
+def _current(recurrent: Synapse, z: Tensor) -> Tensor:
+    return recurrent.current(z.to(recurrent.weights()[0].dtype)).to(z.dtype)
 
 
 def _norm_of(values: Sequence[Tensor], lead: int) -> Tensor:
