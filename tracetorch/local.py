@@ -90,7 +90,7 @@ class LocalReadouts(LocalOutputs):
         self.matrices = nn.ParameterList()
         for layer, z in zip([m for m in chain(net) if isinstance(m, Layer)], sizes, strict=True):
             if not isinstance(layer.neuron, Readout):
-                drawn = torch.randn(outputs, z.shape[1]).to(layer.synapse.weight) * scale / z.shape[1] ** 0.5
+                drawn = torch.randn(outputs, z.shape[1]).to(layer.synapses[0].weights()[0]) * scale / z.shape[1] ** 0.5
                 self.matrices.append(nn.Parameter(drawn, requires_grad=False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

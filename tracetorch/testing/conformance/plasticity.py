@@ -17,7 +17,7 @@ from tracetorch.testing.conformance.recurrence import ring
 from tracetorch.testing.conformance.setup import STEPS, Setup, single
 from tracetorch.testing.running import rule_gradients
 
-PAIRS: dict[str, float] = {"tau_plus": 4.0, "tau_minus": 6.0, "a_plus": 0.9, "a_minus": 0.7}
+PAIRS = stdp(tau_plus=4.0, tau_minus=6.0, a_plus=0.9, a_minus=0.7)
 TAU, PAIR, TRIPLET = (4.0, 6.0, 3.0, 5.0), (0.9, 0.7), (0.6, 0.4)
 WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": [4, 0, 1, STEPS - 6]}
 NAMES = ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF", "Resonator (a user's)")
@@ -73,7 +73,7 @@ def timed(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
 def reversed_order(k: Kind) -> list[Finding]:
     """The other order of the same spikes is another change."""
     setup = single(k.make)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, stdp(**PAIRS))
+    got = rule_gradients(setup.net, setup.xs, setup.loss, PAIRS)
     return apart(got.grads, {"0.synapse.weight": pairs(setup, reverse=True)}, ["0.synapse.weight"])
 
 
@@ -93,7 +93,8 @@ def _repeated(setup: Setup, draws: int) -> tuple[dict[str, Tensor], dict[str, Te
 
 
 def _norm(values: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([v.flatten() for v in values.values()]).norm()
+    total: Tensor = torch.cat([v.flatten() for v in values.values()]).norm()
+    return total
 
 
 class _Repeated:
@@ -140,7 +141,7 @@ def whole(k: Kind) -> list[Finding]:
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of one neuron."""
     for told, splits in WAYS.items():
-        yield Case("stdp = its sum over pairs", f"stdp, {k.name}, {told}", partial(timed, k, stdp(**PAIRS), splits))
+        yield Case("stdp = its sum over pairs", f"stdp, {k.name}, {told}", partial(timed, k, PAIRS, splits))
         rule = triplet_stdp(tau=TAU, pair=PAIR, triplet=TRIPLET)
         yield Case("stdp = its sum over pairs", f"triplet_stdp, {k.name}, {told}", partial(timed, k, rule, splits))
 
