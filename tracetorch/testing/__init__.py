@@ -18,7 +18,7 @@ from tracetorch.testing.rule_audit import Cost, RuleAudit
 from tracetorch.testing.rules_audit import audit
 from tracetorch.testing.running import rule_gradients
 from tracetorch.testing.single_audit import Audit, gradient_audit
-from tracetorch.testing.suggest import Suggestion, suggest
+from tracetorch.testing.suggestion import Suggestion, suggest
 from tracetorch.testing.synapse_check import SynapseError, check_linear_in_weights
 
 __all__ = [
