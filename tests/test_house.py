@@ -28,6 +28,7 @@ FLOORS = (
     {"layer", "folding", "dropout"},
     {"network", "undo", "ragged"},
     {"scan", "rates", "stream", "firing", "record", "operations", "direct"},
+    {"local"},
     {"tracetorch"},
     {"encoding", "data", "plot", "rl", "testing"},
     {"interop"},

@@ -7,10 +7,11 @@ from types import ModuleType
 
 from tracetorch import feedback, rules
 from tracetorch.backends import available_backends
-from tracetorch.direct import DirectFeedback
+from tracetorch.direct import DirectFeedback, TargetProjection
 from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
+from tracetorch.local import LocalOutputs, LocalReadouts
 from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
@@ -77,6 +78,8 @@ __all__ = [
     "Layer",
     "Learnable",
     "LinearInWeights",
+    "LocalOutputs",
+    "LocalReadouts",
     "Mean",
     "MinGRU",
     "Neuron",
@@ -92,6 +95,7 @@ __all__ = [
     "SoftReset",
     "Stream",
     "SynapticLIF",
+    "TargetProjection",
     "available_backends",
     "check_finite",
     "citation",

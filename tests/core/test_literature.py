@@ -186,10 +186,48 @@ def test_direct_feedback_refuses_a_convolution_above() -> None:
         tt.DirectFeedback(nn.Sequential(tt.Layer(nn.Conv1d(2, 2, 3), tt.LIF(half_life=4)), conv), 3)
 
 
+def test_target_projection_refuses_a_target_of_another_shape() -> None:
+    net = tt.TargetProjection(pair(tt.rules.drtrl()), 3)
+    with pytest.raises(ValueError, match=r"\[4, 3\] here, got \[4\]; .*one_hot"):
+        net((XS[0], torch.zeros(4)))
+
+
+def test_windows_of_inputs_and_targets_are_single_steps() -> None:
+    net = tt.TargetProjection(pair(tt.rules.drtrl()), 3)
+    targets = torch.eye(3).double()[torch.arange(40).reshape(10, 4) % 3]
+    found = []
+    for whole in (True, False):
+        tt.reset(net)
+        net.zero_grad()
+        steps = tt.scan(net, (XS, targets)) if whole else torch.stack([net(p) for p in zip(XS, targets, strict=True)])
+        loss(TARGETS)(steps, slice(0, 10)).backward()
+        found.append(net.net[0].synapse.weight.grad.clone())
+    assert agreement(*found).relative_error < 1e-12 and found[0].norm() > 0
+
+
+def test_local_readouts_of_convolutions_and_of_a_readout_layer() -> None:
+    torch.manual_seed(5)
+    conv = tt.Layer(nn.Conv1d(2, 3, 3), tt.LIF(half_life=4))
+    norm = nn.LayerNorm(3)
+    net = nn.Sequential(conv, nn.AvgPool1d(2), nn.Flatten(), norm, tt.Layer(nn.Linear(3, 5), tt.LI(half_life=4)))
+    tt.set_rule(net, tt.rules.drtrl())
+    local = tt.LocalReadouts(net, 5, torch.ones(2, 2, 5))
+    before = [p.clone() for p in net.parameters()]
+    first, last = local(torch.ones(2, 2, 5))
+    assert [list(m.shape) for m in local.matrices] == [[5, 9]] and first.shape == last.shape == (2, 5)
+    first.sum().backward(retain_graph=True)
+    assert conv.synapse.weight.grad is not None and norm.weight.grad is None
+    conv.zero_grad()
+    last.square().sum().backward()
+    assert norm.weight.grad is not None and conv.synapse.weight.grad is None
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
+
+
 def test_every_rule_has_its_sources() -> None:
-    for name, preset in tt.rules.PRESETS.items():
+    signals = (tt.DirectFeedback, tt.TargetProjection, tt.LocalReadouts)
+    for name, preset in (tt.rules.PRESETS | {s.__name__: s for s in signals}).items():
         entries = tt.citation(name)
-        assert entries == tt.citation(preset) == tt.citation(preset())
+        assert entries == tt.citation(preset) and (preset in signals or entries == tt.citation(preset()))
         assert (entries == "") == (name in ("trace", "traced_bptt"))
         assert entries.count("{") == entries.count("}")
         keys = re.findall(r"^@\w+\{(\w+),$", entries, flags=re.MULTILINE)

@@ -10,7 +10,7 @@ from torch import nn
 
 import tracetorch as tt
 
-RULES = [name for name in tt.rules.PRESETS if name != "rate"]
+RULES = [name for name in tt.rules.PRESETS if name not in ("rate", "uoro")]  # what uoro has drawn is not taken back
 
 
 class Poison(nn.Module):

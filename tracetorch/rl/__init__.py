@@ -17,6 +17,7 @@ from tracetorch.rl.q import Q
 from tracetorch.rl.reflect import Reflect
 from tracetorch.rl.senses import Senses
 from tracetorch.rl.step import FixedStep, ObGD, OptimizerStep, Step
+from tracetorch.rl.three_factor import ThreeFactor
 from tracetorch.rl.trace import ParameterTrace
 from tracetorch.rl.vector import Ended, Rows
 
@@ -40,6 +41,7 @@ __all__ = [
     "RunningNorm",
     "Senses",
     "Step",
+    "ThreeFactor",
     "sparse_",
     "sparse_init",
     "twin",

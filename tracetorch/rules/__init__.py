@@ -1,10 +1,17 @@
-"""Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of."""
+"""Rules: frozen, validated points on the axes, their named presets, and the weight credits that they are made of.
+
+`tt.rules.suggest` is that of `tracetorch.testing`, which measures rules on a network.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from tracetorch.rules.above import Credited, Present, ReadoutMemory
 from tracetorch.rules.chains import AllMemory
 from tracetorch.rules.citations import citation
-from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
+from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1, uoro
 from tracetorch.rules.next import NextMemory
+from tracetorch.rules.plasticity import stdp, triplet_stdp
 from tracetorch.rules.presets import (
     FACTS,
     PRESETS,
@@ -29,9 +36,11 @@ from tracetorch.traces import (
     NoTrace,
     Pairs,
     Pre,
+    RankOne,
     Rtrl,
     Smoothed,
     SnAp,
+    SpikeTimes,
     Timing,
     WeightCredit,
 )
@@ -51,11 +60,13 @@ __all__ = [
     "Pairs",
     "Pre",
     "Present",
+    "RankOne",
     "ReadoutMemory",
     "Rtrl",
     "Rule",
     "Smoothed",
     "SnAp",
+    "SpikeTimes",
     "Timing",
     "WeightCredit",
     "bptt",
@@ -73,7 +84,17 @@ __all__ = [
     "s_tllr",
     "sltt",
     "snap1",
+    "stdp",
     "tbptt",
     "trace",
     "traced_bptt",
+    "triplet_stdp",
+    "uoro",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what measures rules, which stands above them, when it is first called for."""
+    if name == "suggest":
+        return import_module("tracetorch.testing").suggest
+    raise AttributeError(f"module 'tracetorch.rules' has no attribute {name!r}")

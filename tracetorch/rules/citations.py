@@ -184,23 +184,91 @@ WORKS: dict[str, tuple[Work, ...]] = {
             "https://doi.org/10.1101/2024.09.24.614728",
         ),
     ),
+    "stdp": (
+        _article(
+            "bi1998synaptic",
+            "Bi, Guo-qiang and Poo, Mu-ming",
+            "Synaptic Modifications in Cultured Hippocampal Neurons: Dependence on Spike Timing, Synaptic Strength, "
+            "and Postsynaptic Cell Type",
+            1998,
+            "Journal of Neuroscience",
+            "https://doi.org/10.1523/JNEUROSCI.18-24-10464.1998",
+        ),
+        _article(
+            "song2000competitive",
+            "Song, Sen and Miller, Kenneth D. and Abbott, L. F.",
+            "Competitive Hebbian learning through spike-timing-dependent synaptic plasticity",
+            2000,
+            "Nature Neuroscience",
+            "https://doi.org/10.1038/78829",
+        ),
+    ),
+    "triplet_stdp": (
+        _article(
+            "pfister2006triplets",
+            "Pfister, Jean-Pascal and Gerstner, Wulfram",
+            "Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity",
+            2006,
+            "Journal of Neuroscience",
+            "https://doi.org/10.1523/JNEUROSCI.1425-06.2006",
+        ),
+    ),
+    "uoro": (
+        _preprint(
+            "tallec2018unbiased",
+            "Tallec, Corentin and Ollivier, Yann",
+            "Unbiased Online Recurrent Optimization",
+            2018,
+            "1702.05043",
+        ),
+    ),
+    "DirectFeedback": (
+        _preprint(
+            "nokland2016direct",
+            "N{\\o}kland, Arild",
+            "Direct Feedback Alignment Provides Learning in Deep Neural Networks",
+            2016,
+            "1609.01596",
+        ),
+    ),
+    "TargetProjection": (
+        _article(
+            "frenkel2021learning",
+            "Frenkel, Charlotte and Lefebvre, Martin and Bol, David",
+            "Learning Without Feedback: Fixed Random Learning Signals Allow for Feedforward Training of Deep Neural "
+            "Networks",
+            2021,
+            "Frontiers in Neuroscience",
+            "https://doi.org/10.3389/fnins.2021.629892",
+        ),
+    ),
+    "LocalReadouts": (
+        _article(
+            "kaiser2020synaptic",
+            "Kaiser, Jacques and Mostafa, Hesham and Neftci, Emre",
+            "Synaptic Plasticity Dynamics for Deep Continuous Local Learning (DECOLLE)",
+            2020,
+            "Frontiers in Neuroscience",
+            "https://doi.org/10.3389/fnins.2020.00424",
+        ),
+    ),
     "trace": (),
     "traced_bptt": (),
 }
-"""The works of each preset, by its name; none for a rule that is this library's own."""
+"""The works of each preset and learning signal, by its name; none for a rule that is this library's own."""
 
 
-def citation(rule: Rule | str | Callable[..., Rule]) -> str:
-    """Return the works that a rule is from, as BibTeX.
+def citation(rule: Rule | str | Callable[..., object]) -> str:
+    """Return the works that a rule or a learning signal is from, as BibTeX.
 
     Args:
-        rule: a rule, the name of a preset, or the preset itself.
+        rule: a rule, a preset, a module such as `tt.TargetProjection`, or the name of one.
 
     Returns:
         The entries, with an empty line between them; empty for a rule that is this library's own.
 
     Raises:
-        ValueError: if no preset has that name.
+        ValueError: if none has that name.
 
     Example:
         >>> import tracetorch as tt

@@ -6,7 +6,7 @@ from tracetorch.feedback import Feedback, RandomFeedback, Symmetric
 from tracetorch.rules.above import ReadoutMemory
 from tracetorch.rules.next import NextMemory
 from tracetorch.rules.rule import Rule
-from tracetorch.traces import Full, Rtrl, Smoothed, SnAp, Timing
+from tracetorch.traces import Full, RankOne, Rtrl, Smoothed, SnAp, Timing
 
 
 def ostl(*, feedback: Feedback | None = None) -> Rule:
@@ -209,3 +209,38 @@ def snap1(*, feedback: Feedback | None = None) -> Rule:
         SnAp()
     """
     return Rule(name="snap1", weight=SnAp(), input="psi", window="step", feedback=feedback or Symmetric())
+
+
+def uoro(*, seed: int = 0, kappa: float | None = None, feedback: Feedback | None = None) -> Rule:
+    r"""Trace each weight's effect on every unit of its layer by a random estimate of rank one: UORO.
+
+    .. math:: \tilde h_t = \rho_0 J_t \tilde h_{t-1} + \rho_1 \nu, \qquad
+        \tilde W_t = \tilde W_{t-1} / \rho_0 + \nu^\top H_t / \rho_1, \qquad
+        \Delta W = \sum_t \Big\langle \frac{\partial \mathcal L_t}{\partial h_{t-1}}, \tilde h_{t-1} \Big\rangle
+        \tilde W_{t-1} + \text{the step's own}
+
+    `h` has the states and outputs of the layer, `J` and `H` are their derivatives by those of the step before and by
+    the weights, and the signs :math:`\nu` are drawn at each call. Its mean is the gradient of `rtrl`, in a memory of
+    one number per weight and row; its variance grows with the units. Inside a window credit is exact, so longer windows
+    have less of it. A layer without recurrent weights has full eligibilities, as under `rtrl`. Drops the memory of
+    layers above the next.
+
+    Source: C. Tallec, Y. Ollivier, "Unbiased Online Recurrent Optimization" (2018), https://arxiv.org/abs/1702.05043.
+
+    Args:
+        seed: of the generator of the signs; `rule.weight.generator` is its state, which a checkpoint has to have.
+        kappa: decay of the output filter per step; None takes that of the leaky readout which follows a layer directly.
+        feedback: the matrix through which credit reaches the layer below; symmetric by default.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> tt.rules.uoro(seed=3).weight.seed
+        3
+    """
+    above = ReadoutMemory(kappa)
+    return Rule(
+        name="uoro", weight=RankOne(seed), input="psi", window="step", feedback=feedback or Symmetric(), above=above
+    )

@@ -9,7 +9,8 @@ from typing import Literal
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.rules.above import ReadoutMemory
 from tracetorch.rules.chains import AllMemory
-from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1
+from tracetorch.rules.literature import ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1, uoro
+from tracetorch.rules.plasticity import stdp, triplet_stdp
 from tracetorch.rules.rule import Rule
 from tracetorch.traces import Auto, Factor, Full, Graph, NoTrace, Pairs, Pre, WeightCredit
 from tracetorch.traces.storage import BUDGET
@@ -294,7 +295,7 @@ def rate(*, feedback: Feedback | None = None) -> Rule:
     )
 
 
-LITERATURE = (ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1)
+LITERATURE = (ostl, otpe, pp_prop, rflo, rtrl, s_tllr, snap1, stdp, triplet_stdp, uoro)
 
 PRESETS: dict[str, Callable[..., Rule]] = {
     f.__name__: f for f in (trace, cascade, eprop, drtrl, ottt, traced_bptt, tbptt, sltt, rate, bptt, *LITERATURE)
@@ -344,6 +345,7 @@ FACTS: dict[str, Facts] = {
     "rtrl": Facts(
         "a layer, recurrent or not, alone or under a leaky readout", "memory of upper layers", "B·(S + 2)·O·I·O"
     ),
+    "uoro": Facts("in the mean, as rtrl", "its own noise, memory of upper layers", "B·I·O"),
     "snap1": Facts("within a layer, diagonal recurrence", "paths through other units, upper layers", "B·(S + 1)·I·O"),
     "otpe": Facts(
         "a layer that feeds a leaky readout; two layers of spikes, the upper with one leaking state",
@@ -353,6 +355,8 @@ FACTS: dict[str, Facts] = {
     "pp_prop": Facts("with decay 0, neurons without memory", "input-sensitivity covariance", "B·(I + S·O)"),
     "rflo": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers, symmetry", "B·S·I·O"),
     "s_tllr": Facts("as ottt, without the acausal term", "the neuron's own memory, that of upper layers", "B·(I + O)"),
+    "stdp": Facts("its pairs of spikes; no gradient", "every derivative", "B·(I + O)"),
+    "triplet_stdp": Facts("its pairs and triplets of spikes; no gradient", "every derivative", "2·B·(I + O)"),
     "drtrl": Facts("within a layer, every neuron", "dense recurrence, memory of upper layers", "B·S·I·O"),
     "trace": Facts("constant input; biases and neuron parameters always", "input-sensitivity covariance", "B·(I + O)"),
     "rate": Facts("constant input, one scan of the sequence", "input-sensitivity covariance", "B·(I + O)"),

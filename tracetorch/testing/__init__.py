@@ -18,6 +18,7 @@ from tracetorch.testing.rule_audit import Cost, RuleAudit
 from tracetorch.testing.rules_audit import audit
 from tracetorch.testing.running import rule_gradients
 from tracetorch.testing.single_audit import Audit, gradient_audit
+from tracetorch.testing.suggestion import Suggestion, suggest
 from tracetorch.testing.synapse_check import SynapseError, check_linear_in_weights
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "PeakBytes",
     "RuleAudit",
     "SilentError",
+    "Suggestion",
     "SynapseError",
     "UnitBlocks",
     "agreement",
@@ -44,6 +46,7 @@ __all__ = [
     "gradient_audit",
     "require_alive",
     "rule_gradients",
+    "suggest",
     "traced",
     "truncated",
     "unit_blocks",

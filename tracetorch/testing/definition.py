@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from tracetorch.direct import chain
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean, Neuron, Readout, Reset
 from tracetorch.rules import NextMemory, ReadoutMemory
@@ -23,7 +24,7 @@ from tracetorch.testing.eligibility import (
     unit_blocks,
 )
 from tracetorch.testing.oracle import Loss, Out, current_of_call, learned
-from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, Timing
+from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, SpikeTimes, Timing
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Record:
         xs: its inputs, `[T, B, *in]`.
         before: its states and counters before each step, `[T, B, *unit]` each.
         current: its currents, `[T, B, *unit]`.
-        z_before: its outputs one step earlier, `[T, B, *unit]`.
+        z: its outputs, `[T, B, *unit]`.
         kappa: decay of the output filter.
         q: decay of the output's running mean; None where rules that need one cannot know it.
     """
@@ -44,18 +45,9 @@ class Record:
     xs: Tensor
     before: tuple[Tensor, ...]
     current: Tensor
-    z_before: Tensor
+    z: Tensor
     kappa: float
     q: float | None
-
-
-def chain(net: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules of nested `nn.Sequential`s in order."""
-    if isinstance(net, nn.Sequential):
-        for child in net:
-            yield from chain(child)
-    else:
-        yield net
 
 
 def readout_decay(modules: Sequence[nn.Module]) -> float | None:
@@ -88,8 +80,8 @@ def filter_decay(layer: Layer, above: Sequence[nn.Module]) -> float:
 
 
 @torch.no_grad()
-def record(layer: Layer, xs: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
-    """Run a layer's modules from a reset: outputs, states before each step, currents, outputs one step earlier."""
+def record(layer: Layer, xs: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """Run a layer's modules from a reset: outputs, states before each step, currents."""
     zs: list[Tensor] = []
     past: list[tuple[Tensor, ...]] = []
     currents: list[Tensor] = []
@@ -105,9 +97,7 @@ def record(layer: Layer, xs: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor
         after, z = layer.neuron.step(layer.neuron.pack(state), current)
         state = tuple(after)
         zs.append(z)
-    z = torch.stack(zs)
-    z_before = torch.cat([torch.zeros_like(z[:1]), z[:-1]])
-    return z, tuple(torch.stack(s) for s in zip(*past, strict=True)), torch.stack(currents), z_before
+    return torch.stack(zs), tuple(torch.stack(s) for s in zip(*past, strict=True)), torch.stack(currents)
 
 
 def definition(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all") -> Gradients:
@@ -148,9 +138,9 @@ def definition(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all") -
             continue
         given = module.rule.weight.decay if isinstance(module.rule.weight, Factor) else None
         q = readout_decay(modules[i + 1 :]) if given is None else given
-        z, before, current, z_before = record(module, zs)
+        z, before, current = record(module, zs)
         kappa = filter_decay(module, modules[i + 1 :])
-        records.append(Record(module, zs, before, current, z_before, kappa, q))
+        records.append(Record(module, zs, before, current, z, kappa, q))
         zs = z
     ys = zs.detach().requires_grad_()
     last = slice(len(xs) - 1, len(xs))
@@ -208,9 +198,10 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
     late, at = means, bars
     if layer.rule.window == "sequence" and factor:
         late, at = means[-1:].expand_as(means), torch.cat([torch.zeros_like(bars[1:]), bars.sum(0, keepdim=True)])
+    timed = isinstance(weight, SpikeTimes) and not isinstance(layer.neuron, Readout)
     sources = [(layer.synapse, rec.xs)]
     if layer.recurrent is not None:
-        sources.append((layer.recurrent, rec.z_before))
+        sources.append((layer.recurrent, torch.cat([torch.zeros_like(rec.z[:1]), rec.z[:-1]])))
     for module, inputs in sources:
         J = features(module, inputs.flatten(0, 1))
         for name, p in module.named_parameters():
@@ -218,7 +209,11 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
                 j = J[name].reshape(*inputs.shape[:2], *J[name].shape[1:])
                 blocks = true if is_bias(module, name) else own
                 leaky = not isinstance(layer.neuron, Readout) and not is_bias(module, name)
-                if leaky and isinstance(weight, Timing):
+                if timed and not leaky:
+                    continue
+                if timed and isinstance(weight, SpikeTimes):
+                    found = by_spike_times(weight, rec.z, at, j)
+                elif leaky and isinstance(weight, Timing):
                     found = by_timing(weight, true.psi, at, j)
                 elif leaky and isinstance(weight, Smoothed):
                     found = by_smoothed(weight, true, at, j)
@@ -226,7 +221,7 @@ def credit(rec: Record, bars: Tensor, total: dict[int, Tensor]) -> Tensor:
                     found = by_mean(rec, means, at, j) if factor else by_trace(rec, blocks, at, j)
                 total[id(p)] += found.reshape(p.shape)
     for name, p in layer.neuron.named_parameters():
-        if p.requires_grad:
+        if p.requires_grad and not timed:
             total[id(p)] += by_parameter(rec, true, at, name, factor=factor).sum_to_size(p.shape)
     below = late if factor else (gains if layer.rule.input in ("gain", "trace") else true.psi)
     if isinstance(layer.rule.weight, Factor) and isinstance(layer.neuron, Readout):
@@ -274,6 +269,23 @@ def by_timing(weight: Timing, psi: Tensor, bars: Tensor, J: Tensor) -> Tensor:
     causal = torch.einsum("tbu,ts,sbuk->k", bars * psi, before, J)
     acausal = torch.einsum("tbu,ts,sbu,tbuk->k", bars, after, psi, J)
     return weight.alpha_pre * causal + weight.alpha_post * acausal
+
+
+def by_spike_times(weight: SpikeTimes, z: Tensor, bars: Tensor, J: Tensor) -> Tensor:
+    """Return what pairs and triplets of spikes give the weights, each as one sum over all times."""
+    steps, batch, units, _ = J.shape
+    z, bars = z.reshape(steps, batch, units), bars.reshape(steps, batch, units)
+    ago = (torch.arange(steps)[:, None] - torch.arange(steps)).to(J)
+
+    def window(tau: float, first: int) -> Tensor:
+        return torch.where(ago >= first, torch.exp(-ago.clamp(min=0) / tau), torch.zeros_like(ago))
+
+    after, again = (torch.einsum("ts,sbu->tbu", window(tau, 1), z) for tau in (weight.tau_minus, weight.tau_y))
+    earlier = torch.einsum("ts,sbuk->tbuk", window(weight.tau_x, 1), J)
+    plus = bars * z * (weight.pair_plus + weight.triplet_plus * again)
+    causal = torch.einsum("tbu,ts,sbuk->k", plus, window(weight.tau_plus, 0), J)
+    minus = J * (weight.pair_minus + weight.triplet_minus * earlier)
+    return causal - torch.einsum("tbu,tbuk->k", bars * after, minus)
 
 
 def by_smoothed(weight: Smoothed, blocks: UnitBlocks, bars: Tensor, J: Tensor) -> Tensor:

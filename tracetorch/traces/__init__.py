@@ -5,7 +5,9 @@ from tracetorch.traces.base import Context, OutputFilter, Trace, WeightCredit
 from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.passing import Credit
+from tracetorch.traces.plasticity import SpikeTimes
 from tracetorch.traces.presynaptic import Pre, Presynaptic
+from tracetorch.traces.rank_one import RankOne
 from tracetorch.traces.recurrent import Rtrl, SnAp
 from tracetorch.traces.smoothed import Smoothed
 from tracetorch.traces.storage import Auto
@@ -31,9 +33,11 @@ __all__ = [
     "Pairs",
     "Pre",
     "Presynaptic",
+    "RankOne",
     "Rtrl",
     "Smoothed",
     "SnAp",
+    "SpikeTimes",
     "Timing",
     "Trace",
     "Traces",

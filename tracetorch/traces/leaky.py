@@ -54,7 +54,9 @@ class LeakyInput(Presynaptic):
     counts = False  # the cotangents of a spike count are a learning signal like others
 
     @abstractmethod
-    def factors(self, start: Start, window: Window) -> tuple[Tensor, Tensor | None, Mapping[str, Tensor]]:
+    def factors(
+        self, start: Start, window: Window, outputs: Outputs
+    ) -> tuple[Tensor, Tensor | None, Mapping[str, Tensor]]:
         """Return h and u, `[T, B, *unit]` each or None for zero, and what is carried on to form the next."""
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
@@ -63,14 +65,16 @@ class LeakyInput(Presynaptic):
 
     def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
         """Return how a window is credited, and what it leaves to the next."""
-        h, u, carried = self.factors(start, window)
+        h, u, carried = self.factors(start, window, outputs)
         past = Traces() if start.traces is None else start.traces
-        credit = None if silent else _Credit(self, window, outputs.sensitivity, h=h, u=u)
+        credit = None if silent else LeakyInputCredit(self, window, outputs.sensitivity, h=h, u=u)
         return Closed(credit, replace(past, other={**past.other, **carried}), window)
 
 
 @dataclass(frozen=True)
-class _Credit(WindowCredit):
+class LeakyInputCredit(WindowCredit):
+    """Credit by two factors per unit: one meets the inputs' trace, the other the inputs of the step."""
+
     trace: LeakyInput
     h: Tensor = field(kw_only=True)
     u: Tensor | None = field(kw_only=True)

@@ -49,7 +49,7 @@ class Rtrl(Full):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where a unit takes several currents."""
-        return Everywhere(*_checked(context))
+        return Everywhere(*checked(context))
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,11 @@ class SnAp(Full):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where a unit takes several currents."""
-        return SelfFed(*_checked(context))
+        return SelfFed(*checked(context))
 
 
-def _checked(context: Context) -> tuple[InputCredit, OutputFilter | None]:
+def checked(context: Context) -> tuple[InputCredit, OutputFilter | None]:
+    """Return what a trace is made of; raise ValueError where a unit takes several currents."""
     if len(context.neuron.currents) > 1:
         raise ValueError(f"rule {context.rule!r} cannot trace several currents per unit; tt.rules.drtrl() can")
     return context.input, context.filter

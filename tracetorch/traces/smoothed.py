@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from tracetorch.backends import Save, Scan, Tape, reference
+from tracetorch.backends import Outputs, Save, Scan, Tape, reference
 from tracetorch.backends.interface import expanded
 from tracetorch.backends.torch import TorchTape
 from tracetorch.backends.torch.recurrences import linear_scan
@@ -52,7 +52,7 @@ class Smoothed(LeakyCredit):
 class SmoothedTrace(LeakyInput):
     """A smoothed input and a smoothed sensitivity."""
 
-    def factors(self, start: Start, window: Window) -> tuple[Tensor, None, Mapping[str, Tensor]]:
+    def factors(self, start: Start, window: Window, outputs: Outputs) -> tuple[Tensor, None, Mapping[str, Tensor]]:
         """Return the smoothed sensitivity of the outputs at each step."""
         a, like = self.decay, window.like
         tape = readable(window.scan, window.tape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Cotangents, Pull
+from tracetorch.backends import Cotangents, Outputs, Pull
 from tracetorch.backends.torch.recurrences import decayed_sums
 from tracetorch.traces.base import Context
 from tracetorch.traces.leaky import LeakyCredit, LeakyInput
@@ -52,7 +52,7 @@ class SpikeTiming(LeakyInput):
 
     timing: Timing = field(kw_only=True)
 
-    def factors(self, start: Start, window: Window) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+    def factors(self, start: Start, window: Window, outputs: Outputs) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
         """Return the surrogate derivatives of all steps, and their trace before each step."""
         like, rule = window.like, self.timing
         ones = Cotangents(like.new_ones(window.steps, *like.shape), like.new_zeros(window.size, *like.shape))

@@ -7,7 +7,21 @@ from functools import partial
 
 from tracetorch.feedback import RandomFeedback, SignSymmetric
 from tracetorch.network import set_rule
-from tracetorch.rules import Rule, drtrl, eprop, otpe, ottt, pp_prop, rate, rflo, s_tllr, sltt, trace
+from tracetorch.rules import (
+    Rule,
+    drtrl,
+    eprop,
+    otpe,
+    ottt,
+    pp_prop,
+    rate,
+    rflo,
+    s_tllr,
+    sltt,
+    stdp,
+    trace,
+    triplet_stdp,
+)
 from tracetorch.testing.conformance.case import Case, Finding, same_values, together
 from tracetorch.testing.conformance.linearity import sensible
 from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
@@ -32,6 +46,8 @@ DEFINED: dict[str, Rule] = {
     "rflo": rflo(),
     "s_tllr": s_tllr(),
     "s_tllr, random": s_tllr(lambda_pre=0.6, alpha_post=0.5, feedback=RandomFeedback()),
+    "stdp": stdp(tau_plus=5.0, tau_minus=4.0),
+    "triplet_stdp": triplet_stdp(tau=(5.0, 4.0, 3.0, 6.0), pair=(0.5, 0.8), triplet=(0.6, 0.3)),
     "trace": trace(decay=0.7),
     "rate": rate(),
     "sltt, random": sltt(feedback=RandomFeedback()),
@@ -83,6 +99,8 @@ def cases() -> Iterator[Case]:
             chain = name not in ("residual", "two heads")
             if label.startswith("otpe") and name == "Conv2d":
                 continue  # a layer above has decays per unit
+            if told == "triplet_stdp" and name == "a user's synapse":
+                continue  # a weight of which sees more than one input
             if chain and not refuses(name, rule) and (not one_decay or name in SAME_DECAY):
                 yield Case(claim, f"{label}, {name}", partial(defined, name, rule))
     for name in SAME_DECAY:

@@ -27,9 +27,11 @@ from tracetorch.rules import (
     s_tllr,
     sltt,
     snap1,
+    stdp,
     tbptt,
     trace,
     traced_bptt,
+    triplet_stdp,
 )
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
@@ -51,6 +53,8 @@ STEPWISE: dict[str, Rule] = {
     "rtrl(0.6)": rtrl(kappa=0.6),
     "snap1": snap1(),
     "s_tllr": s_tllr(),
+    "stdp": stdp(tau_plus=5.0, tau_minus=4.0),
+    "triplet_stdp": triplet_stdp(tau=(5.0, 4.0, 3.0, 6.0), pair=(0.5, 0.8), triplet=(0.6, 0.3)),
     "trace": trace(),
     "trace(0.6)": trace(decay=0.6),
 }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tracetorch.feedback import Symmetric
 from tracetorch.layer import Layer
 from tracetorch.network import set_rule
-from tracetorch.rules import Rule, Smoothed, Timing, sltt
+from tracetorch.rules import Rule, Smoothed, SpikeTimes, Timing, sltt
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
@@ -165,7 +165,7 @@ def declared(rule: Rule, conv: bool) -> list[Finding]:
     want = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits_of(rule))
     got = rule_gradients(other, setup.xs, setup.loss, rule, splits=splits_of(rule))
     renamed = {n.replace("synapse.module.", "synapse."): g for n, g in got.grads.items()}
-    if isinstance(rule.weight, Smoothed | Timing):  # the bias of a declared module is one of its weights
+    if isinstance(rule.weight, Smoothed | SpikeTimes | Timing):  # the bias of a declared module is one of its weights
         renamed["0.synapse.bias"] = want.grads["0.synapse.bias"]
     return together(same_values(got, Gradients(want.values, {})), sensible(renamed, dict(want.grads)))
 
