@@ -178,7 +178,9 @@ def _kernel(
     from tracetorch.backends.numba import raw
 
     kind, jit, what = _kind(dtype), _inner(), type(variant).__name__.lower()
-    sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), filters, len(learned), width)
+    sizes = Sizes(
+        lowered.states, lowered.counters, len(lowered.parameters), filters, len(learned), width, lowered.currents
+    )
     if isinstance(variant, Forward):
         formed = variant.events or variant.recurrent
         text = forward_text(sizes, formed=formed, checked=variant.events, traced=variant.traced)

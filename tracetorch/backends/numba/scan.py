@@ -77,6 +77,7 @@ class Numba:
         if isinstance(lowered, NotLowered) or (scan.dense is not None and scan.dense[0].dtype != like.dtype):
             raise TypeError(f"the kernels cannot serve this scan: {self.why_not(scan)}")
         steps, batch, units = scan.steps, like.shape[0], unit_count(unit)
+        each = () if lowered.currents == 1 else (lowered.currents,)
         size, width = lowered.states, self.tuning.width(units)
         recurrent = None if scan.recurrent is None else scan.recurrent.dense()
         formed = scan.dense is not None or recurrent is not None
@@ -93,9 +94,9 @@ class Numba:
         drive = empty((steps, batch, units), like) if save.tape and formed else none
         sigma = level = history = none
         if request is not None:
-            sigma = flat(request.sigma, unit, like.dtype)
-            level = flat(request.level, unit, like.dtype) if filters else none
-            history = empty((steps if request.history else 1, batch, units), like)
+            sigma = flat(_by_current(request.sigma, each), unit, like.dtype)
+            level = flat(_by_current(request.level, each), unit, like.dtype) if filters else none
+            history = empty((steps if request.history else 1, batch, *each, units), like)
         sigma_next, level_next = torch.empty_like(sigma), torch.empty_like(level)
         sums, weights = none, like.new_empty(0, steps)
         if save.sums is not None and scan.dense is not None:
@@ -141,9 +142,9 @@ class Numba:
             out,
             s,
             tape,
-            sigma_next.view(size, batch, *unit),
-            level_next.view(filters, batch, *unit) if filters else request.level,
-            history.view(history.shape[0], batch, *unit),
+            _by_row(sigma_next.view(*each, size, batch, *unit), each),
+            _by_row(level_next.view(*each, filters, batch, *unit), each) if filters else request.level,
+            history.view(*history.shape[:-1], *unit),
             _sums(save, scan, sums),
             finite,
         )
@@ -244,6 +245,16 @@ def _bias(units: int, like: Tensor, *synapses: Dense | None) -> Tensor:
         if synapse is not None and synapse[1] is not None:
             total += synapse[1].detach()
     return total
+
+
+def _by_current(values: Tensor, each: tuple[int, ...]) -> Tensor:
+    """Return sensitivities, `[S, B, C, *unit]`, in the order of the kernels, `[C, S, B, *unit]`."""
+    return values.movedim(2, 0) if each else values
+
+
+def _by_row(values: Tensor, each: tuple[int, ...]) -> Tensor:
+    """Return sensitivities in the order of the kernels, `[C, S, B, *unit]`, as `[S, B, C, *unit]`."""
+    return values.movedim(0, 2) if each else values
 
 
 def _sums(save: Save, scan: Scan, sums: Tensor) -> Tensor | None:
