@@ -146,11 +146,14 @@ class Spec:
         return like[:, 0]
 
     def currents(self, xs: Tensor, products: Convolution | None = None) -> Tensor:
-        """Return the currents of a window, `[T, B, (C,) *unit]`, at least in single precision.
+        """Return the currents of a window, by the synapse or by what forms them from events.
 
         Args:
             xs: inputs, `[T, B, *in]`.
             products: what forms them from events; None for the synapse itself.
+
+        Returns:
+            The currents, `[T, B, (C,) *unit]`, at least in single precision.
         """
         flat = (self.synapses[0] if products is None else products).current(xs.reshape(-1, *xs.shape[2:]))
         current = flat.reshape(*xs.shape[:2], *flat.shape[1:])

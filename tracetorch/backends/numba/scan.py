@@ -80,6 +80,9 @@ class Numba:
             synapse: the synapse.
             xs: inputs, `[T, B, *in]`.
             sparse: True for events whatever their density, False for none of it.
+
+        Returns:
+            The products; None where the synapse's own are to be taken.
         """
         if sparse is False or not isinstance(synapse, ConvSynapse) or not serves(synapse, xs):
             return None
