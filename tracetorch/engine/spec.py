@@ -155,7 +155,8 @@ class Spec:
         Returns:
             The currents, `[T, B, (C,) *unit]`, at least in single precision.
         """
-        flat = (self.synapses[0] if products is None else products).current(xs.reshape(-1, *xs.shape[2:]))
+        form = self.synapses[0].current if products is None else products.current
+        flat = form(xs.reshape(-1, *xs.shape[2:]))
         current = flat.reshape(*xs.shape[:2], *flat.shape[1:])
         return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
 
