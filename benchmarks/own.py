@@ -85,7 +85,7 @@ def build(
     options = options or {}
     beta = float(arrays["beta"])
     weights = [torch.from_numpy(arrays[f"w{i}"]) for i in range(len(workload["network"]["hidden"]) + 1)]
-    stride = workload["network"]["stride"]
+    network = workload["network"]
     modules: list[nn.Module] = []
     for i, weight in enumerate(weights[:-1]):
         own: Any = torch.from_numpy(arrays[f"beta{i}"]) if decays == "neuron" else beta
@@ -95,21 +95,23 @@ def build(
         neuron = neuron_of(options.get("neuron", "lif"), own, convention)
         modules.append(
             tt.Layer(
-                synapse(weight, stride), neuron, recurrent=None if recurrent is None else synapse(recurrent, stride)
+                synapse(weight, network), neuron, recurrent=None if recurrent is None else synapse(recurrent, network)
             )
         )
+        if network["pool"] > 1:
+            modules.append(nn.MaxPool2d(network["pool"]))
     if weights[0].dim() == 4:
         modules.append(nn.Flatten())
-    modules.append(tt.Layer(synapse(weights[-1], stride), tt.LI(beta=beta)))
+    modules.append(tt.Layer(synapse(weights[-1], network), tt.LI(beta=beta)))
     return nn.Sequential(*modules)
 
 
-def synapse(weight: Tensor, stride: int) -> nn.Module:
+def synapse(weight: Tensor, network: Mapping[str, Any]) -> nn.Module:
     """Return a linear map or a convolution with these weights and no bias."""
     outputs, inputs = weight.shape[:2]
     made: nn.Module
     if weight.dim() == 4:
-        made = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        made = nn.Conv2d(inputs, outputs, network["kernel"], network["stride"], network["padding"], bias=False)
     else:
         made = nn.Linear(inputs, outputs, bias=False)
     made.weight.data.copy_(weight)

@@ -85,8 +85,8 @@ def scaled_weights(network: Network, *, density: float, seed: int) -> tuple[list
     weights: list[Tensor] = []
     recurrent: list[Tensor] = []
     for size in network.hidden:
-        fan_in = x.shape[2] * (9 if network.convolutional else 1)
-        kernel = (3, 3) if network.convolutional else ()
+        kernel = (network.kernel,) * 2 if network.convolutional else ()
+        fan_in = x.shape[2] * math.prod(kernel)
         weight = torch.from_numpy(rng.standard_normal((size, x.shape[2], *kernel)).astype(np.float32))
         weight /= math.sqrt(fan_in)
         if network.recurrence:
@@ -96,6 +96,7 @@ def scaled_weights(network: Network, *, density: float, seed: int) -> tuple[list
         factor = _factor(current, r, network)
         weights.append(factor * weight)
         x = spikes(factor * current, network.beta, r)
+        x = pooled(x, network)
     features = x[0, 0].numel()
     gain = math.sqrt((1 - network.beta**2) / (features * network.rate))
     weights.append(torch.from_numpy((rng.standard_normal((network.outputs, features)) * gain).astype(np.float32)))
@@ -116,9 +117,16 @@ def currents(weight: Tensor, x: Tensor, network: Network) -> Tensor:
     """Return a hidden layer's currents over a whole sequence, ``[T, B, *unit]``."""
     if not network.convolutional:
         return x @ weight.T
-    flat = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=1)
+    flat = torch.nn.functional.conv2d(x.flatten(0, 1), weight, stride=network.stride, padding=network.padding)
     out: Tensor = flat.unflatten(0, x.shape[:2])
     return out
+
+
+def pooled(x: Tensor, network: Network) -> Tensor:
+    """Return what the next layer reads of a hidden layer's spikes, ``[T, B, *unit]``."""
+    if network.pool == 1:
+        return x
+    return torch.nn.functional.max_pool2d(x.flatten(0, 1), network.pool).unflatten(0, x.shape[:2])
 
 
 def spikes(current: Tensor, beta: float, recurrent: Tensor | None = None) -> Tensor:

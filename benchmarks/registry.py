@@ -20,8 +20,14 @@ def _snntorch() -> Library:
         name,
         "benchmarks.rivals.snntorch",
         (
-            Row(name, "BPTT", (*_WHOLE, "W2", "W3"), longest=_LONG, note="a loop over time"),
-            Row(name, "BPTT, layer by layer", ("W1", "W4", "W5"), {"layerwise": True}, note="synapses over all steps"),
+            Row(name, "BPTT", (*_WHOLE, "W4e", "W2", "W3"), longest=_LONG, note="a loop over time"),
+            Row(
+                name,
+                "BPTT, layer by layer",
+                ("W1", "W4", "W4e", "W5"),
+                {"layerwise": True},
+                note="synapses over all steps",
+            ),
             Row(name, "cut at every step", ("W2", "W2v"), updates=cut),
         ),
         ("torch=={torch}", "numpy", "snntorch==1.0.0"),
@@ -52,7 +58,7 @@ def _spikingjelly() -> Library:
         name,
         "benchmarks.rivals.spikingjelly",
         (
-            Row(name, "BPTT", (*_WHOLE, "W2", "W3"), longest=_LONG, note="multi-step"),
+            Row(name, "BPTT", (*_WHOLE, "W4e", "W2", "W3"), longest=_LONG, note="multi-step"),
             Row(name, "OTTT", ("W1", "W3", "W4", "W5"), online, longest=100_000, note=untraced),
             Row(name, "OTTT", ("W2",), online, updates=("each", "end"), note=untraced),
             Row(name, "cut at every step", ("W2",), {"method": "cut"}, updates=("each",)),

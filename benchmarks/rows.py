@@ -71,7 +71,7 @@ class Library:
 
 
 _NAME = "traceTorch"
-_WHOLE = ("W1", "W4", "W5")
+_WHOLE = ("W1", "W4", "W4e", "W5")
 _PER_NEURON = "drtrl, decays per neuron"
 
 

@@ -27,7 +27,10 @@ class Network:
         outputs: Units of the readout.
         half_life: Half-life of every decay, in steps.
         rate: Firing rate in spikes per step at which the weights of each hidden layer are scaled to fire.
-        stride: Stride of the convolutions, whose kernels are 3 by 3 with padding 1.
+        stride: Stride of the convolutions.
+        kernel: Extent of their kernels.
+        padding: Zeros on each side of what they read.
+        pool: Extent of the squares of which the maximum is taken behind each hidden layer of images; 1 for none.
         recurrence: Standard deviation of the recurrent weights times the root of the layer's units; 0 for none.
     """
 
@@ -37,6 +40,9 @@ class Network:
     half_life: float = 10.0
     rate: float = 0.1
     stride: int = 2
+    kernel: int = 3
+    padding: int = 1
+    pool: int = 1
     recurrence: float = 0.0
 
     @property
@@ -56,8 +62,10 @@ class Network:
         height, width = self.inputs[1:]
         shapes: list[tuple[int, ...]] = []
         for channels in self.hidden:
-            height, width = ((size - 1) // self.stride + 1 for size in (height, width))
+            around = 2 * self.padding - self.kernel
+            height, width = ((size + around) // self.stride + 1 for size in (height, width))
             shapes.append((channels, height, width))
+            height, width = height // self.pool, width // self.pool
         return shapes
 
 
@@ -147,6 +155,7 @@ SHALLOW = replace(DENSE, hidden=(256,))
 RECURRENT = replace(SHALLOW, recurrence=0.5)
 WIDE = Network(inputs=(1024,), hidden=(1024, 1024), outputs=20)
 IMAGES = Network(inputs=(1, 28, 28), hidden=(16, 32), outputs=10)
+EVENTS = Network((2, 34, 34), (12, 32), 10, rate=0.05, stride=1, kernel=5, padding=0, pool=2)
 
 _BOTH: tuple[Loss, ...] = ("last", "every")
 _DECADES = (100, 1_000, 10_000, 100_000, 1_000_000)
@@ -162,6 +171,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("W3", "dense network, long sequences", DENSE, 1, _DECADES, ("every",), ("end",), "memory", "sgd"),
         Workload("W4", "convolutional network, images", IMAGES, 32, (20,), _BOTH, density=0.2),
         Workload("W5", "wide network, a GPU", WIDE, 256, (1000,), _BOTH, device="cuda", dtypes=("float32", "bfloat16")),
+        Workload("W4e", "convolutional network, events of a camera", EVENTS, 50, (20,), ("every",)),
         Workload("W6", "dense recurrence, whole sequences", RECURRENT, 64, (100,), _BOTH),
     )
 }
@@ -172,7 +182,8 @@ def quick(workload: Workload) -> Workload:
     """Return a workload so small that one sees soon whether everything runs; its times have no meaning."""
     network = replace(workload.network, inputs=(70,), hidden=(32,) * len(workload.network.hidden), outputs=5)
     if workload.network.convolutional:
-        network = replace(network, inputs=(1, 12, 12), hidden=(4, 8))
+        size = 4 * network.kernel
+        network = replace(network, inputs=(1, size, size), hidden=(4, 8))
     steps = (100, 1000) if workload.kind == "memory" else tuple(20 * (i + 1) for i in range(len(workload.steps)))
     return replace(workload, network=network, batch=min(8, workload.batch), steps=steps, window=20)
 

@@ -22,6 +22,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.config.getoption("--backend") == "numba":
         from tracetorch.backends import numba
 
-        tuning = numba.Tuning(small=0, few=0, dense=2.0)
+        tuning = numba.Tuning(small=0, few=0, dense=2.0, convolution=2.0, run=1)
         monkeypatch.setattr(numba.backend(), "tuning", tuning)
         monkeypatch.setattr("tracetorch.steps.single.LEAST", 0)

@@ -368,7 +368,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
         net: any module with layers in it.
         backend: `auto`, `torch` (step by step, serves everything), `numba` (compiled for CPUs) or
             `triton` (GPUs).
-        sparse: whether dense synapses walk their inputs by events; by their density where it is None.
+        sparse: whether dense synapses and convolutions go through their inputs by events; by density where it is None.
 
     Raises:
         ValueError: if the name is unknown.

@@ -60,7 +60,7 @@ class Case(TorchCase):
         """Return synapses and neurons in two lists."""
         count = len(self.weights)
         synapses = [self.synapse(i) for i in range(count)]
-        if self.weights[0].dim() == 4:
+        if self.weights[0].dim() == 4 and self.pool == 1:
             synapses[-1] = nn.Sequential(nn.Flatten(), synapses[-1])
         self.synapses = nn.ModuleList(synapses)
         spiking: list[nn.Module] = [Recurrent(self.beta, self.linear(r)) for r in self.recurrent]

@@ -59,13 +59,13 @@ class Case(TorchCase):
                 modules.append(container)
                 continue
             if weight.dim() == 4:
-                made = layer.Conv2d(
-                    weight.shape[1], weight.shape[0], 3, stride=self.stride, padding=1, bias=False, step_mode="m"
-                )
+                made = layer.Conv2d(weight.shape[1], weight.shape[0], **self.geometry, bias=False, step_mode="m")
             else:
                 made = layer.Linear(weight.shape[1], weight.shape[0], bias=False, step_mode="m")
             made.weight.data.copy_(weight)
             modules += [made, self.lif()]
+            if self.pool > 1:
+                modules.append(layer.MaxPool2d(self.pool, step_mode="m"))
         if self.weights[0].dim() == 4:
             modules.append(layer.Flatten(step_mode="m"))
         weight = self.weights[-1]

@@ -40,7 +40,9 @@ class TorchCase(ABC):
         self.device, self.dtype = self.workload["device"], getattr(torch, self.group["dtype"])
         arrays = dict(np.load(job["data"]))
         self.beta = float(arrays["beta"])
-        self.stride = self.workload["network"]["stride"]
+        network = self.workload["network"]
+        self.pool = network["pool"]
+        self.geometry = {"kernel_size": network["kernel"], "stride": network["stride"], "padding": network["padding"]}
         self.x = self.tiled(torch.from_numpy(arrays["x"])).to(self.device, self.dtype)
         self.y = torch.from_numpy(arrays["y"]).to(self.device)
         self.weights = [torch.from_numpy(arrays[f"w{i}"]) for i in range(len(self.workload["network"]["hidden"]) + 1)]
@@ -59,15 +61,19 @@ class TorchCase(ABC):
         return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))[: self.group["steps"]]
 
     def synapse(self, index: int, gain: float = 1.0) -> nn.Module:
-        """Return a layer's synapse with the weights of the file times a gain, and no bias."""
-        return self.linear(self.weights[index] * gain)
+        """Return a layer's synapse with the weights of the file times a gain, and no bias; behind the pool below."""
+        made = self.linear(self.weights[index] * gain)
+        if self.pool == 1 or index == 0:
+            return made
+        flat = [nn.Flatten()] if isinstance(made, nn.Linear) else []
+        return nn.Sequential(nn.MaxPool2d(self.pool), *flat, made)
 
     def linear(self, weight: Tensor) -> nn.Module:
         """Return a linear map or a convolution with these weights, and no bias."""
         outputs, inputs = weight.shape[:2]
         made: nn.Module
         if weight.dim() == 4:
-            made = nn.Conv2d(inputs, outputs, 3, stride=self.stride, padding=1, bias=False)
+            made = nn.Conv2d(inputs, outputs, **self.geometry, bias=False)
         else:
             made = nn.Linear(inputs, outputs, bias=False)
         made.weight.data.copy_(weight)

@@ -130,6 +130,30 @@ def test_every_pull_is_that_of_torch(name: str, number: int, recurrent: bool) ->
     compare(w, spikes=True, pull=pulls(w)[number])
 
 
+@pytest.mark.parametrize("name", ["LRU", "RTU", "MinGRU"])
+@pytest.mark.parametrize(
+    "shape", [Shape(filters=2), Shape(unit=(300,), filters=0), Shape(unit=(2, 5, 3)), Shape(steps=1)]
+)
+def test_several_currents_are_scanned_as_by_torch(name: str, shape: Shape) -> None:
+    w = window(neuron(name, shape.unit), shape)
+    compare(w, spikes=False)
+    compare(w, spikes=False, pull=pulls(w)[1])
+
+
+@pytest.mark.parametrize("name", ["LRU", "RTU", "MinGRU"])
+def test_gradients_by_several_currents_are_those_of_autograd(backend: ScanBackend, name: str) -> None:
+    w = window(neuron(name, (17,)), Shape(steps=12, filters=2))
+    tape = forward(backend, w).tape
+    assert tape is not None
+    assert_same(tape.reverse(w.cotangents, Pull(parameters=w.names)), true_gradients(w), CLOSE[F64])
+
+
+def test_several_currents_are_not_formed_from_inputs_or_outputs() -> None:
+    w = window(neuron("MinGRU", (17,)), Shape())
+    fed = replace(w.scan, recurrent=window(neuron("LIF soft", (17,)), FULL).scan.recurrent, z=w.scan.s[0])
+    assert "one current per unit" in Numba().why_not(fed)
+
+
 @pytest.mark.parametrize("name", ["LIF soft", "ALIF hard, gradient"])
 def test_float32_agrees_to_its_precision(name: str) -> None:
     compare(window(neuron(name, FULL.unit), FULL, F32), spikes=True)

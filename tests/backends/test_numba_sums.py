@@ -128,7 +128,7 @@ class TwoCurrents(tt.Neuron):
         (lambda s: replace(s, s=(s.s[0].to("meta"),)), "meta"),
         (lambda s: replace(s, s=(s.s[0].float(),)), "drive is torch.float64"),
         (lambda s: replace(s, neuron=Sorted(half_life=3.0)), "sort"),
-        (lambda s: replace(s, neuron=TwoCurrents(half_life=3.0)), "one current"),
+        (lambda s: replace(s, neuron=TwoCurrents(half_life=3.0), dense=(torch.zeros(17, 17), None)), "one current"),
         (lambda s: replace(s, neuron=tt.LIF(beta=torch.full((4,), 0.5))), r"beta is \[4\] for units \[17\]"),
         (lambda s: replace(s, out=s.drive.float()), "float32"),
         (lambda s: replace(s, recurrent=synapse_of(nn.Conv1d(1, 1, 3, padding=1).double())), "dense recurrent"),

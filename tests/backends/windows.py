@@ -82,6 +82,7 @@ def window(neuron: tt.Neuron, shape: Shape, dtype: torch.dtype = torch.float64) 
     neuron = neuron.to(dtype)
     count = torch.Size(unit).numel()
     S = len(neuron.state)
+    each = () if len(neuron.currents) == 1 else (len(neuron.currents),)
     counters = [draw.spikes(B, *unit, share=0.2) for _ in neuron.counters]
     s = (*(0.3 * draw.normal(B, *unit) for _ in neuron.state), *counters)
     recurrent = z = dense = None
@@ -96,16 +97,16 @@ def window(neuron: tt.Neuron, shape: Shape, dtype: torch.dtype = torch.float64) 
         weight, bias = draw.short(count, INPUTS), draw.short(count, scale=0.3)
         dense, current = (weight, bias), xs @ weight.t() + bias
     else:
-        xs = current = draw.short(T, B, *unit) + 0.25
+        xs = current = draw.short(T, B, *each, *unit) + 0.25
     above = make_filter(shape.filters, s[0])
     level = None if above is None else draw.normal(shape.filters, B, *unit)
-    sigma_level = s[0].new_zeros(0, B, *unit) if above is None else draw.normal(shape.filters, B, *unit)
+    sigma_level = s[0].new_zeros(0, B, *each, *unit) if above is None else draw.normal(shape.filters, B, *each, *unit)
     scan = Scan(neuron, s, xs, dense, recurrent, z)
     E = max(1, T - 2)
     return Window(
         scan,
         replace(scan, drive=current, dense=None),
-        Save(True, Sensitivity(draw.normal(S, B, *unit), above, sigma_level, True)),
+        Save(True, Sensitivity(draw.normal(S, B, *each, *unit), above, sigma_level, True)),
         Cotangents(
             draw.normal(E, B, *unit),
             draw.normal(S, B, *unit),
@@ -127,7 +128,8 @@ def rolled(
     for current in currents:
         if scan.recurrent is not None and z is not None:
             current = current + scan.recurrent.current(z if fed else z.detach())
-        after, z = scan.neuron.step(scan.neuron.pack(tuple(s)), current)
+        drive = current if len(scan.neuron.currents) == 1 else scan.neuron.pack_currents(current.unbind(1))
+        after, z = scan.neuron.step(scan.neuron.pack(tuple(s)), drive)
         s = [x if i < size else x.detach() for i, x in enumerate(after)]
         outputs.append(z)
     return outputs, s

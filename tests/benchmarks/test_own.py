@@ -22,6 +22,7 @@ SIZES = {
     "W2": {"network": TINY, "steps": (6,), "window": 3},
     "W3": {"network": TINY, "steps": (12,), "window": 3},
     "W4": {"batch": 2, "steps": (4,), "window": 2},
+    "W4e": {"batch": 2, "steps": (4,), "window": 2},
 }
 GROUPS = [g for name, sizes in SIZES.items() for g in replace(QUICK[name], learning_rate=0.01, **sizes).groups()]
 CASES = [

@@ -2,6 +2,7 @@
 
 from tracetorch.backends.choose import available_backends, choose, reference
 from tracetorch.backends.interface import (
+    Convolution,
     Cotangents,
     Filter,
     Gradients,
@@ -17,6 +18,7 @@ from tracetorch.backends.interface import (
 )
 
 __all__ = [
+    "Convolution",
     "Cotangents",
     "Filter",
     "Gradients",

@@ -259,6 +259,18 @@ class Outputs:
     finite: bool = True
 
 
+class Convolution(Protocol):
+    """The products of a convolution, formed from the events of its inputs."""
+
+    def current(self, x: Tensor) -> Tensor:
+        """Return the currents `[R, *unit]`, bias included, of inputs `[R, *in]`."""
+        ...
+
+    def weight_grad(self, x: Tensor, q: Tensor) -> Tensor:
+        """Return the weight's gradient from the synapse's features of inputs and the currents' cotangents."""
+        ...
+
+
 class ScanBackend(Protocol):
     """One way to scan neurons through windows.
 
@@ -278,6 +290,19 @@ class ScanBackend(Protocol):
 
     def eventful(self, xs: Tensor, weight: Tensor) -> bool:
         """Return whether a dense product of inputs `[T, B, K]` is better formed from their events by the scan."""
+        ...
+
+    def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> Convolution | None:
+        """Return the products of a convolution that are better formed from the events of inputs `[T, B, *in]`.
+
+        Args:
+            synapse: the synapse.
+            xs: the inputs.
+            sparse: True for events whatever their density, False for none of it.
+
+        Returns:
+            The products; None where the synapse's own are to be taken.
+        """
         ...
 
     def forward(self, scan: Scan, save: Save) -> Outputs:

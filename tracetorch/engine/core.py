@@ -82,7 +82,7 @@ class Core:
         counted: whether spikes are counted.
         finite: whether to check for NaN and infinity; None for on CPUs alone.
         backend: `auto`, or a backend's name.
-        sparse: whether dense synapses are driven by events; None to decide by their density.
+        sparse: whether dense synapses and convolutions are driven by events; None to decide by density.
         above: what stands above the layer in its network.
         activity: what the layer has been doing, for those below.
         wiring: which layers of its network feed which.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Outputs, Save, Scan, ScanBackend, choose
+from tracetorch.backends import Convolution, Outputs, Save, Scan, ScanBackend, choose
 from tracetorch.engine.spec import Parameters, Spec
 from tracetorch.engine.state import Known, LayerState, OpenWindow, begin
 from tracetorch.neurons import Neuron, bind, tensor_values
@@ -180,7 +180,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         s = tuple(map(state.masked, state.s))
         scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
         backend = choose(spec.backend, scan)
-        scan = _driven(spec, backend, scan)
+        scan, convolution = _driven(spec, backend, scan)
         _require_units(scan)
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
@@ -203,20 +203,28 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
             spec.activity.measure(replace(scan, neuron=neuron), outputs.tape)
     state = state.flushed()
     start = replace(start, traces=state.traces)
-    window = _window(call, state, xs, scan, outputs, numbers, backend)
+    window = _window(call, state, xs, (scan, outputs), numbers, (backend, convolution))
     return _close(call, state, part, (start, window, outputs), after, z)
 
 
-def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> Scan:
-    """Return the scan with its currents, or with its inputs and weights where they are multiplied by events."""
+def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> tuple[Scan, Convolution | None]:
+    """Return the scan with its currents, or with its inputs and weights where they are multiplied by events.
+
+    The currents of a convolution may be formed by events too: by the products that are returned beside.
+    """
     xs, dense = scan.drive, spec.synapses[0].dense()
-    fits = xs.dim() == 3 and dense is not None and xs.dtype == dense[0].dtype == scan.s[0].dtype
-    if dense is None or not fits or spec.sparse is False:
-        return replace(scan, drive=spec.currents(xs))
-    if backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"):
+    if dense is None:
+        found = backend.convolution(spec.synapses[0], xs, spec.sparse) if xs.dtype == scan.s[0].dtype else None
+        return replace(scan, drive=spec.currents(xs, found)), found
+    fits = xs.dim() == 3 and xs.dtype == dense[0].dtype == scan.s[0].dtype
+    if (
+        fits
+        and spec.sparse is not False
+        and (backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"))
+    ):
         bias = dense[1]
-        return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach()))
-    return replace(scan, drive=spec.currents(xs))
+        return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach())), None
+    return replace(scan, drive=spec.currents(xs)), None
 
 
 def _require_units(scan: Scan) -> None:
@@ -288,11 +296,11 @@ def _window(
     call: _Call,
     state: LayerState,
     xs: Tensor,
-    scan: Scan,
-    outputs: Outputs,
+    done: tuple[Scan, Outputs],
     numbers: Numbers,
-    backend: ScanBackend,
+    products: tuple[ScanBackend, Convolution | None],
 ) -> Window:
+    (scan, outputs), (backend, convolution) = done, products
     dtype, given = scan.s[0].dtype, call.given
     inputs = [xs.detach().to(dtype)]
     if scan.recurrent is not None and scan.z is not None:
@@ -300,12 +308,13 @@ def _window(
     traced = [any(w.requires_grad for w in row) for row in given.weights]
     events = backend if scan.dense is not None else None
     afferents = [
-        Afferent(s, x, t, events if i == 0 else None, outputs.sums if i == 0 else None, version_of(x))
-        for i, (s, x, t) in enumerate(zip(call.spec.synapses, inputs, traced, strict=True))
+        Afferent(s, x, t, version=version_of(x)) for s, x, t in zip(call.spec.synapses, inputs, traced, strict=True)
     ]
+    afferents[0] = replace(afferents[0], backend=events, sums=outputs.sums, convolution=convolution)
     tape: Any = outputs.tape if outputs.tape is not None else _NoTape()
     counted = call.spec.counted and state.trace.counts
-    return Window(numbers, scan, tape, afferents, tuple(given.biases), tuple(given.learned), state.keep, counted)
+    names = tuple(given.biases), tuple(given.learned)
+    return Window(numbers, scan, backend, tape, afferents, *names, state.keep, counted)
 
 
 class _NoTape:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tracetorch.backends import Convolution
 from tracetorch.neurons import Neuron, Readout, effective_parameters
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
@@ -58,7 +59,7 @@ class Spec:
         activity: what the layer has been doing, for those below.
         feedback: matrix that the rule's feedback stores; None for the synapse's own weights.
         backend: `auto`, or a backend's name.
-        sparse: whether dense synapses are driven by events; None to decide by their density.
+        sparse: whether dense synapses and convolutions are driven by events; None to decide by density.
         finite: whether to check for NaN and infinity; None for on CPUs alone, where it costs no synchronisation.
         counted: whether spikes are counted for a rate term.
     """
@@ -145,9 +146,18 @@ class Spec:
             )
         return like[:, 0]
 
-    def currents(self, xs: Tensor) -> Tensor:
-        """Return the currents of a window, `[T, B, (C,) *unit]`, at least in single precision."""
-        flat = self.synapses[0].current(xs.reshape(-1, *xs.shape[2:]))
+    def currents(self, xs: Tensor, products: Convolution | None = None) -> Tensor:
+        """Return the currents of a window, by the synapse or by what forms them from events.
+
+        Args:
+            xs: inputs, `[T, B, *in]`.
+            products: what forms them from events; None for the synapse itself.
+
+        Returns:
+            The currents, `[T, B, (C,) *unit]`, at least in single precision.
+        """
+        form = self.synapses[0].current if products is None else products.current
+        flat = form(xs.reshape(-1, *xs.shape[2:]))
         current = flat.reshape(*xs.shape[:2], *flat.shape[1:])
         return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
 

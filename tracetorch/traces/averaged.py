@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity, reference
+from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.traces.averages import Averages, Buckets, average, begin, powers
 from tracetorch.traces.base import Context, InputCredit, Trace, WeightCredit, sigma_at
@@ -219,12 +219,11 @@ class AveragedCredit(Credit):
     def _every(self, events: Tensor, *, sent: bool) -> tuple[list[Tensor | None], Tensor]:
         """Return the weights' gradients where every step is an event, `[T, B, *unit]`, and the signals per unit."""
         w, a = self.window, self.averages
-        backend = next((f.backend for f in w.afferents if f.backend is not None), None) or reference()
         size = math.prod(w.unit)
         flat, bucket = (*events.shape[:2], size), a.begin.bucket.reshape(-1)
         decays = a.begin.decays.to(events)
         units = decays[bucket] if bucket.numel() else decays.expand(size)
-        filtered, leaving, credit = backend.credit_back(
+        filtered, leaving, credit = w.backend.credit_back(
             events.reshape(flat), (a.h.reshape(flat), a.h_weight), a.x_weight, bucket, units, sent=sent
         )
         grads: list[Tensor | None] = []

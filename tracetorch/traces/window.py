@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
+from tracetorch.backends import Convolution, Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
 from tracetorch.synapses import Synapse
 from tracetorch.traces.bank import Bank
 
@@ -50,6 +50,7 @@ class Afferent:
         sums: weighted sums of the inputs over the window where the scan has formed them, `[R, B, *in]`.
         version: number of changes in place that the inputs had seen when the window was run; None for inputs that
             nobody else has.
+        convolution: the products that the synapse's currents were formed by from events; None for the synapse's own.
     """
 
     synapse: Synapse
@@ -58,6 +59,7 @@ class Afferent:
     backend: ScanBackend | None = None
     sums: Tensor | None = None
     version: int | None = None
+    convolution: Convolution | None = None
 
     def features(self) -> Tensor:
         """Return the window's features, `[T B, *features]`."""
@@ -72,6 +74,8 @@ class Afferent:
         """Return the weights' gradients from the currents' cotangents, `[T B, *unit]`."""
         if self.backend is not None:
             return (self.backend.outer_sum(self.x.reshape(-1, self.x.shape[-1]), q),)
+        if self.convolution is not None:
+            return (self.convolution.weight_grad(self.features(), q),)
         return self.synapse.weight_grad(self.features(), q)
 
 
@@ -82,6 +86,7 @@ class Window:
     Args:
         numbers: the trace's numbers in this window.
         scan: the neurons' scan.
+        backend: the backend that scanned.
         tape: what the backend keeps of it.
         afferents: inputs by synapse: the layer's own, then the recurrent one.
         biases: names of the biases that learn.
@@ -92,6 +97,7 @@ class Window:
 
     numbers: Numbers
     scan: Scan
+    backend: ScanBackend
     tape: Tape
     afferents: Sequence[Afferent]
     biases: tuple[str, ...]

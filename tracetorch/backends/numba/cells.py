@@ -21,6 +21,7 @@ class Sizes:
         filters: M, the number of states of the filter.
         gradients: number of parameters whose gradients are formed.
         width: U, the number of units in a row.
+        currents: C, the number of currents per unit.
     """
 
     states: int
@@ -29,15 +30,16 @@ class Sizes:
     filters: int
     gradients: int
     width: int
+    currents: int = 1
 
     def places(self) -> dict[str, int]:
         """Return where each kind of row begins, in order; the last entry is the size of a block.
 
-        The first three rows have a use of their own in each kernel. Sensitivities of the states lie where the reverse
-        pass has the states' cotangents.
+        The first three kinds have a use of their own in each kernel. Sensitivities of the states, one for each current,
+        lie where the reverse pass has the states' cotangents.
         """
-        s, c, m = self.states, self.counters, self.filters
-        counts = {"FIRST": 1, "SECOND": 1, "THIRD": 1, "STATE": s, "COUNT": c, "LAM": s, "LEVEL": m}
+        s, c, m, each = self.states, self.counters, self.filters, self.currents
+        counts = {"FIRST": 1, "SECOND": 1, "THIRD": each, "STATE": s, "COUNT": c, "LAM": s * each, "LEVEL": m * each}
         counts |= {"PARAM": self.parameters, "GRAD": self.gradients, "ROWS": 0}
         found, total = {}, 0
         for name, count in counts.items():
@@ -47,7 +49,9 @@ class Sizes:
 
 
 def forward_text(sizes: Sizes, *, formed: bool, checked: bool, traced: bool) -> str:
-    """Return the text of `advanced(w, v, x, z, place, size, f)`, which advances a block of units.
+    """Return the text of `advanced(w, v, x, z, here, place, apart, size, f)`, which advances a block of units.
+
+    Currents are read from `here`, one after the other `apart`; outputs are written to `place`.
 
     Args:
         sizes: the rows of a block.
@@ -61,27 +65,29 @@ def forward_text(sizes: Sizes, *, formed: bool, checked: bool, traced: bool) -> 
     Example:
         >>> print(forward_text(Sizes(1, 0, 0, 0, 0, 64), formed=False, checked=False, traced=False))
         @jit
-        def advanced(w, v, x, z, place, size, f):
+        def advanced(w, v, x, z, here, place, apart, size, f):
             for j in range(size):
-                i = load(x, place + j)
+                i = load(x, here + j)
                 s, c, out = advance((load(w, v + 192 + j),), (), i, ())
                 store(w, v + 192 + j, s[0])
                 store(z, place + j, out)
     """
     at, u, m = sizes.places(), sizes.width, range(sizes.filters)
-    current = f"load(w, v + {at['FIRST']} + j)" if formed else "load(x, place + j)"
+    current = f"load(w, v + {at['FIRST']} + j)" if formed else _currents("x", sizes.currents)
     state, count = (_loads("v", at[k], n, u) for k, n in (("STATE", sizes.states), ("COUNT", sizes.counters)))
     arguments = f"{_tuple(state)}, {_tuple(count)}, i, {_tuple(_loads('v', at['PARAM'], sizes.parameters, u))}"
     lines = [f"i = {current}"]
     if traced:
-        sigma = _loads("v", at["LAM"], sizes.states, u)
-        level = _loads("v", at["LEVEL"], sizes.filters, u)
-        lines += [f"s, c, out, A, B, D, psi, P, Q = step({arguments})", *_named("x", sigma), *_named("l", level)]
-        lines += [f"gain = psi + {_dot('D[{}]', 'x{}', sizes.states)}"]
-        rows = [f"{_dot(f'A[{i}][{{}}]', 'x{}', sizes.states)} + B[{i}]" for i in range(sizes.states)]
-        lines += _stores("v", at["LAM"], u, rows)
-        lines += _stores("v", at["THIRD"], u, [f"p * gain + {_dot('d{}', 'l{}', len(m))}" if m else "gain"])
-        lines += _stores("v", at["LEVEL"], u, [f"{_dot(f'a{i}_{{}}', 'l{}', len(m))} + b{i} * gain" for i in m])
+        lines += [f"s, c, out, A, B, D, psi, P, Q = step({arguments})"]
+        for k, of in enumerate(_each(sizes.currents)):
+            lam, level = at["LAM"] + k * sizes.states * u, at["LEVEL"] + k * sizes.filters * u
+            lines += _named("x", _loads("v", lam, sizes.states, u)) + _named("l", _loads("v", level, sizes.filters, u))
+            lines += [f"gain = psi{of} + {_dot('D[{}]', 'x{}', sizes.states)}"]
+            rows = [f"{_dot(f'A[{i}][{{}}]', 'x{}', sizes.states)} + B{of}[{i}]" for i in range(sizes.states)]
+            lines += _stores("v", lam, u, rows)
+            gain = f"p * gain + {_dot('d{}', 'l{}', len(m))}" if m else "gain"
+            lines += _stores("v", at["THIRD"] + k * u, u, [gain])
+            lines += _stores("v", level, u, [f"{_dot(f'a{i}_{{}}', 'l{}', len(m))} + b{i} * gain" for i in m])
     else:
         lines += [f"s, c, out = advance({arguments})"]
     lines += _stores("v", at["STATE"], u, [f"s[{i}]" for i in range(sizes.states)])
@@ -89,14 +95,16 @@ def forward_text(sizes: Sizes, *, formed: bool, checked: bool, traced: bool) -> 
     lines += ["store(z, place + j, out)"]
     if checked:
         lines += _stores("v", at["SECOND"], u, [f"load(w, v + {at['SECOND']} + j) + i * F(0)"])
-    return _function("advanced(w, v, x, z, place, size, f)", _coefficients(sizes.filters) if traced else [], lines)
+    head = "advanced(w, v, x, z, here, place, apart, size, f)"
+    return _function(head, _coefficients(sizes.filters) if traced else [], lines)
 
 
 def reverse_text(sizes: Sizes, *, linked: bool, constant: bool, extra: bool, below: bool) -> str:
     """Return the text of the functions that carry a block of units back.
 
-    `again(w, v, h, at, after, drive, place, size)` advances the states saved in `h` at `at` to those at `after`;
-    `credit(w, v, h, at, drive, q, place, size, f, k)` carries the cotangents over one step.
+    `again(w, v, h, at, after, drive, here, apart, size)` advances the states saved in `h` at `at` to those at `after`;
+    `credit(w, v, h, at, drive, q, here, apart, size, f, k)` carries the cotangents over one step. Currents and their
+    cotangents lie at `here`, one after the other `apart`.
 
     Args:
         sizes: the rows of a block.
@@ -112,11 +120,11 @@ def reverse_text(sizes: Sizes, *, linked: bool, constant: bool, extra: bool, bel
     state = _tuple(_loads("at", 0, size, u, "h"))
     count = _tuple(_loads("at", size * u, sizes.counters, u, "h"))
     parameters = _tuple(_loads("v", at["PARAM"], sizes.parameters, u))
-    arguments = f"{state}, {count}, load(drive, place + j), {parameters}"
+    arguments = f"{state}, {count}, {_currents('drive', sizes.currents)}, {parameters}"
     lines = [f"s, c, out = advance({arguments})"]
     lines += _stores("after", 0, u, [f"s[{i}]" for i in range(size)], "h")
     lines += _stores("after", size * u, u, [f"c[{i}]" for i in range(sizes.counters)], "h")
-    again = _function("again(w, v, h, at, after, drive, place, size)", [], lines)
+    again = _function("again(w, v, h, at, after, drive, here, apart, size)", [], lines)
     lines = [f"s, c, out, A, B, D, psi, P, Q = step({arguments})", f"signal = load(w, v + {at['FIRST']} + j)"]
     lines += _named("l", _loads("v", at["LEVEL"], filters, u))
     lines += [f"total = p * signal + {_dot('b{}', 'l{}', filters)}" if filters else "total = signal"]
@@ -124,12 +132,14 @@ def reverse_text(sizes: Sizes, *, linked: bool, constant: bool, extra: bool, bel
     lines += _stores("v", at["LEVEL"], u, rows)
     if extra:
         lines += [f"total += load(w, v + {at['SECOND']} + j)"]
-    through, lam, a, b = "", "", "A[{}][{}]", "B[{}]"
+    lam, a = "", "A[{}][{}]"
+    through = [""] * sizes.currents
     if constant:
-        a, b = "A{}_{}", "B{}"
+        a = "A{}_{}"
     if linked:
         lines += _named("x", _loads("v", at["LAM"], size, u))
-        through = f" + ({_dot(b, 'x{}', size)})"
+        drives = ["B{}"] if constant else [f"B{of}[{{}}]" for of in _each(sizes.currents)]
+        through = [f" + ({_dot(b, 'x{}', size)})" for b in drives]
         lam = " + ({})"
     gradients = [
         f"load(w, v + {at['GRAD'] + i * u} + j) + (Q[{i}] * total{lam.format(_dot(f'P[{i}][{{}}]', 'x{}', size))})"
@@ -140,10 +150,26 @@ def reverse_text(sizes: Sizes, *, linked: bool, constant: bool, extra: bool, bel
         columns = [f"{_dot(a.format('{0}', j), 'x{0}', size)} + D[{j}] * total" for j in range(size)]
         lines += _stores("v", at["LAM"], u, columns)
     if below:
-        lines += _stores("v", at["THIRD"], u, ["psi * signal"])
-    lines += [f"store(q, place + j, psi * total{through})"]
+        lines += _stores("v", at["THIRD"], u, [f"psi{of} * signal" for of in _each(sizes.currents)])
+    for k, of in enumerate(_each(sizes.currents)):
+        lines += [f"store(q, {_place(k)}, psi{of} * total{through[k]})"]
     head = _coefficients(filters) + (_constants(size) if constant else [])
-    return again + "\n\n" + _function("credit(w, v, h, at, drive, q, place, size, f, k)", head, lines)
+    return again + "\n\n" + _function("credit(w, v, h, at, drive, q, here, apart, size, f, k)", head, lines)
+
+
+def _each(currents: int) -> list[str]:
+    """Return what names the part of a block that belongs to each current: nothing where there is one."""
+    return [""] if currents == 1 else [f"[{k}]" for k in range(currents)]
+
+
+def _place(current: int) -> str:
+    return f"here + {current} * apart + j" if current else "here + j"
+
+
+def _currents(array: str, count: int) -> str:
+    """Return what a step takes as its current: a number, or a tuple where there are several."""
+    loads = [f"load({array}, {_place(k)})" for k in range(count)]
+    return loads[0] if count == 1 else _tuple(loads)
 
 
 def _function(head: str, before: Iterable[str], body: Iterable[str]) -> str:

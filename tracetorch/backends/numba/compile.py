@@ -178,7 +178,9 @@ def _kernel(
     from tracetorch.backends.numba import raw
 
     kind, jit, what = _kind(dtype), _inner(), type(variant).__name__.lower()
-    sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), filters, len(learned), width)
+    sizes = Sizes(
+        lowered.states, lowered.counters, len(lowered.parameters), filters, len(learned), width, lowered.currents
+    )
     if isinstance(variant, Forward):
         formed = variant.events or variant.recurrent
         text = forward_text(sizes, formed=formed, checked=variant.events, traced=variant.traced)
@@ -235,15 +237,15 @@ def reverse_kernel(
     return _kernel(lowered, dtype, width, filters, learned, variant)
 
 
-@lru_cache(2)
-def event_module(dtype: torch.dtype) -> tuple[str, ModuleType]:
-    """Return the template of the kernels that know no neuron, executed for a scalar type, and its name."""
-    name = _name("events", dtype)
-    return name, execute(name, _HERE / "events.py", {"F": _kind(dtype), "jit": _inner()})
+@lru_cache(4)
+def event_module(dtype: torch.dtype, template: str) -> tuple[str, ModuleType]:
+    """Return a template of kernels that know no neuron, executed for a scalar type, and its name."""
+    name = _name(template, dtype)
+    return name, execute(name, _HERE / f"{template}.py", {"F": _kind(dtype), "jit": _inner()})
 
 
 @lru_cache(16)
-def event_kernel(dtype: torch.dtype, kernel: str) -> Kernel:
-    """Return one of the kernels that know no neuron, by its name in `events.py`."""
-    name, module = event_module(dtype)
-    return Kernel(f"{kernel}_{name}", getattr(module, kernel), _HERE / "events.py")
+def event_kernel(dtype: torch.dtype, kernel: str, template: str = "events") -> Kernel:
+    """Return one of the kernels that know no neuron, by its name in `events.py` or another template."""
+    name, module = event_module(dtype, template)
+    return Kernel(f"{kernel}_{name}", getattr(module, kernel), _HERE / f"{template}.py")

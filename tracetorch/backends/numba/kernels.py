@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tracetorch.backends.numba.names import (
         BELOW,
         COUNTERS,
+        CURRENTS,
         EVENTS,
         EXTRA,
         FED,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 CARRIED = STATES + COUNTERS
 SAVED = CARRIED * U
+SENSED, LEVELS = STATES * CURRENTS, FILTERS * CURRENTS
 
 
 def forward(
@@ -55,8 +57,8 @@ def forward(
     `sizes` are T, B, N, K; from which step on sensitivities are returned; R; and whether currents are recorded.
     """
     steps, batch, units, inputs, first, totals, record = sizes
-    chunks, apart = (units + U - 1) // U, batch * units
-    width, carried, parameters, states, filters, none, one = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0, 1)
+    chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
+    width, carried, parameters, sensed, levels, none, one = whole(U, CARRIED, PARAMETERS, SENSED, LEVELS, 0, 1)
     w = np.empty(chunks * ROWS, F)
     index, spikes = np.empty(inputs + LANES, np.uint32), np.empty(units + LANES, np.uint32)
     last = np.empty(units, F)
@@ -70,8 +72,8 @@ def forward(
             take_rows(w, v + STATE, width, s, place, apart, carried, size)
             take_rows(w, v + PARAM, width, p, n0, units, parameters, size)
             if TRACED:
-                take_rows(w, v + LAM, width, sigma, place, apart, states, size)
-                take_rows(w, v + LEVEL, width, level, place, apart, filters, size)
+                take_rows(w, v + LAM, width, sigma, place, apart, sensed, size)
+                take_rows(w, v + LEVEL, width, level, place, apart, levels, size)
         for t in range(steps):
             row, count, spiking = (t * batch + b) * inputs, 0, 0
             if EVENTS:
@@ -83,6 +85,7 @@ def forward(
             for g in range(chunks):
                 v, n0 = g * ROWS, g * U
                 size, place = min(U, units - n0), (t * batch + b) * units + n0
+                here = (t * batch + b) * CURRENTS * units + n0
                 if EVENTS:
                     take(w, v + FIRST, bias, n0, size)
                     add_rows(w, v + FIRST, x, row, one, wt, g * inputs * U, width, width, index, none, count)
@@ -93,9 +96,10 @@ def forward(
                     add_rows(w, v + FIRST, last, 0, one, rt, g * units * U, width, width, spikes, none, spiking)
                 if record:
                     take(drive, place, w, v + FIRST, size)
-                advanced(w, v, x, z, place, size, f)
+                advanced(w, v, x, z, here, place, units, size, f)
                 if TRACED and t >= first:
-                    take(history, place - first * apart, w, v + THIRD, size)
+                    for c in range(CURRENTS):
+                        take(history, here + c * units - first * several, w, v + THIRD + c * width, size)
             if RECURRENT:
                 take(last, 0, z, (t * batch + b) * units, units)
         for g in range(chunks):
@@ -106,8 +110,8 @@ def forward(
                     faults[b] += load(w, v + SECOND + j) != F(0)
             take_rows(s_next, place, apart, w, v + STATE, width, carried, size)
             if TRACED:
-                take_rows(sigma_next, place, apart, w, v + LAM, width, states, size)
-                take_rows(level_next, place, apart, w, v + LEVEL, width, filters, size)
+                take_rows(sigma_next, place, apart, w, v + LAM, width, sensed, size)
+                take_rows(level_next, place, apart, w, v + LEVEL, width, levels, size)
 
 
 def reverse(
@@ -120,7 +124,7 @@ def reverse(
     step are formed again, `[T + 1, chunks, SAVED]` in `h`.
     """
     steps, batch, units, first, first_raw = sizes
-    chunks, apart = (units + U - 1) // U, batch * units
+    chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
     width, carried, parameters, states, filters, none, one = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0, 1)
     gradients = np.intp(GRADIENTS)
     w, h = np.empty(chunks * ROWS, F), np.empty((steps + 1) * chunks * SAVED, F)
@@ -140,13 +144,14 @@ def reverse(
         for t in range(steps):
             for g in range(chunks):
                 n0, at = g * U, (t * chunks + g) * SAVED
-                place = (t * batch + b) * units + n0
-                again(w, g * ROWS, h, at, at + chunks * SAVED, drive, place, min(U, units - n0))
+                here = (t * batch + b) * CURRENTS * units + n0
+                again(w, g * ROWS, h, at, at + chunks * SAVED, drive, here, units, min(U, units - n0))
         for r in range(steps):
             t = steps - 1 - r
             for g in range(chunks):
                 v, n0 = g * ROWS, g * U
                 size, place = min(U, units - n0), (t * batch + b) * units + n0
+                here = (t * batch + b) * CURRENTS * units + n0
                 if t >= first:
                     take(w, v + FIRST, signal, place - first * apart, size)
                 elif t == first - 1:
@@ -159,9 +164,10 @@ def reverse(
                     if FED:
                         for j in range(size):
                             store(w, v + SECOND + j, load(w, v + SECOND + j) + load(arriving, n0 + j))
-                credit(w, v, h, (t * chunks + g) * SAVED, drive, q, place, size, f, k)
+                credit(w, v, h, (t * chunks + g) * SAVED, drive, q, here, units, size, f, k)
                 if BELOW and t >= first:
-                    take(below, place - first * apart, w, v + THIRD, size)
+                    for c in range(CURRENTS):
+                        take(below, here + c * units - first * several, w, v + THIRD + c * width, size)
             if FED:
                 row = (t * batch + b) * units
                 count = found(q, row, units, index, 0, 0)

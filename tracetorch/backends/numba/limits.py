@@ -22,8 +22,9 @@ def why_not_scan(scan: Scan) -> str:
     lowered = scan.neuron.lowered()
     if isinstance(lowered, NotLowered):
         return f"the step of {type(scan.neuron).__name__} cannot be compiled: {lowered.reason}"
-    if lowered.currents != 1:
-        return f"it takes one current per unit, {type(scan.neuron).__name__} has {lowered.currents}"
+    if lowered.currents > 1 and (scan.dense is not None or scan.recurrent is not None):
+        name = type(scan.neuron).__name__
+        return f"it forms one current per unit from inputs or outputs, {name} has {lowered.currents}; pass the currents"
     values = {name: scan.parameter(name) for name in lowered.parameters}
     return _why_not_dtypes(scan, values) or _why_not_shapes(scan, values) or _why_not_dense(scan) or _why_not_fed(scan)
 

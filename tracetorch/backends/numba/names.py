@@ -14,6 +14,8 @@ STATES: int = 1
 """Number of states."""
 COUNTERS: int = 0
 """Number of counters."""
+CURRENTS: int = 1
+"""Number of currents per unit."""
 PARAMETERS: int = 2
 """Number of parameters."""
 FILTERS: int = 0

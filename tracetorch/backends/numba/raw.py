@@ -164,6 +164,83 @@ def add_rows(out, to, x, at, jump, rows, first, apart, width, order, e, end):
         e += 1
 
 
+def _lanes(builder: Any, place: Any, element: Any, count: int) -> Any:
+    """Return a place of an array as one of a vector."""
+    return builder.bitcast(place, ir.VectorType(element, count).as_pointer())
+
+
+def _adds(count: int) -> Any:
+    """Return what adds a multiple of so many values of one array to those of another."""
+
+    @intrinsic
+    def add(typing: Any, out: Any, to: Any, rows: Any, at: Any, value: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            element = context.get_value_type(signature.args[0].dtype)
+            align = element.get_abi_alignment(context.target_data)
+            target = _lanes(builder, _place(context, builder, signature.args[0], *args[:2]), element, count)
+            source = _lanes(builder, _place(context, builder, signature.args[2], *args[2:4]), element, count)
+            one = builder.insert_element(ir.Constant(ir.VectorType(element, count), ir.Undefined), args[4], _INT(0))
+            all_of = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, count), [_INT(0)] * count))
+            scaled = builder.fmul(all_of, builder.load(source, align=align), flags=("contract",))
+            total = builder.fadd(builder.load(target, align=align), scaled, flags=("contract",))
+            builder.store(total, target, align=align)
+            return context.get_dummy_value()
+
+        return types.void(out, types.intp, rows, types.intp, out.dtype), build
+
+    return add
+
+
+_add_sixteen, _add_eight = _adds(16), _adds(8)
+SQUARE = 8
+"""Rows and columns of the squares that `turn` transposes; widths of `add_run` are multiples of it."""
+
+
+@njit(**FAST)
+def add_run(out, to, rows, at, width, value):
+    """Add to `width` values of `out` a multiple of those of `rows`; the width is a multiple of `SQUARE`."""
+    k = 0
+    while k + 16 <= width:
+        _add_sixteen(out, to + k, rows, at + k, value)
+        k += 16
+    if k < width:
+        _add_eight(out, to + k, rows, at + k, value)
+
+
+@intrinsic
+def turn(typing: Any, x: Any, at: Any, jump: Any, known: Any, out: Any, to: Any, apart: Any, rows: Any) -> Any:
+    """Transpose a square of values: rows of `x` from `at` on, `jump` apart, to the first `rows` rows of `out`.
+
+    Rows of `x` beyond the first `known` are not read; others are there instead.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(signature.args[0].dtype)
+        align, vectors = element.get_abi_alignment(context.target_data), []
+        _, at, jump, known, _, to, apart, rows = args
+        for i in range(SQUARE):
+            there = builder.icmp_signed("<", ir.Constant(known.type, i), known)
+            row = builder.select(there, ir.Constant(known.type, i), ir.Constant(known.type, 0))
+            place = _place(context, builder, signature.args[0], args[0], builder.add(at, builder.mul(row, jump)))
+            vectors.append(builder.load(_lanes(builder, place, element, SQUARE), align=align))
+        for step in (4, 2, 1):
+            low = [j if not j & step else SQUARE + j - step for j in range(SQUARE)]
+            high = [j + step if not j & step else SQUARE + j for j in range(SQUARE)]
+            masks = [ir.Constant(ir.VectorType(_INT, SQUARE), [_INT(j) for j in mask]) for mask in (low, high)]
+            for i in (i for i in range(SQUARE) if not i & step):
+                pair = vectors[i], vectors[i + step]
+                vectors[i], vectors[i + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        for i, vector in enumerate(vectors):
+            with builder.if_then(builder.icmp_signed("<", ir.Constant(rows.type, i), rows)):
+                row = builder.mul(ir.Constant(apart.type, i), apart)
+                place = _place(context, builder, signature.args[4], args[4], builder.add(to, row))
+                builder.store(vector, _lanes(builder, place, element, SQUARE), align=align)
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(x, integer, integer, integer, out, integer, integer, integer), build
+
+
 @njit(inline="always")
 def whole(a, b, c, d, e, f, g):
     """Return constants as variables: a function is compiled again for each constant that it is given."""

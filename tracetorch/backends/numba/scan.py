@@ -11,11 +11,13 @@ from torch import Tensor
 from tracetorch.backends.interface import Outputs, Save, Scan
 from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat, parameter_rows, stacked
 from tracetorch.backends.numba.compile import Forward, event_kernel, forward_kernel
+from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves
 from tracetorch.backends.numba.limits import FLOATS, why_not_scan
 from tracetorch.backends.numba.tape import NumbaTape
 from tracetorch.backends.numba.tuning import Tuning
 from tracetorch.backends.numba.workers import Workers
 from tracetorch.neurons.lowering import NotLowered
+from tracetorch.synapses import ConvSynapse, Synapse
 
 Dense = tuple[Tensor, Tensor | None]
 _BLOCK = 64
@@ -71,12 +73,35 @@ class Numba:
         some = rows[:: (rows.numel() // self.tuning.sample) | 1]
         return int(torch.count_nonzero(some)) <= self.tuning.dense * some.numel()
 
+    def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> EventConvolution | None:
+        """Return the products of a convolution that are better formed from events; see `tracetorch.backends.interface`.
+
+        Args:
+            synapse: the synapse.
+            xs: inputs, `[T, B, *in]`.
+            sparse: True for events whatever their density, False for none of it.
+
+        Returns:
+            The products; None where the synapse's own are to be taken.
+        """
+        if sparse is False or not isinstance(synapse, ConvSynapse) or not serves(synapse, xs):
+            return None
+        if not xs.is_cpu or xs.dtype not in FLOATS or synapse.weights()[0].dtype != xs.dtype:
+            return None
+        if not sparse:
+            some = xs.reshape(-1)[:: (xs.numel() // self.tuning.sample) | 1]  # of all steps: the first may be silent
+            most = self.tuning.convolution * min(1.0, run_of(synapse) / self.tuning.run)
+            if int(torch.count_nonzero(some)) > most * some.numel() or xs.shape[0] * xs.shape[1] < self.tuning.few:
+                return None
+        return EventConvolution(synapse, self.workers)
+
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward; see `tracetorch.backends.interface`."""
         lowered, unit, like = scan.neuron.lowered(), scan.unit, scan.s[0]
         if isinstance(lowered, NotLowered) or (scan.dense is not None and scan.dense[0].dtype != like.dtype):
             raise TypeError(f"the kernels cannot serve this scan: {self.why_not(scan)}")
         steps, batch, units = scan.steps, like.shape[0], unit_count(unit)
+        each = () if lowered.currents == 1 else (lowered.currents,)
         size, width = lowered.states, self.tuning.width(units)
         recurrent = None if scan.recurrent is None else scan.recurrent.dense()
         formed = scan.dense is not None or recurrent is not None
@@ -93,9 +118,9 @@ class Numba:
         drive = empty((steps, batch, units), like) if save.tape and formed else none
         sigma = level = history = none
         if request is not None:
-            sigma = flat(request.sigma, unit, like.dtype)
-            level = flat(request.level, unit, like.dtype) if filters else none
-            history = empty((steps if request.history else 1, batch, units), like)
+            sigma = flat(_by_current(request.sigma, each), unit, like.dtype)
+            level = flat(_by_current(request.level, each), unit, like.dtype) if filters else none
+            history = empty((steps if request.history else 1, batch, *each, units), like)
         sigma_next, level_next = torch.empty_like(sigma), torch.empty_like(level)
         sums, weights = none, like.new_empty(0, steps)
         if save.sums is not None and scan.dense is not None:
@@ -141,9 +166,9 @@ class Numba:
             out,
             s,
             tape,
-            sigma_next.view(size, batch, *unit),
-            level_next.view(filters, batch, *unit) if filters else request.level,
-            history.view(history.shape[0], batch, *unit),
+            _by_row(sigma_next.view(*each, size, batch, *unit), each),
+            _by_row(level_next.view(*each, filters, batch, *unit), each) if filters else request.level,
+            history.view(*history.shape[:-1], *unit),
             _sums(save, scan, sums),
             finite,
         )
@@ -231,6 +256,16 @@ def _bias(units: int, like: Tensor, *synapses: Dense | None) -> Tensor:
         if synapse is not None and synapse[1] is not None:
             total += synapse[1].detach()
     return total
+
+
+def _by_current(values: Tensor, each: tuple[int, ...]) -> Tensor:
+    """Return sensitivities, `[S, B, C, *unit]`, in the order of the kernels, `[C, S, B, *unit]`."""
+    return values.movedim(2, 0) if each else values
+
+
+def _by_row(values: Tensor, each: tuple[int, ...]) -> Tensor:
+    """Return sensitivities in the order of the kernels, `[C, S, B, *unit]`, as `[S, B, C, *unit]`."""
+    return values.movedim(0, 2) if each else values
 
 
 def _sums(save: Save, scan: Scan, sums: Tensor) -> Tensor | None:

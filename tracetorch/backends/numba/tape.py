@@ -22,7 +22,7 @@ class NumbaTape:
         scan: the window.
         lowered: the neuron's step.
         start: states and counters before the window, `[S + C, B, N]`.
-        drive: total currents, `[T, B, N]`.
+        drive: total currents, `[T, B, (C,) N]`.
         parameters: the parameters that the step reads, `[P, N]`.
         width: number of units that a kernel computes at once.
         workers: threads.
@@ -38,7 +38,7 @@ class NumbaTape:
 
     def currents(self) -> Tensor:
         """Return the total currents, `[T, B, *unit]`."""
-        return self.drive.view(*self.drive.shape[:2], *self.scan.unit)
+        return self.drive.view(*self.drive.shape[:-1], *self.scan.unit)
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
         """Return the gradients of the window; see `tracetorch.backends.interface`.
@@ -55,7 +55,7 @@ class NumbaTape:
                 the cotangents of its states.
         """
         c, like, unit = cotangents, self.drive, self.scan.unit
-        (steps, batch, units), size = self.drive.shape, self.lowered.states
+        (steps, batch, *each, units), size = self.drive.shape, self.lowered.states
         if c.fed is not None and self.scan.recurrent is None:
             raise ValueError(
                 "cotangents through a recurrent synapse were given, but the window has none; pass fed=None"
@@ -76,7 +76,7 @@ class NumbaTape:
         q = empty(like.shape, like)
         grads = like.new_empty(len(known), batch, units)
         signal, raw = flat(c.z, unit, like.dtype), none if c.raw is None else flat(c.raw, unit, like.dtype)
-        below = empty(signal.shape, like) if pull.below else none
+        below = empty((*signal.shape[:-1], *each, units), like) if pull.below else none
         kernel(
             self.workers,
             batch,
@@ -101,12 +101,12 @@ class NumbaTape:
         )
         gradients = dict(zip(known, grads.view(len(known), batch, *unit).unbind(0), strict=True))
         return Gradients(
-            q.view(steps, batch, *unit),
+            q.view(steps, batch, *each, *unit),
             s_next.view(size, batch, *unit),
             {name: gradients[name] if name in gradients else like.new_zeros(batch, *unit) for name in pull.parameters},
             c.level if c.filter is None else level_next.view(filters, batch, *unit),
             fed_next.view(batch, *unit) if fed else None,
-            below.view(below.shape[0], batch, *unit) if pull.below else None,
+            below.view(*below.shape[:-1], *unit) if pull.below else None,
         )
 
     def _recurrent(self) -> Tensor:

@@ -13,6 +13,9 @@ class Tuning:
         small: unit-steps of a window, T times units of all rows, below which a kernel is not worth its start.
         narrow: units of all rows below which the time of a step no longer depends on their number.
         dense: share of inputs that are not zero above which a dense product is faster than events.
+        convolution: the same for a convolution whose events add `run` values at a time; with fewer the share falls in
+            proportion.
+        run: see `convolution`.
         few: rows, T B, below which laying out the weights for events costs more than it saves.
         sample: inputs that are looked at, about, to estimate their density.
         widths: numbers of units that a kernel may compute at once.
@@ -21,6 +24,8 @@ class Tuning:
     small: int = 2**14
     narrow: int = 256
     dense: float = 0.25
+    convolution: float = 0.25
+    run: int = 160
     few: int = 16
     sample: int = 2**12
     widths: tuple[int, ...] = (16, 32, 64, 256)

@@ -144,6 +144,9 @@ class Torch:
         """Return False: products are torch's own."""
         return False
 
+    def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> None:
+        """Return None: products are the synapse's own."""
+
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward; see `tracetorch.backends.interface`."""
         s, z = scan.s, scan.z

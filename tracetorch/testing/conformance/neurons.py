@@ -293,4 +293,4 @@ SEVERAL: tuple[Kind, ...] = (
 
 def kind(name: str) -> Kind:
     """Return the neuron of the table with the given name."""
-    return next(k for k in NEURONS if k.name == name)
+    return next(k for k in (*NEURONS, *SEVERAL) if k.name == name)
