@@ -54,21 +54,22 @@ def link(net: nn.Module) -> dict[str, Layer]:
     found = layers(net)
     ordered = list(found.values())
     _introduce([layer.core for layer in ordered])
-    if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
-        return found  # a layer of a larger network stays what it is there
+    if not ordered or (len(ordered) == 1 and _part_of_another(ordered[0])):
+        return found
     straight = len(ordered) == 1 or _straight(net)
     if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
         for layer in ordered:
             layer.core.shown = layer.core.shown or straight
         return found
-    nodes = [Node(one.neuron, one.core.activity, _groups(one.rule), one.core.above) for one in ordered]
+    nodes = [_node(one) for one in ordered]
     wiring = ordered[0].core.wiring
     if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
         wiring = Wiring(nodes)
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
     above = wiring.above()
-    read = {id(s.activity) for one in ordered if _groups(one.rule) for s in above[id(one.core.activity)].all}
+    read = {id(s.activity) for node in nodes if node.groups for s in above[id(node.activity)].all}
+    read |= {id(node.activity) for node in nodes if node.hops}
     for layer in ordered:
         core = layer.core
         stands = above[id(core.activity)]
@@ -92,8 +93,16 @@ def _straight(module: nn.Module) -> bool:
     return plain and all(map(_straight, module.children()))
 
 
-def _groups(rule: Rule) -> int:
-    return rule.above.buckets if isinstance(rule.above, AllMemory) else 0
+def _node(layer: Layer) -> Node:
+    memory, core, recurrent = layer.rule.above, layer.core, layer.recurrent is not None
+    groups = memory.buckets if isinstance(memory, AllMemory) else 0
+    return Node(layer.neuron, core.activity, groups, core.above, memory.hops if recurrent else 0, recurrent)
+
+
+def _part_of_another(layer: Layer) -> bool:
+    """Return whether a layer knows a larger network, in which it stays what it is."""
+    core = layer.core
+    return core.above.known and bool(core.above.stages or (core.wiring is not None and len(core.wiring.nodes) > 1))
 
 
 def _introduce(cores: list[Core]) -> None:
@@ -231,15 +240,15 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     wiring, before = next((layer.core.wiring for layer in found.values()), None), None
     fed = {name: part.pop("activity.feeds") for name, part in parts.items() if "activity.feeds" in part}
     if fed and wiring is not None:
-        before = wiring.edges, wiring.executed
-        _rewire(found, _edges(found, fed), executed=True)
+        before = wiring.edges, wiring.past, wiring.executed
+        _rewire(found, *_edges(found, fed), executed=True)
     done = False
     try:
         restored, activities = _restored(found, parts)
         done = True
     finally:
         if before is not None and not done:
-            _rewire(found, before[0], executed=before[1])
+            _rewire(found, before[0], before[1], executed=before[2])
     for name, one in restored.items():
         found[name].core.state = one
         found[name].core.activity.load(activities.get(name, {}))
@@ -247,30 +256,36 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         dropout.mask = masks.get(name)
 
 
-def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[int, list[int]]:
-    """Return which layers each layer of a saved state feeds; raise ValueError where it names none of the network."""
+def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, list[int]], set[int]]:
+    """Return which layers each layer of a saved state feeds, and which have credit past these.
+
+    Raises:
+        ValueError: if it names none of the network.
+    """
     keys = [id(layer.core.activity) for layer in found.values()]
     for name, index in fed.items():
         numbers = (
-            index.tolist() if isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64 else [-1]
+            index.tolist() if isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64 else [-2]
         )
         if (
             fed.keys() != found.keys()
             or len(set(numbers)) != len(numbers)
-            or not all(0 <= i < len(keys) for i in numbers)
+            or not all(-1 <= i < len(keys) for i in numbers)
         ):
             raise ValueError(
                 f"{name}/activity.feeds of the state are the layers that it feeds: for each layer different whole "
-                f"numbers from 0 to {len(keys) - 1}"
+                f"numbers from 0 to {len(keys) - 1}, and -1 where credit reaches it past them"
             )
-    return {id(found[name].core.activity): [keys[i] for i in index.tolist()] for name, index in fed.items()}
+    numbers = {id(found[name].core.activity): index.tolist() for name, index in fed.items()}
+    edges = {key: [keys[i] for i in own if i >= 0] for key, own in numbers.items()}
+    return edges, {key for key, own in numbers.items() if -1 in own}
 
 
-def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], *, executed: bool) -> None:
+def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
     """Tell all layers of a network which ones they feed."""
     for wiring in {id(layer.core.wiring): layer.core.wiring for layer in found.values()}.values():
         if wiring is not None:
-            wiring.take(edges, executed=executed)
+            wiring.take(edges, past, executed=executed)
     for layer in found.values():
         layer.core.settled()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from tracetorch.bypass import ends
 from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
@@ -147,7 +148,7 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), parts=len(stretches) > 1):
         if hooked:
-            ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
+            ys = _parted(net, xs, _stepped)
             return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
 
@@ -184,22 +185,28 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
     xs = stretches[-1]
     if eventful:
         return _last(net, xs, xs[-1])[1]
-    ys = joined([_all(net, part) for part in _first_apart(net, xs)])
+    ys = _parted(net, xs, _all)
     return _last_of(ys) if out == "last" else ys
 
 
-def _first_apart(net: nn.Module, xs: Tensor) -> tuple[Tensor, ...]:
-    """Return a window with its first step apart where that has to show which layers feed which."""
-    if len(xs) == 1 or torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
-        return (xs,)
+def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
+    """Run a network over a window, its first step apart where that has to show which layers feed which."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+        return run(net, xs)
     unknown = any(
         isinstance(layer.rule.above, AllMemory)
         and layer.core.peek() is None
         and layer.core.wiring is not None
-        and not layer.core.wiring.executed
+        and not (layer.core.wiring.executed and layer.core.wiring.ended)
         for layer in layers(net).values()
     )
-    return (xs[:1], xs[1:]) if unknown else (xs,)
+    if not unknown:
+        return run(net, xs)
+    first = run(net, mapped(lambda x: x[:1], xs))
+    ends(leaves(first))
+    if len(leaves(xs)[0]) == 1:
+        return first
+    return joined([first, run(net, mapped(lambda x: x[1:], xs))])
 
 
 STRETCH = 2**22

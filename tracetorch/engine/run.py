@@ -232,7 +232,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
     """Return the trace's numbers, computed again where the tensors that they depend on have changed."""
     if torch.compiler.is_compiling():
         return state.trace.numbers(scan.neuron, scan.s[0]), state
-    of: list[object] = [a.blocks for a in (s.activity for s in spec.above.all)]
+    of: list[object] = [a.blocks for a in (spec.activity, *(s.activity for s in spec.above.all))]
     tensors: list[Tensor] = []
     for module in (spec.neuron, *spec.above.neurons):
         if module._parameters or module._modules:
@@ -327,7 +327,7 @@ def _close(
         if closed.pending is not None:
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
-    below = ports if window.numbers.bank is not None else None
+    below = ports if window.numbers.outputs > 1 else None
     if last:
         return Result(z, out, after, state, spikes, below)
     return Result(out, out[-1], after, state, spikes, below)

@@ -207,7 +207,7 @@ def rewired(state: LayerState, trace: Trace) -> LayerState:
         numbers = trace.numbers(window.scan.neuron, window.like)
         other = {} if state.traces is None else dict(state.traces.other)
         other = {name: x for name, x in other.items() if name not in (LEVEL, RESPONSE)}
-        if trace.normalized and numbers.filter is not None:
+        if numbers.filter is not None and (trace.normalized or numbers.hops):
             b = numbers.filter.b.to(window.like)
             s = window.like.new_zeros(window.size, *window.like.shape)
             ones = torch.ones_like(window.like).unsqueeze(0)
