@@ -25,6 +25,7 @@ FLOORS = (
     {"engine"},
     {"entry", "trees"},
     {"order", "steps"},
+    {"bypass"},
     {"layer", "folding", "dropout"},
     {"network", "undo", "ragged"},
     {"scan", "rates", "stream", "firing", "record", "operations", "direct"},

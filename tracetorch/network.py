@@ -276,9 +276,9 @@ def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, l
                 f"{name}/activity.feeds of the state are the layers that it feeds: for each layer different whole "
                 f"numbers from 0 to {len(keys) - 1}, and -1 where credit reaches it past them"
             )
-    numbers = {id(found[name].core.activity): index.tolist() for name, index in fed.items()}
-    edges = {key: [keys[i] for i in own if i >= 0] for key, own in numbers.items()}
-    return edges, {key for key, own in numbers.items() if -1 in own}
+    own = {id(found[name].core.activity): index.tolist() for name, index in fed.items()}
+    edges = {key: [keys[i] for i in fed_by if i >= 0] for key, fed_by in own.items()}
+    return edges, {key for key, fed_by in own.items() if -1 in fed_by}
 
 
 def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:

@@ -80,17 +80,18 @@ def along(net: nn.Sequential, xs: Tensor, loss: Loss, hops: int) -> dict[str, Te
 
     The layer runs once more for each hop, fed with the outputs of the run before; the first is fed with values alone.
     """
-    modules = list(oracle.open_graph(net)[0])
-    at = max(i for i, one in enumerate(net) if isinstance(one, Layer) and one.recurrent is not None)
-    below, ring, above = nn.Sequential(*modules[:at]), net[at], nn.Sequential(*modules[at + 1 :])
+    modules = list(oracle.open_graph(net)[0].children())
+    at, ring = [(i, one) for i, one in enumerate(net) if isinstance(one, Layer) and one.recurrent is not None][-1]
+    below, above = nn.Sequential(*modules[:at]), nn.Sequential(*modules[at + 1 :])
+    loop: nn.Module = ring.get_submodule("recurrent")
     inputs = [below(x) for x in xs]
     zero = torch.zeros(xs.shape[1], UNITS, dtype=xs.dtype)
     fed: list[Tensor] = []
     for hop in range(hops + 1):
-        s, found = ring.neuron.zeros(zero), []
+        s, found = ring.neuron.zeros(zero), list[Tensor]()
         for step, x in enumerate(inputs):
             z = zero if step == 0 else fed[step - 1] if hop else found[-1].detach()
-            s, out = ring.neuron.step(ring.neuron.pack(tuple(s)), ring.synapse(x) + ring.recurrent(z))
+            s, out = ring.neuron.step(ring.neuron.pack(tuple(s)), ring.synapse(x) + loop(z))
             found.append(out)
         fed = found
     return gradients_of(loss(torch.stack([above(z) for z in fed]), slice(0, len(xs))), net)
