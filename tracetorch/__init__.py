@@ -11,8 +11,9 @@ from tracetorch.direct import DirectFeedback, TargetProjection
 from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
 from tracetorch.layer import Layer
+from tracetorch.linking import layers
 from tracetorch.local import LocalOutputs, LocalReadouts
-from tracetorch.network import check_finite, get_state, layers, reset, set_backend, set_rule, set_state
+from tracetorch.network import check_finite, get_state, reset, set_backend, set_rule, set_state
 from tracetorch.neurons import (
     ALIF,
     BRF,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tracetorch.layer import Layer
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.neurons import Readout
 from tracetorch.synapses import Synapse
 

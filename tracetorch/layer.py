@@ -10,6 +10,7 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
+from tracetorch.bypass import compare, watched
 from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
 from tracetorch.entry import (
     has_hooks,
@@ -114,7 +115,7 @@ class Layer(nn.Module):
                 "call tt.reset(net) first"
             )
         self.set_rule(self.rule)
-        self._parts = parts
+        self._parts, self.core.recurrent = parts, self.recurrent is not None
 
     def _follow_step(self) -> None:
         """Take up another step of the neuron, which the assignment of a surrogate, a reset or an option makes."""
@@ -214,8 +215,8 @@ class Layer(nn.Module):
         core, done = self.core, False
         try:
             require_tensor(x)
-            proven = self._settle()
-            feeds = check(core, self.rule, self.neuron, x)
+            proven, feeds = self._settle(), check(core, self.rule, self.neuron, x)
+            x = watched(core, x)
             before = core.peek() if core.watchers else None
             found = run_single(self, core, x) if proven and not feeds else None
             if found is None:
@@ -226,6 +227,7 @@ class Layer(nn.Module):
                     core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
                 if core.watchers:
                     core.show(self.spec(), before, x.unsqueeze(0), found.unsqueeze(0))
+            compare(core, found)
             done = True
             return found
         finally:
@@ -243,8 +245,7 @@ class Layer(nn.Module):
 
     def _settle(self) -> bool:
         """Take up what stands above the layer where a first step has shown it; return whether that is known."""
-        core = self.core
-        wiring = core.wiring
+        core, wiring = self.core, self.core.wiring
         if compiling():
             return True
         if wiring is None or not self.rule.above.groups:

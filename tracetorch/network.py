@@ -9,108 +9,13 @@ from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
 from tracetorch.dropout import dropouts
-from tracetorch.engine import Core, LayerState, fitted, measured
+from tracetorch.engine import LayerState, fitted, measured
 from tracetorch.entry import require_flags, require_network
 from tracetorch.layer import Layer
+from tracetorch.linking import layers, link
 from tracetorch.order import count_filters
 from tracetorch.rules import Rule
 from tracetorch.rules.described import no_rule
-from tracetorch.rules.wiring import Node, Wiring
-
-
-def layers(net: nn.Module) -> dict[str, Layer]:
-    """Return the layers of a network by module name, in the order of registration.
-
-    Args:
-        net: any module.
-
-    Returns:
-        The layers.
-
-    Raises:
-        ValueError: if one layer stands twice in an `nn.Sequential`.
-
-    Example:
-        >>> import torch, tracetorch as tt
-        >>> list(tt.layers(torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))))
-        ['0']
-    """
-    found = {}
-    for name, module in net.named_modules():
-        if isinstance(module, Layer):
-            found[name] = module
-        elif isinstance(module, nn.Sequential):
-            inside = [m for m in module if isinstance(m, Layer)]
-            if len({id(m) for m in inside}) != len(inside):
-                raise ValueError(
-                    f"one layer stands twice in {name or 'the network'}: it has one state and would run twice; "
-                    f"use layer.tied() for a second layer with the same parameters"
-                )
-    return found
-
-
-def link(net: nn.Module) -> dict[str, Layer]:
-    """Set what stands above each layer, and return the layers by name.
-
-    That is the next layer in the order of registration, until a first step has shown that the network runs otherwise.
-    """
-    found = layers(net)
-    ordered = list(found.values())
-    _introduce([layer.core for layer in ordered])
-    if not ordered or (len(ordered) == 1 and ordered[0].core.above.known):
-        return found  # a layer of a larger network stays what it is there
-    if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
-        _show(net, ordered)
-        return found
-    nodes = [Node(one.neuron, one.core.activity, one.rule.above.groups, one.core.above) for one in ordered]
-    wiring = ordered[0].core.wiring
-    if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
-        wiring = Wiring(nodes)
-        for layer in ordered:
-            layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
-    if wiring.doubted:  # the step that has shown it is over
-        wiring.execute()
-    _show(net, ordered)
-    above = wiring.above()
-    read = {id(s.activity) for one in ordered if one.rule.above.groups for s in above[id(one.core.activity)].all}
-    for layer in ordered:
-        core = layer.core
-        stands = above[id(core.activity)]
-        if core.version == wiring.version and not core.above.same(stands):
-            core.above = stands
-        if not torch.compiler.is_compiling():
-            count_filters(layer.core, layer.rule, layer.neuron)
-        wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
-        if wanted != core.activity.wanted:
-            core.end_program()
-            core.activity.wanted = wanted
-    return found
-
-
-def _show(net: nn.Module, ordered: list[Layer]) -> None:
-    """Note that the form of a network shows in which order its layers run, where it does."""
-    if not all(layer.core.shown for layer in ordered) and (len(ordered) == 1 or _straight(net)):
-        for layer in ordered:
-            layer.core.shown = True
-
-
-def _straight(module: nn.Module) -> bool:
-    """Return whether a network runs its layers in the order of registration, by its form: nn.Sequential all through."""
-    if isinstance(module, Layer) or not layers(module):
-        return True
-    plain = type(module) is nn.Sequential and "forward" not in module.__dict__
-    return plain and all(map(_straight, module.children()))
-
-
-def _introduce(cores: list[Core]) -> None:
-    """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
-    if torch.compiler.is_compiling() or len(cores) < 2:
-        return  # a compiled step is whole or nothing by itself
-    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores):
-        return
-    peers = tuple(cores)
-    for core in cores:
-        core.peers, core.steps = peers, 0
 
 
 def reset(net: nn.Module, mask: Tensor | None = None) -> None:
@@ -239,15 +144,15 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     wiring, before = next((layer.core.wiring for layer in found.values()), None), None
     fed = {name: part.pop("activity.feeds") for name, part in parts.items() if "activity.feeds" in part}
     if fed and wiring is not None:
-        before = wiring.edges, wiring.executed
-        _rewire(found, _edges(found, fed), executed=True)
+        before = wiring.edges, wiring.past, wiring.executed
+        _rewire(found, *_edges(found, fed), executed=True)
     done = False
     try:
         restored, activities = _restored(found, parts)
         done = True
     finally:
         if before is not None and not done:
-            _rewire(found, before[0], executed=before[1])
+            _rewire(found, before[0], before[1], executed=before[2])
     for name, one in restored.items():
         found[name].core.state = one
         found[name].core.activity.load(activities.get(name, {}))
@@ -255,30 +160,36 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         dropout.mask = masks.get(name)
 
 
-def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[int, list[int]]:
-    """Return which layers each layer of a saved state feeds; raise ValueError where it names none of the network."""
+def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, list[int]], set[int]]:
+    """Return which layers each layer of a saved state feeds, and which have credit past these.
+
+    Raises:
+        ValueError: if it names none of the network.
+    """
     keys = [id(layer.core.activity) for layer in found.values()]
     for name, index in fed.items():
         numbers = (
-            index.tolist() if isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64 else [-1]
+            index.tolist() if isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64 else [-2]
         )
         if (
             fed.keys() != found.keys()
             or len(set(numbers)) != len(numbers)
-            or not all(0 <= i < len(keys) for i in numbers)
+            or not all(-1 <= i < len(keys) for i in numbers)
         ):
             raise ValueError(
                 f"{name}/activity.feeds of the state are the layers that it feeds: for each layer different whole "
-                f"numbers from 0 to {len(keys) - 1}"
+                f"numbers from 0 to {len(keys) - 1}, and -1 where credit reaches it past them"
             )
-    return {id(found[name].core.activity): [keys[i] for i in index.tolist()] for name, index in fed.items()}
+    own = {id(found[name].core.activity): index.tolist() for name, index in fed.items()}
+    edges = {key: [keys[i] for i in fed_by if i >= 0] for key, fed_by in own.items()}
+    return edges, {key for key, fed_by in own.items() if -1 in fed_by}
 
 
-def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], *, executed: bool) -> None:
+def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
     """Set for all layers of a network which ones they feed."""
     for wiring in {id(layer.core.wiring): layer.core.wiring for layer in found.values()}.values():
         if wiring is not None:
-            wiring.take(edges, executed=executed)
+            wiring.take(edges, past, executed=executed)
     for layer in found.values():
         layer.core.settled()
 

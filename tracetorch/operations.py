@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tracetorch.engine import Seen
 from tracetorch.entry import require_network
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.synapses import Synapse
 
 

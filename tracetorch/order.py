@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from tracetorch.engine import Core
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
-from tracetorch.rules.chains import MeanResponses, groups, route
+from tracetorch.rules.chains import Hopped, MeanResponses, groups, route
 from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed
 
@@ -29,6 +30,8 @@ class Producer:
     neuron: Neuron
     core: weakref.ref[Core]
     call: int
+    sent: list[Tensor] = field(default_factory=list)
+    """What the layers that it feeds have sent back to it, as long as that is compared."""
 
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
@@ -134,7 +137,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             core.wiring.saw(source.activity, core.activity)
         if isinstance(below.rule.above, AllMemory) and not isinstance(below.neuron, Readout):
             if source.ports is not None and source.calls == below.call:
-                feeds += _fed(source, core, node)
+                feeds += _fed(source, core, x, (node, *(other for other, _, _ in sources)))
             if any(stage.activity is core.activity for stage in source.above.stages):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
@@ -161,7 +164,9 @@ def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) ->
     parts: list[Wiring] = []
     cores: list[Core] = []
     for core, rule, neuron in (below, above):
-        parts.append(core.wiring or Wiring([Node(neuron, core.activity, rule.above.groups, core.above)]))
+        hops = rule.above.hops if core.recurrent else 0
+        own = Node(neuron, core.activity, rule.above.groups, core.above, hops, core.recurrent)
+        parts.append(core.wiring or Wiring([own]))
         cores += core.peers or [core]
     wiring, peers = Wiring.joined(parts, below[0].activity), tuple(dict.fromkeys(cores))
     for core in peers:
@@ -174,7 +179,7 @@ def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) ->
 
 def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
     """Note whether several filters stand above a layer, which a compiled graph cannot follow."""
-    core.apart = isinstance(rule.above, AllMemory) and rule.above.apart(neuron, core.above)
+    core.apart = rule.above.apart(neuron, core.above)
 
 
 def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
@@ -188,7 +193,7 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
     if core.apart:
         refuse_to_compile(
             f"rule {rule.name!r} tells several filters above a layer apart, which torch.compile cannot follow: take "
-            f"cascade(buckets=1) with one head, or do not compile"
+            f"cascade(buckets=1) with one head and hops=0, or do not compile"
         )
     settled = core.wiring is None or core.version == core.wiring.version
     if not (core.shown and settled) and (rule.above.needs_network or rule.derives) and not isinstance(neuron, Readout):
@@ -199,13 +204,16 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         )
 
 
-def _fed(source: Core, core: Core, node: Any) -> list[Feed]:
+def _fed(source: Core, core: Core, x: Tensor, nodes: tuple[Any, ...]) -> list[Feed]:
     """Return how the credit that a layer sends goes apart at one that feeds it."""
     state = source.peek()
     filter = None if state is None else state.trace.filter
+    filter = filter.above if isinstance(filter, Hopped) else filter
     if source.ports is None or not isinstance(filter, MeanResponses):
         return []
     for stage in filter.above.stages:
         if stage.activity is core.activity:
-            return [Feed(source.ports, node, route(filter.above, stage, filter.most), groups(stage, filter.most))]
+            found = route(filter.above, stage, filter.most)
+            edge, group = get_gradient_edge(x), groups(stage, filter.most)
+            return [Feed(source.ports, edge, x.dtype, nodes[0], nodes[1:], found, group)]
     return []

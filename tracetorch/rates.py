@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.neurons import Readout
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tracetorch.engine import Core, LayerState, Place, Seen
 from tracetorch.entry import require_network
 from tracetorch.layer import Layer
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.neurons import Readout
 
 Ring = deque[tuple[int, Tensor]]

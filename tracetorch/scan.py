@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from tracetorch.bypass import ends
 from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
@@ -20,7 +21,8 @@ from tracetorch.entry import (
 )
 from tracetorch.folding import foldable
 from tracetorch.layer import Layer
-from tracetorch.network import layers, link, restart
+from tracetorch.linking import layers, link
+from tracetorch.network import restart
 from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
 from tracetorch.rules import AllMemory
@@ -148,7 +150,7 @@ def _window(net: nn.Module, found: dict[str, Layer], xs: Any, out: Out) -> Any:
         return _run(net, stretches, out, eventful=eventful)
     with whole_or_nothing(found.values(), list(dropouts(net).values()), parts=len(stretches) > 1):
         if hooked:
-            ys = joined([_stepped(net, part) for part in _first_apart(net, xs)])
+            ys = _parted(net, xs, _stepped)
             return _last_of(ys) if out == "last" else ys
         return _run(net, stretches, out, eventful=eventful)
 
@@ -186,27 +188,28 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
     if eventful:
         xs = xs.clone() if xs.requires_grad and xs.is_leaf else xs  # its last step would look like what stays
         return _last(net, xs, xs[-1])[1]
-    ys = joined([_all(net, part) for part in _first_apart(net, xs)])
+    ys = _parted(net, xs, _all)
     return _last_of(ys) if out == "last" else ys
 
 
-def _first_apart(net: nn.Module, xs: Any) -> tuple[Any, ...]:
-    """Return a window with its first step apart where that has to show which layers feed which."""
-    if (
-        len(leaves(xs)[0]) == 1
-        or torch.compiler.is_compiling()
-        or not torch.is_grad_enabled()
-        or _after(net, None) is not False
-    ):
-        return (xs,)
+def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
+    """Run a network over a window, its first step apart where that has to show which layers feed which."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+        return run(net, xs)
     unknown = any(
         isinstance(layer.rule.above, AllMemory)
         and layer.core.peek() is None
         and layer.core.wiring is not None
-        and not layer.core.wiring.executed
+        and not (layer.core.wiring.executed and layer.core.wiring.ended)
         for layer in layers(net).values()
     )
-    return (mapped(lambda x: x[:1], xs), mapped(lambda x: x[1:], xs)) if unknown else (xs,)
+    if not unknown:
+        return run(net, xs)
+    first = run(net, mapped(lambda x: x[:1], xs))
+    ends(leaves(first))
+    if len(leaves(xs)[0]) == 1:
+        return first
+    return joined([first, run(net, mapped(lambda x: x[1:], xs))])
 
 
 STRETCH = 2**22

@@ -97,6 +97,7 @@ class Core:
         place: where the rows of a call stand in a ragged window, or None.
         apart: whether several filters stand above the layer, as far as it has been told.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
+        recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.
         peers: all layers of its network, itself too, as far as it has been told.
     """
@@ -119,7 +120,7 @@ class Core:
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
-        self.apart, self.shown = False, False
+        self.apart, self.shown, self.recurrent = False, False, False
         self.steps = 0
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tracetorch.backends import Convolution, Outputs, Save, Scan, ScanBackend, choose
 from tracetorch.engine.spec import Parameters, Spec
-from tracetorch.engine.state import Known, LayerState, OpenWindow, begin
+from tracetorch.engine.state import Known, LayerState, NoTape, OpenWindow, begin
 from tracetorch.neurons import Neuron, bind, tensor_values
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
@@ -266,7 +266,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
     """Return the trace's numbers, computed again where the tensors that they depend on have changed."""
     if torch.compiler.is_compiling():
         return state.trace.numbers(scan.neuron, scan.s[0]), state
-    of: list[object] = [a.blocks for a in (s.activity for s in spec.above.all)]
+    of: list[object] = [a.blocks for a in (spec.activity, *(s.activity for s in spec.above.all))]
     tensors: list[Tensor] = []
     for module in (spec.neuron, *spec.above.neurons):
         if module._parameters or module._modules:
@@ -311,20 +311,10 @@ def _window(
         Afferent(s, x, t, version=version_of(x)) for s, x, t in zip(call.spec.synapses, inputs, traced, strict=True)
     ]
     afferents[0] = replace(afferents[0], backend=events, sums=outputs.sums, convolution=convolution)
-    tape: Any = outputs.tape if outputs.tape is not None else _NoTape()
+    tape: Any = outputs.tape if outputs.tape is not None else NoTape()
     counted = call.spec.counted and state.trace.counts
     names = tuple(given.biases), tuple(given.learned)
     return Window(numbers, scan, backend, tape, afferents, *names, state.keep, counted)
-
-
-class _NoTape:
-    """The tape of a window in which nothing was asked to be saved."""
-
-    def currents(self) -> Tensor:
-        raise RuntimeError("this window was scanned without a tape")
-
-    def reverse(self, cotangents: object, pull: object) -> object:
-        raise RuntimeError("this window was scanned without a tape")
 
 
 def _close(
@@ -362,7 +352,7 @@ def _close(
         if closed.pending is not None:
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
-    below = ports if window.numbers.bank is not None else None
+    below = ports if window.numbers.outputs > 1 else None
     if last:
         return Result(z, out, after, state, spikes, below)
     return Result(out, out[-1], after, state, spikes, below)

@@ -99,8 +99,9 @@ class Spec:
 
     def require_known(self) -> None:
         """Raise RuntimeError where the rule filters by what stands above the layer, and the layer does not know it."""
-        above = self.rule.above  # a rule with groups takes up from the first step what follows
-        if above.needs_network and not above.groups and not self.above.known and not isinstance(self.neuron, Readout):
+        above = self.rule.above
+        learns = above.groups and not above.hops  # takes up from the first step what follows
+        if above.needs_network and not learns and not self.above.known and not isinstance(self.neuron, Readout):
             raise RuntimeError(
                 f"rule {self.rule.name!r} filters by what follows the layer in its network, which the layer does not "
                 f"know yet: call tt.reset(net) before the first step"

@@ -207,7 +207,7 @@ def rewired(state: LayerState, trace: Trace) -> LayerState:
         numbers = trace.numbers(window.scan.neuron, window.like)
         other = {} if state.traces is None else dict(state.traces.other)
         other = {name: x for name, x in other.items() if name not in (LEVEL, RESPONSE)}
-        if trace.normalized and numbers.filter is not None:
+        if numbers.filter is not None and (trace.normalized or numbers.hops):
             b = numbers.filter.b.to(window.like)
             s = window.like.new_zeros(window.size, *window.like.shape)
             ones = torch.ones_like(window.like).unsqueeze(0)
@@ -224,6 +224,18 @@ def begin(spec: Spec, like: Tensor) -> LayerState:
     z = torch.zeros_like(like) if spec.recurrent is not None else None
     trace = spec.trace(tuple(like.shape[1:]))
     return LayerState(trace, spec.neuron.zeros(like), z, like.new_zeros(like.shape[0]))
+
+
+class NoTape:
+    """The tape of a window in which nothing was asked to be saved."""
+
+    def currents(self) -> Tensor:
+        """Raise RuntimeError."""
+        raise RuntimeError("this window was scanned without a tape")
+
+    def reverse(self, cotangents: object, pull: object) -> object:
+        """Raise RuntimeError."""
+        raise RuntimeError("this window was scanned without a tape")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch.nn.utils import prune
 from tracetorch.entry import has_hooks, require_network
 from tracetorch.export.cell import Cell
 from tracetorch.layer import Layer
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.scan import Scan
 from tracetorch.testing.clone import replace_layers
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracetorch.network import get_state, layers, restart, set_state
+from tracetorch.linking import layers
+from tracetorch.network import get_state, restart, set_state
 from tracetorch.rl.look_ahead import LookAhead
 from tracetorch.rl.policy import Policy
 from tracetorch.rl.trace import ParameterTrace

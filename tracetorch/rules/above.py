@@ -22,12 +22,19 @@ class Stage:
         activity: what it has been doing.
         above: what stands above it in turn.
         groups: number of groups of units at most that its rule tells apart above it; 0 where it sends credit as of now.
+        hops: number of hops through its own recurrent synapse that its rule credits.
     """
 
     neuron: Neuron
     activity: Activity
     above: Above
     groups: int = 0
+    hops: int = 0
+
+    def same(self, other: Stage) -> bool:
+        """Return whether it is the same layer at the same place."""
+        alike = self.activity is other.activity and self.neuron is other.neuron
+        return alike and (self.groups, self.hops) == (other.groups, other.hops) and self.above.same(other.above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +45,15 @@ class Above:
         stages: the layers that it feeds, in the order in which they run; none where nothing follows.
         known: whether the network has told the layer; a layer on its own does not know.
         executed: whether it was told as the network has run, and not as its layers are registered.
+        itself: what the layer itself has been doing where it has a recurrent synapse, and so stands above itself.
+        past: whether credit reaches it past these layers too, from a head or a loss of its own.
     """
 
     stages: tuple[Stage, ...] = ()
     known: bool = False
     executed: bool = False
+    itself: Activity | None = None
+    past: bool = False
     all: tuple[Stage, ...] = field(init=False)
     """All layers above, each after the one that it is fed by, the nearest first."""
 
@@ -52,14 +63,10 @@ class Above:
 
     def same(self, other: Above) -> bool:
         """Return whether the same layers stand above, in the same order."""
-        return (self.known, self.executed, len(self.stages)) == (
-            other.known,
-            other.executed,
-            len(other.stages),
-        ) and all(
-            a.activity is b.activity and a.neuron is b.neuron and a.groups == b.groups and a.above.same(b.above)
-            for a, b in zip(self.stages, other.stages, strict=True)
-        )
+        own, others = (self.known, self.executed, self.past), (other.known, other.executed, other.past)
+        if own != others or self.itself is not other.itself or len(self.stages) != len(other.stages):
+            return False
+        return all(a.same(b) for a, b in zip(self.stages, other.stages, strict=True))
 
     @property
     def neurons(self) -> tuple[Neuron, ...]:
@@ -118,6 +125,11 @@ class Credited(ABC):
     """
 
     @property
+    def hops(self) -> int:
+        """Number of hops through a layer's own recurrent synapse, where it stands above itself a step later."""
+        return 0
+
+    @property
     @abstractmethod
     def needs_network(self) -> bool:
         """Whether the layer has to know what stands above it."""
@@ -153,6 +165,10 @@ class Credited(ABC):
         """
         return True
 
+    def apart(self, neuron: Neuron, above: Above) -> bool:
+        """Return whether several filters stand above a layer."""
+        return self.hops > 0 and above.itself is not None
+
 
 @dataclass(frozen=True)
 class Present(Credited):
@@ -180,6 +196,7 @@ class ReadoutMemory(Credited):
 
     Args:
         kappa: its decay per step; None to find the readout's.
+        hops: number of hops through dense recurrence; 0 for e-prop, which has no path through recurrent spikes.
 
     Example:
         >>> import tracetorch as tt
@@ -188,15 +205,17 @@ class ReadoutMemory(Credited):
     """
 
     kappa: float | None = None
+    hops: int = 0
 
     def __post_init__(self) -> None:
+        require_hops(self.hops)
         if self.kappa is not None and not 0 <= self.kappa <= 1:
             raise ValueError(f"kappa is a decay per step in [0, 1], got {self.kappa!r}")
 
     @property
     def needs_network(self) -> bool:
         """Whether the decay has to be found."""
-        return self.kappa is None
+        return self.kappa is None or self.hops > 0
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the leaky filter; raise ValueError if the readout has no single decay."""
@@ -213,7 +232,13 @@ class ReadoutMemory(Credited):
         """Return whether the consumer is the readout that the filter is of, where there is one."""
         follower = above.follower
         either = isinstance(follower, Readout) or isinstance(consumer, Readout)
-        return not self.needs_network or isinstance(neuron, Readout) or follower is consumer or not either
+        return self.kappa is not None or isinstance(neuron, Readout) or follower is consumer or not either
+
+
+def require_hops(hops: object) -> None:
+    """Raise ValueError where a number of hops is none."""
+    if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
+        raise ValueError(f"hops is a number of at least 0, got {hops!r}")
 
 
 def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:

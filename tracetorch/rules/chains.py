@@ -14,8 +14,9 @@ from torch import Tensor
 
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout
-from tracetorch.rules.above import Above, Credited, Stage
+from tracetorch.rules.above import Above, Credited, Stage, require_hops
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.activity import Activity
 from tracetorch.traces.bank import Bank, beside
 from tracetorch.traces.response import groups_of, mean_responses
 
@@ -23,6 +24,8 @@ Way = tuple[tuple[int, ...], int]
 """Which of the layers that are fed is taken at each layer, and the group of units that it goes through; -1 for all."""
 NO_WAY: Way = ((), -1)
 """The way above a layer that feeds none."""
+PAST: Way = ((-1,), -1)
+"""The way past all layers that a layer feeds, which has no memory."""
 
 
 def groups(stage: Stage, most: int) -> Tensor | None:
@@ -40,7 +43,7 @@ def ways(above: Above, most: int) -> list[Way]:
 
     Where the units of a layer are told apart, the way goes on from it through the means of all layers above.
     """
-    found = []
+    found = [PAST] if above.past and above.stages else []
     for i, stage in enumerate(above.stages):
         parts = count(stage, most)
         beyond = own_ways(stage, _told_apart(stage, parts, most))
@@ -51,12 +54,13 @@ def ways(above: Above, most: int) -> list[Way]:
 
 def own_ways(stage: Stage, most: int) -> list[Way]:
     """Return the ways by which a layer's own credit comes: one where its rule sends credit as of now."""
-    return (ways(stage.above, most) if most else []) or [NO_WAY]
+    found = (ways(stage.above, most) if most else []) or [NO_WAY]
+    return [((hop, *path), group) for hop in range(stage.hops + 1) for path, group in found]
 
 
 def bank(above: Above, most: int, like: Tensor) -> Bank | None:
     """Return the filters of the ways above a layer, in their order; None where nothing stands above."""
-    found: list[Bank] = []
+    found = [Bank.through(like)] if above.past and above.stages else []
     for stage in above.stages:
         group = groups(stage, most)
         responses = mean_responses(stage.neuron, like, stage.activity.blocks, group)
@@ -66,13 +70,20 @@ def bank(above: Above, most: int, like: Tensor) -> Bank | None:
 
 
 def _beyond(stage: Stage, most: int, like: Tensor) -> Bank | None:
-    if most:
-        return bank(stage.above, most, like)
     found: Bank | None = None
-    for one in reversed(_first(stage.above)):
-        (response,) = mean_responses(one.neuron, like, one.activity.blocks)
-        found = Bank.of(response) if found is None else found.behind(response)
-    return found
+    if most:
+        found = bank(stage.above, most, like)
+    else:
+        for one in reversed(_first(stage.above)):
+            (response,) = mean_responses(one.neuron, like, one.activity.blocks)
+            found = Bank.of(response) if found is None else found.behind(response)
+    return hopped(found, stage.neuron, stage.activity, stage.hops, like) if stage.hops else found
+
+
+def hopped(found: Bank | None, neuron: Neuron, activity: Activity, hops: int, like: Tensor) -> Bank:
+    """Return filters above a layer once more for each hop through its recurrent synapse, by the mean of its units."""
+    (own,) = mean_responses(neuron, like, activity.blocks)
+    return (Bank.through(like) if found is None else found).hopped(own, hops)
 
 
 def _told_apart(stage: Stage, parts: int, most: int) -> int:
@@ -132,9 +143,9 @@ class MeanResponses(OutputFilter):
         return _states(self.above, self.most)
 
     @property
-    def several(self) -> bool:
-        """Whether there is more than one filter."""
-        return len(ways(self.above, self.most)) > 1
+    def outputs(self) -> int:
+        """G, the number of filters."""
+        return len(ways(self.above, self.most))
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
@@ -143,7 +154,56 @@ class MeanResponses(OutputFilter):
 
     def bank(self, neuron: Neuron, like: Tensor) -> Bank | None:
         """Return the filters where there are several."""
-        return bank(self.above, self.most, like) if self.several else None
+        return bank(self.above, self.most, like) if self.outputs > 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Hopped(OutputFilter):
+    """What stands above a layer, once more for each hop through its own recurrent synapse.
+
+    Args:
+        above: the filters above it; None for none.
+        itself: what the layer has been doing.
+        count: number of hops.
+        size: S, the number of its neuron's states.
+    """
+
+    above: OutputFilter | None
+    itself: Activity
+    count: int
+    size: int
+
+    @property
+    def hops(self) -> int:
+        """Number of hops through the layer's own recurrent synapse that are credited."""
+        return self.count
+
+    @property
+    def normalized(self) -> bool:
+        """Whether cotangents are ones on the output of the filters above over their response to ones."""
+        return self.above is not None and self.above.normalized
+
+    @property
+    def states(self) -> int:
+        """M, the number of the filters' states: S and that of a delay for each filter above and hop."""
+        above = 0 if self.above is None else self.above.states
+        return above + self.count * (1 + self.size) * (self.outputs // (self.count + 1))
+
+    @property
+    def outputs(self) -> int:
+        """G, the number of filters."""
+        return (self.count + 1) * (1 if self.above is None else self.above.outputs)
+
+    def at(self, neuron: Neuron, like: Tensor) -> Filter:
+        """Return the states of all filters, with the output of the first."""
+        return self.bank(neuron, like).only
+
+    def bank(self, neuron: Neuron, like: Tensor) -> Bank:
+        """Return the filters, those of no hop first."""
+        found = None if self.above is None else self.above.bank(neuron, like)
+        if found is None and self.above is not None:
+            found = Bank.of(self.above.at(neuron, like))
+        return hopped(found, neuron, self.itself, self.count, like)
 
 
 def _states(above: Above, most: int) -> int:
@@ -152,6 +212,8 @@ def _states(above: Above, most: int) -> int:
         parts = count(stage, most)
         inner = _told_apart(stage, parts, most)
         beyond = _states(stage.above, inner) if inner else sum(len(s.neuron.state) for s in _first(stage.above))
+        own = len(own_ways(stage, inner)) // (stage.hops + 1)
+        beyond += stage.hops * (1 + len(stage.neuron.state)) * own
         total += parts * (len(stage.neuron.state) + beyond)
     return total
 
@@ -163,6 +225,7 @@ class AllMemory(Credited):
     Args:
         buckets: number of filters at most for the units of one layer above; with fewer different responses among its
             units each has its own, with more they are grouped by their time constants.
+        hops: number of hops through dense recurrence; 0 for none.
 
     Example:
         >>> import tracetorch as tt
@@ -171,8 +234,10 @@ class AllMemory(Credited):
     """
 
     buckets: int = 4
+    hops: int = 0
 
     def __post_init__(self) -> None:
+        require_hops(self.hops)
         if isinstance(self.buckets, bool) or not isinstance(self.buckets, int) or self.buckets < 1:
             raise ValueError(f"buckets is a number of at least 1, got {self.buckets!r}")
 
@@ -188,7 +253,7 @@ class AllMemory(Credited):
 
     def apart(self, neuron: Neuron, above: Above) -> bool:
         """Return whether several filters stand above a layer."""
-        return not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1
+        return super().apart(neuron, above) or (not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1)
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return the chains; raise ValueError where a layer above takes several currents per unit."""

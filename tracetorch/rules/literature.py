@@ -58,7 +58,7 @@ def otpe(*, kappa: float | None = None, feedback: Feedback | None = None) -> Rul
     Example:
         >>> import tracetorch as tt
         >>> tt.rules.otpe().above
-        NextMemory(kappa=None)
+        NextMemory(kappa=None, hops=0)
     """
     above = NextMemory(kappa)
     return Rule(name="otpe", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
@@ -141,7 +141,7 @@ def rtrl(*, kappa: float | None = None, feedback: Feedback | None = None) -> Rul
     Example:
         >>> import tracetorch as tt
         >>> tt.rules.rtrl().above
-        ReadoutMemory(kappa=None)
+        ReadoutMemory(kappa=None, hops=0)
     """
     above = ReadoutMemory(kappa)
     return Rule(name="rtrl", weight=Rtrl(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)

@@ -19,7 +19,7 @@ class NextMemory(ReadoutMemory):
     Example:
         >>> import tracetorch as tt
         >>> tt.rules.otpe().above
-        NextMemory(kappa=None)
+        NextMemory(kappa=None, hops=0)
     """
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:

@@ -127,7 +127,7 @@ def traced_bptt() -> Rule:
     return Rule(name="traced_bptt", weight=Full(), input="window", window="call")
 
 
-def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Rule:
+def eprop(*, kappa: float | None = None, hops: int = 0, feedback: Feedback | None = None) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as the readout will.
 
     .. math:: E_t = A_t E_{t-1} + B_t \otimes x_t, \quad e_t = D_t E_{t-1} + \psi_t \otimes x_t, \quad
@@ -142,6 +142,8 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
     Args:
         kappa: decay of the output filter per step; None takes that of the leaky readout which follows a layer directly,
             and 0 elsewhere.
+        hops: number of hops through dense recurrence. Each sends the averaged sensitivity back through the recurrent
+            weights and passes the layer's own mean response once more; none is e-prop.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -150,9 +152,9 @@ def eprop(*, kappa: float | None = None, feedback: Feedback | None = None) -> Ru
     Example:
         >>> import tracetorch as tt
         >>> tt.rules.eprop(kappa=0.9).above
-        ReadoutMemory(kappa=0.9)
+        ReadoutMemory(kappa=0.9, hops=0)
     """
-    above = ReadoutMemory(kappa)
+    above = ReadoutMemory(kappa, hops)
     return Rule(name="eprop", weight=Full(), input="psi", window="step", feedback=feedback or Symmetric(), above=above)
 
 
@@ -161,6 +163,7 @@ def cascade(
     pairs: int | Literal["auto"] | None = "auto",
     budget: int = BUDGET,
     buckets: int = 4,
+    hops: int = 0,
     feedback: Feedback | None = None,
 ) -> Rule:
     r"""Trace each weight's effect on its own unit, filtered as all layers above remember it: the default.
@@ -171,8 +174,9 @@ def cascade(
     `F` is the chain of the mean responses of all layers above, the readout's included; `e` the eligibility and `g` the
     sensitivity to a constant current. Exact for a layer that feeds a leaky readout, and for two layers of any neurons
     below, leaky integrate-and-fire with a soft detached reset above, under a readout without memory. Else it drops the
-    covariance in time of the slopes above with the eligibilities below. A cotangent on a layer's output is read as one
-    on what the layers above remember of it, so a loss belongs at the network's end.
+    covariance in time of the slopes above with the eligibilities below. Credit that the layers
+    above send is read as on what they remember of the output; what comes past them, from a head or a loss of its own,
+    as on the output of its step.
 
     Inside a scan nothing is stored: signals are filtered backwards in time. What a window inherits from the one before
     it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time; `print(net)`
@@ -188,6 +192,8 @@ def cascade(
         budget: numbers per row of the batch and layer up to which `auto` takes a full eligibility.
         buckets: number of filters at most for the units of one layer above that have decays of their own: with fewer
             different ones each has its filter, with more they are grouped by their time constants; 1 takes their mean.
+        hops: number of hops through dense recurrence, as in `eprop`; without, paths through recurrent spikes are left
+            out.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -207,7 +213,7 @@ def cascade(
         input="cascade",
         window="step",
         feedback=feedback or Symmetric(),
-        above=AllMemory(buckets),
+        above=AllMemory(buckets, hops),
     )
 
 

@@ -8,9 +8,10 @@ from typing import Literal
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules.above import Above, Credited, FixedDecay, Present, one_decay, same_decay
-from tracetorch.rules.chains import AllMemory
+from tracetorch.rules.chains import AllMemory, Hopped
 from tracetorch.traces import Auto, Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
-from tracetorch.traces.base import InputCredit, OutputFilter
+from tracetorch.traces.bank import OutputFilter
+from tracetorch.traces.base import InputCredit
 
 Window = Literal["step", "call", "sequence", "all"]
 
@@ -130,6 +131,13 @@ class Rule:
             filter = FixedDecay(self.weight.decay or 0.0)
         else:
             filter = one_decay(self.name, above.readout, "decay")
+        if self.above.hops and above.itself is not None:
+            if len(neuron.currents) > 1:
+                raise ValueError(
+                    f"rule {self.name!r} sends one signal per unit back through the recurrent synapse at each hop, and "
+                    f"{neuron._get_name()} takes several currents per unit ({', '.join(neuron.currents)}); take hops=0"
+                )
+            filter = Hopped(filter, above.itself, self.above.hops, len(neuron.state))
         return self.weight.trace(
             Context(self.name, neuron, unit, self.input, filter, self.window == "sequence", entries)
         )

@@ -21,12 +21,16 @@ class Node:
         activity: what it has been doing.
         groups: number of groups of units that its rule tells apart above it; 0 where it sends credit as of now.
         above: what it was told last.
+        hops: number of hops through its recurrent synapse that its rule credits.
+        recurrent: whether it has one.
     """
 
     neuron: Neuron
     activity: Activity
     groups: int
     above: Above
+    hops: int = 0
+    recurrent: bool = False
 
 
 class Wiring:
@@ -39,13 +43,17 @@ class Wiring:
         executed: whether `edges` are how the network has run; else each layer feeds the next.
         doubted: whether the step that runs has shown that they are not; what they are is known when it is over.
         edges: the layers that each one feeds.
-        version: number of times that the edges have changed.
+        past: the layers that credit reaches past all that they feed.
+        ended: whether what the network gives out has been looked at.
+        open: the layers of which nothing has shown in this sequence whether they belong to those.
+        version: number of times that any of it has changed.
     """
 
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = {id(node.activity): node for node in nodes}
         self.executed = all(node.above.executed and self._has(node.above) for node in nodes)
-        self.version, self.doubted = 0, False
+        self.version, self.doubted, self.ended = 0, False, False
+        self.open: set[int] = set()
         self._seen: dict[int, list[int]] = {}
         self._ran: set[int] = set()
         self._checked: set[int] = set()
@@ -54,6 +62,8 @@ class Wiring:
         chain = {key: [keys[i + 1]] if i + 1 < len(keys) else [] for i, key in enumerate(keys)}
         told = {id(node.activity): [id(s.activity) for s in node.above.stages] for node in nodes}
         self.edges = told if self.executed else chain
+        self.past = {id(node.activity) for node in nodes if node.above.past and self.executed}
+        self._reopen()
 
     @classmethod
     def joined(cls, parts: list[Wiring], below: Activity) -> Wiring:
@@ -72,6 +82,8 @@ class Wiring:
             whole._seen |= part._seen
             whole._ran |= part._ran
             whole._checked |= part._checked
+            whole.past |= part.past
+        whole._reopen()
         whole.executed, whole.version = True, 1
         whole.ran(below)
         return whole
@@ -83,7 +95,10 @@ class Wiring:
         """Return whether these are the layers, as they are."""
         own = self.nodes.values()
         return len(nodes) == len(own) and all(
-            a.activity is b.activity and a.neuron is b.neuron and a.groups == b.groups
+            a.activity is b.activity
+            and a.neuron is b.neuron
+            and a.recurrent == b.recurrent
+            and (a.groups, a.hops) == (b.groups, b.hops)
             for a, b in zip(own, nodes, strict=True)
         )
 
@@ -91,6 +106,10 @@ class Wiring:
         """Begin a new sequence."""
         self.above()
         self._seen, self._ran, self._checked, self.doubted = {}, set(), set(), False
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self.open = {key for key, node in self.nodes.items() if node.groups} - self.past
 
     def ran(self, layer: Activity) -> None:
         """Note that a layer gave outputs with a graph."""
@@ -104,6 +123,18 @@ class Wiring:
             if self.version and id(above) not in self.edges[id(below)]:  # it was looked at in the middle of the step
                 self._above = None
                 self.version += 1
+
+    def feeds(self, layer: Activity) -> bool:
+        """Return whether a layer has fed another one in this sequence."""
+        return bool(self._seen.get(id(layer)))
+
+    def passed(self, layer: Activity) -> None:
+        """Take up that credit reaches a layer past all that it feeds."""
+        if id(layer) not in self.past:
+            self.past.add(id(layer))
+            self.open.discard(id(layer))
+            self.executed, self._above = True, None
+            self.version += 1
 
     def proven(self, layer: Activity) -> bool:
         """Return whether a layer fed those that it was told in its first call; the first question alone can deny it."""
@@ -125,14 +156,16 @@ class Wiring:
             self.version += 1
 
     def fed(self, layer: Activity) -> Tensor:
-        """Return the numbers of the layers that a layer feeds, in the order of registration."""
+        """Return the registration numbers of the layers that a layer feeds; -1 for credit past them."""
         order = list(self.nodes)
-        return torch.tensor([order.index(key) for key in self.edges[id(layer)]], dtype=torch.int64)
+        found = [order.index(key) for key in self.edges[id(layer)]]
+        return torch.tensor(found + [-1] * (id(layer) in self.past), dtype=torch.int64)
 
-    def take(self, edges: dict[int, list[int]], *, executed: bool) -> None:
-        """Take up which layers each one feeds."""
+    def take(self, edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
+        """Take up which layers each one feeds, and which ones credit reaches past those."""
         self.begin()
-        self.edges, self.executed, self._above = edges, executed, None
+        self.edges, self.past, self.executed, self._above = edges, past, executed, None
+        self._reopen()
         self.version += 1
 
     def above(self) -> dict[int, Above]:
@@ -154,8 +187,13 @@ class Wiring:
                 )
             if key not in found:
                 nodes = [self.nodes[fed] for fed in self.edges[key]]
-                stages = (Stage(n.neuron, n.activity, of(id(n.activity), (*below, key)), n.groups) for n in nodes)
-                found[key] = Above(tuple(stages), True, self.executed)
+                stages = (
+                    Stage(n.neuron, n.activity, of(id(n.activity), (*below, key)), n.groups, n.hops if n.groups else 0)
+                    for n in nodes
+                )
+                own = self.nodes[key]
+                itself = own.activity if own.recurrent else None
+                found[key] = Above(tuple(stages), True, self.executed, itself, key in self.past)
             return found[key]
 
         for key in self.nodes:

@@ -18,7 +18,7 @@ from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.rules.above import FixedDecay, ReadoutDecay
 from tracetorch.rules.chains import MeanResponses
 from tracetorch.traces import Averaged, Eligibility, InGraph, Paired, Presynaptic, Trace, Untraced
-from tracetorch.traces.base import OutputFilter
+from tracetorch.traces.bank import OutputFilter
 
 KINDS: dict[type[Trace], int] = {
     Untraced: NONE,
@@ -114,10 +114,10 @@ def unfit(trace: Trace) -> str:
         return "reads averages of a whole sequence; take tt.rules.trace()"
     if type(trace) not in KINDS:
         return f"has a trace of the kind {type(trace).__name__}, which no kernel knows; take tt.rules.drtrl()"
+    if trace.filter is not None and trace.filter.outputs > 1:
+        return "tells several filters above it apart, and kernels have one; take cascade(buckets=1), and hops=0"
     if trace.filter is not None and type(trace.filter) not in FILTERS:
         return f"has a filter of the kind {type(trace.filter).__name__}, which no kernel knows; take tt.rules.drtrl()"
-    if isinstance(trace.filter, MeanResponses) and trace.filter.several:
-        return "tells several filters above it apart, and kernels have one; take cascade(buckets=1)"
     if trace.input not in CREDITS:
         return f"sends {trace.input!r} below, which no kernel knows; take tt.rules.drtrl()"
     if trace.copies > 1:

@@ -18,8 +18,8 @@ from tracetorch.engine import Core, LayerState, require_finite_input
 from tracetorch.neurons import effective_parameters
 from tracetorch.steps.cell import Cell
 from tracetorch.steps.part import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
-from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
-from tracetorch.traces.base import sum_to
+from tracetorch.traces.autograd import CLOSED, MOVED_ON, require_finite, require_first_derivative
+from tracetorch.traces.window import sum_to
 from tracetorch.traces.window import version_of as version
 
 LEAST = 2**12
@@ -188,6 +188,8 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor) -> tuple[Tensor | None, ...]:
         require_first_derivative(z_bar)
+        if ctx.metadata.get(CLOSED):
+            return (None,) * len(ctx.needs_input_grad)
         single: Single = ctx.single
         row, back = single.row, ctx.saved_tensors[0]
         if back.dtype is not single.dtype or not back.is_contiguous():

@@ -9,7 +9,7 @@ from torch import nn
 
 from tracetorch.entry import has_global_hooks, has_hooks
 from tracetorch.layer import Layer
-from tracetorch.network import link
+from tracetorch.linking import link
 from tracetorch.neurons import effective_parameters
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.steps import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not

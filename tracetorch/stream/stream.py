@@ -29,7 +29,7 @@ from tracetorch.steps.cell import Cell
 from tracetorch.stream.fit import parts
 from tracetorch.stream.unchanged import Unchanged
 from tracetorch.stream.update import Descent, update_of
-from tracetorch.traces.base import sum_to
+from tracetorch.traces.window import sum_to
 
 Loss = Literal["cross_entropy", "mse"]
 _LOSSES = {"cross_entropy": CROSS_ENTROPY, "mse": SQUARED, None: GIVEN}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from tracetorch.entry import global_hook_tables, hook_tables
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.steps import Part
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tracetorch.layer import Layer
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.rules.rule import Rule
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tracetorch.firing import SATURATED, Firing
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.neurons import Readout
 from tracetorch.testing.oracle import open_graph
 

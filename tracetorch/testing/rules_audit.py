@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.firing import Firing
-from tracetorch.network import get_state, layers, reset
+from tracetorch.linking import layers
+from tracetorch.network import get_state, reset
 from tracetorch.rules import PRESETS, Rule
 from tracetorch.testing.agreement import Agreement, agreement
 from tracetorch.testing.clone import clone

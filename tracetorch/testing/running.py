@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from tracetorch.network import layers, reset, set_rule
+from tracetorch.linking import layers
+from tracetorch.network import reset, set_rule
 from tracetorch.rules.rule import Rule
 from tracetorch.scan import scan
 from tracetorch.testing.agreement import Gradients

@@ -1,7 +1,8 @@
 """Traces: what a layer carries forward in place of the graph; one file per kind."""
 
 from tracetorch.traces.averaged import Averaged, Factor
-from tracetorch.traces.base import Context, OutputFilter, Trace, WeightCredit
+from tracetorch.traces.bank import OutputFilter
+from tracetorch.traces.base import Context, Trace, WeightCredit
 from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.pairs import Paired, Pairs
 from tracetorch.traces.passing import Credit

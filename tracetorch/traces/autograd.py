@@ -7,23 +7,27 @@ credit for the gradients of weights, biases and neuron parameters, and for the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from tracetorch.synapses import Synapse
-from tracetorch.traces.base import Trace, sum_to
+from tracetorch.traces.base import Trace
 from tracetorch.traces.passing import Credit, Feed
-from tracetorch.traces.window import Traces, per_current
+from tracetorch.traces.window import Traces, per_current, sum_to
 
 MOVED_ON = (
     "backward came after the layer's traces moved on: the layer ran again before this window's backward. Call "
     "loss.backward() before the next step, or give the steps together to tt.scan; rules with one trace per input "
     "(ottt, trace) allow several forwards before one backward"
 )
+
+CLOSED = "tracetorch.closed"
+"""Note on the node of a layer's outputs of how many cotangents are being followed past it."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,10 @@ class Call:
 class _Credited(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, call: Call, edge: Any, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
+        ctx: Any, call: Call, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.call, ctx.edge = call, edge
-        ctx.save_for_backward(x if ctx.needs_input_grad[3] else None, feedback)
+        ctx.call = call
+        ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
         ctx.shapes = [p.shape for p in parameters[len(call.feeds) :]]
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
         # A compiled graph has to tell the values from the state that it keeps.
@@ -138,6 +142,8 @@ class _Credited(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor, parts: Tensor) -> Any:
         require_first_derivative(z_bar)
+        if ctx.metadata.get(CLOSED):
+            return (None,) * len(ctx.needs_input_grad)
         call: Call = ctx.call
         window = call.credit.window
         require_finite(call.finite, z_bar)
@@ -150,17 +156,17 @@ class _Credited(torch.autograd.Function):
         if several:
             parts = parts.to(z_bar.dtype).reshape(-1, *z_bar.shape)
             z_bar = torch.cat([(z_bar - parts.sum(0)).unsqueeze(0), parts])
-        pulled = call.credit.pull(z_bar, raw, carry_bar, below=ctx.needs_input_grad[3])
+        pulled = call.credit.pull(z_bar, raw, carry_bar, below=ctx.needs_input_grad[2])
         grads = pulled.weights
         for name in call.names:
             value = pulled.neuron.get(name)
             grads.append(None if value is None else sum_to(value, ctx.shapes[len(grads)]))
         if pulled.below is None:
-            return (None, None, pulled.start, None, None, *[None] * len(call.feeds), *grads)
-        below = pulled.below if several else pulled.below.unsqueeze(0)
-        x_bar = _below(call, below.sum(0) if several else below[0], x, feedback)
-        apart = [_apart(call, feed, ctx.edge, below, (x, feedback)) for feed in call.feeds]
-        return (None, None, pulled.start, x_bar, None, *apart, *grads)
+            return (None, pulled.start, None, None, *[None] * len(call.feeds), *grads)
+        below = pulled.below if window.numbers.bank is not None else pulled.below.unsqueeze(0)
+        x_bar = _below(call, below.sum(0) if len(below) > 1 else below[0], x, feedback)
+        apart = [_apart(call, feed, below, (x, feedback)) for feed in call.feeds]
+        return (None, pulled.start, x_bar, None, *apart, *grads)
 
 
 def _saved(ctx: Any) -> tuple[Tensor, Tensor]:
@@ -188,17 +194,47 @@ def _below(call: Call, signal: Tensor, x: Tensor, feedback: Tensor) -> Tensor:
     return flat.reshape(x.shape)
 
 
-def _apart(call: Call, feed: Feed, edge: Any, below: Tensor, saved: tuple[Tensor, Tensor]) -> Tensor:
+def _apart(call: Call, feed: Feed, below: Tensor, saved: tuple[Tensor, Tensor]) -> Tensor:
     """Return the cotangents of a feeding layer's outputs by its filters, all but the first, `[P - 1, *outputs]`."""
     found: list[Tensor] = []
     for signal in feed.signals(below):
         part = None if signal is None else _below(call, signal, *saved)
-        if part is not None and edge.node is not feed.node:  # there are other modules between the two
-            part = torch.autograd.grad(
-                [edge], [GradientEdge(feed.node, 0)], [part.to(saved[0].dtype)], retain_graph=True, allow_unused=True
-            )[0]
+        if part is not None:
+            part = back_to(feed.edge, feed.node, feed.nodes, part.to(feed.dtype))
         found.append(feed.ports.new_zeros(feed.ports.shape[1:]) if part is None else part.reshape(feed.ports.shape[1:]))
     return torch.stack(found)
+
+
+def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor | None:
+    """Return what a cotangent comes to at a layer's outputs, through the modules between and through no layer.
+
+    Args:
+        edge: the edge of the graph at which the cotangent is.
+        node: the node of the layer's outputs.
+        nodes: the nodes of all layers that are met first.
+        part: the cotangent.
+
+    Returns:
+        The cotangent of the outputs; None where there is none.
+    """
+    if edge.node is node:
+        return part
+    others = [one for one in nodes if one is not node]
+    closed = [one.register_prehook(_nothing) for one in others]
+    for one in others:
+        one.metadata[CLOSED] = one.metadata.get(CLOSED, 0) + 1
+    try:
+        found = torch.autograd.grad([edge], [GradientEdge(node, 0)], [part], retain_graph=True, allow_unused=True)
+    finally:
+        for hook in closed:
+            hook.remove()
+        for one in others:
+            one.metadata[CLOSED] -= 1
+    return found[0]
+
+
+def _nothing(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    return tuple(None if bar is None else torch.zeros_like(bar) for bar in cotangents)
 
 
 def require_first_derivative(cotangent: Tensor) -> None:
@@ -243,6 +279,5 @@ def credited(
         The output; the same without the filter, for a rate term; the rows to carry on; and what takes up the credit of
         all filters above but the first, `[G - 1, *output]`, empty where there is one.
     """
-    edge = get_gradient_edge(x) if call.feeds else None
     ports = [feed.ports for feed in call.feeds]
-    return _Credited.apply(call, edge, carry, x, feedback, *ports, *parameters)  # type: ignore[no-any-return]
+    return _Credited.apply(call, carry, x, feedback, *ports, *parameters)  # type: ignore[no-any-return]

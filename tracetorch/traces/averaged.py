@@ -25,7 +25,7 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.traces.averages import Averages, Buckets, average, begin, powers
-from tracetorch.traces.base import Context, InputCredit, Trace, WeightCredit, sigma_at
+from tracetorch.traces.base import Context, InputCredit, Trace, WeightCredit
 from tracetorch.traces.eligibility import Full
 from tracetorch.traces.parameters import advance_parameters
 from tracetorch.traces.passing import Closed, Credit, Pulled, Start
@@ -124,7 +124,7 @@ class Averaged(Trace):
         else:
             level = buckets.sums.h.unsqueeze(0)
             past = buckets.sums.x[0] * (decays**steps).reshape(-1, *[1] * (buckets.sums.x[0].dim() - 1))
-        sigma = sigma_at(start, len(neuron.state))
+        sigma = start.sensitivity(len(neuron.state))
         return Save(
             True, Sensitivity(sigma, numbers.filter, level, not (last or silent)), (powers(decays, steps), past)
         )

@@ -8,6 +8,7 @@ filter through which it came. A trace needs the states alone, whatever their num
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends import Filter
+from tracetorch.neurons import Neuron
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,36 @@ class Bank:
         a[n:, :n] = self.b[:, None] * first.d
         d = torch.cat([self.p[:, None] * first.d, self.d], 1)
         return Bank(a, torch.cat([first.b, self.b * first.p]), d, self.p * first.p)
+
+    def hopped(self, own: Filter, hops: int) -> Bank:
+        """Return the bank with its outputs once more for each hop: behind a delay of one step and another filter.
+
+        Args:
+            own: the filter that each hop passes.
+            hops: number of hops.
+
+        Returns:
+            The bank, the outputs of no hop first.
+        """
+        one = own.p.new_ones(1)
+        delayed = Filter(torch.zeros_like(one).reshape(1, 1), one, one, torch.zeros_like(own.p)).then(own)
+        found, each = self, torch.eye(self.outputs, dtype=one.dtype, device=one.device)
+        for _ in range(hops):
+            d, p = found.d[-self.outputs :], found.p[-self.outputs :]
+            a = torch.block_diag(found.a, torch.kron(each, delayed.a))
+            a[len(found.b) :, : len(found.b)] = torch.kron(d, delayed.b.unsqueeze(1))
+            found = Bank(
+                a,
+                torch.cat([found.b, torch.kron(p, delayed.b)]),
+                torch.block_diag(found.d, torch.kron(each, delayed.d.unsqueeze(0))),
+                torch.cat([found.p, torch.zeros_like(p)]),
+            )
+        return found
+
+    def ahead(self, count: int) -> Bank:
+        """Return the bank with all outputs but the first `count`, which are of the past alone, one step earlier."""
+        d = torch.cat([self.d[:count], self.d[count:] @ self.a])
+        return Bank(self.a, self.b, d, torch.cat([self.p[:count], self.d[count:] @ self.b]))
 
     def forward(self, values: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Pass values through the filters.
@@ -115,3 +147,35 @@ def beside(banks: Sequence[Bank]) -> Bank:
 
 def _times(weights: Tensor, x: Tensor) -> Tensor:
     return weights.reshape(-1, *[1] * x.dim()) * x
+
+
+class OutputFilter(ABC):
+    """Where the filter that stands above a layer's outputs comes from."""
+
+    @property
+    def normalized(self) -> bool:
+        """Whether cotangents are ones on the filter's output over its response to ones, instead of on its output."""
+        return False
+
+    @property
+    def states(self) -> int:
+        """M, the number of the filter's states."""
+        return 1
+
+    @abstractmethod
+    def at(self, neuron: Neuron, like: Tensor) -> Filter:
+        """Return the filter as it is now, for a layer of a neuron, in the dtype and on the device of `like`."""
+
+    @property
+    def outputs(self) -> int:
+        """G, the number of filters."""
+        return 1
+
+    @property
+    def hops(self) -> int:
+        """Number of hops through the layer's own recurrent synapse that are credited."""
+        return 0
+
+    def bank(self, neuron: Neuron, like: Tensor) -> Bank | None:
+        """Return the filters as they are now where there are several; else None."""
+        return None

@@ -14,12 +14,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Pull, Save, Sensitivity, padded
+from tracetorch.backends import Cotangents, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
-from tracetorch.traces.bank import Bank
+from tracetorch.traces.bank import OutputFilter
+from tracetorch.traces.hops import hopped
 from tracetorch.traces.parameters import contract_parameter
-from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start
+from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start, last_of
 from tracetorch.traces.response import ones_through
 from tracetorch.traces.window import Numbers, Traces, Window, weight_grads
 
@@ -56,28 +57,6 @@ class Context:
                 f"rule {self.rule!r} pairs one memory per unit with the inputs, and {neuron._get_name()} takes "
                 f"several currents per unit ({', '.join(neuron.currents)}); tt.rules.drtrl() is exact here"
             )
-
-
-class OutputFilter(ABC):
-    """Where the filter that stands above a layer's outputs comes from."""
-
-    @property
-    def normalized(self) -> bool:
-        """Whether cotangents are ones on the filter's output over its response to ones, instead of on its output."""
-        return False
-
-    @property
-    def states(self) -> int:
-        """M, the number of the filter's states."""
-        return 1
-
-    @abstractmethod
-    def at(self, neuron: Neuron, like: Tensor) -> Filter:
-        """Return the filter as it is now, for a layer of a neuron, in the dtype and on the device of `like`."""
-
-    def bank(self, neuron: Neuron, like: Tensor) -> Bank | None:
-        """Return the filters as they are now where there are several; else None."""
-        return None
 
 
 class WeightCredit(ABC):
@@ -161,7 +140,7 @@ class Trace(ABC):
     @property
     def sensitive(self) -> bool:
         """Whether the sensitivity to a constant current is carried."""
-        return self.input in ("gain", "cascade")
+        return self.input in ("gain", "cascade") or (self.filter is not None and self.filter.hops > 0)
 
     @property
     def normalized(self) -> bool:
@@ -192,7 +171,9 @@ class Trace(ABC):
         if self.filter is None:
             return Numbers()
         bank = self.filter.bank(neuron, like)
-        return Numbers(self.filter.at(neuron, like)) if bank is None else Numbers(bank.only, bank=bank)
+        if bank is None:
+            return Numbers(self.filter.at(neuron, like))
+        return Numbers(bank.only, bank=bank, hops=self.filter.hops)
 
     def rows(self, window: Window) -> int:
         """Return the number of rows that carry cotangents from window to window, the spike count's apart.
@@ -226,11 +207,11 @@ class Trace(ABC):
             return None
         if numbers.bank is not None:  # which filters them itself
             return Sensitivity(
-                sigma_at(start, len(neuron.state)), None, start.like.new_zeros(0, *start.like.shape), True
+                start.sensitivity(len(neuron.state)), None, start.like.new_zeros(0, *start.like.shape), True
             )
         filter = numbers.filter if self.normalized else None
         level = start.level(LEVEL, (0 if filter is None else filter.size, *start.driven))
-        return Sensitivity(sigma_at(start, len(neuron.state)), filter, level, history)
+        return Sensitivity(start.sensitivity(len(neuron.state)), filter, level, history)
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
         """Return the traces after a window; large ones are changed in place.
@@ -287,11 +268,14 @@ class Trace(ABC):
             The credit, and what is carried on.
         """
         gain, filter = outputs.sensitivity if self.sensitive else None, window.numbers.filter
-        if not self.normalized or filter is None:
+        if filter is None or not (self.normalized or window.numbers.hops):
             return Closed(None if silent else WindowCredit(self, window, gain), start.traces, window)
         size = (filter.size, start.like.shape[0])
-        bank = window.numbers.bank
-        n, response = ones_through(filter if bank is None else bank, start.level(RESPONSE, size), window.steps)
+        bank, outer = window.numbers.bank, window.numbers.outputs
+        shown = filter if bank is None else bank.ahead(outer)  # a hop's norm is that of the currents that it brings
+        n, response = ones_through(shown, start.level(RESPONSE, size), window.steps)
+        if not self.normalized:
+            n[:outer] = 1
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
@@ -306,13 +290,6 @@ class Trace(ABC):
         return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
 
 
-def sigma_at(start: Start, size: int) -> Tensor:
-    """Return the sensitivity of S states at a window's start, `[S, B, (C,) *unit]`."""
-    if start.sigma is None:
-        return start.like.new_zeros(size, *start.driven)
-    return start.masked(start.sigma, 1)
-
-
 @dataclass(frozen=True)
 class WindowCredit(Credit):
     r"""Credit by the reverse pass of the window, and below by a factor at each step.
@@ -323,7 +300,7 @@ class WindowCredit(Credit):
     Args:
         trace: the layer's trace.
         window: the window.
-        gain: the outputs' sensitivity, `[T, B, (C,) *unit]` or of the last step alone; None for psi.
+        gain: the outputs' sensitivity, `[T, B, (C,) *unit]` or of the last step alone; None where it is not carried.
         norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
             Where there are several filters, these two and all cotangents have them in front, `[G, ...]`.
     """
@@ -335,10 +312,13 @@ class WindowCredit(Credit):
 
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
-        trace, w, cotangents = self.trace, self.window, z_bar
+        trace, w = self.trace, self.window
         filter, bank = w.numbers.filter, w.numbers.bank
+        if bank is not None:
+            z_bar = hopped(w, self.gain, z_bar if w.numbers.outputs > 1 else z_bar.unsqueeze(0))
+        cotangents = z_bar
         if self.norm is not None:
-            z_bar = z_bar / last_of(self.norm, z_bar, w.numbers.outputs > 1)
+            z_bar = z_bar / last_of(self.norm, z_bar, bank is not None)
         size, copies = w.size, trace.copies
         above = 0 if filter is None else filter.size
         offset = size * copies
@@ -348,7 +328,7 @@ class WindowCredit(Credit):
             z_bar, spent = bank.reverse(z_bar, level, w.steps)
             filter, level, raw = None, None, None if raw is None else padded(raw, w.steps)
         fed = carry[-1] if trace.fed and w.scan.recurrent is not None else None
-        instant = below and self.gain is None and not trace.window_credit
+        instant = below and trace.input == "psi" and bank is None
         pull = Pull(trace.linked, None, w.learned, instant)
         own = w.tape.reverse(Cotangents(z_bar, carry[offset - size : offset], raw, filter, level, fed), pull)
         weights = self.weights(own, Cotangents(z_bar, carry[:size], raw, filter, level, fed))
@@ -375,23 +355,15 @@ class WindowCredit(Credit):
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:
             return None
+        w = self.window
         if self.trace.window_credit:
             return own.current
-        if self.gain is None:
+        several = w.numbers.bank is not None
+        if self.gain is None or (self.trace.input == "psi" and not several):
             return own.below
-        several = self.window.numbers.outputs > 1
+        if self.trace.input == "psi":  # of what came from outside, where hops alone have filters
+            direct = Cotangents(z_bar[0], torch.zeros_like(own.s))
+            return w.tape.reverse(direct, Pull(linked=False)).current[-z_bar.shape[1] :].unsqueeze(0)
         if z_bar.dim() < self.gain.dim():  # a unit's cotangent is one for each of its currents
             z_bar = z_bar.unsqueeze(3 if several else 2)
         return last_of(self.gain, z_bar, several) * z_bar
-
-
-def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
-    """Return the values of the last steps, as many as there are events; behind the filters where there are several."""
-    if several:
-        return values[:, -events.shape[1] :]
-    return values[-events.shape[0] :] if values.shape[0] > events.shape[0] else values
-
-
-def sum_to(value: Tensor, shape: torch.Size) -> Tensor:
-    """Return per-unit cotangents summed to the shape of the parameter they belong to."""
-    return value.sum_to_size(shape) if value.shape != shape else value

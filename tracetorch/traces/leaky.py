@@ -22,9 +22,9 @@ from tracetorch.backends import Cotangents, Gradients, Outputs
 from tracetorch.backends.interface import padded
 from tracetorch.backends.torch.recurrences import reverse_sums
 from tracetorch.neurons import Neuron, Readout
-from tracetorch.traces.base import Context, Trace, WeightCredit, WindowCredit, last_of
+from tracetorch.traces.base import Context, Trace, WeightCredit, WindowCredit
 from tracetorch.traces.eligibility import Full
-from tracetorch.traces.passing import Closed, Start
+from tracetorch.traces.passing import Closed, Start, last_of
 from tracetorch.traces.presynaptic import Presynaptic
 from tracetorch.traces.window import Numbers, Traces, Window
 

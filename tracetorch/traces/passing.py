@@ -41,6 +41,10 @@ class Start:
         batch, *unit = self.like.shape
         return (batch, *unit) if self.currents == 1 else (batch, self.currents, *unit)
 
+    def sensitivity(self, size: int) -> Tensor:
+        """Return the carried sensitivity of S states, `[S, B, (C,) *unit]`, zero in rows that are reset."""
+        return self.like.new_zeros(size, *self.driven) if self.sigma is None else self.masked(self.sigma, 1)
+
     def level(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return carried levels of a filter by name, `[M, B, ...]`, zero in rows that are reset."""
         found = None if self.traces is None else self.traces.other.get(name)
@@ -91,19 +95,32 @@ class Credit(ABC):
         """
 
 
+def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
+    """Return the values of the last steps, as many as there are events; behind the filters where there are several."""
+    if several:
+        return values[:, -events.shape[1] :]
+    return values[-events.shape[0] :] if values.shape[0] > events.shape[0] else values
+
+
 @dataclass(frozen=True)
 class Feed:
     """How a layer's credit goes apart among the filters that stand above a layer which feeds it.
 
     Args:
         ports: what takes up the parts at that layer, all but the first, `[P - 1, *outputs]`, with its graph.
-        node: the node of that layer's outputs in the graph.
+        edge: where the input is in the graph.
+        dtype: the input's.
+        node: the node of that layer's outputs.
+        nodes: those of all layers of whose outputs the input is made, none of which is gone through.
         route: for each filter above this layer, and each group of its units, the number of the part.
         group: the group of each unit, in a shape that broadcasts to the units'; None for one.
     """
 
     ports: Tensor
+    edge: Any
+    dtype: torch.dtype
     node: Any
+    nodes: tuple[Any, ...]
     route: tuple[tuple[int, ...], ...]
     group: Tensor | None
 

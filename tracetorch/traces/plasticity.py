@@ -19,9 +19,9 @@ from torch import Tensor
 from tracetorch.backends import Outputs
 from tracetorch.backends.interface import padded
 from tracetorch.backends.torch.recurrences import decayed_sums
-from tracetorch.traces.base import Context, last_of
+from tracetorch.traces.base import Context
 from tracetorch.traces.leaky import LeakyCredit, LeakyInput, LeakyInputCredit
-from tracetorch.traces.passing import Closed, Pulled, Start
+from tracetorch.traces.passing import Closed, Pulled, Start, last_of
 from tracetorch.traces.window import Afferent, Traces, Window, weight_grads
 
 

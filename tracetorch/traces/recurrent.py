@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from tracetorch.backends import Cotangents, Gradients, Outputs, Pull
 from tracetorch.backends.torch import TorchTape
 from tracetorch.synapses import LinearSynapse, Synapse
-from tracetorch.traces.base import Context, InputCredit, OutputFilter, Trace
+from tracetorch.traces.bank import OutputFilter
+from tracetorch.traces.base import Context, InputCredit, Trace
 from tracetorch.traces.eligibility import Eligibility, Full
 from tracetorch.traces.parameters import contract_parameter, starts
 from tracetorch.traces.passing import Closed, Start

@@ -25,17 +25,19 @@ class Numbers:
         constant: A, `[S, S]`, and B, `[S]`, of a presynaptic trace, or None.
         decays: decay of the input's average per unit, `[*unit]` or a scalar; None where there is no such average.
         bank: the filters above, where there are several; `filter` has their states then.
+        hops: number of hops through the layer's own recurrence, for each of which the bank has its outputs again.
     """
 
     filter: Filter | None = None
     constant: tuple[Tensor, Tensor] | None = None
     decays: Tensor | None = None
     bank: Bank | None = None
+    hops: int = 0
 
     @property
     def outputs(self) -> int:
-        """G, the number of filters above the layer's outputs; one also where there is none."""
-        return 1 if self.bank is None else self.bank.outputs
+        """The number of filters by which cotangents come from outside; one also where there is none."""
+        return 1 if self.bank is None else self.bank.outputs // (self.hops + 1)
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,11 @@ class Traces:
     def copied(self) -> Traces:
         """Return a copy that shares no memory."""
         return Traces.from_tensors({k: v.clone() for k, v in self.tensors().items()})
+
+
+def sum_to(value: Tensor, shape: torch.Size) -> Tensor:
+    """Return per-unit cotangents summed to the shape of the parameter they belong to."""
+    return value.sum_to_size(shape) if value.shape != shape else value
 
 
 def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:

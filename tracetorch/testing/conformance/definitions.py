@@ -99,7 +99,7 @@ def cases() -> Iterator[Case]:
             chain = name not in ("residual", "two heads")
             if label.startswith("otpe") and name == "Conv2d":
                 continue  # a layer above has decays per unit
-            if told == "triplet_stdp" and name == "a user's synapse":
+            if label == "triplet_stdp" and name == "a user's synapse":
                 continue  # a weight of which sees more than one input
             if chain and not refuses(name, rule) and (not one_decay or name in SAME_DECAY):
                 yield Case(claim, f"{label}, {name}", partial(defined, name, rule))

@@ -16,7 +16,7 @@ from tracetorch.rules import Rule
 from tracetorch.scan import scan
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, equal, same_values, together
-from tracetorch.testing.conformance.networks import RULES, WHOLE, network, refuses
+from tracetorch.testing.conformance.networks import HOPS, RECURRENT, RULES, WHOLE, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, Quadratic, Setup, build, layer, readout, stream
 from tracetorch.testing.liveness import DEAD, require_alive
@@ -184,6 +184,10 @@ def cases() -> Iterator[Case]:
         "two heads",
         "Mean",
     )
+    for told, rule in HOPS.items():
+        yield Case("batch = sum of single runs", f"{told}, {RECURRENT}", partial(batch, RECURRENT, rule))
+        mask = [False, True, True]
+        yield Case("reset(mask) = separate runs", f"{told}, {RECURRENT}", partial(rows, RECURRENT, rule, mask))
     for told, rule in RULES.items():
         if "random" not in told or told.startswith("eprop"):
             for name in some:

@@ -82,6 +82,16 @@ RULES: dict[str, Rule] = {**STEPWISE, **RANDOM, **WINDOWED, **WHOLE}
 """Every rule."""
 
 
+RECURRENT = "recurrent SynapticLIF, LIF"
+"""The network with dense recurrence in both hidden layers."""
+HOPS: dict[str, Rule] = {
+    "eprop, two hops": eprop(hops=2),
+    "cascade, two hops": cascade(hops=2),
+    "cascade, a hop, all pairs": cascade(hops=1, pairs=4 * STEPS),
+}
+"""Rules that credit paths through recurrent spikes, on it."""
+
+
 class Weighted(nn.Module):
     """Mix two views of the input, linear in both weights: a user's own synapse."""
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from tracetorch.network import layers
+from tracetorch.linking import layers
 from tracetorch.neurons import LI
 from tracetorch.rules import Rule, drtrl, ostl, otpe, pp_prop, rflo, rtrl, s_tllr, sltt, snap1
 from tracetorch.testing import oracle

@@ -7,7 +7,7 @@ from functools import partial
 
 from tracetorch.rules import Rule, cascade, ottt, rate, tbptt, trace, traced_bptt
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
-from tracetorch.testing.conformance.networks import NETWORKS, RANDOM, STEPWISE, network, refuses
+from tracetorch.testing.conformance.networks import HOPS, NETWORKS, RANDOM, RECURRENT, STEPWISE, network, refuses
 from tracetorch.testing.conformance.neurons import Kind
 from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, build, layer, readout, stream
 from tracetorch.testing.oracle import Out, bptt, learned
@@ -78,6 +78,8 @@ def cases() -> Iterator[Case]:
             if refuses(name, rules[told]):
                 continue
             yield Case(claim, f"{told}, one event, {name}", partial(splits_agree, name, rules[told], "last"))
+    for told, rule in HOPS.items():
+        yield Case(claim, f"{told}, {RECURRENT}", partial(splits_agree, RECURRENT, rule))
     claim = "windows of other lengths give other gradients"
     yield Case(claim, "tbptt", partial(splits_differ, tbptt(), ("0.", "1.")), True)
     yield Case(claim, "traced_bptt", partial(splits_differ, traced_bptt(), ("0.",)), True)

@@ -1,0 +1,118 @@
+"""The layers of a network, and what each is told that stands above it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tracetorch.engine import Core
+from tracetorch.layer import Layer
+from tracetorch.order import count_filters
+from tracetorch.rules.wiring import Node, Wiring
+
+
+def layers(net: nn.Module) -> dict[str, Layer]:
+    """Return the layers of a network by module name, in the order of registration.
+
+    Args:
+        net: any module.
+
+    Returns:
+        The layers.
+
+    Raises:
+        ValueError: if one layer stands twice in an `nn.Sequential`.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> list(tt.layers(torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))))
+        ['0']
+    """
+    found = {}
+    for name, module in net.named_modules():
+        if isinstance(module, Layer):
+            found[name] = module
+        elif isinstance(module, nn.Sequential):
+            inside = [m for m in module if isinstance(m, Layer)]
+            if len({id(m) for m in inside}) != len(inside):
+                raise ValueError(
+                    f"one layer stands twice in {name or 'the network'}: it has one state and would run twice; "
+                    f"use layer.tied() for a second layer with the same parameters"
+                )
+    return found
+
+
+def link(net: nn.Module) -> dict[str, Layer]:
+    """Set what stands above each layer, and return the layers by name.
+
+    That is the next layer in the order of registration, until a first step has shown that the network runs otherwise.
+    """
+    found = layers(net)
+    ordered = list(found.values())
+    _introduce([layer.core for layer in ordered])
+    if not ordered or (len(ordered) == 1 and _part_of_another(ordered[0])):
+        return found
+    if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
+        _show(net, ordered)
+        return found
+    nodes = [_node(one) for one in ordered]
+    wiring = ordered[0].core.wiring
+    if wiring is None or any(one.core.wiring is not wiring for one in ordered) or not wiring.same(nodes):
+        wiring = Wiring(nodes)
+        for layer in ordered:
+            layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
+    if wiring.doubted:  # the step that has shown it is over
+        wiring.execute()
+    _show(net, ordered)
+    above = wiring.above()
+    read = {id(s.activity) for node in nodes if node.groups for s in above[id(node.activity)].all}
+    read |= {id(node.activity) for node in nodes if node.hops}
+    for layer in ordered:
+        core = layer.core
+        stands = above[id(core.activity)]
+        if core.version == wiring.version and not core.above.same(stands):
+            core.above = stands
+        if not torch.compiler.is_compiling():
+            count_filters(layer.core, layer.rule, layer.neuron)
+        wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
+        if wanted != core.activity.wanted:
+            core.end_program()
+            core.activity.wanted = wanted
+    return found
+
+
+def _show(net: nn.Module, ordered: list[Layer]) -> None:
+    """Note that the form of a network shows in which order its layers run, where it does."""
+    if not all(layer.core.shown for layer in ordered) and (len(ordered) == 1 or _straight(net)):
+        for layer in ordered:
+            layer.core.shown = True
+
+
+def _straight(module: nn.Module) -> bool:
+    """Return whether a network runs its layers in the order of registration, by its form: nn.Sequential all through."""
+    if isinstance(module, Layer) or not layers(module):
+        return True
+    plain = type(module) is nn.Sequential and "forward" not in module.__dict__
+    return plain and all(map(_straight, module.children()))
+
+
+def _node(layer: Layer) -> Node:
+    memory, core, recurrent = layer.rule.above, layer.core, layer.recurrent is not None
+    return Node(layer.neuron, core.activity, memory.groups, core.above, memory.hops if recurrent else 0, recurrent)
+
+
+def _part_of_another(layer: Layer) -> bool:
+    """Return whether a layer knows a larger network, in which it stays what it is."""
+    core = layer.core
+    return core.above.known and bool(core.above.stages or (core.wiring is not None and len(core.wiring.nodes) > 1))
+
+
+def _introduce(cores: list[Core]) -> None:
+    """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
+    if torch.compiler.is_compiling() or len(cores) < 2:
+        return  # a compiled step is whole or nothing by itself
+    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores):
+        return
+    peers = tuple(cores)
+    for core in cores:
+        core.peers, core.steps = peers, 0
