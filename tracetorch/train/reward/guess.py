@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.rl import Categorical
-from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, generator, like, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.images import MNIST
@@ -53,7 +53,7 @@ class Guessing(Labelled):
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Guess once at the end; yield a loss whose gradient is that of the reward."""
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         output = tt.scan(net, batch.x, out="last")
         yield guessed(output, batch.y, entropy=self.entropy, value_weight=self.value_weight)
@@ -62,7 +62,7 @@ class Guessing(Labelled):
     def answers(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return the most probable guess for each trial of `batch`, ``[B]``, on the CPU."""
         tt.reset(net)
-        output = tt.scan(net, batch.x.to(device_of(net)), out="last")
+        output = tt.scan(net, like(batch.x, net), out="last")
         tt.reset(net)
         return output[..., :-1].argmax(-1).cpu()
 

@@ -53,10 +53,34 @@ class Batch:
         """Return the number of time steps, T."""
         return int(self.x.shape[0])
 
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch with every tensor on `device`."""
-        extra = {key: value.to(device) for key, value in self.extra.items()}
-        return Batch(self.x.to(device), self.y.to(device), extra)
+    def like(self, net: nn.Module) -> Batch:
+        """Return the batch on the network's device and in its number format; whole numbers stay as they are."""
+        extra = {key: like(value, net) for key, value in self.extra.items()}
+        return Batch(like(self.x, net), like(self.y, net), extra)
+
+    def part(self, index: int, count: int) -> Batch:
+        """Return one of `count` equal parts of the rows.
+
+        Args:
+            index: Which one, from 0.
+            count: The number of parts.
+
+        Returns:
+            The rows of the part; tensors in `extra` that have a row for each sequence are divided too.
+
+        Raises:
+            ValueError: The number of rows cannot be divided by `count`.
+
+        Example:
+            >>> Batch(torch.zeros(9, 4, 2), torch.arange(4)).part(1, 2).y.tolist()
+            [2, 3]
+        """
+        rows = self.x.shape[1]
+        if rows % count:
+            raise ValueError(f"{count} processes cannot share a batch of {rows}: choose a multiple for batch_size")
+        mine = slice(index * rows // count, (index + 1) * rows // count)
+        extra = {k: v[mine] if v.dim() and len(v) == rows else v for k, v in self.extra.items()}
+        return Batch(self.x[:, mine], self.y[mine] if self.y.dim() == 1 else self.y[:, mine], extra)
 
 
 @dataclass(frozen=True)
@@ -276,9 +300,10 @@ def freeze_hidden(net: nn.Module) -> None:
         layer.requires_grad_(False)
 
 
-def device_of(net: nn.Module) -> torch.device:
-    """Return the device of the network's first parameter."""
-    return next(net.parameters()).device
+def like(value: Tensor, net: nn.Module) -> Tensor:
+    """Return a tensor on the device of the network's first parameter, in its number format unless of whole numbers."""
+    weight = next(net.parameters())
+    return value.to(weight.device, weight.dtype if value.is_floating_point() else value.dtype)
 
 
 def derived_seed(seed: int, *names: int | str) -> int:

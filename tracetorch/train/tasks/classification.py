@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, option
+from tracetorch.train.tasks.base import Batch, Outcome, Task, like, option
 
 LOSSES = ("last", "every")
 UNLABELLED = -100
@@ -56,7 +56,7 @@ class ClassificationTask(Task):
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Yield the cross-entropy: once if it is at the last step, else once per window that has a target."""
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         size = self.window_of(net) or batch.time_steps
         pieces = batch.x.split(size)
@@ -97,7 +97,7 @@ class ClassificationTask(Task):
     def answers(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return the network's classes in the shape of ``batch.y``, ``[B]`` or ``[T, B]``, on the CPU."""
         tt.reset(net)
-        x = batch.x.to(device_of(net))
+        x = like(batch.x, net)
         output = tt.scan(net, x, out="last") if batch.y.dim() == 1 else tt.scan(net, x)
         tt.reset(net)
         return output.argmax(-1).cpu()
@@ -132,7 +132,7 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
     membranes: dict[str, list[Tensor]] = {name: [] for name in named}
     outputs: list[Tensor] = []
     tt.reset(net)
-    for x in xs.to(device_of(net)):
+    for x in like(xs, net):
         handles = [
             layer.register_forward_hook(lambda _m, _x, out, kept=spikes[name]: kept.append(out[0].flatten().cpu()))
             for name, layer in named.items()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, generator, option
 from tracetorch.train.tasks.classification import ClassificationTask, classified, one_of, record
 from tracetorch.train.tasks.observer import IdealObserver
 
@@ -156,7 +156,7 @@ class Clicks(ClassificationTask):
         if self.loss == "last":
             yield from super().losses(net, batch)
             return
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         tt.scan(net, batch.x[: -self.recall_frames], out="last")
         outputs = tt.scan(net, batch.x[-self.recall_frames :])

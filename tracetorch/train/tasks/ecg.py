@@ -14,7 +14,7 @@ import tracetorch as tt
 from tracetorch.data import ECGRecord, mitbih
 from tracetorch.encoding import DeltaModulation
 from tracetorch.train.memory import resident_mb
-from tracetorch.train.tasks.base import Batch, Outcome, StreamTask, device_of, option
+from tracetorch.train.tasks.base import Batch, Outcome, StreamTask, option
 from tracetorch.train.tasks.classification import classified, one_of, record
 
 UNANSWERED = -1
@@ -124,7 +124,7 @@ class ECG(StreamTask):
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Write down the answer, then yield the cross-entropy, weighted by the classes seen so far."""
         iteration = int(batch.extra["iteration"])
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         if iteration == 0:
             tt.reset(net)
         window = min(self.window or batch.time_steps, batch.time_steps)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, Task, generator, option
 from tracetorch.train.tasks.classification import at_least, record
 from tracetorch.train.tasks.networks import stack
 
@@ -83,7 +83,7 @@ class Pattern(Task):
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Yield the mean squared error, window by window."""
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         whole = (tt.rules.bptt(), tt.rules.rate())
         size = self.window or batch.time_steps
@@ -97,7 +97,7 @@ class Pattern(Task):
     @torch.no_grad()
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
         """Return the normalized mean squared error on the pattern."""
-        batch = self._pattern.to(device_of(net))
+        batch = self._pattern.like(net)
         tt.reset(net)
         error = (tt.scan(net, batch.x) - batch.y).square().mean()
         tt.reset(net)
