@@ -114,7 +114,9 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
             name = (made.name, *([control] if control else []), (rule or made.default_rule).strip(), str(made.seed))
             path = run if run is not None else default_path("runs", *name)
             loggers = [make_logger(name, path) for name in logger or []]
-            fabric = make_fabric(device or "cpu", devices=devices, precision=precision or PRECISIONS[0], loggers=loggers)
+            fabric = make_fabric(
+                device or "cpu", devices=devices, precision=precision or PRECISIONS[0], loggers=loggers
+            )
             trainer = make_runner(made, rule=rule, fabric=fabric)
             folder = begin(trainer, path) if fabric.is_global_zero else RunFolder(path)
         fabric.launch()

@@ -271,7 +271,7 @@ def describe(trainer: Runner[Any]) -> Config:
         trainer: The run, before its first iteration.
 
     Returns:
-        Format, task, options, rule, seed, device, processes, precision, threads, the versions of what it ran on, the time of its start.
+        Format, task, options, rule, seed, device, processes, precision, threads, versions, the time of its start.
     """
     return {
         "format": 3,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import tracetorch as tt
 from tracetorch.train.choice import Choice, read_choice
@@ -18,7 +18,7 @@ from tracetorch.train.folder import RunFolder, describe
 from tracetorch.train.formats import Config
 from tracetorch.train.making import make_runner
 from tracetorch.train.runner import Runner, fitting
-from tracetorch.train.schema import RunFileError, check
+from tracetorch.train.schema import RunFileError
 from tracetorch.train.tasks import TASKS
 from tracetorch.train.tasks.base import Problem
 
@@ -112,11 +112,9 @@ def _task_of(
         raise ValueError(f"{str(file.parent)!r} is a run of task {name!r}, not of {task.name!r}")
     if not isinstance(task, Problem):
         kind = TASKS[name] if task is None else task
-        kinds = get_type_hints(kind)
-        for key, value in config["options"].items():
+        for key in config["options"]:
             if key not in kind.__dataclass_fields__:
                 raise RunFileError(file, f"options.{key}", f"unknown to this version of task {name!r}")
-            check(kinds[key], value, file, f"options.{key}")
         with fitting(file, "options"):
             task = kind(**config["options"])
     if data is not None and "data" not in task.options():

@@ -20,15 +20,10 @@ from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logg
 from tracetorch.train.fabric import make_fabric
 from tracetorch.train.memory import resident_mb
 from tracetorch.train.schema import Count, Positive, Range, RunFileError, Seconds, check
-from tracetorch.train.tasks.base import AnyProblem, Problem, derived_seed
+from tracetorch.train.tasks.base import AnyProblem, derived_seed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-_SIZE, _RATE = Range(1, 2**24), Range(0.0, 1e6)
-_RANGES = {"steps": Range(0, 2**53), "eval_every": Range(1, 2**53), "lr": _RATE, "neuron_lr": _RATE, "hidden": _SIZE}
-_RANGES |= {"batch_size": _SIZE, "window": _SIZE, "chunk": _SIZE, "rows": _SIZE}
-"""What options that many tasks have can be."""
 
 
 class Means(TypedDict):
@@ -100,7 +95,7 @@ class Runner(ABC, Generic[AnyProblem]):
             rule = read_choice(rule)
         self.choice = rule if isinstance(rule, Choice) else Choice(repr(rule), rule)
         self.task: AnyProblem = self.choice.apply(task)
-        _check_options(self.task)
+        self.task.check_options()
         self.fabric = make_fabric() if fabric is None else fabric
         self.device: torch.device = self.fabric.device
         self.log_every = log_every
@@ -298,11 +293,3 @@ def fitting(source: Path, field: str) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, MemoryError) as error:
         raise RunFileError(source, field, f"cannot be used: {' '.join(str(error).split())}") from error
-
-
-def _check_options(task: Problem) -> None:
-    """Raise ValueError where an option is not a number, or too small, whoever set it."""
-    for name, value in task.options().items():
-        if type(value) in (int, float) and not _RANGES.get(name, Range()).holds(value):
-            bounds = f": it is {_RANGES[name]}" if name in _RANGES else ""
-            raise ValueError(f"option {name!r} of task {task.name!r} cannot be {value}{bounds}")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
+from tracetorch.train.schema import RunFileError, check
+from tracetorch.train.tasks.kinds import Count, OneOf, Positive, Rate, kinds_of
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -124,8 +128,27 @@ class Problem(ABC):
     script: ClassVar[str | None] = None
 
     seed: int = option(0, "seed of the weights, the data order and the coding noise")
-    steps: int = option(1000, "number of training iterations")
-    eval_every: int = option(100, "iterations between two points of the learning curve")
+    steps: Count = option(1000, "number of training iterations")
+    eval_every: Positive = option(100, "iterations between two points of the learning curve")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        self.check_options()
+
+    def check_options(self) -> None:
+        """Check every option against its annotation, or the bounded one of a class above.
+
+        Raises:
+            ValueError: An option is of another kind, out of its range, or not finite.
+        """
+        kinds = kinds_of(type(self))
+        for name, value in self.options().items():
+            try:
+                check(kinds[name], value, Path(), name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise RunFileError(Path(), name, f"expected a finite number, got {value}")
+            except RunFileError as error:
+                raise ValueError(f"option {name!r} of task {self.name!r}: {error.why}") from None
 
     def prepare(self) -> None:  # noqa: B027 - nothing to load is the common case
         """Load the data, once; raise here, before anything is built, where it is absent.
@@ -197,9 +220,11 @@ class Task(Problem):
     generator needs to be saved.
     """
 
-    lr: float = option(1e-3, "learning rate of the synapses (Adam)")
-    neuron_lr: float = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
-    optim: str = option("adam", "the optimizer: 'adam' or 'rmsprop', both with torch's other defaults")
+    lr: Rate = option(1e-3, "learning rate of the synapses (Adam)")
+    neuron_lr: Rate = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
+    optim: Annotated[str, OneOf("adam", "rmsprop")] = option(
+        "adam", "the optimizer: 'adam' or 'rmsprop', both with torch's other defaults"
+    )
     frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def build(self) -> nn.Module:
@@ -222,12 +247,7 @@ class Task(Problem):
 
         Returns:
             The optimizer.
-
-        Raises:
-            ValueError: `optim` names no optimizer.
         """
-        if self.optim not in OPTIMIZERS:
-            raise ValueError(f"optim is one of {', '.join(OPTIMIZERS)}, got {self.optim!r}")
         neurons = {id(p) for layer in tt.layers(net).values() for p in layer.neuron.parameters()}
         trainable = [p for p in net.parameters() if p.requires_grad]
         groups = [

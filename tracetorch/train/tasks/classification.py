@@ -6,15 +6,15 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.train.tasks.base import Batch, Outcome, Task, like, option
+from tracetorch.train.tasks.kinds import OneOf, Probability, Size
 
-LOSSES = ("last", "every")
 UNLABELLED = -100
 """The target of a time step that has none; `torch.nn.functional.cross_entropy` leaves it out."""
 
@@ -32,16 +32,12 @@ class ClassificationTask(Task):
 
     metric: ClassVar[str] = "accuracy"
 
-    batch_size: int = option(64, "sequences in a batch")
-    loss: str = option("last", "where the loss is: at the 'last' step, or at 'every' step")
-    warmup: float = option(0.05, "share of the run over which the learning rate rises; then it falls to 0")
-    window: int | None = option(None, "time steps in one call; none for the whole sequence")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        one_of("loss", self.loss, LOSSES)
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"window is a positive number of time steps or none, got {self.window}")
+    batch_size: Size = option(64, "sequences in a batch")
+    loss: Annotated[str, OneOf("last", "every")] = option(
+        "last", "where the loss is: at the 'last' step, or at 'every' step"
+    )
+    warmup: Probability = option(0.05, "share of the run over which the learning rate rises; then it falls to 0")
+    window: Size | None = option(None, "time steps in one call; none for the whole sequence")
 
     def lr_scale(self, iteration: int) -> float:
         """Rise linearly over the warm-up, then fall as half a cosine to 0 at the last iteration."""
@@ -153,15 +149,3 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
         result[f"membrane.{name}"] = torch.stack(membranes[name])
     result["output"] = torch.stack(outputs)
     return result
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise a ValueError unless `value` is among `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(choices)}, got {value!r}")
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Raise a ValueError unless `value` is `least` or more."""
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
