@@ -24,7 +24,7 @@ from tracetorch.data import RowPool, TonicRecordings, digits
 from tracetorch.plot import dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
-epochs, examples = (1, 60) if short else (6, 1000)
+epochs, examples = (1, 60) if short else (5, 600)
 print("Expect: most digits are named from their events alone, while they still move; about a tenth would be by chance.")
 if short:
     print("TRACETORCH_SHORT is set: far too few digits to learn anything.")
@@ -51,11 +51,11 @@ def move(image, rng):
     level, found = seen[0].copy(), []
     for frame, brightness in enumerate(seen[1:]):
         for polarity, sign in ((1, 1), (0, -1)):
-            y, x = np.nonzero(sign * (brightness - level) > 0.25)
+            y, x = np.nonzero(sign * (brightness - level) > 0.4)
             events = np.zeros(len(x), KIND)
             events["t"] = frame * DT + rng.integers(0, DT, len(x))
             events["x"], events["y"], events["p"] = x, y, polarity
-            level[y, x] += sign * 0.25
+            level[y, x] += sign * 0.4
             found.append(events)
     events = np.concatenate(found)
     return events[np.argsort(events["t"], kind="stable")]
@@ -84,9 +84,7 @@ size = {"sensor_size": MovingDigits.sensor_size, "dt": 3 * DT, "steps": FRAMES /
 recordings, test = TonicRecordings(dataset, **size), TonicRecordings(held_out, **size)
 first = recordings[0][0]
 x = first.window(0, first.steps)
-print(
-    f"{len(recordings)} recordings of {first.steps} steps of {tuple(first.shape)}; {int(x.sum())} events in the first"
-)
+print(f"{len(recordings)} recordings, {first.steps} steps of {tuple(first.shape)}; {int(x.sum())} events in the first")
 print(f"{float((x > 0).float().mean()):.1%} of its entries are not zero")
 
 # %%

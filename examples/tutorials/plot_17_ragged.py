@@ -12,6 +12,7 @@ an HDF5 file with the times and units of spikes of an artificial cochlea, ragged
 ``shd_train.h5``, and ``units=700``.
 """
 
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -147,12 +148,10 @@ for k in range(3):
     axes[0].scatter(t, unit + 70 * k, s=2, color=COLOURS[k])
     axes[0].vlines(lengths[k], 70 * k, 70 * k + 64, color=COLOURS[k])
 label(axes[0], x="step of 10 ms", y="unit, three words")
-thirds = torch.quantile(lengths.float(), torch.linspace(0, 1, 5))
-middle = (thirds[1:] + thirds[:-1]) / 2
+ends = torch.quantile(lengths.float(), torch.linspace(0, 1, 5))
+middle = (ends[1:] + ends[:-1]) / 2
 for k, (name, found) in enumerate(right.items()):
-    share = [
-        found[(lengths >= a) & (lengths <= b)].mean() for a, b in zip(thirds[:-1], thirds[1:], strict=True)
-    ]  # fmt: skip
+    share = [found[(lengths >= a) & (lengths <= b)].mean() for a, b in itertools.pairwise(ends)]
     axes[1].plot(middle, share, marker="o", color=COLOURS[k], label=name)
 legend(axes[1])
 label(axes[1], x="steps of the word", y="right")

@@ -49,10 +49,11 @@ class Trainer(Runner[Task]):
     form: ClassVar[Any] = TrainerState
 
     def _build(self) -> nn.Module:
-        net = self.task.build()
+        net: nn.Module = self.task.build()
         with self._seeded("feedback"):
             tt.set_rule(net, self.choice.rule)
-        net = self.fabric.strategy.precision.convert_module(net).to(self.device)
+        net = self.fabric.strategy.precision.convert_module(net)
+        net.to(self.device)
         if self.fabric.world_size > 1 and self.task.is_stream:
             raise ValueError(f"task {self.task.name!r} is one stream, which several processes cannot share")
         self.optimizer = self.task.optimizer(net)

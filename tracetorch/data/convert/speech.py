@@ -41,14 +41,14 @@ def clips(downloads: Path) -> Iterator[tuple[str, str, bytes]]:
         with tarfile.open(archive) as tar:
             found = {}
             for member in tar:
-                label, _, file = member.name.removeprefix("./").partition("/")
-                content = tar.extractfile(member) if label in CLASSES and file.endswith(".wav") else None
+                label, _, clip = member.name.removeprefix("./").partition("/")
+                content = tar.extractfile(member) if label in CLASSES and clip.endswith(".wav") else None
                 if content is not None:
-                    found[label, file] = content.read()
+                    found[label, clip] = content.read()
     except (tarfile.TarError, *UNREADABLE) as error:
         raise DamagedFileError(archive, "content", f"no readable archive: {error}") from error
-    for label, file in sorted(found):
-        yield label, file, found[label, file]
+    for label, clip in sorted(found):
+        yield label, clip, found[label, clip]
 
 
 def speech(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
