@@ -166,6 +166,7 @@ def test_parts_of_a_batch() -> None:
     [
         ({"device": "nope"}, "no device 'nope'"),
         ({"device": "cuda:99"}, "no device 'cuda:99'"),
+        ({"device": "cpu:7"}, "no device 'cpu:7'"),
         ({"devices": 0}, "devices must be 1 or more, got 0"),
         ({"precision": "16-mixed"}, "precision is one of 32-true, 64-true, bf16-mixed, got '16-mixed'"),
     ],

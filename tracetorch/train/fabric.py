@@ -49,10 +49,12 @@ def make_fabric(
         raise ImportError("training needs Lightning Fabric: pip install 'tracetorch[train]'") from error
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
-    kind, _, index = str(device).partition(":")
+    kind, _, index = device.partition(":")
     started = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
     here, nodes = (int(os.environ[f"{name}_WORLD_SIZE"]) if started else 1 for name in ("LOCAL", "GROUP"))
     count = here if devices is None else devices
+    if kind == "cpu" and index not in ("", "0"):
+        raise ValueError(f"no device {device!r}: there is one CPU")
     if count < 1 or (started and count != here):
         raise ValueError(f"devices must be {f'{here}, as torchrun was told' if started else '1 or more'}, got {count}")
     try:
@@ -64,7 +66,7 @@ def make_fabric(
             loggers=list(loggers),
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ValueError(f"no device {str(device)!r}, or not {count}: {error}") from error
+        raise ValueError(f"no device {device!r}, or not {count}: {error}") from error
 
 
 def make_logger(name: str, folder: str | os.PathLike[str]) -> Any:
