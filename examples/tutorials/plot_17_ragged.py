@@ -29,7 +29,7 @@ from tracetorch.data import HDF5Events, collate_ragged
 from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
-epochs, count = (1, 60) if short else (8, 600)
+epochs, count = (1, 60) if short else (6, 400)
 print("Expect: with `lengths` each row of a batch gives exactly what its recording gives alone, and most words are")
 print("named. A loss at the padded end learns less, since by then a short word has leaked away.")
 if short:
@@ -49,8 +49,8 @@ def speak(word, rng):
     start, end = divmod(word * 7 % 10, 5)[0] * 20 + 10, 12 + 10 * (word % 5)
     times, units = [], []
     for resonance, shift in ((start, 0), (end, 12)):
-        t = np.sort(rng.uniform(0, 1, rng.poisson(160)))
-        place = resonance + (end - start + shift) * t + rng.normal(0, 1.5, len(t))
+        t = np.sort(rng.uniform(0, 1, rng.poisson(30)))
+        place = resonance + (end - start + shift) * t + rng.normal(0, 4, len(t))
         times.append(seconds * t)
         units.append(place.clip(0, UNITS - 1).astype(np.uint16))
     return np.concatenate(times).astype(np.float32), np.concatenate(units)

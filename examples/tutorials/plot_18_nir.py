@@ -135,9 +135,8 @@ with warnings.catch_warnings(record=True) as caught:
     as_hard = tt.interop.to_nir(soft, other_reset="metadata", sample=xs[:, :50])
 print(caught[0].message)
 soft_own = spikes(soft)
-print(
-    f"a reader of this library: {int((spikes(tt.interop.from_nir(as_hard, dtype=torch.float64)) != soft_own).sum())} steps differ;"
-)
+soft_back = spikes(tt.interop.from_nir(as_hard, dtype=torch.float64))
+print(f"a reader of this library: {int((soft_back != soft_own).sum())} steps differ;")
 other = integrate(as_hard, xs.numpy())
 print(f"a reader of the equations alone: {int((other != soft_own).sum())}")
 
@@ -149,7 +148,7 @@ figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.6), layout="constrained", shar
 shown = int(own.sum((0, 2)).argmax())
 for ax, title, trains in (
     (axes[0], "hard reset", (own, back, numpy_spikes)),
-    (axes[1], "soft reset", (soft_own, spikes(tt.interop.from_nir(as_hard, dtype=torch.float64)), other)),
+    (axes[1], "soft reset", (soft_own, soft_back, other)),
 ):
     dress(ax)
     for k, (found, mark) in enumerate(zip(trains, ("o", "+", "|"), strict=True)):
