@@ -39,7 +39,7 @@ def to_neurobench(net: nn.Module) -> NeuroBenchModel:
     models = require("neurobench.models")
     module = step(net)
 
-    class Model(models.NeuroBenchModel):  # type: ignore[misc]
+    class Model(models.NeuroBenchModel):  # type: ignore[misc,name-defined]
         """The network's steps, with what NeuroBench hooks."""
 
         def __call__(self, batch: Tensor) -> Tensor:
