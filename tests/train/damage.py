@@ -53,7 +53,7 @@ def huge_header(data: bytes, r: Random) -> bytes:
 
 
 def nested(data: bytes, r: Random) -> bytes:
-    return b'{"format": 2, "options": ' + b"[" * 200_000
+    return b'{"format": 3, "options": ' + b"[" * 200_000
 
 
 def text(data: bytes, r: Random) -> bytes:

@@ -9,6 +9,7 @@ import typer
 from tracetorch.cli.audit import audit_command
 from tracetorch.cli.common import out
 from tracetorch.cli.compare import compare_command
+from tracetorch.cli.data import data
 from tracetorch.cli.evaluate import evaluate
 from tracetorch.cli.listing import info, list_command
 from tracetorch.cli.train import train
@@ -25,6 +26,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("compare")(compare_command)
 app.command("audit")(audit_command)
+app.command("data")(data)
 app.command("list")(list_command)
 app.command("info")(info)
 

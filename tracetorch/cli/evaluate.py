@@ -10,6 +10,8 @@ from rich.table import Table
 
 from tracetorch.cli.common import answer, clear_errors, number, out, set_threads
 from tracetorch.train.drawing import run_figures, save_figures
+from tracetorch.train.fabric import make_fabric
+from tracetorch.train.folder import RunFolder
 from tracetorch.train.recording import reopen
 from tracetorch.train.tasks import find
 
@@ -27,7 +29,10 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command
     """Score a run's network on all held-out data."""
     with clear_errors(traceback=traceback):
         set_threads(threads)
-        trainer, folder = reopen(run, task=None if task is None else find(task), data=data, device=device)
+        own = None if task is None else find(task)
+        config = RunFolder.open(run).config
+        fabric = make_fabric(device or config["device"], devices=1, precision=config["precision"])
+        trainer, folder = reopen(run, task=own, data=data, fabric=fabric)
         scores = trainer.evaluate()
         drawn = save_figures(run_figures(trainer, folder.records()), folder.figures) if figures else []
         if json_:

@@ -63,5 +63,7 @@ class Interrupt:
         self.number = number
         self._trainer.stop()
         # Between iterations a record may be on its way to the log, which a break would lose; the run ends there anyway.
-        if self._trainer.evaluating or (again and not self._trainer.consistent):
+        # Several processes end together: none breaks off an evaluation alone.
+        alone = self._trainer.fabric.world_size == 1
+        if (alone and self._trainer.evaluating) or (again and not self._trainer.consistent):
             raise KeyboardInterrupt

@@ -29,15 +29,20 @@ def list_command(
     """List tasks, rules with what they are exact for, and neurons; or the options of a task."""
     with clear_errors():
         if task is None:
-            _show({"tasks": _tasks(), "rules": _rules(), "neurons": _neurons()}, json_=json_)
+            show({"tasks": _tasks(), "rules": _rules(), "neurons": _neurons()}, json_=json_)
             return
         cls = find(task)
         presets = [{"preset": name, "sets": _words(values)} for name, values in cls.presets.items()]
-        _show({"options": _options(cls), "presets": presets}, json_=json_)
+        show({"options": _options(cls), "presets": presets}, json_=json_)
 
 
-def _show(tables: dict[str, list[dict[str, Any]]], *, json_: bool) -> None:
-    """Show lists of rows as JSON or as tables."""
+def show(tables: dict[str, list[dict[str, Any]]], *, json_: bool) -> None:
+    """Show lists of rows as JSON or as tables.
+
+    Args:
+        tables: Rows by title; the keys of a row are the columns.
+        json_: Whether to answer in JSON.
+    """
     if json_:
         answer(tables)
         return

@@ -16,6 +16,7 @@ from tracetorch.cli.interrupt import Interrupt
 from tracetorch.cli.view import View
 from tracetorch.plot import require_matplotlib
 from tracetorch.train.drawing import run_figures, save_figures
+from tracetorch.train.fabric import LOGGERS, PRECISIONS, make_fabric, make_logger
 from tracetorch.train.folder import RunFolder, default_path
 from tracetorch.train.making import make_runner
 from tracetorch.train.recording import begin, recorded, reopen, scores_of
@@ -58,6 +59,16 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
         int | None, typer.Option(help="Threads of torch; 1 if not given: the tasks' tensors are small.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu (the default) or cuda.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Processes that share each batch; 1, or what torchrun started, if not given.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help=f"Number format: {', '.join(PRECISIONS)}; the first if not given.")
+    ] = None,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(metavar="|".join(LOGGERS), help="Also log in this form, into the run's folder; may be repeated."),
+    ] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures at the end.")] = True,
     json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
@@ -76,22 +87,41 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
                 "--control": control,
                 "--preset": preset,
                 "--run": run,
+                "--precision": precision,
             }
             wrong = [name for name, value in given.items() if value]
             if wrong:
                 raise ValueError(f"--resume goes on with a run as it was set: leave {', '.join(wrong)} out")
-            set_threads(threads if threads is not None else RunFolder.open(resume).config["threads"])
+            config = RunFolder.open(resume).config
+            threads = config["threads"] if threads is None else threads
+            set_threads(threads)
             own = None if task is None else find(task)
-            trainer, folder = reopen(resume, task=own, steps=steps, data=data, device=device, resume=True)
+            fabric = make_fabric(
+                device or config["device"],
+                devices=config["devices"] if devices is None and config["devices"] > 1 else devices,
+                precision=config["precision"],
+                loggers=[make_logger(name, resume) for name in logger or []],
+            )
+            resumed = fabric.is_global_zero
+            trainer, folder = reopen(resume, task=own, steps=steps, data=data, fabric=fabric, resume=resumed)
         else:
             if task is None:
                 raise ValueError("name a task ('tracetorch list' shows them), or resume a run with --resume RUN")
-            set_threads(1 if threads is None else threads)
+            threads = 1 if threads is None else threads
+            set_threads(threads)
             settings = [*(set_ or []), *([f"control={control}"] if control else [])]
             made = make_task(task, settings, preset=preset, data=data, seed=seed, steps=steps)
-            trainer = make_runner(made, rule=rule, device=device or "cpu")
-            name = (trainer.task.name, *([control] if control else []), trainer.choice.text, str(trainer.task.seed))
-            folder = begin(trainer, run if run is not None else default_path("runs", *name))
+            name = (made.name, *([control] if control else []), (rule or made.default_rule).strip(), str(made.seed))
+            path = run if run is not None else default_path("runs", *name)
+            loggers = [make_logger(name, path) for name in logger or []]
+            fabric = make_fabric(
+                device or "cpu", devices=devices, precision=precision or PRECISIONS[0], loggers=loggers
+            )
+            trainer = make_runner(made, rule=rule, fabric=fabric)
+            folder = begin(trainer, path) if fabric.is_global_zero else RunFolder(path)
+        fabric.launch()
+        fabric.barrier()  # every process has read the checkpoint before it is written again
+        set_threads(threads)  # launching several processes sets it
         _go(trainer, folder, figures=figures, json_answer=json_, every=every)
 
 
@@ -129,7 +159,12 @@ def _go(
     json_answer: bool,
     every: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Train to the end or to an interruption; draw and answer."""
+    """Train to the end or to an interruption; draw and answer: the first process alone, where there are several."""
+    if not trainer.fabric.is_global_zero:
+        with Interrupt(trainer):
+            for _ in trainer.events():
+                pass
+        return
     console = err()
     if console.is_terminal or not json_answer:
         verb = "resumed at iteration" if trainer.iteration else "from iteration"

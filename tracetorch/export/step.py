@@ -71,6 +71,20 @@ class Step(nn.Module):
             cell.slot.value, start = tuple(state[start:end]), end
         return self._run(x)
 
+    def first(self, x: Tensor) -> tuple[Any, State]:
+        """Advance by the first time step after a reset.
+
+        Args:
+            x: input of the step, `[B, *in]`.
+
+        Returns:
+            What the network returns, and the state after it.
+
+        Raises:
+            ValueError: if a layer did not run.
+        """
+        return self._run(x)
+
     @torch.no_grad()
     def zeros(self, x: Tensor) -> State:
         """Return the state after a reset.
@@ -86,9 +100,7 @@ class Step(nn.Module):
                 not run.
         """
         versions = {name: buffer._version for name, buffer in self.named_buffers()}
-        for cell in self.cells:
-            cell.slot.value = None
-        _, state = self._run(x)
+        _, state = self.first(x)
         written = [name for name, buffer in self.named_buffers() if buffer._version != versions.get(name)]
         if written:
             raise ValueError(

@@ -1,13 +1,14 @@
 """Train networks on tasks: a loop that tells what it does, runs that resume bit for bit, rules compared.
 
 `fit` is the short way; `Trainer` with its events the long one. Nothing here prints; the command line draws.
-Checkpoints need safetensors, figures matplotlib: the extra ``train``.
+Training needs Lightning Fabric, checkpoints safetensors, figures matplotlib: the extra ``train``.
 """
 
 from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.compare import Compared, compare, summarise
 from tracetorch.train.drawing import comparison_figure, run_figures, save_figures
 from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed, Saved
+from tracetorch.train.fabric import make_fabric
 from tracetorch.train.folder import RunFolder
 from tracetorch.train.memory import PeakMemory, peak_mb, resident_mb
 from tracetorch.train.recording import Result, begin, fit, recorded, reopen
@@ -43,6 +44,7 @@ __all__ = [
     "comparison_figure",
     "fit",
     "make",
+    "make_fabric",
     "option",
     "peak_mb",
     "read_choice",

@@ -279,10 +279,10 @@ def describe(trainer: Runner[Any]) -> Config:
         trainer: The run, before its first iteration.
 
     Returns:
-        Format, task, options, rule, seed, device, threads, the versions of what it ran on, the time of its start.
+        Format, task, options, rule, seed, device, processes, precision, threads, versions, the time of its start.
     """
     return {
-        "format": 2,
+        "format": 3,
         "task": trainer.task.name,
         "options": trainer.task.options(),
         "rule": trainer.choice.text,
@@ -290,6 +290,8 @@ def describe(trainer: Runner[Any]) -> Config:
         "seed": trainer.task.seed,
         "log_every": trainer.log_every,
         "device": str(trainer.device),
+        "devices": trainer.fabric.world_size,
+        "precision": trainer.fabric.strategy.precision.precision,
         "threads": torch.get_num_threads(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": versions(),

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from tracetorch.train.schema import Count, Positive, Range, Seconds
 
-FORMAT = 2
+FORMAT = 3
 THREADS = 1024
 
 
 class Config(TypedDict):
     """What ``config.json`` holds: everything needed to repeat a run."""
 
-    format: Literal[2]
+    format: Literal[3]
     task: str
     options: dict[str, Any]
     rule: str
@@ -21,6 +21,8 @@ class Config(TypedDict):
     seed: int
     log_every: Positive
     device: str
+    devices: Positive
+    precision: str
     threads: Annotated[int, Range(1, THREADS)]
     started: str
     versions: dict[str, str]

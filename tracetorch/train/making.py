@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import tracetorch as tt
 from tracetorch.train.choice import Choice
@@ -14,13 +12,16 @@ from tracetorch.train.runner import Runner
 from tracetorch.train.tasks.base import Problem, Task
 from tracetorch.train.trainer import Trainer
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 def make_runner(
     task: Problem,
     *,
     rule: str | tt.Rule | Choice | None = None,
     log_every: int = 10,
-    device: str | torch.device = "cpu",
+    fabric: Fabric | None = None,
 ) -> Runner[Any]:
     """Make the run of a task.
 
@@ -28,7 +29,7 @@ def make_runner(
         task: What to learn.
         rule: How: a word as on the command line, or a rule; None for the task's own.
         log_every: Iterations that one record of the log covers.
-        device: Where to train.
+        fabric: Where to train; None for one process on the CPU.
 
     Returns:
         A `Trainer` for a task with losses, a `RewardRunner` for one with rewards.
@@ -37,7 +38,7 @@ def make_runner(
         TypeError: The task is of neither kind.
     """
     if isinstance(task, RewardTask):
-        return RewardRunner(task, rule=rule, log_every=log_every, device=device)
+        return RewardRunner(task, rule=rule, log_every=log_every, fabric=fabric)
     if isinstance(task, Task):
-        return Trainer(task, rule=rule, log_every=log_every, device=device)
+        return Trainer(task, rule=rule, log_every=log_every, fabric=fabric)
     raise TypeError(f"a task is a Task or a RewardTask, got {type(task).__name__}")

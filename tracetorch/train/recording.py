@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import tracetorch as tt
 from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
+from tracetorch.train.fabric import make_fabric
 from tracetorch.train.folder import RunFolder, describe
 from tracetorch.train.formats import Config
 from tracetorch.train.making import make_runner
-from tracetorch.train.runner import Runner, find_device, fitting
-from tracetorch.train.schema import RunFileError, check
+from tracetorch.train.runner import Runner, fitting
+from tracetorch.train.schema import RunFileError
 from tracetorch.train.tasks import TASKS
 from tracetorch.train.tasks.base import Problem
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:
@@ -59,7 +61,7 @@ def reopen(
     rule: str | tt.Rule | Choice | None = None,
     steps: int | None = None,
     data: str | None = None,
-    device: str | torch.device | None = None,
+    fabric: Fabric | None = None,
     resume: bool = False,
 ) -> tuple[Runner[Any], RunFolder]:
     """Make the trainer of a run from its folder, in the state of its checkpoint.
@@ -70,7 +72,7 @@ def reopen(
         rule: The run's rule, where it was given as a rule and not as a word.
         steps: Number of iterations to go to in all; None for the run's own.
         data: Where the data lies now; None for where it was.
-        device: Where to run now; None for where it ran.
+        fabric: Where to run now; None for one process, on the device and in the precision of the run.
         resume: Lock the folder and cut the log back to the checkpoint, to go on with `recorded`; otherwise the folder
             is left as it is.
 
@@ -105,9 +107,9 @@ def reopen(
         with fitting(file, "rule"):
             choice = read_choice(config["rule"]) if rule is None else rule
         with fitting(file, "device"):
-            device = find_device(config["device"]) if device is None else device
+            fabric = make_fabric(config["device"], precision=config["precision"]) if fabric is None else fabric
         with fitting(file, "options"):
-            trainer = make_runner(task, rule=choice, log_every=config["log_every"], device=device)
+            trainer = make_runner(task, rule=choice, log_every=config["log_every"], fabric=fabric)
         if rule is not None and repr(trainer.choice.rule) != config["rule_in_full"]:
             raise ValueError(f"{str(path)!r} is a run of rule {config['rule']}, not of {trainer.choice.text}")
         trainer.load_state_dict(checkpoint["run"], source=folder.path / "state.safetensors")
@@ -129,11 +131,9 @@ def _task_of(
         raise ValueError(f"{str(file.parent)!r} is a run of task {name!r}, not of {task.name!r}")
     if not isinstance(task, Problem):
         kind = TASKS[name] if task is None else task
-        kinds = get_type_hints(kind)
-        for key, value in config["options"].items():
+        for key in config["options"]:
             if key not in kind.__dataclass_fields__:
                 raise RunFileError(file, f"options.{key}", f"unknown to this version of task {name!r}")
-            check(kinds[key], value, file, f"options.{key}")
         with fitting(file, "options"):
             task = kind(**config["options"])
     if data is not None and "data" not in task.options():
@@ -178,6 +178,7 @@ def recorded(
         for event in trainer.events(until):
             if isinstance(event, (Logged, Evaluated)):
                 folder.append(event.record)
+                trainer.fabric.log_dict(_numbers(event.record), step=event.iteration)
             due = save_steps is not None and event.iteration - saved_at >= save_steps
             if due or isinstance(event, Finished) or time.monotonic() - saved > save_seconds:
                 folder.save(trainer)
@@ -185,7 +186,15 @@ def recorded(
                 yield Saved(event.iteration, str(folder.path))
             yield event
     finally:
+        for logger in trainer.fabric.loggers:
+            logger.finalize("success")
         folder.unlock()
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return a record as loggers take it: ``train/loss``, ``eval/accuracy`` and so on."""
+    plain = ("kind", "iteration", "partial")
+    return {f"{record['kind']}/{name}": value for name, value in record.items() if name not in plain}
 
 
 @dataclass(frozen=True)
@@ -218,7 +227,7 @@ def fit(
     run: str | os.PathLike[str] | None = None,
     on_event: Callable[[Runner[Any], Event], None] | None = None,
     log_every: int = 10,
-    device: str | torch.device = "cpu",
+    fabric: Fabric | None = None,
 ) -> Result:
     """Train a task to its end.
 
@@ -228,7 +237,7 @@ def fit(
         run: A folder for the run; None to write nothing.
         on_event: Is called with the trainer and each event; it may call ``trainer.stop()``.
         log_every: Iterations that one record of the log covers.
-        device: Where to train.
+        fabric: Where to train: device, precision and loggers, of Lightning Fabric; None for the CPU.
 
     Returns:
         The network, the log, the scores.
@@ -243,7 +252,7 @@ def fit(
         >>> next(iter(result.scores))
         'accuracy'
     """
-    trainer = make_runner(task, rule=rule, log_every=log_every, device=device)
+    trainer = make_runner(task, rule=rule, log_every=log_every, fabric=fabric)
     folder = None if run is None else begin(trainer, run)
     events = trainer.events() if folder is None else recorded(trainer, folder)
     records: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypedDict
 
 import torch
 from torch import nn
@@ -17,14 +17,13 @@ from tracetorch.data import DamagedFileError
 from tracetorch.train.averages import Averages
 from tracetorch.train.choice import Choice, read_choice
 from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logged, Progressed
+from tracetorch.train.fabric import make_fabric
 from tracetorch.train.memory import resident_mb
 from tracetorch.train.schema import Count, Positive, Range, RunFileError, Seconds, check
-from tracetorch.train.tasks.base import AnyProblem, Problem, derived_seed
+from tracetorch.train.tasks.base import AnyProblem, derived_seed
 
-_SIZE, _RATE = Range(1, 2**24), Range(0.0, 1e6)
-_RANGES = {"steps": Range(0, 2**53), "eval_every": Range(1, 2**53), "lr": _RATE, "neuron_lr": _RATE, "hidden": _SIZE}
-_RANGES |= {"batch_size": _SIZE, "window": _SIZE, "chunk": _SIZE, "rows": _SIZE}
-"""What options that many tasks have can be."""
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Means(TypedDict):
@@ -72,7 +71,7 @@ class Runner(ABC, Generic[AnyProblem]):
         *,
         rule: str | tt.Rule | Choice | None = None,
         log_every: int = 10,
-        device: str | torch.device = "cpu",
+        fabric: Fabric | None = None,
     ) -> None:
         """Prepare the task's data, build what learns, set the rule.
 
@@ -80,11 +79,11 @@ class Runner(ABC, Generic[AnyProblem]):
             task: What to learn.
             rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
             log_every: Iterations that one record of the log covers.
-            device: Where to train.
+            fabric: Where to train: device, precision, processes and loggers; None for one process on the CPU. Of
+                several processes each has its part of every batch; launch them before the first iteration.
 
         Raises:
-            ValueError: `log_every` is not positive, an option is out of its range, the rule does not fit the task, or
-                there is no such device.
+            ValueError: `log_every` is not positive, an option is out of its range, or the rule does not fit the task.
             tracetorch.data.DataNotFoundError: The task's data is absent.
             ImportError: A package that the task needs is not installed.
         """
@@ -96,8 +95,9 @@ class Runner(ABC, Generic[AnyProblem]):
             rule = read_choice(rule)
         self.choice = rule if isinstance(rule, Choice) else Choice(repr(rule), rule)
         self.task: AnyProblem = self.choice.apply(task)
-        _check_options(self.task)
-        self.device = find_device(device)
+        self.task.check_options()
+        self.fabric = make_fabric() if fabric is None else fabric
+        self.device: torch.device = self.fabric.device
         self.log_every = log_every
         self.task.prepare()
         self.iteration = 0
@@ -106,7 +106,7 @@ class Runner(ABC, Generic[AnyProblem]):
         self.evaluating = False
         self.consistent = True
         self._averages = Averages()
-        self._stop = False
+        self._stop = self._stop_requested = False
         self._logged_at = 0
         self._evaluated_at = 0
         self._tested_at = -1
@@ -154,12 +154,16 @@ class Runner(ABC, Generic[AnyProblem]):
             self._tested_at = self.iteration
             yield Evaluated(self.iteration, record)
         complete = not self._stop
-        self._stop = False
+        self._stop = self._stop_requested = False
         yield Finished(self.iteration, complete=complete)
 
     def stop(self) -> None:
-        """Ask the run to end after the iteration that is going on; may be called from a signal handler."""
-        self._stop = True
+        """Ask the run to end after the iteration that is going on; may be called from a signal handler.
+
+        Several processes agree on it at the end of an iteration.
+        """
+        self._stop_requested = True
+        self._stop = self._stop or self.fabric.world_size == 1
 
     def evaluate(self, *, quick: bool = False) -> dict[str, float]:
         """Score the run.
@@ -172,7 +176,7 @@ class Runner(ABC, Generic[AnyProblem]):
         """
         self.evaluating = True
         try:
-            with self._seeded("evaluate"):
+            with self._seeded("evaluate"), self.fabric.autocast():
                 return self._scores(quick=quick)
         finally:
             self.evaluating = False
@@ -293,37 +297,3 @@ def fitting(source: Path, field: str) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, MemoryError) as error:
         raise RunFileError(source, field, f"cannot be used: {' '.join(str(error).split())}") from error
-
-
-def _check_options(task: Problem) -> None:
-    """Raise ValueError where an option is not a number, or too small, whoever set it."""
-    for name, value in task.options().items():
-        if type(value) in (int, float) and not _RANGES.get(name, Range()).holds(value):
-            bounds = f": it is {_RANGES[name]}" if name in _RANGES else ""
-            raise ValueError(f"option {name!r} of task {task.name!r} cannot be {value}{bounds}")
-
-
-def find_device(device: str | torch.device) -> torch.device:
-    """Return a device that is there.
-
-    Args:
-        device: Its name.
-
-    Returns:
-        The device.
-
-    Raises:
-        ValueError: There is none of this name.
-    """
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"no device {device!r}: expected cpu, cuda or cuda:0, cuda:1, …") from error
-    there = torch.accelerator.current_accelerator()
-    if found.type == "cpu":
-        count = 1
-    else:
-        count = torch.accelerator.device_count() if there is not None and there.type == found.type else 0
-    if (found.index or 0) >= count:
-        raise ValueError(f"no device {str(device)!r}: torch sees {count} of type {found.type}")
-    return found

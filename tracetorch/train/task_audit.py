@@ -98,7 +98,7 @@ def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, 
         rule = next(layer.rule for layer in tt.layers(twin).values())
         options: Any = windows.get(rule, {})
         mine = dataclasses.replace(task, **options) if options or task.is_stream else task
-        for outcome in mine.losses(twin, _like(batch, twin)):
+        for outcome in mine.losses(twin, batch.like(twin)):
             if outcome.loss is not None:
                 outcome.loss.backward()
         found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(twin).items()}
@@ -110,13 +110,3 @@ def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, 
         return run(twin)
 
     return Subject(net, batch.x, run, reference)
-
-
-def _like(batch: Batch, net: nn.Module) -> Batch:
-    """Return the batch in the network's number format; whole numbers stay as they are."""
-    dtype = next(net.parameters()).dtype
-
-    def cast(value: Tensor) -> Tensor:
-        return value.to(dtype) if value.is_floating_point() else value
-
-    return Batch(cast(batch.x), cast(batch.y), {name: cast(value) for name, value in batch.extra.items()})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
@@ -13,7 +14,7 @@ from tracetorch.train.averages import Averages
 from tracetorch.train.optimizers import OptimizerState, check_optimizer
 from tracetorch.train.runner import Counters, Runner, fitting
 from tracetorch.train.schema import RunFileError, check_like
-from tracetorch.train.tasks.base import Task
+from tracetorch.train.tasks.base import Batch, Outcome, Task
 
 
 class TrainerState(Counters):
@@ -32,11 +33,14 @@ class Trainer(Runner[Task]):
     random numbers of an iteration depend on the task's seed and the iteration's number alone, so a run that is
     stopped and resumed goes on bit for bit.
 
+    Several processes (a Fabric of several devices) share each batch and average their gradients once per iteration,
+    which equals one process with the whole batch where the task's loss is a mean over rows.
+
     Args:
         task: What to learn.
         rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
         log_every: Iterations that one record of the log covers.
-        device: Where to train.
+        fabric: Device, processes and precision; None for one process on the CPU.
 
     Attributes:
         optimizer: The network's optimizer.
@@ -59,10 +63,13 @@ class Trainer(Runner[Task]):
     form: ClassVar[Any] = TrainerState
 
     def _build(self) -> nn.Module:
-        net = self.task.build()
+        net: nn.Module = self.task.build()
         with self._seeded("feedback"):
             tt.set_rule(net, self.choice.rule)
+        net = self.fabric.strategy.precision.convert_module(net)
         net.to(self.device)
+        if self.fabric.world_size > 1 and self.task.is_stream:
+            raise ValueError(f"task {self.task.name!r} is one stream, which several processes cannot share")
         self.optimizer = self.task.optimizer(net)
         return net
 
@@ -71,22 +78,53 @@ class Trainer(Runner[Task]):
 
     def arrays(self) -> dict[str, Tensor]:
         """Return the task's arrays to draw."""
-        return self.task.figures(self.net)
+        with self.fabric.autocast():
+            return self.task.figures(self.net)
 
     def _learn(self) -> tuple[dict[str, float], int]:
         numbers = Averages()
         learned = False
-        batch = self.task.batch(self.iteration).to(self.device)
+        fabric = self.fabric
+        batch = self.task.batch(self.iteration)
+        if fabric.world_size > 1:
+            batch = batch.part(fabric.global_rank, fabric.world_size)
         self.task.schedule(self.optimizer, self.iteration)
         self.optimizer.zero_grad()
-        for outcome in self.task.losses(self.net, batch):
+        for outcome in self._outcomes(batch.like(self.net)):
             if outcome.loss is not None:
                 outcome.loss.backward()
                 learned = True
             numbers.add(outcome.stats)
+        stats = numbers.take()
+        if fabric.world_size > 1:
+            stats, learned = self._agree(stats, learned)
         if learned:
             self.optimizer.step()
-        return numbers.take(), batch.time_steps
+        return stats, batch.time_steps
+
+    def _outcomes(self, batch: Batch) -> Iterator[Outcome]:
+        """Yield the windows' losses, each computed in the run's precision; backward is outside of it."""
+        outcomes = self.task.losses(self.net, batch)
+        while True:
+            with self.fabric.autocast():
+                outcome = next(outcomes, None)
+            if outcome is None:
+                return
+            yield outcome
+
+    def _agree(self, stats: dict[str, float], learned: bool) -> tuple[dict[str, float], bool]:
+        """Average gradients and numbers over the processes; return the numbers, and whether any process has a loss."""
+        found: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(found, (stats, learned, self._stop_requested))
+        numbers = Averages()
+        for theirs, _, _ in found:
+            numbers.add(theirs)
+        for parameter in (p for p in self.net.parameters() if p.requires_grad):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+        self._stop = any(stop for _, _, stop in found)
+        return numbers.take(), any(had for _, had, _ in found)
 
     def _state(self) -> dict[str, Any]:
         stream = tt.get_state(self.net) if self.task.is_stream and self.iteration else {}

@@ -6,6 +6,7 @@ Its own process gives a run its own peak memory, and no warm caches from the run
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,12 +17,12 @@ import torch
 
 from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
-from tracetorch.train.events import Evaluated, Evaluating, Logged
+from tracetorch.train.events import Evaluated, Evaluating
 from tracetorch.train.folder import RunFolder, describe
 from tracetorch.train.formats import THREADS
 from tracetorch.train.making import make_runner
 from tracetorch.train.memory import PeakMemory
-from tracetorch.train.recording import scores_of
+from tracetorch.train.recording import recorded, scores_of
 from tracetorch.train.schema import Range, check, read_json
 from tracetorch.train.tasks import Problem, find
 
@@ -82,22 +83,17 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
     run.configure(describe(trainer))
     run.log.unlink(missing_ok=True)
     meter = PeakMemory()
-    records: list[dict[str, Any]] = []
     meter.resume()
-    for event in trainer.events():
+    for event in recorded(trainer, run, save_seconds=math.inf):
         if isinstance(event, Evaluating):
             meter.pause()
-        elif isinstance(event, (Logged, Evaluated)):
-            run.append(event.record)
-            records.append(dict(event.record))
-            if isinstance(event, Evaluated) and event.record["kind"] == "eval":
-                meter.resume()
-    run.save(trainer)
+        elif isinstance(event, Evaluated) and event.record["kind"] == "eval":
+            meter.resume()
     result = {
         "rule": job.rule,
         "seed": job.seed,
         "metric": task.metric,
-        "scores": scores_of(records),
+        "scores": scores_of(run.records()),
         "iterations": trainer.iteration,
         "time_steps": trainer.time_steps,
         "seconds": trainer.seconds,
@@ -105,7 +101,6 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
         "training_mb": meter.peak_mb - meter.start_mb,
     }
     write_file(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
-    run.unlock()
     return result
 
 

@@ -6,7 +6,7 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from tracetorch import rl
 from tracetorch.rl.envs import Environment, Episodes
 from tracetorch.train.reward.gru import GRU, GRUBody
 from tracetorch.train.tasks.base import Problem, derived_seed, option
-from tracetorch.train.tasks.classification import one_of
+from tracetorch.train.tasks.kinds import Count, OneOf, Positive, Probability, Rate, Size, Span
 
 CONTROLS = ("none", "lambda0", "no-bound", "reset-state", "truncated", "gru")
 
@@ -42,27 +42,29 @@ class RewardTask(Problem):
     default_rule: ClassVar[str] = "drtrl"
     goal: ClassVar[float] = float("inf")
 
-    steps: int = option(500_000, "steps of the environment")
-    eval_every: int = option(20, "iterations between two points of the learning curve")
-    chunk: int = option(500, "steps of the environment in one iteration")
-    rows: int = option(1, "environments side by side, each with its own traces; 1 is one stream")
-    control: str = option("none", f"take something away, to see what it is worth: {', '.join(CONTROLS)}")
+    steps: Count = option(500_000, "steps of the environment")
+    eval_every: Positive = option(20, "iterations between two points of the learning curve")
+    chunk: Size = option(500, "steps of the environment in one iteration")
+    rows: Size = option(1, "environments side by side, each with its own traces; 1 is one stream")
+    control: Annotated[str, OneOf(*CONTROLS)] = option(
+        "none", f"take something away, to see what it is worth: {', '.join(CONTROLS)}"
+    )
 
     compiled: bool = option(True, "run the network by compiled kernels where they fit; equal to rounding")
 
-    hidden: int = option(64, "hidden neurons")
-    gamma: float = option(0.99, "discount per step")
-    lam: float = option(0.8, "decay of the eligibility trace over parameters, lambda")
-    entropy: float = option(0.01, "weight of the policy's entropy")
-    kappa: float = option(3.0, "strictness of the bounded step (ObGD)")
-    lr: float = option(1.0, "largest step size")
-    fixed_lr: float = option(1e-3, "step size of the control no-bound")
+    hidden: Size = option(64, "hidden neurons")
+    gamma: Probability = option(0.99, "discount per step")
+    lam: Probability = option(0.8, "decay of the eligibility trace over parameters, lambda")
+    entropy: Rate = option(0.01, "weight of the policy's entropy")
+    kappa: Span = option(3.0, "strictness of the bounded step (ObGD)")
+    lr: Rate = option(1.0, "largest step size")
+    fixed_lr: Rate = option(1e-3, "step size of the control no-bound")
 
     def __post_init__(self) -> None:
         """Check the options that have a choice or a range."""
-        one_of("control", self.control, CONTROLS)
-        if self.chunk < self.rows or self.rows < 1:
-            raise ValueError(f"rows is at least 1 and at most chunk ({self.chunk}), got {self.rows}")
+        super().__post_init__()
+        if self.chunk < self.rows:
+            raise ValueError(f"rows is at most chunk ({self.chunk}), got {self.rows}")
 
     @property
     def iterations(self) -> int:

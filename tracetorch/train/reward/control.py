@@ -17,6 +17,7 @@ from tracetorch.encoding import PopulationCode
 from tracetorch.rl.envs import Environment, gym
 from tracetorch.train.reward.base import RewardTask
 from tracetorch.train.tasks.base import option
+from tracetorch.train.tasks.kinds import Count, Probability, Rate, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,13 +31,13 @@ class ControlTask(RewardTask):
     environment_name: ClassVar[str]
     components: ClassVar[int]
 
-    half_life: float = option(0.5, "half-life of the hidden neurons, steps; the shortest where they are spread")
-    longest: float = option(0.0, "longest half-life, where those of the hidden neurons are spread evenly in logarithm")
-    bias: float = option(0.0, "first biases of the hidden layer lie evenly within plus and minus this")
-    readout_half_life: float = option(0.5, "half-life of the readout, steps")
-    units: int = option(0, "units of a population code per component of the observation; 0 for currents")
-    reach: float = option(2.0, "range of the population code, standard deviations of the observation to either side")
-    gain: float = option(1.0, "factor on the first weights of the hidden layer")
+    half_life: Span = option(0.5, "half-life of the hidden neurons, steps; the shortest where they are spread")
+    longest: Rate = option(0.0, "longest half-life, where those of the hidden neurons are spread evenly in logarithm")
+    bias: Rate = option(0.0, "first biases of the hidden layer lie evenly within plus and minus this")
+    readout_half_life: Span = option(0.5, "half-life of the readout, steps")
+    units: Count = option(0, "units of a population code per component of the observation; 0 for currents")
+    reach: Span = option(2.0, "range of the population code, standard deviations of the observation to either side")
+    gain: Rate = option(1.0, "factor on the first weights of the hidden layer")
 
     def environment(self, *, render: bool = False) -> Environment:
         """Make gymnasium's environment."""
@@ -102,7 +103,7 @@ class CartPole(ControlTask):
         }
     }
 
-    gamma: float = option(0.995, "discount per step")
+    gamma: Probability = option(0.995, "discount per step")
     hide_velocities: bool = option(False, "show the cart's and the pole's place only")
 
     @property
@@ -140,9 +141,9 @@ class Pendulum(ControlTask):
     components: ClassVar[int] = 3
     goal: ClassVar[float] = -200.0
 
-    gamma: float = option(0.98, "discount per step")
-    kappa: float = option(1.5, "strictness of the bounded step (ObGD)")
-    readout_half_life: float = option(0.35, "half-life of the readout, steps")
+    gamma: Probability = option(0.98, "discount per step")
+    kappa: Span = option(1.5, "strictness of the bounded step (ObGD)")
+    readout_half_life: Span = option(0.35, "half-life of the readout, steps")
 
     def policy(self) -> rl.Policy:
         """Draw a torque."""

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.rl import Categorical
-from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, generator, like, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.images import MNIST
+from tracetorch.train.tasks.kinds import Coding, Count, Positive, Probability, Rate, Size, Span
 
 if TYPE_CHECKING:
     Labelled = ClassificationTask
@@ -53,7 +54,7 @@ class Guessing(Labelled):
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Guess once at the end; yield a loss whose gradient is that of the reward."""
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         output = tt.scan(net, batch.x, out="last")
         yield guessed(output, batch.y, entropy=self.entropy, value_weight=self.value_weight)
@@ -62,7 +63,7 @@ class Guessing(Labelled):
     def answers(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return the most probable guess for each trial of `batch`, ``[B]``, on the CPU."""
         tt.reset(net)
-        output = tt.scan(net, batch.x.to(device_of(net)), out="last")
+        output = tt.scan(net, like(batch.x, net), out="last")
         tt.reset(net)
         return output[..., :-1].argmax(-1).cpu()
 
@@ -112,19 +113,19 @@ class ClicksReward(Guessing, ClassificationTask):
     summary: ClassVar[str] = "hear clicks, name the faster side; right or wrong is all that is said"
     default_rule: ClassVar[str] = "eprop"
 
-    time_steps: int = option(50, "steps of a trial")
-    fast: float = option(0.3, "probability of a click in a step on the faster side")
-    slow: float = option(0.15, "probability of a click in a step on the other side")
-    trials: int = option(4000, "held-out trials")
-    hidden: int = option(32, "hidden neurons")
-    half_life: float = option(10.0, "first half-life of the hidden neurons, one each, steps")
-    readout_half_life: float = option(10.0, "first half-life of the readout, steps")
-    steps: int = option(2000, "number of training iterations")
-    batch_size: int = option(32, "trials in a batch")
-    lr: float = option(5e-3, "highest learning rate of the synapses (Adam)")
-    neuron_lr: float = option(2e-2, "highest learning rate of the learned half-lives, on their raw scale")
-    entropy: float = option(0.01, ENTROPY)
-    value_weight: float = option(0.5, VALUE)
+    time_steps: Size = option(50, "steps of a trial")
+    fast: Probability = option(0.3, "probability of a click in a step on the faster side")
+    slow: Probability = option(0.15, "probability of a click in a step on the other side")
+    trials: Size = option(4000, "held-out trials")
+    hidden: Size = option(32, "hidden neurons")
+    half_life: Span = option(10.0, "first half-life of the hidden neurons, one each, steps")
+    readout_half_life: Span = option(10.0, "first half-life of the readout, steps")
+    steps: Count = option(2000, "number of training iterations")
+    batch_size: Size = option(32, "trials in a batch")
+    lr: Rate = option(5e-3, "highest learning rate of the synapses (Adam)")
+    neuron_lr: Rate = option(2e-2, "highest learning rate of the learned half-lives, on their raw scale")
+    entropy: Rate = option(0.01, ENTROPY)
+    value_weight: Rate = option(0.5, VALUE)
 
     def network(self) -> nn.Module:
         """Build two inputs, LIF neurons, leaky integrators for the two sides and the value."""
@@ -171,14 +172,14 @@ class DigitsReward(Guessing, Digits):
     name: ClassVar[str] = "digits-reward"
     summary: ClassVar[str] = "guess scikit-learn's digits; right or wrong is all that is said"
 
-    coding: str = option("rate", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
-    batch_size: int = option(5, "images in a batch")
-    steps: int = option(20_000, "number of training iterations")
-    eval_every: int = option(2000, "iterations between two points of the learning curve")
-    lr: float = option(2e-3, "highest learning rate (Adam)")
-    warmup: float = option(0.002, "share of the run over which the learning rate rises; then it falls to 0")
-    entropy: float = option(0.02, ENTROPY)
-    value_weight: float = option(0.5, VALUE)
+    coding: Coding = option("rate", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
+    batch_size: Size = option(5, "images in a batch")
+    steps: Count = option(20_000, "number of training iterations")
+    eval_every: Positive = option(2000, "iterations between two points of the learning curve")
+    lr: Rate = option(2e-3, "highest learning rate (Adam)")
+    warmup: Probability = option(0.002, "share of the run over which the learning rate rises; then it falls to 0")
+    entropy: Rate = option(0.02, ENTROPY)
+    value_weight: Rate = option(0.5, VALUE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,6 +189,6 @@ class MNISTReward(Guessing, MNIST):
     name: ClassVar[str] = "mnist-reward"
     summary: ClassVar[str] = "guess MNIST's digits; right or wrong is all that is said (needs --data)"
 
-    batch_size: int = option(100, "images in a batch")
-    entropy: float = option(0.01, ENTROPY)
-    value_weight: float = option(0.5, VALUE)
+    batch_size: Size = option(100, "images in a batch")
+    entropy: Rate = option(0.01, ENTROPY)
+    value_weight: Rate = option(0.5, VALUE)

@@ -13,6 +13,7 @@ from tracetorch import rl
 from tracetorch.rl.envs import Environment, MemoryChain, TMaze
 from tracetorch.train.reward.base import RewardTask
 from tracetorch.train.tasks.base import option
+from tracetorch.train.tasks.kinds import Count, Probability, Rate, Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,12 +25,12 @@ class MemoryTask(RewardTask):
     constant that grows does not raise the output's scale with it.
     """
 
-    length: int = option(32, "steps between the cue and the question")
-    hidden: int = option(8, "hidden units")
-    tau_share: float = option(0.25, "first time constant, in units of the length")
-    gamma: float = option(0.99, "discount per step")
-    steps: int = option(100_000, "steps of the environment")
-    adam: float = option(5e-3, "learning rate of Adam along the trace; 0 for the bounded step")
+    length: Size = option(32, "steps between the cue and the question")
+    hidden: Size = option(8, "hidden units")
+    tau_share: Span = option(0.25, "first time constant, in units of the length")
+    gamma: Probability = option(0.99, "discount per step")
+    steps: Count = option(100_000, "steps of the environment")
+    adam: Rate = option(5e-3, "learning rate of Adam along the trace; 0 for the bounded step")
 
     def senses(self) -> rl.Senses:
         """Take observations and rewards as they are: both are of unit scale."""
@@ -61,7 +62,7 @@ class Chain(MemoryTask):
     goal: ClassVar[float] = 0.9
     presets = {"wide": {"hidden": 64, "tau_share": 4.0}}
 
-    distractors: int = option(2, "number of distractors")
+    distractors: Count = option(2, "number of distractors")
 
     def environment(self, *, render: bool = False) -> Environment:
         """Make the chain."""
@@ -85,8 +86,8 @@ class Maze(MemoryTask):
     summary: ClassVar[str] = "remember a sign through a corridor, then turn (T-maze)"
     goal: ClassVar[float] = 0.9
 
-    length: int = option(10, "steps from the start to the junction")
-    gamma: float = option(0.95, "discount per step")
+    length: Size = option(10, "steps from the start to the junction")
+    gamma: Probability = option(0.95, "discount per step")
 
     def environment(self, *, render: bool = False) -> Environment:
         """Make the maze."""

@@ -52,6 +52,8 @@ class RewardRunner(Runner[RewardTask]):
     form: ClassVar[Any] = RewardState
 
     def _build(self) -> nn.Module:
+        if self.fabric.world_size > 1 or self.fabric.strategy.precision.precision != "32-true":
+            raise ValueError(f"task {self.task.name!r} has rewards: it runs in one process, with precision 32-true")
         self.stream = self.task.stream(self.choice.rule, self.device)
         self._returns: deque[float] = deque(maxlen=WINDOW)
         self._episodes = 0

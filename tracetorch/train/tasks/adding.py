@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import at_least
 from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
+from tracetorch.train.tasks.kinds import Rate, Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,20 +29,20 @@ class BinaryAdding(DrawnTask):
     name: ClassVar[str] = "adding"
     summary: ClassVar[str] = "count the ones among the marked bits of a stream (no data needed)"
 
-    time_steps: int = option(100, "time steps of a sequence, one bit each")
-    marks: int = option(10, "number of marked bits")
+    time_steps: Size = option(100, "time steps of a sequence, one bit each")
+    marks: Size = option(10, "number of marked bits")
 
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(50.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(50.0, "half-life of the readout, steps")
-    lr: float = option(5e-3, "highest learning rate (Adam)")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(50.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(50.0, "half-life of the readout, steps")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
     def __post_init__(self) -> None:
         """Check the options that have a range."""
         super().__post_init__()
-        at_least("marks", self.marks, 1)
-        at_least("time_steps", self.time_steps, self.marks)
+        if self.time_steps < self.marks:
+            raise ValueError(f"time_steps must be at least marks, {self.marks}, got {self.time_steps}")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
+from tracetorch.train.schema import RunFileError, check
+from tracetorch.train.tasks.kinds import Count, OneOf, Positive, Rate, kinds_of
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -67,10 +71,34 @@ class Batch:
         """Return the number of time steps, T."""
         return int(self.x.shape[0])
 
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch with every tensor on `device`."""
-        extra = {key: value.to(device) for key, value in self.extra.items()}
-        return Batch(self.x.to(device), self.y.to(device), extra)
+    def like(self, net: nn.Module) -> Batch:
+        """Return the batch on the network's device and in its number format; whole numbers stay as they are."""
+        extra = {key: like(value, net) for key, value in self.extra.items()}
+        return Batch(like(self.x, net), like(self.y, net), extra)
+
+    def part(self, index: int, count: int) -> Batch:
+        """Return one of `count` equal parts of the rows.
+
+        Args:
+            index: Which one, from 0.
+            count: The number of parts.
+
+        Returns:
+            The rows of the part; tensors in `extra` that have a row for each sequence are divided too.
+
+        Raises:
+            ValueError: The number of rows cannot be divided by `count`.
+
+        Example:
+            >>> Batch(torch.zeros(9, 4, 2), torch.arange(4)).part(1, 2).y.tolist()
+            [2, 3]
+        """
+        rows = self.x.shape[1]
+        if rows % count:
+            raise ValueError(f"{count} processes cannot share a batch of {rows}: choose a multiple for batch_size")
+        mine = slice(index * rows // count, (index + 1) * rows // count)
+        extra = {k: v[mine] if v.dim() and len(v) == rows else v for k, v in self.extra.items()}
+        return Batch(self.x[:, mine], self.y[mine] if self.y.dim() == 1 else self.y[:, mine], extra)
 
 
 @dataclass(frozen=True)
@@ -121,8 +149,27 @@ class Problem(ABC):
     script: ClassVar[str | None] = None
 
     seed: int = option(0, "seed of the weights, the data order and the coding noise")
-    steps: int = option(1000, "number of training iterations")
-    eval_every: int = option(100, "iterations between two points of the learning curve")
+    steps: Count = option(1000, "number of training iterations")
+    eval_every: Positive = option(100, "iterations between two points of the learning curve")
+
+    def __post_init__(self) -> None:
+        """Check the options that have a choice or a range."""
+        self.check_options()
+
+    def check_options(self) -> None:
+        """Check every option against its annotation, or the bounded one of a class above.
+
+        Raises:
+            ValueError: An option is of another kind, out of its range, or not finite.
+        """
+        kinds = kinds_of(type(self))
+        for name, value in self.options().items():
+            try:
+                check(kinds[name], value, Path(), name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise RunFileError(Path(), name, f"expected a finite number, got {value}")
+            except RunFileError as error:
+                raise ValueError(f"option {name!r} of task {self.name!r}: {error.why}") from None
 
     def prepare(self) -> None:  # noqa: B027 - nothing to load is the common case
         """Load the data, once; raise here, before anything is built, where it is absent.
@@ -211,9 +258,11 @@ class Task(Problem):
         [False, False, True]
     """
 
-    lr: float = option(1e-3, "learning rate of the synapses (Adam)")
-    neuron_lr: float = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
-    optim: str = option("adam", "the optimizer: 'adam' or 'rmsprop', both with torch's other defaults")
+    lr: Rate = option(1e-3, "learning rate of the synapses (Adam)")
+    neuron_lr: Rate = option(1e-3, "learning rate of the neurons' parameters (decays, thresholds), on their raw scale")
+    optim: Annotated[str, OneOf("adam", "rmsprop")] = option(
+        "adam", "the optimizer: 'adam' or 'rmsprop', both with torch's other defaults"
+    )
     frozen: bool = option(False, "train the readout only: every other layer keeps its first weights and decays")
 
     def build(self) -> nn.Module:
@@ -233,12 +282,7 @@ class Task(Problem):
 
         Returns:
             The optimizer.
-
-        Raises:
-            ValueError: `optim` names no optimizer.
         """
-        if self.optim not in OPTIMIZERS:
-            raise ValueError(f"optim is one of {', '.join(OPTIMIZERS)}, got {self.optim!r}")
         neurons = {id(p) for layer in tt.layers(net).values() for p in layer.neuron.parameters()}
         trainable = [p for p in net.parameters() if p.requires_grad]
         groups = [
@@ -349,9 +393,10 @@ def freeze_hidden(net: nn.Module) -> None:
         layer.requires_grad_(False)
 
 
-def device_of(net: nn.Module) -> torch.device:
-    """Return the device of the network's first parameter."""
-    return next(net.parameters()).device
+def like(value: Tensor, net: nn.Module) -> Tensor:
+    """Return a tensor on the device of the network's first parameter, in its number format unless of whole numbers."""
+    weight = next(net.parameters())
+    return value.to(weight.device, weight.dtype if value.is_floating_point() else value.dtype)
 
 
 def derived_seed(seed: int, *names: int | str) -> int:

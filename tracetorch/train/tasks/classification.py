@@ -6,15 +6,15 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, option
+from tracetorch.train.tasks.base import Batch, Outcome, Task, like, option
+from tracetorch.train.tasks.kinds import OneOf, Probability, Size
 
-LOSSES = ("last", "every")
 UNLABELLED = -100
 """The target of a time step that has none; `torch.nn.functional.cross_entropy` leaves it out."""
 
@@ -44,16 +44,12 @@ class ClassificationTask(Task):
 
     metric: ClassVar[str] = "accuracy"
 
-    batch_size: int = option(64, "sequences in a batch")
-    loss: str = option("last", "where the loss is: at the 'last' step, or at 'every' step")
-    warmup: float = option(0.05, "share of the run over which the learning rate rises; then it falls to 0")
-    window: int | None = option(None, "time steps in one call; none for the whole sequence")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        one_of("loss", self.loss, LOSSES)
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"window is a positive number of time steps or none, got {self.window}")
+    batch_size: Size = option(64, "sequences in a batch")
+    loss: Annotated[str, OneOf("last", "every")] = option(
+        "last", "where the loss is: at the 'last' step, or at 'every' step"
+    )
+    warmup: Probability = option(0.05, "share of the run over which the learning rate rises; then it falls to 0")
+    window: Size | None = option(None, "time steps in one call; none for the whole sequence")
 
     def lr_scale(self, iteration: int) -> float:
         """Rise linearly over the warm-up, then fall as half a cosine to 0 at the last iteration."""
@@ -75,7 +71,7 @@ class ClassificationTask(Task):
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Yield the cross-entropy: once if it is at the last step, else once per window that has a target."""
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         size = self.window_of(net) or batch.time_steps
         pieces = batch.x.split(size)
@@ -131,7 +127,7 @@ class ClassificationTask(Task):
             Class numbers in the shape of ``batch.y``, ``[B]`` or ``[T, B]``.
         """
         tt.reset(net)
-        x = batch.x.to(device_of(net))
+        x = like(batch.x, net)
         output = tt.scan(net, x, out="last") if batch.y.dim() == 1 else tt.scan(net, x)
         tt.reset(net)
         return output.argmax(-1).cpu()
@@ -166,7 +162,7 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
     membranes: dict[str, list[Tensor]] = {name: [] for name in named}
     outputs: list[Tensor] = []
     tt.reset(net)
-    for x in xs.to(device_of(net)):
+    for x in like(xs, net):
         handles = [
             layer.register_forward_hook(lambda _m, _x, out, rows=spikes[name]: rows.append(out[0].flatten().cpu()))
             for name, layer in named.items()
@@ -187,15 +183,3 @@ def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
         result[f"membrane.{name}"] = torch.stack(membranes[name])
     result["output"] = torch.stack(outputs)
     return result
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise a ValueError unless `value` is among `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(choices)}, got {value!r}")
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Raise a ValueError unless `value` is `least` or more."""
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

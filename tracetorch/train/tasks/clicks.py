@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, device_of, generator, option
-from tracetorch.train.tasks.classification import ClassificationTask, classified, one_of, record
+from tracetorch.train.tasks.base import Batch, Outcome, generator, option
+from tracetorch.train.tasks.classification import ClassificationTask, classified, record
+from tracetorch.train.tasks.kinds import Count, OneOf, Probability, Rate, Size, Span
 from tracetorch.train.tasks.observer import IdealObserver
 
 LEFT, RIGHT = 0, 1
@@ -46,35 +47,34 @@ class Clicks(ClassificationTask):
         "hard": {"half_life": 10.0, "readout_half_life": 10.0, "learned": True},
     }
 
-    fps: int = option(20, "frames (time steps) a second")
-    click_seconds: float = option(5.0, "how long the clicks last, s")
-    silence_seconds: float = option(4.0, "how long the silence lasts, s")
-    recall_seconds: float = option(1.0, "how long the recall cue lasts, s")
-    channels: int = option(10, "input channels a side")
-    noise: float = option(0.05, "probability that a channel fires by itself in a frame")
-    signal: float = option(0.9, "probability that a click makes a channel of its side fire")
-    rate: float = option(20.0, "clicks a second, both sides together")
-    trials: int = option(4000, "held-out trials")
+    fps: Size = option(20, "frames (time steps) a second")
+    click_seconds: Span = option(5.0, "how long the clicks last, s")
+    silence_seconds: Rate = option(4.0, "how long the silence lasts, s")
+    recall_seconds: Span = option(1.0, "how long the recall cue lasts, s")
+    channels: Size = option(10, "input channels a side")
+    noise: Probability = option(0.05, "probability that a channel fires by itself in a frame")
+    signal: Probability = option(0.9, "probability that a click makes a channel of its side fire")
+    rate: Span = option(20.0, "clicks a second, both sides together")
+    trials: Size = option(4000, "held-out trials")
 
-    hidden: int = option(64, "hidden neurons")
-    half_life: float = option(200.0, "half-life of the hidden neurons, steps (the first one where it is learned)")
-    readout_half_life: float = option(500.0, "half-life of the readout, steps (the first one where it is learned)")
+    hidden: Size = option(64, "hidden neurons")
+    half_life: Span = option(200.0, "half-life of the hidden neurons, steps (the first one where it is learned)")
+    readout_half_life: Span = option(500.0, "half-life of the readout, steps (the first one where it is learned)")
     learned: bool = option(False, "learn the half-lives: one per hidden neuron, one of the readout")
 
-    lr: float = option(5e-3, "highest learning rate of the synapses (Adam)")
-    neuron_lr: float = option(3e-2, "highest learning rate of the learned half-lives, on their raw scale")
-    steps: int = option(1000, "number of training iterations")
-    batch_size: int = option(64, "trials in a batch")
-    loss: str = option("last", "where the loss is: at the 'last' step, or over the 'recall' second")
+    lr: Rate = option(5e-3, "highest learning rate of the synapses (Adam)")
+    neuron_lr: Rate = option(3e-2, "highest learning rate of the learned half-lives, on their raw scale")
+    steps: Count = option(1000, "number of training iterations")
+    batch_size: Size = option(64, "trials in a batch")
+    loss: Annotated[str, OneOf("last", "recall")] = option(
+        "last", "where the loss is: at the 'last' step, or over the 'recall' second"
+    )
 
     def __post_init__(self) -> None:
         """Check the options that have a choice or a range."""
-        one_of("loss", self.loss, ("last", "recall"))
-        for key in ("noise", "signal"):
-            if not 0.0 <= getattr(self, key) <= 1.0:
-                raise ValueError(f"{key} is a probability, got {getattr(self, key)}")
-        if min(self.click_frames, self.recall_frames) < 1 or self.silence_frames < 0:
-            raise ValueError("clicks and recall last at least one frame, and the silence is not negative")
+        super().__post_init__()
+        if min(self.click_frames, self.recall_frames) < 1:
+            raise ValueError("clicks and recall last at least one frame")
 
     @property
     def click_frames(self) -> int:
@@ -150,7 +150,7 @@ class Clicks(ClassificationTask):
         if self.loss == "last":
             yield from super().losses(net, batch)
             return
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         tt.scan(net, batch.x[: -self.recall_frames], out="last")
         outputs = tt.scan(net, batch.x[-self.recall_frames :])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import at_least, one_of
 from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Count, OneOf, Pair, Probability, Rate, Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,27 +30,22 @@ class Copy(DrawnTask):
     name: ClassVar[str] = "copy"
     summary: ClassVar[str] = "repeat a sequence of symbols after a delay (no data needed)"
 
-    symbols: int = option(4, "number of different symbols")
-    length: int = option(4, "symbols in a sequence")
-    symbol_steps: int = option(4, "time steps of a symbol")
-    delay: int = option(8, "time steps between the last symbol and the first answer")
-    channels: int = option(8, "channels of each group: one group per symbol, one for the recall")
-    on: float = option(0.9, "probability that a channel of an active group fires in a step")
-    off: float = option(0.0, "the same of a group that is not active")
+    symbols: Pair = option(4, "number of different symbols")
+    length: Size = option(4, "symbols in a sequence")
+    symbol_steps: Size = option(4, "time steps of a symbol")
+    delay: Count = option(8, "time steps between the last symbol and the first answer")
+    channels: Size = option(8, "channels of each group: one group per symbol, one for the recall")
+    on: Probability = option(0.9, "probability that a channel of an active group fires in a step")
+    off: Probability = option(0.0, "the same of a group that is not active")
 
-    hidden: int = option(200, "neurons in each hidden layer")
-    half_life: float = option(20.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(2.0, "half-life of the readout, steps")
-    hidden_layers: int = option(2, "number of hidden layers")
-    lr: float = option(3e-3, "highest learning rate (Adam)")
-    loss: str = option("every", "where the loss is: at 'every' step at which an answer is due")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        super().__post_init__()
-        one_of("loss", self.loss, ("every",))
-        for key, least in (("symbols", 2), ("length", 1), ("symbol_steps", 1), ("delay", 0)):
-            at_least(key, getattr(self, key), least)
+    hidden: Size = option(200, "neurons in each hidden layer")
+    half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(2.0, "half-life of the readout, steps")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    lr: Rate = option(3e-3, "highest learning rate (Adam)")
+    loss: Annotated[str, OneOf("every")] = option(
+        "every", "where the loss is: at 'every' step at which an answer is due"
+    )
 
     @property
     def shape(self) -> tuple[int, int]:

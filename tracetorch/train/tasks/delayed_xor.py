@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import at_least
 from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Count, Probability, Rate, Size, Span
 
 GO = 2
 
@@ -30,25 +30,16 @@ class DelayedXOR(DrawnTask):
     name: ClassVar[str] = "delayed-xor"
     summary: ClassVar[str] = "the exclusive or of two bits with delays between them (no data needed)"
 
-    cue_steps: int = option(5, "time steps of a bit, and of the cue")
-    delay: int = option(15, "time steps from the first bit to the second, and from the second to the cue")
-    channels: int = option(10, "channels of each of the three groups")
-    on: float = option(0.6, "probability that a channel of an active group fires in a step")
-    off: float = option(0.02, "the same of a group that is not active")
+    cue_steps: Size = option(5, "time steps of a bit, and of the cue")
+    delay: Count = option(15, "time steps from the first bit to the second, and from the second to the cue")
+    channels: Size = option(10, "channels of each of the three groups")
+    on: Probability = option(0.6, "probability that a channel of an active group fires in a step")
+    off: Probability = option(0.02, "the same of a group that is not active")
 
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(20.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(5.0, "half-life of the readout, steps")
-    lr: float = option(5e-3, "highest learning rate (Adam)")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        super().__post_init__()
-        at_least("cue_steps", self.cue_steps, 1)
-        at_least("delay", self.delay, 0)
-        for key in ("on", "off"):
-            if not 0.0 <= getattr(self, key) <= 1.0:
-                raise ValueError(f"{key} is a probability, got {getattr(self, key)}")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
 
     @property
     def shape(self) -> tuple[int, int]:

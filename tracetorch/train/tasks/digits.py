@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tracetorch import encoding
 from tracetorch.data import Images, digits
 from tracetorch.train.tasks.base import Batch, generator, option
-from tracetorch.train.tasks.classification import ClassificationTask, at_least, one_of
+from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.kinds import Coding, Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.order import examples
 
@@ -36,24 +37,18 @@ class Digits(ClassificationTask):
     name: ClassVar[str] = "digits"
     summary: ClassVar[str] = "scikit-learn's 8 x 8 digits, rate-coded or row by row in time"
 
-    coding: str = option("rows", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
-    time_steps: int = option(20, "time steps of the rate coding")
-    repeat: int = option(2, "time steps that a row stays")
-    gain: float = option(3.0, "current of a white pixel, row by row, in units of the first weights' scale")
-    hidden: int = option(128, "neurons in each hidden layer")
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(8.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(16.0, "half-life of the readout, steps")
+    coding: Coding = option("rows", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
+    time_steps: Size = option(20, "time steps of the rate coding")
+    repeat: Size = option(2, "time steps that a row stays")
+    gain: Rate = option(3.0, "current of a white pixel, row by row, in units of the first weights' scale")
+    hidden: Size = option(128, "neurons in each hidden layer")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(8.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(16.0, "half-life of the readout, steps")
 
-    lr: float = option(5e-3, "highest learning rate (Adam)")
-    steps: int = option(1000, "number of training iterations")
-    batch_size: int = option(64, "images in a batch")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        super().__post_init__()
-        one_of("coding", self.coding, ("rate", "rows"))
-        at_least("hidden_layers", self.hidden_layers, 1)
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
+    steps: Count = option(1000, "number of training iterations")
+    batch_size: Size = option(64, "images in a batch")
 
     def prepare(self) -> None:
         """Load the digits; scikit-learn must be there."""

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, generator, option
-from tracetorch.train.tasks.classification import UNLABELLED, ClassificationTask, at_least
+from tracetorch.train.tasks.classification import UNLABELLED, ClassificationTask
+from tracetorch.train.tasks.kinds import Count, Size
 from tracetorch.train.tasks.networks import stack
 
 EVALUATION_BATCH = 250
@@ -24,18 +25,12 @@ class DrawnTask(ClassificationTask):
     `draw` labels every step at which an answer is due; `scored` says which of these the score counts.
     """
 
-    trials: int = option(1000, "held-out sequences")
-    hidden: int = option(100, "neurons in each hidden layer")
-    hidden_layers: int = option(1, "number of hidden layers")
+    trials: Size = option(1000, "held-out sequences")
+    hidden: Size = option(100, "neurons in each hidden layer")
+    hidden_layers: Size = option(1, "number of hidden layers")
     recurrent: bool = option(False, "dense recurrent weights in the hidden layers")
-    steps: int = option(1000, "number of training iterations")
+    steps: Count = option(1000, "number of training iterations")
     loss: str = option("every", "where the loss is: at the 'last' step, or at 'every' step at which an answer is due")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        super().__post_init__()
-        at_least("hidden_layers", self.hidden_layers, 1)
-        at_least("trials", self.trials, 1)
 
     @property
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ import tracetorch as tt
 from tracetorch.data import ECGRecord, mitbih
 from tracetorch.encoding import DeltaModulation
 from tracetorch.train.memory import resident_mb
-from tracetorch.train.tasks.base import Batch, Outcome, StreamTask, device_of, option
-from tracetorch.train.tasks.classification import classified, one_of, record
+from tracetorch.train.tasks.base import Batch, Outcome, StreamTask, option
+from tracetorch.train.tasks.classification import classified, record
+from tracetorch.train.tasks.kinds import Count, OneOf, Rate, Size, Span
 
 UNANSWERED = -1
 RSS_STEP = 10_000
@@ -41,24 +42,20 @@ class ECG(StreamTask):
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
     record: int = option(106, "the record's number; 106, 119 and 200 have 400 PVC and more")
-    delay: float = option(0.25, "time from a beat's mark to the answer, s")
-    coding: str = option("currents", "'currents' (standardised values) or 'delta' (level crossings)")
-    baseline: float = option(2.0, "stretch whose mean is the signal's zero, s")
-    scale: float = option(10.0, "stretch whose standard deviation is the signal's unit, s")
-    hidden: int = option(64, "hidden neurons")
-    half_life: float = option(4.0, "shortest half-life of the hidden neurons, steps")
-    longest_half_life: float = option(200.0, "longest half-life of the hidden neurons, steps")
-    readout_half_life: float = option(40.0, "half-life of the readout, steps")
-    window: int | None = option(None, "time steps before an answer that one call takes; none for all since the last")
+    delay: Rate = option(0.25, "time from a beat's mark to the answer, s")
+    coding: Annotated[str, OneOf("currents", "delta")] = option(
+        "currents", "'currents' (standardised values) or 'delta' (level crossings)"
+    )
+    baseline: Span = option(2.0, "stretch whose mean is the signal's zero, s")
+    scale: Span = option(10.0, "stretch whose standard deviation is the signal's unit, s")
+    hidden: Size = option(64, "hidden neurons")
+    half_life: Span = option(4.0, "shortest half-life of the hidden neurons, steps")
+    longest_half_life: Span = option(200.0, "longest half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(40.0, "half-life of the readout, steps")
+    window: Size | None = option(None, "time steps before an answer that one call takes; none for all since the last")
 
-    steps: int = option(0, "number of beats; 0 for the whole record")
-    lr: float = option(3e-3, "learning rate of the synapses (Adam)")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        one_of("coding", self.coding, ("currents", "delta"))
-        if self.delay < 0:
-            raise ValueError(f"delay is not negative, got {self.delay} s")
+    steps: Count = option(0, "number of beats; 0 for the whole record")
+    lr: Rate = option(3e-3, "learning rate of the synapses (Adam)")
 
     def prepare(self) -> None:
         """Load and code the record."""
@@ -123,7 +120,7 @@ class ECG(StreamTask):
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Write down the answer, then yield the cross-entropy, weighted by the classes seen so far."""
         iteration = int(batch.extra["iteration"])
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         if iteration == 0:
             tt.reset(net)
         window = min(self.window or batch.time_steps, batch.time_steps)

@@ -11,8 +11,8 @@ from torch import nn
 
 import tracetorch as tt
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import at_least
 from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Count, Rate, Size, Span
 
 LEFT, RIGHT, RECALL, NOISE = 0, 1, 2, 3
 ODDS = 0.7
@@ -41,28 +41,28 @@ class Evidence(DrawnTask):
     summary: ClassVar[str] = "count left and right cues, wait, decide: the e-prop paper's task (no data needed)"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"published": {"dt": 1.0}}
 
-    dt: float = option(5.0, "length of a step, ms")
-    cues: int = option(7, "number of cues, odd")
-    cue: float = option(100.0, "length of a cue, ms")
-    gap: float = option(50.0, "silence before each cue, ms")
-    delay: float = option(1050.0, "from the last cue to the recall, ms")
-    recall: float = option(150.0, "length of the recall, ms")
-    channels: int = option(10, "channels of each of the four groups")
-    membrane: float = option(20.0, "time constant of the membranes and of the readout, ms")
-    adaptation: float = option(2000.0, "time constant of the adaptation, ms")
+    dt: Span = option(5.0, "length of a step, ms")
+    cues: Size = option(7, "number of cues, odd")
+    cue: Span = option(100.0, "length of a cue, ms")
+    gap: Rate = option(50.0, "silence before each cue, ms")
+    delay: Rate = option(1050.0, "from the last cue to the recall, ms")
+    recall: Span = option(150.0, "length of the recall, ms")
+    channels: Size = option(10, "channels of each of the four groups")
+    membrane: Span = option(20.0, "time constant of the membranes and of the readout, ms")
+    adaptation: Span = option(2000.0, "time constant of the adaptation, ms")
     recurrent: bool = option(True, "dense recurrent weights in the hidden layers")
 
-    lr: float = option(5e-3, "highest learning rate (Adam)")
-    trials: int = option(500, "held-out trials")
-    steps: int = option(600, "number of training iterations")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
+    trials: Size = option(500, "held-out trials")
+    steps: Count = option(600, "number of training iterations")
 
     def __post_init__(self) -> None:
         """Check the options that have a choice or a range."""
         super().__post_init__()
-        if self.cues < 1 or self.cues % 2 == 0:
+        if self.cues % 2 == 0:
             raise ValueError(f"cues is an odd number, so that no trial is a tie, got {self.cues}")
-        for key in ("cue", "recall"):
-            at_least(key, getattr(self, key), self.dt)
+        if min(self.cue, self.recall) < self.dt:
+            raise ValueError(f"cue and recall last a step, {self.dt} ms, or longer, got {self.cue} and {self.recall}")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -10,20 +10,16 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tracetorch.data import find_file, load_arrays
 from tracetorch.train.tasks.base import Batch, generator, option
-from tracetorch.train.tasks.classification import ClassificationTask, at_least
+from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.kinds import Count, Fold, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
-from tracetorch.train.tasks.recordings import held_out_persons, read_recordings
+from tracetorch.train.tasks.recordings import held_out_persons
 
 RATE = 100
 EVALUATION_BATCH = 500
 QUICK = 500
-RECIPE = (
-    "download the smartphone and smartwatch recordings of M. Matey-Sanz, S. Casteleyn, C. Granell (CC BY 4.0; "
-    "https://matey97.github.io/thesis/02.2_dataset.html names the archive), resample each recording to 100 Hz, join "
-    "them and write with numpy.savez: x float32 [samples, 6] (acceleration, rotation), label uint8 [samples] (0 to 4), "
-    "offsets int64 [recordings + 1], subject uint8 [recordings], labels (5 names)"
-)
 
 
 class Streams(NamedTuple):
@@ -59,24 +55,23 @@ class HAR(ClassificationTask):
     summary: ClassVar[str] = "activity from a telephone's or watch's motion, unseen persons (needs har_geotec.npz)"
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
-    fold: int = option(0, "which fifth of the persons is held out, 0 to 4")
-    seconds: float = option(2.0, "length of a window, s")
-    every: int = option(2, "samples, of 10 ms, whose mean is one time step")
-    hidden: int = option(128, "neurons in each hidden layer")
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(10.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(20.0, "half-life of the readout, steps")
+    fold: Fold = option(0, "which fifth of the persons is held out, 0 to 4")
+    seconds: Span = option(2.0, "length of a window, s")
+    every: Size = option(2, "samples, of 10 ms, whose mean is one time step")
+    hidden: Size = option(128, "neurons in each hidden layer")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(10.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(20.0, "half-life of the readout, steps")
 
-    lr: float = option(2e-3, "highest learning rate (Adam)")
-    steps: int = option(1500, "number of training iterations")
-    batch_size: int = option(64, "windows in a batch")
+    lr: Rate = option(2e-3, "highest learning rate (Adam)")
+    steps: Count = option(1500, "number of training iterations")
+    batch_size: Size = option(64, "windows in a batch")
 
     def __post_init__(self) -> None:
         """Check the options that have a choice or a range."""
         super().__post_init__()
-        at_least("hidden_layers", self.hidden_layers, 1)
-        at_least("every", self.every, 1)
-        at_least("seconds", self.seconds, self.every / RATE)
+        if self.seconds < self.every / RATE:
+            raise ValueError(f"seconds must be at least a time step, {self.every / RATE}, got {self.seconds}")
 
     @property
     def time_steps(self) -> int:
@@ -90,7 +85,7 @@ class HAR(ClassificationTask):
     @cached_property
     def _parts(self) -> tuple[Streams, Streams]:
         """The training persons' and the held-out persons' recordings."""
-        arrays = read_recordings("har_geotec.npz", self.data, ("x", "label", "offsets", "subject"), recipe=RECIPE)
+        arrays = load_arrays(find_file("har_geotec.npz", self.data), ("x", "label", "offsets", "subject"))
         x, y, offsets, subject = (torch.from_numpy(arrays[key]) for key in ("x", "label", "offsets", "subject"))
         test = held_out_persons(subject.long(), self.fold)
         sample_held = test.repeat_interleave(offsets.diff())

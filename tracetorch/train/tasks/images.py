@@ -16,6 +16,7 @@ from tracetorch import encoding
 from tracetorch.data import Images, fashion_mnist, mnist
 from tracetorch.train.tasks.base import Batch, generator, option
 from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.kinds import Count, Positive, Rate, Size, Span
 from tracetorch.train.tasks.order import examples
 
 EVALUATION_BATCH = 1000
@@ -35,16 +36,16 @@ class MNIST(ClassificationTask):
     summary: ClassVar[str] = "MNIST, Bernoulli-coded (needs mnist.npz)"
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
-    time_steps: int = option(20, "time steps an image is shown")
-    hidden: int = option(256, "neurons in each of the two hidden layers")
-    half_life: float = option(5.0, "half-life of the hidden neurons, steps")
-    gain: float = option(1.0, "first weights' scale, of torch's default")
-    shift: int = option(1, "largest shift of a training image, pixels, either way and axis")
+    time_steps: Size = option(20, "time steps an image is shown")
+    hidden: Size = option(256, "neurons in each of the two hidden layers")
+    half_life: Span = option(5.0, "half-life of the hidden neurons, steps")
+    gain: Rate = option(1.0, "first weights' scale, of torch's default")
+    shift: Count = option(1, "largest shift of a training image, pixels, either way and axis")
 
-    steps: int = option(6000, "number of training iterations")
-    eval_every: int = option(500, "iterations between two points of the learning curve")
-    batch_size: int = option(128, "images in a batch")
-    lr: float = option(2e-3, "highest learning rate (Adam), after the warm-up")
+    steps: Count = option(6000, "number of training iterations")
+    eval_every: Positive = option(500, "iterations between two points of the learning curve")
+    batch_size: Size = option(128, "images in a batch")
+    lr: Rate = option(2e-3, "highest learning rate (Adam), after the warm-up")
 
     def prepare(self) -> None:
         """Load the images."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import at_least
 from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Count, Pair, Probability, Rate, Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,26 +29,17 @@ class DelayedMatch(DrawnTask):
     name: ClassVar[str] = "match"
     summary: ClassVar[str] = "is the second stimulus that from before the delay? (no data needed)"
 
-    stimuli: int = option(4, "number of different stimuli")
-    cue_steps: int = option(10, "time steps of a stimulus")
-    delay: int = option(30, "time steps between the two")
-    channels: int = option(10, "channels of each stimulus")
-    on: float = option(0.5, "probability that a channel of an active group fires in a step")
-    off: float = option(0.02, "the same of a group that is not active")
+    stimuli: Pair = option(4, "number of different stimuli")
+    cue_steps: Size = option(10, "time steps of a stimulus")
+    delay: Count = option(30, "time steps between the two")
+    channels: Size = option(10, "channels of each stimulus")
+    on: Probability = option(0.5, "probability that a channel of an active group fires in a step")
+    off: Probability = option(0.02, "the same of a group that is not active")
 
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(30.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(5.0, "half-life of the readout, steps")
-    lr: float = option(5e-3, "highest learning rate (Adam)")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a range."""
-        super().__post_init__()
-        for key, least in (("stimuli", 2), ("cue_steps", 1), ("delay", 0)):
-            at_least(key, getattr(self, key), least)
-        for key in ("on", "off"):
-            if not 0.0 <= getattr(self, key) <= 1.0:
-                raise ValueError(f"{key} is a probability, got {getattr(self, key)}")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(30.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
 
     @property
     def shape(self) -> tuple[int, int]:

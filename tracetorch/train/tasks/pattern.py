@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, Task, device_of, generator, option
-from tracetorch.train.tasks.classification import at_least, record
+from tracetorch.train.schema import Range
+from tracetorch.train.tasks.base import Batch, Outcome, Task, generator, option
+from tracetorch.train.tasks.classification import record
+from tracetorch.train.tasks.kinds import MOST, Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 
 PERIODS = (1, 2, 3, 5)
@@ -41,26 +43,17 @@ class Pattern(Task):
     scored_on: ClassVar[str] = "the pattern itself"
     default_rule: ClassVar[str] = "eprop"
 
-    time_steps: int = option(500, "time steps of the pattern")
-    curves: int = option(3, "number of readouts, each with a curve of its own")
-    inputs: int = option(50, "number of inputs")
-    chance: float = option(0.05, "probability that an input fires in a step")
-    hidden: int = option(100, "neurons in the hidden layer")
+    time_steps: Annotated[int, Range(10, MOST)] = option(500, "time steps of the pattern")
+    curves: Size = option(3, "number of readouts, each with a curve of its own")
+    inputs: Size = option(50, "number of inputs")
+    chance: Annotated[float, Range(1e-9, 1.0)] = option(0.05, "probability that an input fires in a step")
+    hidden: Size = option(100, "neurons in the hidden layer")
     recurrent: bool = option(True, "dense recurrent weights in the hidden layer")
-    half_life: float = option(15.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(15.0, "half-life of the readout, steps")
-    window: int | None = option(None, "time steps in one call; none for the whole sequence")
-    lr: float = option(3e-3, "learning rate of the synapses (Adam)")
-    steps: int = option(500, "number of training iterations")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a range."""
-        for key, least in (("time_steps", 10), ("curves", 1), ("inputs", 1), ("hidden", 1)):
-            at_least(key, getattr(self, key), least)
-        if self.window is not None:
-            at_least("window", self.window, 1)
-        if not 0 < self.chance <= 1:
-            raise ValueError(f"chance is a probability above 0, got {self.chance}")
+    half_life: Span = option(15.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(15.0, "half-life of the readout, steps")
+    window: Size | None = option(None, "time steps in one call; none for the whole sequence")
+    lr: Rate = option(3e-3, "learning rate of the synapses (Adam)")
+    steps: Count = option(500, "number of training iterations")
 
     def network(self) -> nn.Module:
         """Build a layer of LIF neurons under leaky integrators, one for each curve."""
@@ -83,7 +76,7 @@ class Pattern(Task):
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Outcome]:
         """Yield the mean squared error, window by window."""
-        batch = batch.to(device_of(net))
+        batch = batch.like(net)
         tt.reset(net)
         whole = (tt.rules.bptt(), tt.rules.rate())
         size = self.window or batch.time_steps
@@ -97,7 +90,7 @@ class Pattern(Task):
     @torch.no_grad()
     def evaluate(self, net: nn.Module, *, quick: bool = False) -> dict[str, float]:
         """Return the normalized mean squared error on the pattern."""
-        batch = self._pattern.to(device_of(net))
+        batch = self._pattern.like(net)
         tt.reset(net)
         error = (tt.scan(net, batch.x) - batch.y).square().mean()
         tt.reset(net)

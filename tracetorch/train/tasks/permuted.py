@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tracetorch.data import Images, digits, mnist
 from tracetorch.train.tasks.base import Batch, generator, option
-from tracetorch.train.tasks.classification import ClassificationTask, at_least
+from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.kinds import Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.order import examples
 
@@ -35,21 +36,16 @@ class PermutedDigits(ClassificationTask):
     name: ClassVar[str] = "psdigits"
     summary: ClassVar[str] = "scikit-learn's 8 x 8 digits, pixel by pixel in a permuted order"
 
-    gain: float = option(3.0, "current of a white pixel, in units of the first weights' scale")
-    hidden: int = option(128, "neurons in each hidden layer")
-    hidden_layers: int = option(2, "number of hidden layers")
+    gain: Rate = option(3.0, "current of a white pixel, in units of the first weights' scale")
+    hidden: Size = option(128, "neurons in each hidden layer")
+    hidden_layers: Size = option(2, "number of hidden layers")
     recurrent: bool = option(False, "dense recurrent weights in the hidden layers")
-    half_life: float = option(30.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(30.0, "half-life of the readout, steps")
+    half_life: Span = option(30.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(30.0, "half-life of the readout, steps")
 
-    lr: float = option(3e-3, "highest learning rate (Adam)")
-    steps: int = option(1000, "number of training iterations")
-    batch_size: int = option(64, "images in a batch")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a range."""
-        super().__post_init__()
-        at_least("hidden_layers", self.hidden_layers, 1)
+    lr: Rate = option(3e-3, "highest learning rate (Adam)")
+    steps: Count = option(1000, "number of training iterations")
+    batch_size: Size = option(64, "images in a batch")
 
     def prepare(self) -> None:
         """Load the images."""
@@ -98,9 +94,9 @@ class PermutedMNIST(PermutedDigits):
     summary: ClassVar[str] = "MNIST, pixel by pixel in a permuted order (needs mnist.npz)"
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
-    half_life: float = option(200.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(200.0, "half-life of the readout, steps")
-    steps: int = option(2000, "number of training iterations")
+    half_life: Span = option(200.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(200.0, "half-life of the readout, steps")
+    steps: Count = option(2000, "number of training iterations")
 
     @cached_property
     def _images(self) -> Images:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from tracetorch.train.schema import Range
 from tracetorch.train.tasks.base import Batch, generator, option
-from tracetorch.train.tasks.classification import at_least
 from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
+from tracetorch.train.tasks.kinds import Pair, Rate, Size, Span
 
 CUTOFF = 1e-3
 """Least weight of a frequency that is not left out."""
@@ -40,23 +41,17 @@ class Randman(DrawnTask):
     name: ClassVar[str] = "randman"
     summary: ClassVar[str] = "random smooth manifolds, coordinates as spike times (no data needed)"
 
-    classes: int = option(10, "number of manifolds")
-    inputs: int = option(20, "number of inputs, each of which fires once")
-    dimensions: int = option(1, "dimensions of a manifold")
-    smoothness: float = option(2.0, "exponent with which frequencies fall off")
-    time_steps: int = option(50, "time steps of a sequence")
+    classes: Pair = option(10, "number of manifolds")
+    inputs: Size = option(20, "number of inputs, each of which fires once")
+    dimensions: Size = option(1, "dimensions of a manifold")
+    smoothness: Annotated[float, Range(0.5, 1e3)] = option(2.0, "exponent with which frequencies fall off")
+    time_steps: Pair = option(50, "time steps of a sequence")
 
-    half_life: float = option(15.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(15.0, "half-life of the readout, steps")
-    input_scale: float = option(4.0, "factor on the first layer's first weights, of torch's default")
-    lr: float = option(5e-3, "highest learning rate (Adam)")
+    half_life: Span = option(15.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(15.0, "half-life of the readout, steps")
+    input_scale: Rate = option(4.0, "factor on the first layer's first weights, of torch's default")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a range."""
-        super().__post_init__()
-        for key, least in (("classes", 2), ("inputs", 1), ("dimensions", 1), ("time_steps", 2), ("smoothness", 0.5)):
-            at_least(key, getattr(self, key), least)
 
     @property
     def shape(self) -> tuple[int, int]:

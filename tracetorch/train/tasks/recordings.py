@@ -1,43 +1,11 @@
-"""What tasks on recordings of persons share: the file's recipe, and a split that leaves persons out."""
+"""What tasks on recordings of persons share: a split that leaves persons out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracetorch.data import DataNotFoundError, find_file, load_arrays
-
 FOLDS = 5
-
-
-def read_recordings(
-    name: str, path: str | Path | None, keys: tuple[str, ...], *, recipe: str
-) -> Mapping[str, npt.NDArray[np.generic]]:
-    """Read a data file, or raise with the recipe that makes it.
-
-    Args:
-        name: The file's name.
-        path: The file or its directory; None for the environment variable ``TRACETORCH_DATA``.
-        keys: The arrays that are needed.
-        recipe: Where the original comes from and how the file is made of it.
-
-    Returns:
-        The arrays by name.
-
-    Raises:
-        DataNotFoundError: The file is absent; the message ends with the recipe.
-        ValueError: The file is not what it should be.
-    """
-    try:
-        file = find_file(name, path)
-    except DataNotFoundError as error:
-        raise DataNotFoundError(f"{error}. To make {name}: {recipe}") from None
-    return load_arrays(file, keys)
 
 
 def held_out_persons(person: Tensor, fold: int) -> Tensor:

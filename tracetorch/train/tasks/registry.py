@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,10 +109,10 @@ def make(name: str, settings: Mapping[str, Any] | None = None, *, preset: str | 
 
 def _read(key: str, text: str, kind: Any) -> Any:
     """Read `text` as `kind`: int, float, bool, str, or one of these or None."""
-    if isinstance(kind, types.UnionType):
+    if type(None) in typing.get_args(kind):
         if text.lower() == "none":
             return None
-        kind = next(k for k in kind.__args__ if k is not type(None))
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
     if kind is bool:
         if text.lower() in _TRUE | _FALSE:
             return text.lower() in _TRUE

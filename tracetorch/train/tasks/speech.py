@@ -6,29 +6,26 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from tracetorch.data import find_file, load_arrays
 from tracetorch.encoding import DeltaModulation
+from tracetorch.train.schema import Range
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import ClassificationTask, at_least, one_of
+from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.kinds import Count, Fold, OneOf, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.order import examples
-from tracetorch.train.tasks.recordings import held_out_persons, read_recordings
+from tracetorch.train.tasks.recordings import held_out_persons
 
 RATE = 8000
 FRAME, HOP = 256, 80
 WORDS = 10
 EVALUATION_BATCH = 400
 QUICK = 400
-RECIPE = (
-    "download http://download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz (Google, CC BY 4.0), resample "
-    "every clip to one second at 8 kHz, and write with numpy.savez: wave int16 (all clips in a row), offsets int64 "
-    "[clips + 1], label uint8 (0 silence, 1 unknown, 2 to 11 the words in the order of classes), speaker int16 (the "
-    "number of the part of the file name before _nohash_; -1 where there is none), classes (12 names)"
-)
 
 
 class Clips(NamedTuple):
@@ -64,32 +61,23 @@ class Speech(ClassificationTask):
     summary: ClassVar[str] = "ten spoken words of unseen speakers, mel bands as events (needs gsc_test_8k.npz)"
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
-    fold: int = option(0, "which fifth of the speakers is held out, 0 to 4")
-    coding: str = option("events", "'events' (on and off channels) or 'currents' (energies)")
-    bands: int = option(40, "mel bands")
-    time_steps: int = option(100, "time steps of 10 ms, 1 to 100")
-    threshold: float = option(0.5, "change of a band's log energy that makes an event, in standard deviations")
-    hidden: int = option(128, "neurons in each hidden layer")
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(10.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(30.0, "half-life of the readout, steps")
-    input_scale: float = option(4.0, "factor on the first layer's first weights: events are sparse")
+    fold: Fold = option(0, "which fifth of the speakers is held out, 0 to 4")
+    coding: Annotated[str, OneOf("events", "currents")] = option(
+        "events", "'events' (on and off channels) or 'currents' (energies)"
+    )
+    bands: Size = option(40, "mel bands")
+    time_steps: Annotated[int, Range(1, RATE // HOP)] = option(100, "time steps of 10 ms, 1 to 100")
+    threshold: Span = option(0.5, "change of a band's log energy that makes an event, in standard deviations")
+    hidden: Size = option(128, "neurons in each hidden layer")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(10.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(30.0, "half-life of the readout, steps")
+    input_scale: Rate = option(4.0, "factor on the first layer's first weights: events are sparse")
 
-    lr: float = option(2e-3, "highest learning rate (Adam)")
-    steps: int = option(600, "number of training iterations")
-    batch_size: int = option(64, "clips in a batch")
+    lr: Rate = option(2e-3, "highest learning rate (Adam)")
+    steps: Count = option(600, "number of training iterations")
+    batch_size: Size = option(64, "clips in a batch")
     loss: str = option("every", "where the loss is: at the 'last' step, or at 'every' step")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        super().__post_init__()
-        one_of("coding", self.coding, ("events", "currents"))
-        at_least("hidden_layers", self.hidden_layers, 1)
-        at_least("bands", self.bands, 1)
-        if not 1 <= self.time_steps <= RATE // HOP:
-            raise ValueError(f"time_steps is between 1 and {RATE // HOP}, got {self.time_steps}")
-        if not self.threshold > 0:
-            raise ValueError(f"threshold must be positive, got {self.threshold}")
 
     def prepare(self) -> None:
         """Load the clips, split them by speaker, code them."""
@@ -98,7 +86,7 @@ class Speech(ClassificationTask):
     @cached_property
     def _parts(self) -> tuple[Clips, Clips]:
         """The training speakers' and the held-out speakers' clips."""
-        arrays = read_recordings("gsc_test_8k.npz", self.data, ("wave", "label", "speaker"), recipe=RECIPE)
+        arrays = load_arrays(find_file("gsc_test_8k.npz", self.data), ("wave", "label", "speaker"))
         label, speaker = (torch.from_numpy(arrays[key]).long() for key in ("label", "speaker"))
         known = (speaker >= 0) & (label >= 2)
         waves = torch.from_numpy(arrays["wave"]).reshape(-1, RATE)[known].float() / 32768.0

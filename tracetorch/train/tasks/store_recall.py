@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import UNLABELLED, at_least
+from tracetorch.train.tasks.classification import UNLABELLED
 from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Pair, Probability, Rate, Size, Span
 
 STORE, RECALL = 2, 3
 
@@ -32,26 +33,17 @@ class StoreRecall(DrawnTask):
     name: ClassVar[str] = "store-recall"
     summary: ClassVar[str] = "keep the bit shown with a command through others, answer at another (no data needed)"
 
-    tokens: int = option(8, "tokens in a sequence")
-    token_steps: int = option(10, "time steps of a token")
-    command: float = option(0.3, "probability of a command in a token where one may come")
-    channels: int = option(10, "channels of each of the four groups")
-    on: float = option(0.5, "probability that a channel of an active group fires in a step")
-    off: float = option(0.02, "the same of a group that is not active")
+    tokens: Pair = option(8, "tokens in a sequence")
+    token_steps: Size = option(10, "time steps of a token")
+    command: Probability = option(0.3, "probability of a command in a token where one may come")
+    channels: Size = option(10, "channels of each of the four groups")
+    on: Probability = option(0.5, "probability that a channel of an active group fires in a step")
+    off: Probability = option(0.02, "the same of a group that is not active")
 
-    hidden_layers: int = option(2, "number of hidden layers")
-    half_life: float = option(40.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(5.0, "half-life of the readout, steps")
-    lr: float = option(5e-3, "highest learning rate (Adam)")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a choice or a range."""
-        super().__post_init__()
-        at_least("tokens", self.tokens, 2)
-        at_least("token_steps", self.token_steps, 1)
-        for key in ("command", "on", "off"):
-            if not 0.0 <= getattr(self, key) <= 1.0:
-                raise ValueError(f"{key} is a probability, got {getattr(self, key)}")
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(40.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
 
     @property
     def shape(self) -> tuple[int, int]:

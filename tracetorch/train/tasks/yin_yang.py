@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import at_least
 from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
+from tracetorch.train.tasks.kinds import Pair, Rate, Size, Span
 
 SMALL, BIG = 0.1, 0.5
 """Radii of the dots and of the disc."""
@@ -31,19 +31,14 @@ class YinYang(DrawnTask):
     name: ClassVar[str] = "yin-yang"
     summary: ClassVar[str] = "three regions of a disc, coordinates as spike times (no data needed)"
 
-    time_steps: int = option(40, "time steps of a sequence")
+    time_steps: Pair = option(40, "time steps of a sequence")
 
-    hidden: int = option(120, "neurons in each hidden layer")
-    half_life: float = option(20.0, "half-life of the hidden neurons, steps")
-    readout_half_life: float = option(20.0, "half-life of the readout, steps")
-    input_scale: float = option(3.0, "factor on the first layer's first weights, of torch's default")
-    lr: float = option(5e-3, "highest learning rate (Adam)")
+    hidden: Size = option(120, "neurons in each hidden layer")
+    half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(20.0, "half-life of the readout, steps")
+    input_scale: Rate = option(3.0, "factor on the first layer's first weights, of torch's default")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
-
-    def __post_init__(self) -> None:
-        """Check the options that have a range."""
-        super().__post_init__()
-        at_least("time_steps", self.time_steps, 2)
 
     @property
     def shape(self) -> tuple[int, int]:
