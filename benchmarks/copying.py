@@ -23,9 +23,9 @@ from torch import Tensor, nn
 import tracetorch as tt
 from benchmarks import lines
 from tracetorch.train import make
-from tracetorch.train.tasks.base import derived_seed
 from tracetorch.train.tasks.classification import UNLABELLED
 from tracetorch.train.tasks.copying import Copy
+from tracetorch.train.tasks.seeds import derived_seed
 
 DELAYS, SEEDS, UNITS, STEPS = (20, 100), (0, 1, 2), 64, 1000
 TASK = {"symbols": 8, "length": 10, "symbol_steps": 1, "channels": 1, "on": 1.0, "trials": 500, "batch_size": 32}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, StreamTask, Task, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, StreamTask, Task, option
+from tracetorch.train.tasks.seeds import generator
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

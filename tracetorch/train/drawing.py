@@ -15,7 +15,7 @@ from tracetorch import plot
 from tracetorch.train.compare import Compared
 from tracetorch.train.reward.runner import RewardRunner
 from tracetorch.train.runner import Runner
-from tracetorch.train.tasks.base import derived_seed
+from tracetorch.train.tasks.seeds import derived_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,7 +20,8 @@ from tracetorch.train.events import Evaluated, Evaluating, Event, Finished, Logg
 from tracetorch.train.fabric import make_fabric
 from tracetorch.train.memory import resident_mb
 from tracetorch.train.schema import Count, Positive, Range, RunFileError, Seconds, check
-from tracetorch.train.tasks.base import AnyProblem, derived_seed
+from tracetorch.train.tasks.base import AnyProblem
+from tracetorch.train.tasks.seeds import derived_seed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -15,8 +15,9 @@ import tracetorch as tt
 from tracetorch import rl
 from tracetorch.rl.envs import Environment, Episodes
 from tracetorch.train.reward.gru import GRU, GRUBody
-from tracetorch.train.tasks.base import Problem, derived_seed, option
+from tracetorch.train.tasks.base import Problem, option
 from tracetorch.train.tasks.kinds import Count, OneOf, Positive, Probability, Rate, Size, Span
+from tracetorch.train.tasks.seeds import derived_seed
 
 CONTROLS = ("none", "lambda0", "no-bound", "reset-state", "truncated", "gru")
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.rl import Categorical
-from tracetorch.train.tasks.base import Batch, Outcome, generator, like, option
+from tracetorch.train.tasks.base import Batch, Outcome, like, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.digits import Digits
 from tracetorch.train.tasks.images import MNIST
 from tracetorch.train.tasks.kinds import Coding, Count, Positive, Probability, Rate, Size, Span
+from tracetorch.train.tasks.seeds import generator
 
 if TYPE_CHECKING:
     Labelled = ClassificationTask

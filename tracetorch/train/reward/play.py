@@ -12,7 +12,7 @@ import tracetorch as tt
 from tracetorch import rl
 from tracetorch.rl.body import AutogradBody, Memoryless
 from tracetorch.rl.envs import Episodes
-from tracetorch.train.tasks.base import derived_seed
+from tracetorch.train.tasks.seeds import derived_seed
 
 if TYPE_CHECKING:
     from tracetorch.train.reward.base import RewardTask

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 import tracetorch as tt
 from tracetorch.train.schema import RunFileError, check
 from tracetorch.train.tasks.kinds import Count, OneOf, Positive, Rate, kinds_of
+from tracetorch.train.tasks.seeds import derived_seed
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -397,28 +397,3 @@ def like(value: Tensor, net: nn.Module) -> Tensor:
     """Return a tensor on the device of the network's first parameter, in its number format unless of whole numbers."""
     weight = next(net.parameters())
     return value.to(weight.device, weight.dtype if value.is_floating_point() else value.dtype)
-
-
-def derived_seed(seed: int, *names: int | str) -> int:
-    """Return a seed that depends on every argument and on nothing else: 63 bits of a SHA-256.
-
-    Args:
-        seed: The run's seed.
-        names: What the numbers are for, for example ``"batch", 17``.
-
-    Returns:
-        The seed.
-
-    Example:
-        >>> derived_seed(0, "batch", 1) == derived_seed(0, "batch", 1)
-        True
-        >>> derived_seed(0, "batch", 1) == derived_seed(0, "batch", 11)
-        False
-    """
-    text = "/".join(str(part) for part in (seed, *names))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-
-def generator(seed: int, *names: int | str) -> torch.Generator:
-    """Return a CPU generator seeded by `derived_seed`."""
-    return torch.Generator().manual_seed(derived_seed(seed, *names))

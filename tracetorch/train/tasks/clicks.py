@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.train.tasks.base import Batch, Outcome, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, option
 from tracetorch.train.tasks.classification import ClassificationTask, classified, record
 from tracetorch.train.tasks.kinds import Count, OneOf, Probability, Rate, Size, Span
 from tracetorch.train.tasks.observer import IdealObserver
+from tracetorch.train.tasks.seeds import generator
 
 LEFT, RIGHT = 0, 1
 HARD = 0.1

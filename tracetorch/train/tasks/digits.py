@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from tracetorch import encoding
 from tracetorch.data import Images, digits
-from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.kinds import Coding, Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.order import examples
+from tracetorch.train.tasks.seeds import generator
 
 EVALUATION_BATCH = 360
 

@@ -10,10 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import UNLABELLED, ClassificationTask
 from tracetorch.train.tasks.kinds import Count, Size
 from tracetorch.train.tasks.networks import stack
+from tracetorch.train.tasks.seeds import generator
 
 EVALUATION_BATCH = 250
 

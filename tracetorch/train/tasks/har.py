@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.data import find_file, load_arrays
-from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.kinds import Count, Fold, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.recordings import held_out_persons
+from tracetorch.train.tasks.seeds import generator
 
 RATE = 100
 EVALUATION_BATCH = 500

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import Images, fashion_mnist, mnist
-from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.kinds import Count, Positive, Rate, Size, Span
 from tracetorch.train.tasks.order import examples
+from tracetorch.train.tasks.seeds import generator
 
 EVALUATION_BATCH = 1000
 QUICK = 2000

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from tracetorch.train.tasks.base import generator
+from tracetorch.train.tasks.seeds import generator
 
 
 def examples(seed: int, iteration: int, *, size: int, batch_size: int) -> Tensor:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.train.schema import Range
-from tracetorch.train.tasks.base import Batch, Outcome, Task, generator, option
+from tracetorch.train.tasks.base import Batch, Outcome, Task, option
 from tracetorch.train.tasks.classification import record
 from tracetorch.train.tasks.kinds import MOST, Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
+from tracetorch.train.tasks.seeds import generator
 
 PERIODS = (1, 2, 3, 5)
 """Periods of the sinusoids that a target is the sum of, in a sequence."""

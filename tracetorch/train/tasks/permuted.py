@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.data import Images, digits, mnist
-from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.kinds import Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.order import examples
+from tracetorch.train.tasks.seeds import generator
 
 EVALUATION_BATCH = 250
 QUICK = 1000

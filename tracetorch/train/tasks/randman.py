@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.schema import Range
-from tracetorch.train.tasks.base import Batch, generator, option
+from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
 from tracetorch.train.tasks.kinds import Pair, Rate, Size, Span
+from tracetorch.train.tasks.seeds import generator
 
 CUTOFF = 1e-3
 """Least weight of a frequency that is not left out."""
