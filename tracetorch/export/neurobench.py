@@ -35,6 +35,12 @@ def to_neurobench(net: nn.Module) -> NeuroBenchModel:
     Raises:
         ImportError: NeuroBench is not installed.
         ValueError: the network has no layers.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 2), tt.LIF(half_life=5)))
+        >>> to_neurobench(net)(torch.ones(4, 10, 3)).shape  # doctest: +SKIP
+        torch.Size([4, 10, 2])
     """
     models = require("neurobench.models")
     module = step(net)

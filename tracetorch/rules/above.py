@@ -166,7 +166,15 @@ class Credited(ABC):
         return True
 
     def apart(self, neuron: Neuron, above: Above) -> bool:
-        """Return whether several filters stand above a layer."""
+        """Return whether several filters stand above a layer.
+
+        Args:
+            neuron: the layer's neuron.
+            above: what stands above it.
+
+        Returns:
+            Whether they do.
+        """
         return self.hops > 0 and above.itself is not None
 
 

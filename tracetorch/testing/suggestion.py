@@ -25,6 +25,13 @@ class Suggestion:
         rule: the rule, for `tt.set_rule`.
         reasons: why, one sentence each.
         audit: all that was measured.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> from tracetorch.testing import RuleAudit
+        >>> print(Suggestion("sltt", tt.rules.sltt(), ("the cheapest",), RuleAudit.__new__(RuleAudit)))
+        sltt()
+          the cheapest
     """
 
     name: str

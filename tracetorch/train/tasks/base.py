@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import tracetorch as tt
 from tracetorch.train.schema import RunFileError, check
 from tracetorch.train.tasks.kinds import Count, OneOf, Positive, Rate, kinds_of
+from tracetorch.train.tasks.networks import freeze_hidden
 from tracetorch.train.tasks.seeds import derived_seed
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
@@ -72,7 +73,14 @@ class Batch:
         return int(self.x.shape[0])
 
     def like(self, net: nn.Module) -> Batch:
-        """Return the batch on the network's device and in its number format; whole numbers stay as they are."""
+        """Return the batch on the network's device and in its number format; whole numbers stay as they are.
+
+        Args:
+            net: The network.
+
+        Returns:
+            The batch.
+        """
         extra = {key: like(value, net) for key, value in self.extra.items()}
         return Batch(like(self.x, net), like(self.y, net), extra)
 
@@ -385,12 +393,6 @@ class StreamTask(Task):
     """
 
     is_stream: ClassVar[bool] = True
-
-
-def freeze_hidden(net: nn.Module) -> None:
-    """Stop the learning of every `tt.Layer` but the last, synapse, recurrence and neuron."""
-    for layer in list(tt.layers(net).values())[:-1]:
-        layer.requires_grad_(False)
 
 
 def like(value: Tensor, net: nn.Module) -> Tensor:

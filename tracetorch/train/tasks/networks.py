@@ -47,3 +47,9 @@ def stack(
         layers.append(tt.Layer(synapse, tt.LIF(half_life=half_life), recurrent=loop))
     readout = tt.Layer(nn.Linear(hidden[-1], classes), tt.LI(half_life=readout_half_life))
     return nn.Sequential(*layers, readout)
+
+
+def freeze_hidden(net: nn.Module) -> None:
+    """Stop the learning of every `tt.Layer` but the last, synapse, recurrence and neuron."""
+    for layer in list(tt.layers(net).values())[:-1]:
+        layer.requires_grad_(False)
