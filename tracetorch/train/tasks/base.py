@@ -81,8 +81,7 @@ class Batch:
         Returns:
             The batch.
         """
-        extra = {key: like(value, net) for key, value in self.extra.items()}
-        return Batch(like(self.x, net), like(self.y, net), extra)
+        return Batch(like(self.x, net), like(self.y, net), {key: like(x, net) for key, x in self.extra.items()})
 
     def part(self, index: int, count: int) -> Batch:
         """Return one of `count` equal parts of the rows.
