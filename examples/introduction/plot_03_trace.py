@@ -160,9 +160,9 @@ for name, value in tt.get_state(net).items():
     print(f"{name:16} {list(value.shape)!s:9} {value.tolist() if name.endswith('steps') else ''}")
 
 # %%
-# The names: ``s`` is the state, ``sigma`` the neuron's sensitivity to a constant current, ``sums`` the averages of
-# lesson 5, ``traces`` the eligibilities of lessons 6 to 8, ``steps`` the count for the bias correction. None of
-# them has a time dimension.
+# The names: ``s`` is the state, ``sigma`` the neuron's sensitivity to a constant current, ``traces`` what the rule
+# carries (averages in lesson 5, eligibilities in lessons 6 to 9), ``steps`` the count for the bias correction, and
+# ``activity`` what the layers above need to know. None of them has a time dimension.
 #
 # Summary
 # -------

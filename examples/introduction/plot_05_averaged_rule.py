@@ -2,9 +2,10 @@
 5. The averaged rule: ``trace()``
 =================================
 
-The cheapest useful gradient treats a spiking network as a network of firing rates. The rule ``trace()``, the
-library's default, stores the average of each layer's input and the average of each neuron's sensitivity, and
-multiplies the two. Its classic counterpart is ordinary backpropagation in a network of rates.
+The cheapest useful gradient treats a spiking network as a network of firing rates. The rule ``trace()`` stores
+the average of each layer's input and the average of each neuron's sensitivity, and multiplies the two. (The default,
+``cascade()``, stores more; lesson 9 introduces it.) Its classic counterpart is ordinary backpropagation in a network
+of rates.
 
 **What to expect:** a gradient put together by hand that equals the library's, a case where it equals BPTT's, and two
 figures of how far it is from BPTT otherwise. About 15 seconds.

@@ -187,7 +187,8 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 #   state and sample.
 # - e-prop filters it as the readout does. It is exact for a layer that feeds a leaky readout, also with adaptive
 #   neurons.
-# - It drops the paths through recurrent spikes, and, in deep networks, what lesson 9 shows.
+# - It drops the paths through recurrent spikes, and, in deep networks, what lesson 9 shows. ``eprop(hops=1)`` credits
+#   the paths through one recurrent spike, ``rtrl()`` all of them, and ``uoro()`` all in the mean.
 #
 # The mathematics in full: :doc:`/theory/eprop`.
 #

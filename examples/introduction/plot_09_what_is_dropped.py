@@ -3,11 +3,11 @@
 =====================================
 
 For one layer there are exact online gradients, as lessons 4 to 8 showed. For several layers most rules omit a term.
-This lesson shows which one, measures how much it matters at each depth for every rule, including our default, and
-introduces the rule that carries this term forward, ``cascade()``.
+This lesson shows which one, measures how much it matters at each depth for each kind of rule, and introduces the rule
+that carries this term forward, ``cascade()``, the library's default.
 
 **What to expect:** a check of the one case in which two layers are exact under instantaneous credit, and two figures of
-gradient agreement by depth: one that favours our default rule, one that does not. About a minute.
+gradient agreement by depth: one that favours averages, one that does not. About a minute.
 """
 
 import math
@@ -253,8 +253,10 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # (``cascade``), 87.6 (``drtrl``), 83.1 (``eprop``) and 81.9 (``trace``): a better direction and a better accuracy
 # go together, but not one for one.
 #
-# All in one table
-# ----------------
+# In one table
+# ------------
+# The rules of these lessons; :doc:`/theory/index` has all.
+#
 # ================  =============================================  ================================================
 # rule              exact (equal to BPTT) for                      drops
 # ================  =============================================  ================================================

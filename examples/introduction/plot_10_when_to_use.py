@@ -200,7 +200,7 @@ def library_step() -> None:
     opt.zero_grad()
 
 
-print(f"net(x) with trace():               {microseconds(library_step):6.0f} µs a step")
+print(f"net(x) with cascade():             {microseconds(library_step):6.0f} µs a step")
 try:
     compiled = tt.Stream(net, lr=1e-4, loss="cross_entropy")
     print(f"tt.Stream, the same network:       {microseconds(lambda: compiled(x, y)):6.0f} µs a step")
@@ -219,17 +219,19 @@ except RuntimeError as error:
 # ==================================================  ==========================================================
 # short sequences, a few layers, memory to spare      BPTT: ``tt.rules.bptt()``, or any library you know
 # deep networks, sequences that fit in memory         BPTT, or ``traced_bptt()`` with a window that covers what matters
-# deep networks, longer sequences                     ``cascade()``; with ``pairs=10`` for wide layers
-# dense recurrence that carries the memory            BPTT; ``rtrl()`` for a small layer
-# a stream without an end, or updates at every step   ``trace()``; ``eprop()`` for one layer under a readout
-# sequences too long for BPTT's memory                ``trace()``, ``ottt()``; ``traced_bptt()`` in windows
-# time constants that must be learned from far back   ``trace()``, ``eprop()`` or ``drtrl()``; not ``sltt()``
+# deep networks, longer sequences                     ``cascade()``, the default; it takes pairs in wide layers
+# dense recurrence that carries the memory            BPTT; ``rtrl()`` for a small layer, ``uoro()`` for a large batch
+# a stream without an end, or updates at every step   ``cascade()``; ``eprop()`` for one layer under a readout
+# sequences too long for BPTT's memory                ``cascade()``, ``ottt()``; ``traced_bptt()`` in windows
+# time constants that must be learned from far back   ``cascade()``, ``eprop()`` or ``trace()``; not ``sltt()``
 # one layer, gradients that must be exact             ``ottt()``, ``drtrl()``, ``eprop()``: see lesson 9's table
-# very wide layers                                    ``trace()`` or ``ottt()``; not full eligibility
+# very wide layers                                    ``cascade(pairs=10)``, ``trace()``, ``ottt()``
 # reward instead of labels                            ``tracetorch.rl``, on the same traces
+# layers that may not send credit to each other       ``tt.TargetProjection``, ``tt.LocalReadouts``
 # ==================================================  ==========================================================
 #
-# :doc:`/howto/choosing_a_rule` goes into it case by case. And when to take another library:
+# :doc:`/howto/choosing_a_rule` goes into it case by case, and ``tt.rules.suggest`` measures rules on your network. And
+# when to take another library:
 #
 # - **snnTorch** (https://github.com/snntorch/snntorch) has years of tutorials and a large community. To learn the field
 #   with BPTT, start there.

@@ -118,7 +118,7 @@ def accuracy(net):
 
 
 # %%
-# We make three runs: the default rule ``trace``; the rule ``sltt``, which credits only the present step and so
+# We make three runs: the rule ``trace``, which is cheap; the rule ``sltt``, which credits only the present step and so
 # nothing before the last step; and ``trace`` with the hidden layer frozen, so that only the readout learns.
 
 runs = {
@@ -171,7 +171,7 @@ plt.show()
 # Try changing
 # ------------
 # - ``SILENCE = 200``, or half-lives that start at 40: how much does ``trace`` lose?
-# - ``tt.rules.eprop()``: exact for this network. Does it need fewer iterations?
+# - ``tt.rules.eprop()``, or the default, ``tt.rules.cascade()``: exact for this network. Does it need fewer iterations?
 # - One half-life for the whole layer: ``tt.Learnable(10.0)``.
 #
 # What to read next

@@ -179,6 +179,7 @@ plt.show()
 # - A longer chain: how far back does the cue reach before learning fails?
 # - ``tracetorch train acrobot`` and ``pendulum`` use the same agents.
 # - Other seeds: learning from reward varies.
+# - ``tt.rl.ThreeFactor``: any loss under any rule, times a reward that comes later, without an agent.
 #
 # What to read next
 # -----------------

@@ -14,7 +14,7 @@ axis         what it decides
 ``input``    what goes down to the layer below: ``psi`` (the surrogate), ``gain`` (the sensitivity to a constant
              current), ``trace`` (its average), ``cascade`` (filtered by the layers above), ``window`` (autograd's)
 ``window``   ``step``, ``call``, ``sequence`` or ``all``
-``feedback`` through which matrix credit goes down: the synapse's own, or a fixed random one
+``feedback`` through which matrix credit goes down: the synapse's own, a fixed random one, or one that follows it
 ``above``    how much of the memory of the layers above is in the trace: ``Present`` (nothing), ``ReadoutMemory``,
              ``AllMemory``
 ============ =====================================================================================================

@@ -151,7 +151,8 @@ plt.show()
 # %%
 # Try changing
 # ------------
-# - Add ``tt.rules.cascade()`` to the rules.
+# - Add ``tt.rules.cascade()``, the default, to the rules; ``hops=1`` credits paths through a spike of the third layer.
+# - ``tt.rules.suggest`` audits every rule, and takes the one with the least memory of those that are near the best.
 # - One more layer: how fast does the first cosine fall?
 # - The same audit after 100 updates.
 #

@@ -47,8 +47,9 @@ class Stream:
     `tt.reset`, `tt.get_state` and `tt.set_state` may stand between its steps, and the stream goes on from there.
 
     It runs an `nn.Sequential` of `tt.Layer(nn.Linear, neuron)` on a CPU, in float32 or float64, with any neuron whose
-    step can be lowered, learned neuron parameters and `nn.Linear` recurrence included, under the rules that give credit
-    at every step: all but `bptt` and `rate`. All else is refused.
+    step can be lowered and takes one current, learned neuron parameters and `nn.Linear` recurrence included, under the
+    rules `cascade`, `trace`, `eprop`, `otpe`, `drtrl`, `rflo`, `ottt`, `sltt`, `tbptt` and `traced_bptt`. All else is
+    refused.
 
     Args:
         net: the network.
