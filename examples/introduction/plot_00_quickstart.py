@@ -66,8 +66,8 @@ print("after: ", firing_rates(net, xs))
 # %%
 # Training
 # --------
-# The rule decides how the error reaches earlier time steps. ``cascade()`` is the default, so the line that sets it could
-# be left out. The rest is the loop that you know, with one line more: ``tt.reset`` begins a new sequence.
+# The rule decides how the error reaches earlier time steps. ``cascade()`` is the default, so the line that sets it
+# could be left out. The rest is the loop that you know, with one line more: ``tt.reset`` begins a new sequence.
 
 
 def accuracy() -> float:
