@@ -236,7 +236,7 @@ except RuntimeError as error:
 # - **snnTorch** (https://github.com/snntorch/snntorch) has years of tutorials and a large community. To learn the field
 #   with BPTT, start there.
 # - **SpikingJelly** (https://github.com/fangwei123456/spikingjelly) has GPU kernels and loaders for neuromorphic
-#   datasets. This library's GPU kernels have not been timed on a GPU; if you train large convolutional networks on one,
+#   datasets. This library's GPU kernels have never run on a GPU; if you train large convolutional networks on one,
 #   with short sequences, take SpikingJelly.
 # - **Norse** (https://github.com/norse/norse) has neurons as stateless functions, closest to the equations.
 # - **BrainTrace** (https://github.com/chaobrain/braintrace) has online rules in JAX, with neurons from a large
