@@ -161,8 +161,8 @@ for name, value in tt.get_state(net).items():
 
 # %%
 # The names: ``s`` is the state, ``sigma`` the neuron's sensitivity to a constant current, ``traces`` what the rule
-# carries (averages in lesson 5, eligibilities in lessons 6 to 9), ``steps`` the count for the bias correction, and
-# ``activity`` what the layers above need to know. None of them has a time dimension.
+# carries (averages in lesson 5, eligibilities in lessons 6 to 9), and ``steps`` the count for the bias correction. Some
+# rules note in ``activity`` what the layers below need to know of a layer. None of them has a time dimension.
 #
 # Summary
 # -------
