@@ -111,9 +111,6 @@ def _differ(producer: Producer, metadata: dict[str, Any], reached: Sequence[Tens
         return
     rest = z_bar - sum(sent, torch.zeros_like(z_bar))
     size = z_bar.norm() + sum(part.norm() for part in sent)
-    if not bool(size > 0):
-        return
-    wiring.open.discard(id(core.activity))
     if bool(rest.norm() <= torch.finfo(z_bar.dtype).eps ** 0.5 * size):
         return
     first = core.first

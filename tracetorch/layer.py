@@ -251,7 +251,7 @@ class Layer(nn.Module):
         if wiring is None or not self.rule.above.groups:
             core.settled()
             return not self.rule.above.groups or core.started
-        if (wiring.doubted or not wiring.executed) and not wiring.proven(core.activity) and core.first:
+        if core.started and (wiring.doubted or not wiring.executed) and not wiring.proven(core.activity):
             wiring.execute()
         settled = core.settled() is not None
         if settled:
@@ -340,7 +340,8 @@ class Layer(nn.Module):
 
     def _require_traceable(self) -> None:
         require_not_exporting()
-        require_traceable(self.core, self.rule, self.neuron)
+        if is_grad_enabled():
+            require_traceable(self.core, self.rule, self.neuron)
 
     def tied(self) -> Layer:
         """Return a second layer with the same parameters and a state of its own.

@@ -61,8 +61,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
         wiring = Wiring(nodes)
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
-    if wiring.doubted:  # the step that has shown it is over
-        wiring.execute()
+    wiring.over()
     _show(net, ordered)
     above = wiring.above()
     read = {id(s.activity) for node in nodes if node.groups for s in above[id(node.activity)].all}

@@ -94,7 +94,10 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         True
     """
     flat: dict[str, Tensor] = {}
-    for name, layer in layers(net).items():
+    found = layers(net)
+    order = [id(layer.core.activity) for layer in found.values()]
+    shown = any(layer.core.wiring is not None and layer.core.wiring.executed for layer in found.values())
+    for name, layer in found.items():
         state = layer.core.peek()
         if state is not None:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
@@ -103,7 +106,9 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
         if wiring is not None and wiring.doubted:
             wiring.execute()
         if wiring is not None and wiring.executed:
-            flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity)
+            flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity, order)
+        elif shown:
+            flat[f"{name}/activity.feeds"] = torch.empty(0, dtype=torch.int64)
     flat |= {f"{name}/mask": d.mask.clone() for name, d in dropouts(net).items() if d.mask is not None}
     return flat
 
@@ -143,11 +148,12 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         parts.setdefault(name, {})[rest] = value
     wiring, before = next((layer.core.wiring for layer in found.values()), None), None
     fed = {name: part.pop("activity.feeds") for name, part in parts.items() if "activity.feeds" in part}
-    if fed and wiring is not None:
-        before = wiring.edges, wiring.past, wiring.executed
-        _rewire(found, *_edges(found, fed), executed=True)
     done = False
     try:
+        if fed and wiring is not None:
+            edges, past = _edges(found, fed)
+            before = wiring.edges, wiring.past, wiring.executed
+            _rewire(found, edges, past, executed=True)
         restored, activities = _restored(found, parts)
         done = True
     finally:

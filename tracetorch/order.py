@@ -41,6 +41,7 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     node: Any = out.grad_fn
     if node is not None:
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls)
+        core.shown = True
         if core.wiring is not None:
             core.wiring.ran(core.activity)
 
@@ -131,7 +132,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
         apart = core.wiring is None or core.wiring is not source.wiring
-        if apart and below.rule.above.groups and source.first:
+        if apart and source.first and (below.rule.above.groups or source.wiring is not None):
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)

@@ -198,4 +198,30 @@ def test_a_chain_has_one_filter(between: Callable[[], nn.Module]) -> None:
     tt.reset(net)
     for x in 3 * torch.rand(4, 2, 5):
         net(x).square().sum().backward()
-    assert net[0].core.ports is None and not net[0].core.wiring.past and not net[0].core.wiring.open
+    assert net[0].core.ports is None and not net[0].core.wiring.past
+
+
+def test_a_penalty_that_is_zero_at_first_is_noticed_when_it_is_not() -> None:
+    net, xs = made(read=(1,))
+    first = net.layers[0]
+    seen: list[Tensor] = []
+    first.register_forward_hook(lambda _, __, z: seen.append(z))
+    tt.reset(net)
+
+    def learn(x: Tensor) -> bool:
+        seen.clear()
+        loss = (net(x) - 0.3).square().sum()
+        penalty = seen[0].square().mean()
+        (loss + penalty).backward()
+        return bool(penalty > 0)
+
+    assert not learn(torch.zeros_like(xs[0]))
+
+    def run() -> list[bool]:
+        return [learn(4 * x) for x in xs]
+
+    with pytest.raises(RuntimeError, match="past the layers that it feeds"):
+        run()
+    tt.reset(net)
+    learn(torch.zeros_like(xs[0]))
+    assert any(run())

@@ -149,3 +149,99 @@ def test_a_failing_first_step_leaves_nothing() -> None:
     assert all(layer.state is None for layer in tt.layers(net).values())
     found, _ = gradients(net)
     assert all(whole(found[name], value) for name, value in expected.items())
+
+
+class Heads(nn.Module):
+    """An actor and a critic in one module, registered one after the other."""
+
+    def __init__(self, rules: dict[str, tt.Rule]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        for name, inputs, units, neuron in (
+            ("actor", 6, 9, lif()),
+            ("choice", 9, 2, tt.LI(half_life=4)),
+            ("critic", 6, 9, lif()),
+            ("value", 9, 1, tt.LI(half_life=9)),
+        ):
+            setattr(self, name, tt.Layer(nn.Linear(inputs, units), neuron, rule=rules.get(name)))
+            nn.init.normal_(getattr(self, name).synapse.weight, 0.15, 0.6)
+        self.double()
+        self.inputs = 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.choice(self.actor(x)), self.value(self.critic(x[:, : self.inputs]))], 1)
+
+
+def test_an_actor_beside_a_critic_is_never_filtered_by_it() -> None:
+    net = Heads({})
+    tt.reset(net)
+    expected, _ = gradients(net)
+    late = Heads({})
+    tt.reset(late)
+    with torch.no_grad():
+        late(inputs()[0])
+    late(inputs()[0])
+    with pytest.raises(RuntimeError, match=r"tt.reset\(net\)"):
+        late(inputs()[1])
+    late.zero_grad()
+    tt.reset(late)
+    found, _ = gradients(late)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_a_first_step_that_fails_shows_nothing() -> None:
+    expected, _ = gradients(Heads({}))
+    net = Heads({})
+    tt.reset(net)
+    net.inputs = 5
+    with pytest.raises(ValueError, match="takes inputs"):
+        net(inputs()[0])
+    net.inputs = 6
+    found, _ = gradients(net)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+class Fork(nn.Module):
+    """Two layers, of which the upper feeds one head or two."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        rule = tt.rules.drtrl()
+        self.a = tt.Layer(nn.Linear(6, 9), lif(), rule=tt.rules.cascade())
+        self.b = tt.Layer(nn.Linear(9, 9), lif(), rule=rule)
+        self.heads = nn.ModuleList(tt.Layer(nn.Linear(9, 2), tt.LI(half_life=h), rule=rule) for h in (4, 9)[:heads])
+        for layer in tt.layers(self).values():
+            nn.init.normal_(layer.synapse.weight, 0.15, 0.6)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.b(self.a(x))
+        return torch.cat([head(z) for head in self.heads], 1)[:, :2]
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_what_layers_under_other_rules_feed_is_seen_too(reset: bool) -> None:
+    found = []
+    for heads in (1, 2):
+        net = Fork(heads)
+        net.load_state_dict(Fork(1).state_dict(), strict=False)
+        if reset:
+            tt.reset(net)
+        found.append(gradients(net)[0]["a.synapse.weight"])
+    assert torch.allclose(found[0], found[1], rtol=0, atol=1e-12)
+
+
+def test_a_state_of_a_network_that_was_never_reset_fits_another() -> None:
+    net, other = network("chain", None), network("chain", None)
+    for x in inputs()[:4]:
+        net(x)
+    tt.set_state(other, tt.get_state(net))
+    for one in (net, other):
+        tt.reset(one)
+    found, _ = gradients(other)
+    expected, _ = gradients(net)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name

@@ -148,7 +148,6 @@ class Core:
         """Count a call."""
         self.calls += 1
         self.steps += 1
-        self.shown = True
 
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
@@ -161,6 +160,8 @@ class Core:
         self.undone = self.calls
         self.steps -= 1
         self.shown = False
+        if self.wiring is not None and not self.started:
+            self.wiring.unsee(self.activity)
         return True
 
     def peek(self) -> LayerState | None:

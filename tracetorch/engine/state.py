@@ -124,7 +124,8 @@ class LayerState:
             return replace(state, count=None)
         filtered = [row[:-1] for row in state.traces.filtered]
         neuron = {k: row[:-1] for k, row in state.traces.neuron.items()}
-        return replace(state, count=None, traces=replace(state.traces, filtered=filtered, neuron=neuron))
+        other = {k: x[:, :-1] if k == "pairs.h" else x for k, x in state.traces.other.items()}
+        return replace(state, count=None, traces=replace(state.traces, filtered=filtered, neuron=neuron, other=other))
 
     def ruled(self, trace: Trace) -> LayerState:
         """Return the state under another trace: nothing of what is carried for credit is left."""

@@ -105,6 +105,7 @@ class CompiledBody(Body):
             self._input, self._pending = None, False
             for cell in self._program.cells:
                 cell.reset(torch.ones(1, dtype=torch.bool))
+                cell.forget_pairs()
                 cell.part.core.activity.take()
             self._steps = 0
 

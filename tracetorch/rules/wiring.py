@@ -55,8 +55,8 @@ class Wiring:
         self.version, self.doubted, self.ended = 0, False, False
         self.open: set[int] = set()
         self._seen: dict[int, list[int]] = {}
-        self._ran: set[int] = set()
-        self._checked: set[int] = set()
+        self._ran: dict[int, None] = {}
+        self._checked = 0
         self._above: dict[int, Above] | None = None
         keys = list(self.nodes)
         chain = {key: [keys[i + 1]] if i + 1 < len(keys) else [] for i, key in enumerate(keys)}
@@ -81,7 +81,6 @@ class Wiring:
             whole.edges |= part.edges
             whole._seen |= part._seen
             whole._ran |= part._ran
-            whole._checked |= part._checked
             whole.past |= part.past
         whole._reopen()
         whole.executed, whole.version = True, 1
@@ -105,7 +104,7 @@ class Wiring:
     def begin(self) -> None:
         """Begin a new sequence."""
         self.above()
-        self._seen, self._ran, self._checked, self.doubted = {}, set(), set(), False
+        self._seen, self._ran, self._checked, self.doubted = {}, {}, 0, False
         self._reopen()
 
     def _reopen(self) -> None:
@@ -113,16 +112,20 @@ class Wiring:
 
     def ran(self, layer: Activity) -> None:
         """Note that a layer gave outputs with a graph."""
-        self._ran.add(id(layer))
+        self._ran[id(layer)] = None
 
     def saw(self, below: Activity, above: Activity) -> None:
         """Note that a layer has fed another one."""
         fed = self._seen.setdefault(id(below), [])
         if id(above) not in fed:
             fed.append(id(above))
-            if self.version and id(above) not in self.edges[id(below)]:  # it was looked at in the middle of the step
-                self._above = None
-                self.version += 1
+            if id(above) not in self.edges[id(below)]:
+                self.doubted = True
+
+    def unsee(self, layer: Activity) -> None:
+        """Forget what a layer has shown in a first step that was taken back."""
+        self._ran.pop(id(layer), None)
+        self._seen.pop(id(layer), None)
 
     def feeds(self, layer: Activity) -> bool:
         """Return whether a layer has fed another one in this sequence."""
@@ -137,15 +140,21 @@ class Wiring:
             self.version += 1
 
     def proven(self, layer: Activity) -> bool:
-        """Return whether a layer fed those that it was told in its first call; the first question alone can deny it."""
-        key = id(layer)
-        if key not in self._ran:
-            return True
+        """Return whether layers fed those that they were told; asked as the first that ran begins its second step."""
         if self.doubted:
             return False
-        if key in self._checked:
+        leads = next((key for key in self._ran if self.nodes[key].groups), None) == id(layer)
+        if not leads or self._checked == len(self._ran):
             return True
-        self._checked.add(key)
+        self._checked = len(self._ran)
+        return all(map(self._edges_seen, self._ran))
+
+    def over(self) -> None:
+        """Take up what the sequence that is over has shown."""
+        if self.doubted or not (self.executed or all(map(self._edges_seen, self._ran))):
+            self.execute()
+
+    def _edges_seen(self, key: int) -> bool:
         return set(self.edges[key]) == set(self._seen.get(key, ()))
 
     def execute(self) -> None:
@@ -155,10 +164,9 @@ class Wiring:
             self.executed, self._above = True, None
             self.version += 1
 
-    def fed(self, layer: Activity) -> Tensor:
-        """Return the registration numbers of the layers that a layer feeds; -1 for credit past them."""
-        order = list(self.nodes)
-        found = [order.index(key) for key in self.edges[id(layer)]]
+    def fed(self, layer: Activity, order: list[int]) -> Tensor:
+        """Return the places in an order of the layers that a layer feeds; -1 for credit past them."""
+        found = [order.index(key) for key in self.edges[id(layer)] if key in order]
         return torch.tensor(found + [-1] * (id(layer) in self.past), dtype=torch.int64)
 
     def take(self, edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:

@@ -87,8 +87,7 @@ class Cell:
         sizes = [torch.Size(s).numel() for s in shapes.values()]
         self.block = new(sum(sizes))
         self._pieces = {name: (sum(sizes[:i]), torch.Size(s)) for i, (name, s) in enumerate(shapes.items())}
-        if self.pairs:
-            self.order()[at.PLACE : at.PLACE + self.pairs] = torch.arange(self.pairs)
+        self.forget_pairs()
         per_weight = 0 if self.averaged or self.pairs else (states if kind == at.FULL else 0) + m
         self.large = new(per_weight, batch, self.units, self.inputs)
         self.large_fed = new(per_weight, batch, self.units, self.fed)
@@ -230,6 +229,14 @@ class Cell:
         """Return a piece of a block, this cell's own by default, in its shape."""
         start, shape = self._pieces[name]
         return (self.block if block is None else block)[start : start + shape.numel()].view(shape)
+
+    def forget_pairs(self) -> None:
+        """Begin without pairs."""
+        if not self.pairs:
+            return
+        order = self.order()
+        order.zero_()
+        order[at.PLACE : at.PLACE + self.pairs] = torch.arange(self.pairs)
 
     def order(self) -> Tensor:
         """Return the order of the pairs, as the layout says."""

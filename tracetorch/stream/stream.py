@@ -24,7 +24,7 @@ from tracetorch.backends.numba.steps.layout import (
 )
 from tracetorch.engine import LayerState
 from tracetorch.entry import require_flags, require_tensor
-from tracetorch.steps import Program
+from tracetorch.steps import Program, unfit
 from tracetorch.steps.cell import Cell
 from tracetorch.stream.fit import parts
 from tracetorch.stream.unchanged import Unchanged
@@ -192,7 +192,7 @@ class Stream:
         if mask is None:
             for part in self._parts:
                 part.core.state = None
-                part.core.activity.take()
+                part.core.activity.begin()
             self._take_up()
             return
         if self._displaced():
@@ -250,6 +250,9 @@ class Stream:
             core.state, core.spikes, core.stepper = None, None, one
 
     def _allocate(self, batch: int) -> Program:
+        for part in self._parts:
+            if why := unfit(part.trace):
+                raise RuntimeError(f"layer {part.name!r} {why}; it could be run when the stream was made")
         program = self._program = Program(self._parts, batch, self._kind)
         if not self._update.direct:
             program.credit_to(self._grads)
