@@ -74,8 +74,7 @@ def compare(core: Core, out: Tensor) -> None:
 
 
 def _open(core: Core) -> bool:
-    wiring = core.wiring
-    return wiring is not None and bool(wiring.open) and (core.opened is None or not wiring.ended)
+    return core.wiring is not None and bool(core.wiring.open) and core.opened is None
 
 
 def _filters(producer: Producer) -> bool:

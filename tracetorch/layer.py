@@ -215,7 +215,7 @@ class Layer(nn.Module):
         core, done = self.core, False
         try:
             require_tensor(x)
-            proven, feeds = self._settle(), check(core, self.rule, self.neuron, x)
+            proven, feeds = self.settle(), check(core, self.rule, self.neuron, x)
             x = watched(core, x)
             before = core.peek() if core.watchers else None
             found = run_single(self, core, x) if proven and not feeds else None
@@ -243,7 +243,7 @@ class Layer(nn.Module):
                 warn_of_positions(x)
             return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
 
-    def _settle(self) -> bool:
+    def settle(self) -> bool:
         """Take up what stands above the layer where a first step has shown it; return whether that is known."""
         core, wiring = self.core, self.core.wiring
         if compiling():
@@ -295,7 +295,7 @@ class Layer(nn.Module):
     def _accepted(self, xs: Tensor) -> tuple[Spec, Tensor]:
         self._require_callable(xs)
         xs = self.spec().accepted(xs, self.core.batch, window=True)
-        self._settle()
+        self.settle()
         return self.spec(), xs
 
     @property

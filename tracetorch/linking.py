@@ -62,6 +62,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
         for layer in ordered:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
     wiring.over()
+    settle(found)
     _show(net, ordered)
     above = wiring.above()
     read = {id(s.activity) for node in nodes if node.groups for s in above[id(node.activity)].all}
@@ -78,6 +79,17 @@ def link(net: nn.Module) -> dict[str, Layer]:
             core.end_program()
             core.activity.wanted = wanted
     return found
+
+
+def settle(found: dict[str, Layer]) -> None:
+    """Take up what the first step of a network has shown, before anything else is done with what it left."""
+    for layer in found.values():
+        core = layer.core
+        if core.wiring is None or not layer.rule.above.groups or torch.compiler.is_compiling():
+            continue
+        core.wiring.over()
+        if core.version != core.wiring.version and core.started and core.first:
+            layer.settle()
 
 
 def _show(net: nn.Module, ordered: list[Layer]) -> None:

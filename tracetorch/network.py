@@ -12,7 +12,7 @@ from tracetorch.dropout import dropouts
 from tracetorch.engine import LayerState, fitted, measured
 from tracetorch.entry import require_flags, require_network
 from tracetorch.layer import Layer
-from tracetorch.linking import layers, link
+from tracetorch.linking import layers, link, settle
 from tracetorch.order import count_filters
 from tracetorch.rules import Rule
 from tracetorch.rules.described import no_rule
@@ -95,6 +95,7 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
     """
     flat: dict[str, Tensor] = {}
     found = layers(net)
+    settle(found)
     order = [id(layer.core.activity) for layer in found.values()]
     shown = any(layer.core.wiring is not None and layer.core.wiring.executed for layer in found.values())
     for name, layer in found.items():
@@ -103,8 +104,6 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
         flat |= {f"{name}/activity.{key}": value.clone() for key, value in layer.core.activity.tensors().items()}
         wiring = layer.core.wiring
-        if wiring is not None and wiring.doubted:
-            wiring.execute()
         if wiring is not None and wiring.executed:
             flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity, order)
         elif shown:

@@ -132,7 +132,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
                 f"the step before, give the layer a recurrent synapse (recurrent=...), or detach them"
             )
         apart = core.wiring is None or core.wiring is not source.wiring
-        if apart and source.first and (below.rule.above.groups or source.wiring is not None):
+        if (
+            apart
+            and source.first
+            and (below.rule.above.groups or (source.wiring is not None and source.wiring.filters))
+        ):
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)

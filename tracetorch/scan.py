@@ -125,7 +125,7 @@ def scan(
     window = given(xs, options)
     found, rows = link(net), window.rows
     for layer in found.values():
-        layer._settle()  # while the traces wait for what the step before has shown
+        layer.settle()  # while the traces wait for what the step before has shown
     if rows is None:
         ys = _window(net, found, window.xs, out)
     else:

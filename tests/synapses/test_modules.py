@@ -401,7 +401,7 @@ def test_a_fixed_feedback_needs_one_weight() -> None:
     layer = tt.Layer(tt.LinearInWeights(linear()), tt.LIF(half_life=3))
     with pytest.raises(ValueError, match="Symmetric"):
         tt.set_rule(layer, tt.rules.drtrl(feedback=tt.feedback.RandomFeedback()))
-    assert layer.rule.name == "trace"
+    assert layer.rule.name == "cascade"
 
 
 def test_only_modules_and_adapters_are_registered() -> None:

@@ -232,7 +232,7 @@ def test_another_network_is_told(tmp_path: Path) -> None:
     fit(Toy(steps=1), run=tmp_path / "run")
     with pytest.raises(ValueError, match="is a run of task 'toy', not of 'toy-stream'"):
         reopen(tmp_path / "run", task=ToyStream(steps=1))
-    with pytest.raises(ValueError, match="is a run of rule trace, not of eprop"):
+    with pytest.raises(ValueError, match="is a run of rule cascade, not of eprop"):
         reopen(tmp_path / "run", task=Toy(steps=1), rule="eprop")
     with pytest.raises(
         ValueError, match=r"run\.weights\.0\.synapse\.weight: expected a tensor torch.float32 \[16, 4\]"

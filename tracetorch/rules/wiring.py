@@ -91,15 +91,19 @@ class Wiring:
         return all(id(stage.activity) in self.nodes for stage in above.all)
 
     def same(self, nodes: list[Node]) -> bool:
-        """Return whether these are the layers, as they are."""
-        own = self.nodes.values()
-        return len(nodes) == len(own) and all(
-            a.activity is b.activity
-            and a.neuron is b.neuron
-            and a.recurrent == b.recurrent
-            and (a.groups, a.hops) == (b.groups, b.hops)
-            for a, b in zip(own, nodes, strict=True)
-        )
+        """Return whether these are the layers, as they are, in whatever order."""
+
+        def is_own(node: Node) -> bool:
+            own = self.nodes.get(id(node.activity))
+            kind = (node.groups, node.hops, node.recurrent)
+            return own is not None and own.neuron is node.neuron and (own.groups, own.hops, own.recurrent) == kind
+
+        return len(nodes) == len(self.nodes) and all(map(is_own, nodes))
+
+    @property
+    def filters(self) -> bool:
+        """Whether a layer's rule filters by all that stands above it."""
+        return any(node.groups for node in self.nodes.values())
 
     def begin(self) -> None:
         """Begin a new sequence."""
