@@ -91,14 +91,15 @@ class Wiring:
         return all(id(stage.activity) in self.nodes for stage in above.all)
 
     def same(self, nodes: list[Node]) -> bool:
-        """Return whether these are the layers, as they are, in whatever order."""
+        """Return whether these are the layers, as they are; in whatever order where that has no meaning any more."""
 
         def is_own(node: Node) -> bool:
             own = self.nodes.get(id(node.activity))
             kind = (node.groups, node.hops, node.recurrent)
             return own is not None and own.neuron is node.neuron and (own.groups, own.hops, own.recurrent) == kind
 
-        return len(nodes) == len(self.nodes) and all(map(is_own, nodes))
+        ordered = self.executed or list(self.nodes) == [id(node.activity) for node in nodes]
+        return ordered and len(nodes) == len(self.nodes) and all(map(is_own, nodes))
 
     @property
     def filters(self) -> bool:
