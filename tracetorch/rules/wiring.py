@@ -124,7 +124,7 @@ class Wiring:
         fed = self._seen.setdefault(id(below), [])
         if id(above) not in fed:
             fed.append(id(above))
-            if id(above) not in self.edges[id(below)]:
+            if self.filters and id(above) not in self.edges[id(below)]:
                 self.doubted = True
 
     def unsee(self, layer: Activity) -> None:
@@ -156,7 +156,7 @@ class Wiring:
 
     def over(self) -> None:
         """Take up what the sequence that is over has shown."""
-        if self.doubted or not (self.executed or all(map(self._edges_seen, self._ran))):
+        if self.doubted or (self.filters and not self.executed and not all(map(self._edges_seen, self._ran))):
             self.execute()
 
     def _edges_seen(self, key: int) -> bool:
