@@ -20,7 +20,7 @@ class LocalOutputs(nn.Module):
     to train each layer by a local loss, or by plasticity (`tt.rules.stdp`). `tt.scan` runs windows step by step.
 
     Args:
-        net: layers and modules between them, in nested `nn.Sequential`s.
+        net: layers and modules between them, nested in `nn.Sequential`.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -66,7 +66,7 @@ class LocalReadouts(LocalOutputs):
     (DECOLLE)" (2020), https://doi.org/10.3389/fnins.2020.00424.
 
     Args:
-        net: layers and modules between them, in nested `nn.Sequential`s.
+        net: layers and modules between them, nested in `nn.Sequential`.
         outputs: number of outputs of each readout.
         x: an input of one step, `[B, *in]`, which shows how many outputs each layer has; nothing is changed by it.
         scale: factor on the matrices' standard deviation.
