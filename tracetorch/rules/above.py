@@ -209,7 +209,7 @@ class ReadoutMemory(Credited):
     Example:
         >>> import tracetorch as tt
         >>> tt.rules.eprop(kappa=0.9).above
-        ReadoutMemory(kappa=0.9)
+        ReadoutMemory(kappa=0.9, hops=0)
     """
 
     kappa: float | None = None

@@ -230,7 +230,7 @@ class AllMemory(Credited):
     Example:
         >>> import tracetorch as tt
         >>> tt.rules.cascade().above
-        AllMemory(buckets=4)
+        AllMemory(buckets=4, hops=0)
     """
 
     buckets: int = 4
