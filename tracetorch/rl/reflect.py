@@ -152,7 +152,7 @@ class Reflect:
         restart(self.net)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the weights and the optimizer's state; between a `reward` and the next `act`.
+        """Return everything except the weights and the optimizer's state; between a `reward` and the next `act`.
 
         Returns:
             A nested dictionary of tensors and plain values.

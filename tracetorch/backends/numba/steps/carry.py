@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         a_at,
         add_eligibility,
         b_at,
+        carry_behind,
         decay_at,
         effect,
         events_of,
@@ -136,13 +137,7 @@ def carry_own(cell, b, g, i, e, tmp) -> None:
         copy(tmp + k * apart, width, of(cell, b, g, col(cell, IN_B) + i * size + k))
         for h in range(size):
             add_product(tmp + k * apart, width, of(cell, b, g, col(cell, IN_A) + k * size + h), own + h * apart)
-    for k in range(m):
-        now = tmp + (size + k) * apart
-        fill(now, width, F(0))
-        add(now, width, b_at(cell, k), e)
-        for h in range(m):
-            add(now, width, a_at(cell, k, h), own + (size + h) * apart)
-    copy_normal(own, (size + m) * width, tmp)
+    carry_behind(cell, own, e, tmp)
 
 
 @jit

@@ -27,14 +27,13 @@ from tracetorch.backends.numba.steps.layout import (
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import TINIEST, F, col, get, jit, set_col
-    from tracetorch.backends.numba.steps.places import a_at, b_at, d_at, held, inputs_of, of, shared_row
+    from tracetorch.backends.numba.steps.places import b_at, carry_behind, d_at, held, inputs_of, of, shared_row
     from tracetorch.backends.numba.steps.rows import (
         BYTES,
         add,
         add_product,
         add_two,
         copy,
-        copy_normal,
         fill,
         magnitude,
         scale,
@@ -79,7 +78,7 @@ def plan(cell) -> None:
 @jit
 def carry_pair(cell, b, g, p, e, tmp) -> None:
     """Carry on what a pair's units owe: `f <- a f + b D h`, `h <- A h`."""
-    size, m, width = col(cell, STATES), col(cell, FILTERS), col(cell, WIDTH)
+    size, width = col(cell, STATES), col(cell, WIDTH)
     owed, apart = pair(cell, b, g, p), width * BYTES
     fill(e, width, F(0))
     for k in range(size):
@@ -87,13 +86,7 @@ def carry_pair(cell, b, g, p, e, tmp) -> None:
         fill(tmp + k * apart, width, F(0))
         for h in range(size):
             add_product(tmp + k * apart, width, of(cell, b, g, col(cell, IN_A) + k * size + h), owed + h * apart)
-    for k in range(m):
-        now = tmp + (size + k) * apart
-        fill(now, width, F(0))
-        add(now, width, b_at(cell, k), e)
-        for h in range(m):
-            add(now, width, a_at(cell, k, h), owed + (size + h) * apart)
-    copy_normal(owed, (size + m) * width, tmp)
+    carry_behind(cell, owed, e, tmp)
 
 
 @jit

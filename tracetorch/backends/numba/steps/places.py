@@ -36,7 +36,17 @@ from tracetorch.backends.numba.steps.layout import (
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.steps.names import F, col, get, jit
-    from tracetorch.backends.numba.steps.rows import BYTES, SPREAD, add, add_events, add_product, add_two, copy
+    from tracetorch.backends.numba.steps.rows import (
+        BYTES,
+        SPREAD,
+        add,
+        add_events,
+        add_product,
+        add_two,
+        copy,
+        copy_normal,
+        fill,
+    )
 
 
 @jit
@@ -182,3 +192,17 @@ def add_eligibility(cell, fed, c, b, n, to, count) -> None:
     if stated:
         for i in range(first, col(cell, STATES)):
             add(to, inputs, c * value(cell, b, g, col(cell, IN_D) + i, j), state_row(cell, fed, i, b, n))
+
+
+@jit
+def carry_behind(cell, row, e, tmp) -> None:
+    """Carry rows of a block of units on, by state and filter state: those of the states stand in `tmp` already."""
+    size, m, width = col(cell, STATES), col(cell, FILTERS), col(cell, WIDTH)
+    apart = width * BYTES
+    for k in range(m):
+        now = tmp + (size + k) * apart
+        fill(now, width, F(0))
+        add(now, width, b_at(cell, k), e)
+        for h in range(m):
+            add(now, width, a_at(cell, k, h), row + (size + h) * apart)
+    copy_normal(row, (size + m) * width, tmp)

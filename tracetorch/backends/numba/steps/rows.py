@@ -15,7 +15,7 @@ DENSE, SPREAD = 8, 32
 
 @jit
 def normal(x) -> F:
-    """Return a number, or zero where it is all but that."""
+    """Return a number, or zero where it is nearly zero."""
     return F(0) if abs(x) <= TINY else x
 
 
@@ -44,7 +44,7 @@ def copy(row, size, x) -> None:
 
 @jit
 def copy_normal(row, size, x) -> None:
-    """Copy a row, with zero in place of what is all but that."""
+    """Copy a row, with zero for numbers that are nearly zero."""
     for k in range(size):
         put(row, k, normal(get(x, k)))
 
