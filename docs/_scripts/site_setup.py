@@ -173,6 +173,13 @@ def lead_edits_to_sources(app: Sphinx, pagename: str, template: str, context: di
     context["get_edit_provider_and_url"] = found
 
 
+def lead_back_from_sources(app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Let a source's links back lead to the name of their page: the names of one file are in more than one package."""
+    if pagename.startswith("_modules/"):
+        page_and_name = r"(reference/generated/((?:\w+\.)+(\w+))(?:-\w+)?\.html#)(?:\w+\.)+?\3(?=[\".])"
+        context["body"] = re.sub(page_and_name, r"\1\2", context["body"])
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("builder-inited", copy_mathjax)
@@ -180,6 +187,7 @@ def setup(app: Sphinx) -> None:
     app.connect("build-finished", name_controls)
     app.connect("build-finished", fold_drawing, priority=900)  # after the gallery has linked the names in the code
     app.connect("html-page-context", lead_edits_to_sources, priority=900)  # after the theme has made its link
+    app.connect("html-page-context", lead_back_from_sources)
     app.connect("autodoc-process-bases", name_public_bases)
     app.connect("autodoc-process-docstring", inherit_sections, priority=90)
     app.connect("autodoc-skip-member", skip_internal)
