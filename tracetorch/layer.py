@@ -60,12 +60,7 @@ class Layer(nn.Module):
     """
 
     def __init__(
-        self,
-        synapse: nn.Module,
-        neuron: Neuron,
-        *,
-        recurrent: nn.Module | None = None,
-        rule: Rule | None = None,
+        self, synapse: nn.Module, neuron: Neuron, *, recurrent: nn.Module | None = None, rule: Rule | None = None
     ) -> None:
         super().__init__()
         if not isinstance(neuron, Neuron):
@@ -191,6 +186,7 @@ class Layer(nn.Module):
             core.sparse,
             core.finite,
             core.counted,
+            core.known,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -294,9 +290,10 @@ class Layer(nn.Module):
 
     def _accepted(self, xs: Tensor) -> tuple[Spec, Tensor]:
         self._require_callable(xs)
-        xs = self.spec().accepted(xs, self.core.batch, window=True)
+        spec = self.spec()
+        xs = spec.accepted(xs, self.core.batch, window=True)
         self.settle()
-        return self.spec(), xs
+        return (spec if spec.above is self.core.above else self.spec()), xs
 
     @property
     def carries(self) -> bool:
@@ -306,9 +303,8 @@ class Layer(nn.Module):
             return core.opened is None
         if core.counted:
             return False
-        state = core.state
-        if state is not None:
-            return state.trace.carries(last=False)
+        if core.state is not None:
+            return core.state.trace.carries(last=False)
         dense = self.synapses[0].dense()
         return dense is not None and self.spec().trace(dense[0].shape[:1]).carries(last=False)
 

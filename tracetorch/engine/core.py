@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from tracetorch.engine.known import Known
 from tracetorch.engine.silence import Silence
 from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState, OpenWindow
@@ -100,6 +101,7 @@ class Core:
         recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.
         peers: all layers of its network, itself too, as far as it has been told.
+        known: the numbers of its trace in the sequence before; None for none.
     """
 
     def __init__(self) -> None:
@@ -125,6 +127,7 @@ class Core:
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
+        self.known: Known | None = None
 
     @property
     def state(self) -> LayerState | None:
@@ -134,6 +137,8 @@ class Core:
 
     @state.setter
     def state(self, value: LayerState | None) -> None:
+        if value is None and self._state is not None:
+            self.known = self._state.numbers
         self._state, self.stepper, self._before = value, None, None
 
     def stepped(self, state: LayerState, spikes: Any, before: LayerState | None) -> None:
@@ -267,5 +272,6 @@ class Core:
             "version": 0,
             "ports": None,
             "peers": (),
+            "known": None,
         }
         return self.__dict__ | changed

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends import Convolution, Outputs, Save, Scan, ScanBackend, choose
+from tracetorch.engine.known import Known
 from tracetorch.engine.spec import Parameters, Spec
-from tracetorch.engine.state import Known, LayerState, NoTape, OpenWindow, begin
+from tracetorch.engine.state import LayerState, NoTape, OpenWindow, begin
 from tracetorch.neurons import Neuron, bind, tensor_values
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
@@ -58,16 +59,12 @@ class _Call:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One window of a call, and whether it has no event in it, or its last step is the only one."""
+    """One window of a call; whether it has no event in it, and its last input with its graph where that is one."""
 
     xs: Tensor
     event: Tensor | None = None
     silent: bool = False
     out: Tensor | None = None
-
-    @property
-    def last(self) -> bool:
-        return self.event is not None or self.silent
 
 
 def run(
@@ -143,7 +140,7 @@ def _owned(call: _Call, state: LayerState, part: _Part) -> Tensor:
     Traces advance over a window at the next call, so that they read its inputs once more then.
     """
     xs = part.xs
-    read = bool(call.given.learned) or state.trace.reads(silent=part.silent, last=part.last)
+    read = bool(call.given.learned) or state.trace.reads(silent=part.silent, last=_at_end(call, state, part))
     if not call.learns or call.stays or not read:
         return xs
     if torch.compiler.is_compiling() or not xs.is_cpu:
@@ -167,6 +164,11 @@ def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
     return state
 
 
+def _at_end(call: _Call, state: LayerState, part: _Part) -> bool:
+    """Return whether the last step alone is credited."""
+    return part.event is not None and not call.spec.counted and not state.trace.window_credit
+
+
 def _splits(call: _Call, state: LayerState) -> bool:
     """Return whether all steps before the last event can be carried forward instead of back."""
     return call.opened is None and not call.spec.counted and state.trace.carries(last=True)
@@ -186,7 +188,8 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         if call.learns:
             numbers, state = _numbers(spec, state, scan)
             start = Start(state.traces, state.sigma, state.keep, s[0], xs[0], len(neuron.currents))
-            save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=part.last)
+            last = part.silent or _at_end(call, state, part)
+            save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=last)
             if not (call.given.learned or spec.activity.wanted or state.trace.taped(silent=part.silent)):
                 save = replace(save, tape=False)  # currents of every step are not written
         if scan.dense is None:
@@ -266,7 +269,9 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
     """Return the trace's numbers, computed again where the tensors that they depend on have changed."""
     if torch.compiler.is_compiling():
         return state.trace.numbers(scan.neuron, scan.s[0]), state
-    of: list[object] = [a.blocks for a in (spec.activity, *(s.activity for s in spec.above.all))]
+    of: list[object] = [spec.rule, spec.above, type(state.trace), scan.unit, scan.s[0].dtype, scan.s[0].device]
+    for activity in (spec.activity, *(stage.activity for stage in spec.above.all)):
+        of += activity.depends()
     tensors: list[Tensor] = []
     for module in (spec.neuron, *spec.above.neurons):
         if module._parameters or module._modules:
@@ -323,7 +328,7 @@ def _close(
     """Attach credit to a window's outputs, and return what it leaves."""
     start, window, outputs = done
     trace, opened, counted = state.trace, call.opened, call.spec.counted
-    last = part.event is not None and not counted and not trace.window_credit
+    last = _at_end(call, state, part)
     closed = trace.close(start, window, outputs, silent=part.silent, last=part.silent or last)
     after = replace(after, traces=closed.traces, pending=closed.pending)
     if closed.credit is None:

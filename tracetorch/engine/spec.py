@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends import Convolution
+from tracetorch.engine.known import Known
 from tracetorch.neurons import Neuron, Readout, effective_parameters
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
@@ -62,6 +63,7 @@ class Spec:
         sparse: whether dense synapses and convolutions are driven by events; None to decide by density.
         finite: whether to check for NaN and infinity; None for on CPUs alone, where it costs no synchronisation.
         counted: whether spikes are counted for a rate term.
+        known: the trace's numbers of the sequence before, which the next begins with; None for none.
     """
 
     synapses: tuple[Synapse, ...]
@@ -74,6 +76,7 @@ class Spec:
     sparse: bool | None
     finite: bool | None
     counted: bool
+    known: Known | None = None
 
     @property
     def recurrent(self) -> Synapse | None:

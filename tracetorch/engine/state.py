@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends import Cotangents, Gradients, Pull, Tape
+from tracetorch.engine.known import Known
 from tracetorch.engine.spec import Spec
-from tracetorch.traces import Numbers, Trace, Traces, Window
+from tracetorch.traces import Trace, Traces, Window
 from tracetorch.traces.passing import LEVEL, RESPONSE
 
 
@@ -29,29 +30,6 @@ class Deferred(Protocol):
     def unshared(self) -> Deferred:
         """Return the same, of inputs that are to be copied."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """A trace's numbers, and what they were computed of.
-
-    Args:
-        of: objects that may be replaced by others.
-        versions: what counts the changes of tensors.
-        values: the tensors, as they were.
-        numbers: the numbers.
-    """
-
-    of: list[object]
-    versions: list[tuple[int, int]]
-    values: list[Tensor]
-    numbers: Numbers
-
-    def holds(self, of: list[object], versions: list[tuple[int, int]], tensors: list[Tensor]) -> bool:
-        """Return whether the numbers still hold; on a CPU also where tensors were written without being counted."""
-        if versions != self.versions or len(of) != len(self.of) or any(a is not b for a, b in zip(of, self.of)):  # noqa: B905
-            return False
-        return all(not t.is_cpu or torch.equal(t, v) for t, v in zip(tensors, self.values, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +202,7 @@ def begin(spec: Spec, like: Tensor) -> LayerState:
     like = like.detach()
     z = torch.zeros_like(like) if spec.recurrent is not None else None
     trace = spec.trace(tuple(like.shape[1:]))
-    return LayerState(trace, spec.neuron.zeros(like), z, like.new_zeros(like.shape[0]))
+    return LayerState(trace, spec.neuron.zeros(like), z, like.new_zeros(like.shape[0]), numbers=spec.known)
 
 
 class NoTape:

@@ -53,6 +53,10 @@ class Activity:
             self._counts[most] = 1 if group is None else int(group.max()) + 1
         return self._counts[most]
 
+    def depends(self) -> list[Tensor | None]:
+        """Return what the response of the layer depends on beside its neuron, each replaced and not written."""
+        return [self.blocks, *self._groups.values()]
+
     def begin(self) -> None:
         """Begin a new sequence: take up what was measured, and let units be grouped by the values they have now."""
         self.take()

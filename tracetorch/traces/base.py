@@ -199,7 +199,7 @@ class Trace(ABC):
         Returns:
             The request.
         """
-        return Save(tape=True, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
+        return Save(tape=True, sensitivity=self.sensitivity(neuron, numbers, start, history=not (silent or last)))
 
     def sensitivity(self, neuron: Neuron, numbers: Numbers, start: Start, *, history: bool) -> Sensitivity | None:
         """Return the request for the outputs' sensitivity, where it is carried; behind the filter for a cascade."""

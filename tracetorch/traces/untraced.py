@@ -74,7 +74,7 @@ class Untraced(Trace):
 
     def save(self, neuron: Neuron, numbers: Numbers, start: Start, steps: int, *, silent: bool, last: bool) -> Save:
         """Return what a forward scan is asked to save."""
-        return Save(tape=not silent, sensitivity=self.sensitivity(neuron, numbers, start, history=not silent))
+        return Save(tape=not silent, sensitivity=self.sensitivity(neuron, numbers, start, history=not (silent or last)))
 
     def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
         """Return how a window is credited; it leaves nothing."""
