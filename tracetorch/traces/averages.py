@@ -153,14 +153,14 @@ def average(buckets: Buckets, window: Window, h: Tensor, q: Tensor) -> Averages:
         The averages.
     """
     sums, events = buckets.sums, (h.shape[0], window.steps)
-    h_weight = weights(q.to(h), None if sums is None else sums.h_weight, events, (h.shape[1],))
-    decays = buckets.decays.to(h).unsqueeze(1)
-    x_weight = weights(decays, None if sums is None else sums.x_weight, events, (decays.shape[0], h.shape[1]))
+    decays = torch.cat([q.reshape(1), buckets.decays]).to(h).unsqueeze(1)
+    past = None if sums is None else torch.cat([sums.h_weight.unsqueeze(0), sums.x_weight])
+    h_weight, x_weight = weights(decays, past, events, (len(decays), h.shape[1])).tensor_split([1], dim=1)
     ends = tuple(
         _features(a, buckets.decays, None if sums is None else sums.x[i], window.steps)
         for i, a in enumerate(window.afferents)
     )
-    return Averages(h, h_weight, ends, x_weight, buckets)
+    return Averages(h, h_weight.squeeze(1), ends, x_weight, buckets)
 
 
 def weights(decay: Tensor, start: Tensor | None, events: tuple[int, int], shape: tuple[int, ...]) -> Tensor:
@@ -184,7 +184,7 @@ def weights(decay: Tensor, start: Tensor | None, events: tuple[int, int], shape:
     a = widened(decay)
     n = torch.arange(steps - count + 1, steps + 1, dtype=a.dtype, device=a.device).reshape(-1, *[1] * len(shape))
     grown = -torch.expm1(n * torch.log1p(a - 1))  # 1 - a ** n would lose the digits that a ** n has in common with 1
-    fresh = torch.where(a == 1, n, grown / torch.where(a == 1, torch.ones_like(a), 1 - a))
+    fresh = torch.where(a == 1, n, grown / (1 - a))
     total = fresh if start is None else fresh + (1 - grown) * start
     return total.to(decay.dtype).expand(count, *shape)
 
