@@ -10,7 +10,6 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
-from tracetorch.bypass import compare, watched
 from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
 from tracetorch.entry import (
     has_hooks,
@@ -216,9 +215,8 @@ class Layer(nn.Module):
         try:
             require_tensor(x)
             proven, feeds = self.settle(), check(core, self.rule, self.neuron, x)
-            x = watched(core, x)
             before = core.peek() if core.watchers else None
-            found = run_single(self, core, x) if proven and not feeds else None
+            found = run_single(self, core, x, feeds) if proven else None
             if found is None:
                 found = self._step(x, feeds)
             else:
@@ -227,7 +225,6 @@ class Layer(nn.Module):
                     core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
                 if core.watchers:
                     core.show(self.spec(), before, x.unsqueeze(0), found.unsqueeze(0))
-            compare(core, found)
             done = True
             return found
         finally:
@@ -265,12 +262,13 @@ class Layer(nn.Module):
             core.state = rewired(core.state, self.spec().trace(tuple(core.state.s[0].shape[1:])))
         return wiring.executed or core.started
 
-    def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def scan(self, xs: Tensor, *, event: Tensor | None = None, inner: bool = False) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.
 
         Args:
             xs: inputs, `[T, B, *in]`.
             event: the last input with its graph where only the last output carries credit, `[B, *in]`; else None.
+            inner: whether another layer is all that gets the outputs.
 
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
@@ -280,6 +278,8 @@ class Layer(nn.Module):
             feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
+            if result.received is not None:
+                result.received.private = inner
             return result.z, result.last
 
     def carry(self, xs: Tensor) -> Tensor:
@@ -322,7 +322,7 @@ class Layer(nn.Module):
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
         core.called()
-        core.ports = result.ports
+        core.received = result.received
         core.stepped(result.state, result.spikes, result.before)
         core.show(spec, before, xs, result.z)
         if core.calls >= core.silence.due and self.training and result.last.requires_grad:

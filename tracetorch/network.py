@@ -150,14 +150,14 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     done = False
     try:
         if fed and wiring is not None:
-            edges, past = _edges(found, fed)
-            before = wiring.edges, wiring.past, wiring.executed
-            _rewire(found, edges, past, executed=True)
+            edges = _edges(found, fed)
+            before = wiring.edges, wiring.executed
+            _rewire(found, edges, executed=True)
         restored, activities = _restored(found, parts)
         done = True
     finally:
         if before is not None and not done:
-            _rewire(found, before[0], before[1], executed=before[2])
+            _rewire(found, before[0], executed=before[1])
     for name, one in restored.items():
         found[name].core.state = one
         found[name].core.activity.load(activities.get(name, {}))
@@ -165,8 +165,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         dropout.mask = masks.get(name)
 
 
-def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, list[int]], set[int]]:
-    """Return which layers each layer of a saved state feeds, and which have credit past these.
+def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[int, list[int]]:
+    """Return which layers each layer of a saved state feeds.
 
     Raises:
         ValueError: if it names none of the network.
@@ -179,22 +179,20 @@ def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, l
         if (
             fed.keys() != found.keys()
             or len(set(numbers)) != len(numbers)
-            or not all(-1 <= i < len(keys) for i in numbers)
+            or not all(0 <= i < len(keys) for i in numbers)
         ):
             raise ValueError(
                 f"{name}/activity.feeds of the state are the layers that it feeds: for each layer different whole "
-                f"numbers from 0 to {len(keys) - 1}, and -1 where credit reaches it past them"
+                f"numbers from 0 to {len(keys) - 1}"
             )
-    own = {id(found[name].core.activity): index.tolist() for name, index in fed.items()}
-    edges = {key: [keys[i] for i in fed_by if i >= 0] for key, fed_by in own.items()}
-    return edges, {key for key, fed_by in own.items() if -1 in fed_by}
+    return {id(found[name].core.activity): [keys[i] for i in index.tolist()] for name, index in fed.items()}
 
 
-def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
+def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], *, executed: bool) -> None:
     """Set for all layers of a network which ones they feed."""
     for wiring in {id(layer.core.wiring): layer.core.wiring for layer in found.values()}.values():
         if wiring is not None:
-            wiring.take(edges, past, executed=executed)
+            wiring.take(edges, executed=executed)
     for layer in found.values():
         layer.core.settled()
 

@@ -17,6 +17,7 @@ from tracetorch.rules import Rule
 from tracetorch.rules.above import Above, Stage
 from tracetorch.rules.wiring import Wiring
 from tracetorch.traces.activity import Activity
+from tracetorch.traces.passing import Received
 
 
 class Stepper(Protocol):
@@ -87,7 +88,7 @@ class Core:
         activity: what the layer has been doing, for those below.
         wiring: which layers of its network feed which.
         version: the version of it that `above` is of.
-        ports: what takes up the last call's credit of all filters above but the first; None where there is one.
+        received: what takes up the credit that the layers above send to the last call; None where it is not told apart.
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
@@ -96,6 +97,7 @@ class Core:
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
         apart: whether several filters stand above the layer, as far as it has been told.
+        bypassed: whether credit has reached the layer past all layers above, which compiled code does not tell apart.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.
@@ -113,14 +115,14 @@ class Core:
         self.activity = Activity()
         self.wiring: Wiring | None = None
         self.version = 0
-        self.ports: Tensor | None = None
+        self.received: Received | None = None
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
-        self.apart, self.shown, self.recurrent = False, False, False
+        self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
         self.steps = 0
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
@@ -148,6 +150,10 @@ class Core:
         """Count a call."""
         self.calls += 1
         self.steps += 1
+
+    def note_bypass(self) -> None:
+        """Note that credit has reached the layer past all layers above."""
+        self.bypassed = True
 
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
@@ -265,7 +271,7 @@ class Core:
             "watchers": [],
             "wiring": None,
             "version": 0,
-            "ports": None,
+            "received": None,
             "peers": (),
         }
         return self.__dict__ | changed

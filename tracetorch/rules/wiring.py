@@ -43,17 +43,13 @@ class Wiring:
         executed: whether `edges` are how the network has run; else each layer feeds the next.
         doubted: whether the step that runs has shown that they are not; what they are is known when it is over.
         edges: the layers that each one feeds.
-        past: the layers that credit reaches past all that they feed.
-        ended: whether what the network gives out has been looked at.
-        open: the layers of which nothing has shown in this sequence whether they belong to those.
         version: number of times that any of it has changed.
     """
 
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = {id(node.activity): node for node in nodes}
         self.executed = all(node.above.executed and self._has(node.above) for node in nodes)
-        self.version, self.doubted, self.ended = 0, False, False
-        self.open: set[int] = set()
+        self.version, self.doubted = 0, False
         self._seen: dict[int, list[int]] = {}
         self._ran: dict[int, None] = {}
         self._checked = 0
@@ -62,8 +58,6 @@ class Wiring:
         chain = {key: [keys[i + 1]] if i + 1 < len(keys) else [] for i, key in enumerate(keys)}
         told = {id(node.activity): [id(s.activity) for s in node.above.stages] for node in nodes}
         self.edges = told if self.executed else chain
-        self.past = {id(node.activity) for node in nodes if node.above.past and self.executed}
-        self._reopen()
 
     @classmethod
     def joined(cls, parts: list[Wiring], below: Activity) -> Wiring:
@@ -81,8 +75,6 @@ class Wiring:
             whole.edges |= part.edges
             whole._seen |= part._seen
             whole._ran |= part._ran
-            whole.past |= part.past
-        whole._reopen()
         whole.executed, whole.version = True, 1
         whole.ran(below)
         return whole
@@ -110,10 +102,6 @@ class Wiring:
         """Begin a new sequence."""
         self.above()
         self._seen, self._ran, self._checked, self.doubted = {}, {}, 0, False
-        self._reopen()
-
-    def _reopen(self) -> None:
-        self.open = {key for key, node in self.nodes.items() if node.groups} - self.past
 
     def ran(self, layer: Activity) -> None:
         """Note that a layer gave outputs with a graph."""
@@ -131,18 +119,6 @@ class Wiring:
         """Forget what a layer has shown in a first step that was taken back."""
         self._ran.pop(id(layer), None)
         self._seen.pop(id(layer), None)
-
-    def feeds(self, layer: Activity) -> bool:
-        """Return whether a layer has fed another one in this sequence."""
-        return bool(self._seen.get(id(layer)))
-
-    def passed(self, layer: Activity) -> None:
-        """Take up that credit reaches a layer past all that it feeds."""
-        if id(layer) not in self.past:
-            self.past.add(id(layer))
-            self.open.discard(id(layer))
-            self.executed, self._above = True, None
-            self.version += 1
 
     def proven(self, layer: Activity) -> bool:
         """Return whether layers fed those that they were told; asked as the first that ran begins its second step."""
@@ -170,15 +146,13 @@ class Wiring:
             self.version += 1
 
     def fed(self, layer: Activity, order: list[int]) -> Tensor:
-        """Return the places in an order of the layers that a layer feeds; -1 for credit past them."""
-        found = [order.index(key) for key in self.edges[id(layer)] if key in order]
-        return torch.tensor(found + [-1] * (id(layer) in self.past), dtype=torch.int64)
+        """Return the places in an order of the layers that a layer feeds."""
+        return torch.tensor([order.index(key) for key in self.edges[id(layer)] if key in order], dtype=torch.int64)
 
-    def take(self, edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
-        """Take up which layers each one feeds, and which ones credit reaches past those."""
+    def take(self, edges: dict[int, list[int]], *, executed: bool) -> None:
+        """Take up which layers each one feeds."""
         self.begin()
-        self.edges, self.past, self.executed, self._above = edges, past, executed, None
-        self._reopen()
+        self.edges, self.executed, self._above = edges, executed, None
         self.version += 1
 
     def above(self) -> dict[int, Above]:
@@ -206,7 +180,7 @@ class Wiring:
                 )
                 own = self.nodes[key]
                 itself = own.activity if own.recurrent else None
-                found[key] = Above(tuple(stages), True, self.executed, itself, key in self.past)
+                found[key] = Above(tuple(stages), True, self.executed, itself)
             return found[key]
 
         for key in self.nodes:
