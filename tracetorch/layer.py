@@ -10,7 +10,7 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
-from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
+from tracetorch.engine import Core, LayerState, Result, Spec, carry, run
 from tracetorch.entry import (
     has_hooks,
     no_neuron,
@@ -24,7 +24,7 @@ from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
 from tracetorch.rules import Rule
 from tracetorch.rules.described import described, no_rule
-from tracetorch.steps import run_single
+from tracetorch.steps import first_again, run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
 from tracetorch.traces.passing import Feed
 
@@ -162,7 +162,7 @@ class Layer(nn.Module):
             self.feedback = nn.Parameter(feedback)
         if self.feedback is not None:
             self.feedback.requires_grad_(self.rule.feedback.learns)
-        self.core.state = state
+        self.core.state, self.core.credited = state, 0
 
     @property
     def state(self) -> Any:
@@ -234,8 +234,7 @@ class Layer(nn.Module):
     def _step(self, x: Tensor, feeds: tuple[Feed, ...] = ()) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
-            x = spec.accepted(x, self.core.batch)
-            dense = spec.synapses[0].dense() is not None
+            x, dense = spec.accepted(x, self.core.batch), spec.synapses[0].dense() is not None
             if dense and not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
                 warn_of_positions(x)
             return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
@@ -250,16 +249,15 @@ class Layer(nn.Module):
             return not self.rule.above.groups or core.started
         if core.started and (wiring.doubted or not wiring.executed) and not wiring.proven(core.activity):
             wiring.execute()
-        settled = core.settled() is not None
-        if settled:
+        if core.settled() is not None:
             count_filters(core, self.rule, self.neuron)
-        if settled and core.state is not None:
-            if not core.first or (core.opened is not None and core.opened.calls):
+            state, opened = core.peek(), core.opened
+            if state is not None and state.credits and (not core.first or (opened is not None and opened.calls)):
                 raise RuntimeError(
                     f"the network runs its layers otherwise than they are registered, as its first step has shown: "
                     f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
                 )
-            core.state = rewired(core.state, self.spec().trace(tuple(core.state.s[0].shape[1:])))
+            core.state = None if state is None else first_again(core, self.spec())
         return wiring.executed or core.started
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None, inner: bool = False) -> tuple[Tensor, Tensor]:
@@ -275,11 +273,11 @@ class Layer(nn.Module):
         """
         with evaluated_once(self.synapse, self.recurrent):
             spec, xs = self._accepted(xs)
-            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
+            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=len(xs))
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
-            if result.received is not None:
-                result.received.private = inner
+            if inner and result.received is not None:
+                result.received.private = True
             return result.z, result.last
 
     def carry(self, xs: Tensor) -> Tensor:
@@ -289,6 +287,7 @@ class Layer(nn.Module):
             before = self.core.state
             result = carry(spec, before, xs)
             self.core.state = result.state
+            self.core.passed(len(xs))
             self.core.show(spec, before, xs, result.z)
             return result.z
 
@@ -321,7 +320,7 @@ class Layer(nn.Module):
             core.state = result.state
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
-        core.called()
+        core.called(len(xs))
         core.received = result.received
         core.stepped(result.state, result.spikes, result.before)
         core.show(spec, before, xs, result.z)

@@ -95,7 +95,7 @@ def take_back(x: Tensor, failed: Core) -> None:
             core.undo()
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = False) -> tuple[Feed, ...]:
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0) -> tuple[Feed, ...]:
     """Return how a layer sends credit to those below it; raise RuntimeError where it may not be fed with theirs.
 
     Args:
@@ -103,7 +103,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
         rule: its rule.
         neuron: its neuron.
         x: its input with its graph.
-        window: whether the input is a window, of which a layer below may have run the steps one by one.
+        window: number of steps where the input is a window, of which a layer below may have run the steps one by one.
 
     Returns:
         How it is sent, for each layer below that tells it apart.
@@ -142,6 +142,13 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)
+        if source.calls == below.call and _remembered(below, neuron) and not core.in_step(source, window or 1):
+            raise RuntimeError(
+                f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
+                f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a "
+                f"graph and the other not. Run both at each step and reset them together, tt.reset(net); or take "
+                f"tt.rules.drtrl(), which has no such filter"
+            )
         if isinstance(below.rule.above, AllMemory):
             received = below.received
             found = None if received is None else _route(received, core)
@@ -169,6 +176,14 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
+
+
+def _remembered(below: Producer, neuron: Neuron) -> bool:
+    """Return whether a layer's rule has a filter of the memory of one that it feeds."""
+    above = below.rule.above
+    if isinstance(above, AllMemory):
+        return True
+    return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
 
 
 def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) -> None:

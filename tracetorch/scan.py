@@ -300,13 +300,9 @@ def _leads(chain: Sequence[nn.Module], *, inner: bool) -> bool:
     for module in chain:
         if isinstance(module, Layer):
             return not has_hooks(module)
-        if _sequential(module):
-            chain = [*module.children()]
-            if layers(module):
-                return _leads(chain, inner=False)
-            if not _leads(chain, inner=True):
-                return False
-        elif type(module).__module__.partition(".modules.")[0] != "torch.nn" or any(map(has_hooks, module.modules())):
+        if _sequential(module) and layers(module):
+            return _leads([*module.children()], inner=False)
+        if any(has_hooks(m) or type(m).__module__.partition(".modules.")[0] != "torch.nn" for m in module.modules()):
             return False
     return inner
 

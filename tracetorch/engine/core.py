@@ -101,6 +101,9 @@ class Core:
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.
+        time: number of time steps since a reset of all layers that this one is in step with, or as good as that.
+        began: what stands for the last reset of any of its rows, the same in layers that were reset together.
+        credited: number of those for which it carries credit: since a reset, another rule, or steps without a graph.
         peers: all layers of its network, itself too, as far as it has been told.
     """
 
@@ -123,7 +126,8 @@ class Core:
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
         self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
-        self.steps = 0
+        self.steps, self.time, self.credited = 0, 0, 0
+        self.began = object()
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
@@ -142,14 +146,50 @@ class Core:
         """Take up what a single step left, and what it can be taken back to."""
         past = None if self.opened is not None else (before, self.spikes)
         self.state = state
+        if not state.credits and self.opened is None:
+            self.credited = 0
         if spikes is not None:
             self.spikes = spikes
         self._before = past
 
-    def called(self) -> None:
-        """Count a call."""
+    def called(self, steps: int = 1) -> None:
+        """Count a call of some time steps."""
         self.calls += 1
         self.steps += 1
+        self.passed(steps)
+
+    def passed(self, steps: int) -> None:
+        """Count time steps."""
+        self.time += steps
+        self.credited += steps
+
+    def restart(self, began: object) -> None:
+        """Begin a new sequence, together with the layers that are given the same sign of it."""
+        self.state, self.spikes, self.began = None, None, began
+        self.steps = self.time = self.credited = 0
+
+    def in_step(self, below: Core, ahead: int) -> bool:
+        """Return whether each row has made, and is credited for, as many steps as a layer that feeds this one.
+
+        Args:
+            below: that layer.
+            ahead: number of steps that it has made since.
+
+        Returns:
+            Whether it has.
+        """
+        if self.credited + ahead != below.credited:
+            return False
+        if self.began is below.began and self.time + ahead == below.time:
+            return True
+        own, its = self.peek(), below.peek()
+        if its is None or (own is not None and own.batch != its.batch):
+            return True  # another error tells
+        before = torch.zeros_like(its.steps) if own is None else own.masked(own.steps).to(its.steps)
+        if not torch.equal(before + ahead, its.steps):
+            return False
+        self.began, self.time = below.began, below.time - ahead
+        return True
 
     def note_bypass(self) -> None:
         """Note that credit has reached the layer past all layers above."""
@@ -165,6 +205,7 @@ class Core:
             return False
         self.undone = self.calls
         self.steps -= 1
+        self.passed(-1)
         self.shown = False
         if self.wiring is not None and not self.started:
             self.wiring.unsee(self.activity)
@@ -231,7 +272,7 @@ class Core:
         wiring = self.wiring
         if wiring is None or self.version == wiring.version:
             return None
-        self.version, above = wiring.version, wiring.above()[id(self.activity)]
+        self.version, above = wiring.version, wiring.above()[self.activity]
         if self.above.same(above):
             return None
         self.above = above
@@ -269,8 +310,6 @@ class Core:
             "opened": None,
             "feeders": [],
             "watchers": [],
-            "wiring": None,
-            "version": 0,
             "received": None,
             "peers": (),
         }

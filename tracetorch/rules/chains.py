@@ -159,15 +159,15 @@ class MeanResponses(OutputFilter):
         Returns:
             The way here of each of its ways and of each group of its units, and the group of each unit.
         """
-        if id(activity) not in self._routes:
+        if activity not in self._routes:
             whole = self.whole.above
             stage = next((stage for stage in whole.stages if stage.activity is activity), None)
             routed = None if stage is None else (route(whole, stage, self.most), groups(stage, self.most))
-            self._routes[id(activity)] = routed
-        return self._routes[id(activity)]
+            self._routes[activity] = routed
+        return self._routes[activity]
 
     @cached_property
-    def _routes(self) -> dict[int, tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None]:
+    def _routes(self) -> dict[Activity, tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None]:
         return {}
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:

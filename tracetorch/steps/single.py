@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from tracetorch.backends.numba.steps import function
 from tracetorch.backends.numba.steps import layout as at
-from tracetorch.engine import Core, LayerState, require_finite_input
+from tracetorch.engine import Core, LayerState, Spec, require_finite_input, rewired, run
 from tracetorch.neurons import effective_parameters
 from tracetorch.steps.again import Step, credit_again
 from tracetorch.steps.cell import Cell
 from tracetorch.steps.part import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
+from tracetorch.traces.activity import Activity
 from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
 from tracetorch.traces.bank import NO_WAY, Way, hopping
 from tracetorch.traces.passing import CLOSED, Feed, Received, receiving
@@ -197,7 +198,6 @@ class _Step(torch.autograd.Function):
         z = single.forward(x, learned)
         ctx.block, ctx.single, ctx.large, ctx.moved = single.block, single, single.large, single.moved
         ctx.before, ctx.steps, ctx.received, ctx.feeds = single.before, single.steps, received, feeds
-        ctx.x, ctx.version = x, version(x)
         ctx.check = single.core.finite is not False
         ctx.shapes = [p.shape for p in learned]
         if ctx.needs_input_grad[3]:
@@ -247,12 +247,8 @@ def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | 
     """Return the gradients of a step whose credit has come along several ways."""
     single: Single = ctx.single
     require_finite(ctx.check, z_bar)
-    if version(ctx.x) != ctx.version:
-        raise RuntimeError(
-            "an input was changed in place between a step and its backward, in which credit reached the layer past the "
-            "layers above it; give the layer a copy, x.clone()"
-        )
-    step = Step(single.layer, single.since(ctx.before, ctx.large, ctx.steps), ctx.x, ctx.feeds)
+    x = ctx.saved_tensors[1] if ctx.needs_input_grad[3] else single.cell.piece("held", ctx.block)
+    step = Step(single.layer, single.since(ctx.before, ctx.large, ctx.steps), x, ctx.feeds)
     x_bar, grads = credit_again(step, parts, z_bar)
     own = [*single.parameters, *single.part.learned]
     return None, None, None, x_bar, *(grads[id(p) if isinstance(p, Tensor) else p] for p in own)
@@ -325,3 +321,23 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         "", core, synapse, layer.recurrent, layer.neuron, layer.feedback, trace, layer.neuron.lowered(), learned
     )
     return Single(layer, part, len(x), state)
+
+
+def first_again(core: Core, spec: Spec) -> LayerState:
+    """Return what a layer carries after its first step, behind the filters that are now known to stand above it.
+
+    Args:
+        core: what the layer holds beside its modules.
+        spec: the layer, with what stands above it.
+
+    Returns:
+        The state, whose traces are still to advance.
+    """
+    single, state = core.stepper, core.peek()
+    if isinstance(single, Single) and single.steps == 1 and single.first is None:
+        x = single.cell.piece("held", single.block).unsqueeze(0)
+        with torch.enable_grad():
+            return run(replace(spec, activity=Activity()), None, x, event=None).state
+    if state is None:
+        raise RuntimeError("a layer that carries nothing has made no first step")
+    return rewired(state, spec.trace(tuple(state.s[0].shape[1:])))
