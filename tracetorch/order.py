@@ -41,7 +41,7 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     node: Any = out.grad_fn
     if node is not None:
         if core.received is not None:
-            core.received.passed = core.note_bypass
+            core.received.passed = weakref.WeakMethod(core.note_bypass)
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls, core.received)
         core.shown = True
         if core.wiring is not None:
@@ -142,7 +142,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)
-        if source.calls == below.call and _remembered(below, neuron) and not core.in_step(source, window or 1):
+        together = source.calls != below.call or not _remembered(below, neuron)
+        if not together and not core.in_step(source, window or 1, credited=rule.above.groups > 0):
             raise RuntimeError(
                 f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
                 f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a "

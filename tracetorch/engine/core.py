@@ -168,17 +168,18 @@ class Core:
         self.state, self.spikes, self.began = None, None, began
         self.steps = self.time = self.credited = 0
 
-    def in_step(self, below: Core, ahead: int) -> bool:
+    def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
         """Return whether each row has made, and is credited for, as many steps as a layer that feeds this one.
 
         Args:
             below: that layer.
             ahead: number of steps that it has made since.
+            credited: whether it has to be credited for as many.
 
         Returns:
             Whether it has.
         """
-        if self.credited + ahead != below.credited:
+        if credited and self.credited + ahead != below.credited:
             return False
         if self.began is below.began and self.time + ahead == below.time:
             return True

@@ -140,8 +140,8 @@ class Received:
 
     def __init__(self, filter: OutputFilter) -> None:
         self.filter = filter
-        self.passed: Callable[[], None] | None = None
-        """What is called where credit has come past all layers above."""
+        self.passed: Callable[[], Callable[[], None] | None] | None = None
+        """What gives what is called where credit has come past all layers above, as long as that is there."""
         self.private = False
         """Whether nobody has the outputs but one layer above."""
         self.doubted = False
@@ -172,6 +172,7 @@ class Received:
             The cotangents; None where all of them came along the only way.
         """
         parts = self._parts if self._task == torch._C._current_graph_task_id() else {}
+        parts = {way: part if part.shape == z_bar.shape else part.reshape(z_bar.shape) for way, part in parts.items()}
         self._parts, ways = {}, self.filter.ways
         if self.alone or self.doubted:
             parts.pop(ways[0], None)
@@ -179,13 +180,14 @@ class Received:
                 return None
             return parts | {ways[0]: z_bar - sum(parts.values(), torch.zeros_like(z_bar))}
         only = parts.get(ways[0]) if len(parts) == 1 and len(ways) == 1 else None
-        if only is not None and only.data_ptr() == z_bar.data_ptr() and only.shape == z_bar.shape:
+        if only is not None and only.data_ptr() == z_bar.data_ptr():
             return None
         rest = z_bar - sum(parts.values(), torch.zeros_like(z_bar))
         size = z_bar.norm() + sum(part.norm() for part in parts.values())
         if not bool(rest.norm() <= 8 * torch.finfo(z_bar.dtype).eps * size):  # else what rounding leaves
-            if self.passed is not None:
-                self.passed()
+            passed = None if self.passed is None else self.passed()
+            if passed is not None:
+                passed()
             return parts | {PAST: rest}
         return None if only is not None else parts
 
