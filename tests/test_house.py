@@ -25,7 +25,6 @@ FLOORS = (
     {"engine"},
     {"entry", "trees"},
     {"order", "steps"},
-    {"bypass"},
     {"layer", "folding", "dropout"},
     {"linking"},
     {"network", "undo", "ragged"},

@@ -10,8 +10,7 @@ from torch import Tensor, is_grad_enabled, nn
 from torch.compiler import is_compiling as compiling
 
 from tracetorch import rules
-from tracetorch.bypass import compare, watched
-from tracetorch.engine import Core, LayerState, Result, Spec, carry, rewired, run
+from tracetorch.engine import Core, LayerState, Result, Spec, carry, run
 from tracetorch.entry import (
     has_hooks,
     no_neuron,
@@ -25,7 +24,7 @@ from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
 from tracetorch.rules import Rule
 from tracetorch.rules.described import described, no_rule
-from tracetorch.steps import run_single
+from tracetorch.steps import first_again, run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
 from tracetorch.traces.passing import Feed
 
@@ -158,7 +157,7 @@ class Layer(nn.Module):
             self.feedback = nn.Parameter(feedback)
         if self.feedback is not None:
             self.feedback.requires_grad_(self.rule.feedback.learns)
-        self.core.state = state
+        self.core.state, self.core.credited = state, 0
 
     @property
     def state(self) -> Any:
@@ -212,9 +211,8 @@ class Layer(nn.Module):
         try:
             require_tensor(x)
             proven, feeds = self.settle(), check(core, self.rule, self.neuron, x)
-            x = watched(core, x)
             before = core.peek() if core.watchers else None
-            found = run_single(self, core, x) if proven and not feeds else None
+            found = run_single(self, core, x, feeds) if proven else None
             if found is None:
                 found = self._step(x, feeds)
             else:
@@ -223,7 +221,6 @@ class Layer(nn.Module):
                     core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
                 if core.watchers:
                     core.show(self.spec(), before, x.unsqueeze(0), found.unsqueeze(0))
-            compare(core, found)
             done = True
             return found
         finally:
@@ -233,8 +230,7 @@ class Layer(nn.Module):
     def _step(self, x: Tensor, feeds: tuple[Feed, ...] = ()) -> Tensor:
         with evaluated_once(self.synapse, self.recurrent):
             spec = self.spec()
-            x = spec.accepted(x, self.core.batch)
-            dense = spec.synapses[0].dense() is not None
+            x, dense = spec.accepted(x, self.core.batch), spec.synapses[0].dense() is not None
             if dense and not compiling() and x.dim() == 3 and self.core.calls == 0 and self.core.opened is None:
                 warn_of_positions(x)
             return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
@@ -249,33 +245,35 @@ class Layer(nn.Module):
             return not self.rule.above.groups or core.started
         if core.started and (wiring.doubted or not wiring.executed) and not wiring.proven(core.activity):
             wiring.execute()
-        settled = core.settled() is not None
-        if settled:
+        if core.settled() is not None:
             count_filters(core, self.rule, self.neuron)
-        if settled and core.state is not None:
-            if not core.first or (core.opened is not None and core.opened.calls):
+            state, opened = core.peek(), core.opened
+            if state is not None and state.credits and (not core.first or (opened is not None and opened.calls)):
                 raise RuntimeError(
                     f"the network runs its layers otherwise than they are registered, as its first step has shown: "
                     f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
                 )
-            core.state = rewired(core.state, self.spec().trace(tuple(core.state.s[0].shape[1:])))
+            core.state = None if state is None else first_again(core, self.spec())
         return wiring.executed or core.started
 
-    def scan(self, xs: Tensor, *, event: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def scan(self, xs: Tensor, *, event: Tensor | None = None, inner: bool = False) -> tuple[Tensor, Tensor]:
         """Advance over a window; `tt.scan` is the public way.
 
         Args:
             xs: inputs, `[T, B, *in]`.
             event: the last input with its graph where only the last output carries credit, `[B, *in]`; else None.
+            inner: whether another layer is all that gets the outputs.
 
         Returns:
             All outputs, `[T, B, *unit]`, and the last with credit attached, `[B, *unit]`.
         """
         with evaluated_once(self.synapse, self.recurrent):
             spec, xs = self._accepted(xs)
-            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=True)
+            feeds = check(self.core, self.rule, self.neuron, xs if event is None else event, window=len(xs))
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
+            if inner and result.received is not None:
+                result.received.private = True
             return result.z, result.last
 
     def carry(self, xs: Tensor) -> Tensor:
@@ -285,6 +283,7 @@ class Layer(nn.Module):
             before = self.core.state
             result = carry(spec, before, xs)
             self.core.state = result.state
+            self.core.passed(len(xs))
             self.core.show(spec, before, xs, result.z)
             return result.z
 
@@ -317,8 +316,8 @@ class Layer(nn.Module):
             core.state = result.state
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
-        core.called()
-        core.ports = result.ports
+        core.called(len(xs))
+        core.received = result.received
         core.stepped(result.state, result.spikes, result.before)
         core.show(spec, before, xs, result.z)
         if core.calls >= core.silence.due and self.training and result.last.requires_grad:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -51,6 +53,9 @@ def link(net: nn.Module) -> dict[str, Layer]:
     ordered = list(found.values())
     _introduce([layer.core for layer in ordered])
     if not ordered or (len(ordered) == 1 and _part_of_another(ordered[0])):
+        for layer in ordered:
+            if layer.core.wiring is not None:
+                layer.core.wiring.renew(_node(layer))
         return found
     if torch.compiler.is_compiling() and all(one.core.above.known for one in ordered):
         _show(net, ordered)
@@ -65,16 +70,18 @@ def link(net: nn.Module) -> dict[str, Layer]:
     settle(found)
     _show(net, ordered)
     above = wiring.above()
-    read = {id(s.activity) for node in nodes if node.groups for s in above[id(node.activity)].all}
-    read |= {id(node.activity) for node in nodes if node.hops}
+    read = {s.activity for node in nodes if node.groups for s in above[node.activity].all}
+    read |= {node.activity for node in nodes if node.hops}
     for layer in ordered:
         core = layer.core
-        stands = above[id(core.activity)]
+        stands = above[core.activity]
         if core.version == wiring.version and not core.above.same(stands):
-            core.above = stands
+            core.above, state = stands, core.peek()
+            if state is not None and not state.credits:
+                core.state = replace(state, trace=layer.spec().trace(tuple(state.s[0].shape[1:])))
         if not torch.compiler.is_compiling():
             count_filters(layer.core, layer.rule, layer.neuron)
-        wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
+        wanted = core.activity in read and not layer.neuron.is_constant(shared=False)
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted

@@ -16,6 +16,7 @@ from tracetorch.linking import layers, link, settle
 from tracetorch.order import count_filters
 from tracetorch.rules import Rule
 from tracetorch.rules.described import no_rule
+from tracetorch.traces.activity import Activity
 
 
 def reset(net: nn.Module, mask: Tensor | None = None) -> None:
@@ -46,10 +47,10 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
 
 def restart(net: nn.Module, mask: Tensor | None = None) -> None:
     """Begin a new sequence, as `reset`, also in a network that has no layers and so nothing to start again."""
-    found = link(net)
+    found, began = link(net), object()
     if mask is None:
         for layer in found.values():
-            layer.core.state, layer.core.spikes, layer.core.steps = None, None, 0
+            layer.core.restart(began)
             layer.core.activity.begin()
             layer.core.settled()
             count_filters(layer.core, layer.rule, layer.neuron)
@@ -68,7 +69,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
     mask = mask.to(torch.bool)
     everything = bool(mask.all())
     for layer in found.values():
-        state = layer.core.state
+        state, layer.core.began = layer.core.state, began
         if state is not None:
             layer.core.state = None if everything and state.trace.sequence else state.marked(mask)
     for dropout in dropouts(net).values():
@@ -96,7 +97,7 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
     flat: dict[str, Tensor] = {}
     found = layers(net)
     settle(found)
-    order = [id(layer.core.activity) for layer in found.values()]
+    order = [layer.core.activity for layer in found.values()]
     shown = any(layer.core.wiring is not None and layer.core.wiring.executed for layer in found.values())
     for name, layer in found.items():
         state = layer.core.peek()
@@ -147,31 +148,38 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         parts.setdefault(name, {})[rest] = value
     wiring, before = next((layer.core.wiring for layer in found.values()), None), None
     fed = {name: part.pop("activity.feeds") for name, part in parts.items() if "activity.feeds" in part}
+    measurements = {name: layer.core.activity.tensors() for name, layer in found.items()}
     done = False
     try:
+        activities = _activities(found, parts)
         if fed and wiring is not None:
-            edges, past = _edges(found, fed)
-            before = wiring.edges, wiring.past, wiring.executed
-            _rewire(found, edges, past, executed=True)
-        restored, activities = _restored(found, parts)
+            edges = _edges(found, fed)
+            before = wiring.edges, wiring.executed
+            _rewire(found, edges, executed=True)
+        for name, layer in found.items():  # by which units are grouped, and so what fits
+            layer.core.activity.load(activities.get(name, {}))
+        restored = _restored(found, parts)
         done = True
     finally:
-        if before is not None and not done:
-            _rewire(found, before[0], before[1], executed=before[2])
+        if not done:
+            for name, layer in found.items():
+                layer.core.activity.load(measurements[name])
+            if before is not None:
+                _rewire(found, before[0], executed=before[1])
     for name, one in restored.items():
+        found[name].core.restart(object())
         found[name].core.state = one
-        found[name].core.activity.load(activities.get(name, {}))
     for name, dropout in dropped.items():
         dropout.mask = masks.get(name)
 
 
-def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, list[int]], set[int]]:
-    """Return which layers each layer of a saved state feeds, and which have credit past these.
+def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[Activity, list[Activity]]:
+    """Return which layers each layer of a saved state feeds.
 
     Raises:
         ValueError: if it names none of the network.
     """
-    keys = [id(layer.core.activity) for layer in found.values()]
+    keys = [layer.core.activity for layer in found.values()]
     for name, index in fed.items():
         numbers = (
             index.tolist() if isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64 else [-2]
@@ -179,42 +187,44 @@ def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> tuple[dict[int, l
         if (
             fed.keys() != found.keys()
             or len(set(numbers)) != len(numbers)
-            or not all(-1 <= i < len(keys) for i in numbers)
+            or not all(0 <= i < len(keys) for i in numbers)
         ):
             raise ValueError(
                 f"{name}/activity.feeds of the state are the layers that it feeds: for each layer different whole "
-                f"numbers from 0 to {len(keys) - 1}, and -1 where credit reaches it past them"
+                f"numbers from 0 to {len(keys) - 1}"
             )
-    own = {id(found[name].core.activity): index.tolist() for name, index in fed.items()}
-    edges = {key: [keys[i] for i in fed_by if i >= 0] for key, fed_by in own.items()}
-    return edges, {key for key, fed_by in own.items() if -1 in fed_by}
+    return {found[name].core.activity: [keys[i] for i in index.tolist()] for name, index in fed.items()}
 
 
-def _rewire(found: dict[str, Layer], edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
+def _rewire(found: dict[str, Layer], edges: dict[Activity, list[Activity]], *, executed: bool) -> None:
     """Set for all layers of a network which ones they feed."""
     for wiring in {id(layer.core.wiring): layer.core.wiring for layer in found.values()}.values():
         if wiring is not None:
-            wiring.take(edges, past, executed=executed)
+            wiring.take(edges, executed=executed)
     for layer in found.values():
         layer.core.settled()
 
 
-def _restored(
-    found: dict[str, Layer], parts: Mapping[str, Mapping[str, Tensor]]
-) -> tuple[dict[str, LayerState | None], dict[str, dict[str, Tensor]]]:
-    """Return the layers' states and measurements from their parts of a saved state."""
-    restored: dict[str, LayerState | None] = dict.fromkeys(found)
-    activities: dict[str, dict[str, Tensor]] = {}
+def _activities(found: dict[str, Layer], parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Return what was measured of the layers from their parts of a saved state."""
+    activities = {}
     for name, flat in parts.items():
-        parted = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
-        activities[name] = measured(found[name].spec(), name, parted)
+        own = {k.removeprefix("activity."): v for k, v in flat.items() if k.startswith("activity.")}
+        activities[name] = measured(found[name].spec(), name, own)
+    return activities
+
+
+def _restored(found: dict[str, Layer], parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LayerState | None]:
+    """Return the layers' states from their parts of a saved state."""
+    restored: dict[str, LayerState | None] = dict.fromkeys(found)
+    for name, flat in parts.items():
         carried = {k: v for k, v in flat.items() if not k.startswith("activity.")}
         if carried:
             restored[name] = fitted(found[name].spec(), name, carried)
     sizes = {name: one.batch for name, one in restored.items() if one is not None}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"the layers' states are of different batch sizes: {sizes}")
-    return restored, activities
+    return restored
 
 
 def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from tracetorch.engine import Core
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
-from tracetorch.rules.chains import Hopped, MeanResponses, groups, route
+from tracetorch.rules.chains import Hopped, MeanResponses
 from tracetorch.rules.wiring import Node, Wiring
-from tracetorch.traces.passing import Feed
+from tracetorch.traces.passing import Feed, Received
 
 MOST = 2**14
 """Number of nodes of the graph between two layers that are looked at."""
@@ -30,8 +30,8 @@ class Producer:
     neuron: Neuron
     core: weakref.ref[Core]
     call: int
-    sent: list[Tensor] = field(default_factory=list)
-    """What the layers that it feeds have sent back to it, as long as that is compared."""
+    received: Received | None
+    """What takes up the credit that the layers which it feeds send back; None where it is not told apart."""
 
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
@@ -40,7 +40,9 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
         return
     node: Any = out.grad_fn
     if node is not None:
-        node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls)
+        if core.received is not None:
+            core.received.passed = weakref.WeakMethod(core.note_bypass)
+        node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls, core.received)
         core.shown = True
         if core.wiring is not None:
             core.wiring.ran(core.activity)
@@ -93,18 +95,18 @@ def take_back(x: Tensor, failed: Core) -> None:
             core.undo()
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = False) -> tuple[Feed, ...]:
-    """Return how a layer's credit goes apart at those below it; raise RuntimeError where it may not be fed with theirs.
+def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0) -> tuple[Feed, ...]:
+    """Return how a layer sends credit to those below it; raise RuntimeError where it may not be fed with theirs.
 
     Args:
         core: what the layer that runs carries.
         rule: its rule.
         neuron: its neuron.
         x: its input with its graph.
-        window: whether the input is a window, of which a layer below may have run the steps one by one.
+        window: number of steps where the input is a window, of which a layer below may have run the steps one by one.
 
     Returns:
-        What goes apart, for each layer below that has several filters above it.
+        How it is sent, for each layer below that tells it apart.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return ()
@@ -140,13 +142,26 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)
-        if isinstance(below.rule.above, AllMemory) and not isinstance(below.neuron, Readout):
-            if source.ports is not None and source.calls == below.call:
-                feeds += _fed(source, core, x, (node, *(other for other, _, _ in sources)))
+        together = source.calls != below.call or not _remembered(below, neuron)
+        if not together and not core.in_step(source, window or 1, credited=rule.above.groups > 0):
+            raise RuntimeError(
+                f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
+                f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a "
+                f"graph and the other not. Run both at each step and reset them together, tt.reset(net); or take "
+                f"tt.rules.drtrl(), which has no such filter"
+            )
+        if isinstance(below.rule.above, AllMemory):
+            received = below.received
+            found = None if received is None else _route(received, core)
+            if received is not None and found is not None:
+                edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
+                feeds.append(Feed(received, edge, x.dtype, node, others, *found))
             if any(stage.activity is core.activity for stage in source.above.stages):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
                 core.wiring.doubted = True
+                if received is not None:
+                    received.doubted = True
                 continue
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
@@ -162,6 +177,14 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
+
+
+def _remembered(below: Producer, neuron: Neuron) -> bool:
+    """Return whether a layer's rule has a filter of the memory of one that it feeds."""
+    above = below.rule.above
+    if isinstance(above, AllMemory):
+        return True
+    return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
 
 
 def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) -> None:
@@ -195,6 +218,11 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         rule: its rule.
         neuron: its neuron.
     """
+    if core.bypassed:
+        refuse_to_compile(
+            f"credit reaches a layer ({neuron!r}) past the layers that it feeds, from a head or a loss of its own, "
+            f"which rule {rule.name!r} tells apart from theirs and torch.compile cannot follow; do not compile"
+        )
     if core.apart:
         refuse_to_compile(
             f"rule {rule.name!r} tells several filters above a layer apart, which torch.compile cannot follow: take "
@@ -209,16 +237,6 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         )
 
 
-def _fed(source: Core, core: Core, x: Tensor, nodes: tuple[Any, ...]) -> list[Feed]:
-    """Return how the credit that a layer sends goes apart at one that feeds it."""
-    state = source.peek()
-    filter = None if state is None else state.trace.filter
-    filter = filter.above if isinstance(filter, Hopped) else filter
-    if source.ports is None or not isinstance(filter, MeanResponses):
-        return []
-    for stage in filter.above.stages:
-        if stage.activity is core.activity:
-            found = route(filter.above, stage, filter.most)
-            edge, group = get_gradient_edge(x), groups(stage, filter.most)
-            return [Feed(source.ports, edge, x.dtype, nodes[0], nodes[1:], found, group)]
-    return []
+def _route(received: Received, core: Core) -> tuple[Any, Tensor | None] | None:
+    filter = received.filter
+    return filter.route(core.activity) if isinstance(filter, MeanResponses | Hopped) else None

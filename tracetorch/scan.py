@@ -9,7 +9,6 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from tracetorch.bypass import ends
 from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
@@ -188,7 +187,7 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
     if eventful:
         xs = xs.clone() if xs.requires_grad and xs.is_leaf else xs  # its last step would look like what stays
         return _last(net, xs, xs[-1])[1]
-    ys = _parted(net, xs, _all)
+    ys = _parted(net, xs, partial(_all, inner=False))
     return _last_of(ys) if out == "last" else ys
 
 
@@ -200,13 +199,12 @@ def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> An
         isinstance(layer.rule.above, AllMemory)
         and layer.core.peek() is None
         and layer.core.wiring is not None
-        and not (layer.core.wiring.executed and layer.core.wiring.ended)
+        and not layer.core.wiring.executed
         for layer in layers(net).values()
     )
     if not unknown:
         return run(net, xs)
     first = run(net, mapped(lambda x: x[:1], xs))
-    ends(leaves(first))
     if len(leaves(xs)[0]) == 1:
         return first
     return joined([first, run(net, mapped(lambda x: x[1:], xs))])
@@ -281,18 +279,32 @@ class Scan(nn.Module):
         return scan(self.net, xs, self.out, **rows)
 
 
-def _all(module: nn.Module, xs: Any) -> Any:
+def _all(module: nn.Module, xs: Any, *, inner: bool) -> Any:
+    """Run a module over a window; `inner` where a layer of the same chain is all that gets the outputs."""
     if isinstance(module, Layer) and not has_hooks(module):
-        return module.scan(xs)[0]
+        return module.scan(xs, inner=inner)[0]
     if _sequential(module):
-        for child in module.children():
-            xs = _all(child, xs)
+        chain = [*module.children()]
+        for i, child in enumerate(chain):
+            xs = _all(child, xs, inner=_leads(chain[i + 1 :], inner=inner))
         return xs
     if isinstance(module, SequenceDropout) and isinstance(xs, Tensor) and not has_hooks(module):
         return module.scan(xs)
     if isinstance(xs, Tensor) and foldable(module, xs.dim() - 1):
         return _folded(module, xs)
     return _stepped(module, xs)
+
+
+def _leads(chain: Sequence[nn.Module], *, inner: bool) -> bool:
+    """Return whether values that enter a chain of modules reach one layer, and nothing else can have them."""
+    for module in chain:
+        if isinstance(module, Layer):
+            return not has_hooks(module)
+        if _sequential(module) and layers(module):
+            return _leads([*module.children()], inner=False)
+        if any(has_hooks(m) or type(m).__module__.partition(".modules.")[0] != "torch.nn" for m in module.modules()):
+            return False
+    return inner
 
 
 def _sequential(module: nn.Module) -> bool:

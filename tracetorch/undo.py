@@ -31,17 +31,17 @@ def whole_or_nothing(
         core = layer.core
         if core.state is not None and torch.is_grad_enabled():
             core.state = core.state.flushed()
-        before.append((core, _unshared(core.state, copied=parts), core.spikes, core.steps))
+        before.append((core, _unshared(core.state, copied=parts), core.spikes, (core.steps, core.time, core.credited)))
     masks = [dropout.mask for dropout in dropouts]
     done = False
     try:
         yield
         done = True
     finally:
-        for core, state, spikes, steps in before:
+        for core, state, spikes, (steps, time, credited) in before:
             core.steps = steps + int(done)  # one call, by however many it was done
             if not done:
-                core.state, core.spikes = state, spikes
+                core.state, core.spikes, core.time, core.credited = state, spikes, time, credited
         for dropout, mask in zip(() if done else dropouts, masks, strict=False):
             dropout.mask = mask
 

@@ -18,6 +18,7 @@ from tracetorch.rules import Rule
 from tracetorch.rules.above import Above, Stage
 from tracetorch.rules.wiring import Wiring
 from tracetorch.traces.activity import Activity
+from tracetorch.traces.passing import Received
 
 
 class Stepper(Protocol):
@@ -88,7 +89,7 @@ class Core:
         activity: what the layer has been doing, for those below.
         wiring: which layers of its network feed which.
         version: the version of it that `above` is of.
-        ports: what takes up the last call's credit of all filters above but the first; None where there is one.
+        received: what takes up the credit that the layers above send to the last call; None where it is not told apart.
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
@@ -97,9 +98,13 @@ class Core:
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
         apart: whether several filters stand above the layer, as far as it has been told.
+        bypassed: whether credit has reached the layer past all layers above, which compiled code does not tell apart.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.
+        time: number of time steps since a reset of all layers that this one is in step with, or as good as that.
+        began: what stands for the last reset of any of its rows, the same in layers that were reset together.
+        credited: number of those for which it carries credit: since a reset, another rule, or steps without a graph.
         peers: all layers of its network, itself too, as far as it has been told.
         known: the numbers of its trace in the sequence before; None for none.
     """
@@ -115,15 +120,16 @@ class Core:
         self.activity = Activity()
         self.wiring: Wiring | None = None
         self.version = 0
-        self.ports: Tensor | None = None
+        self.received: Received | None = None
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
-        self.apart, self.shown, self.recurrent = False, False, False
-        self.steps = 0
+        self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
+        self.steps, self.time, self.credited = 0, 0, 0
+        self.began = object()
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
@@ -145,14 +151,55 @@ class Core:
         """Take up what a single step left, and what it can be taken back to."""
         past = None if self.opened is not None else (before, self.spikes)
         self.state = state
+        if not state.credits and self.opened is None:
+            self.credited = 0
         if spikes is not None:
             self.spikes = spikes
         self._before = past
 
-    def called(self) -> None:
-        """Count a call."""
+    def called(self, steps: int = 1) -> None:
+        """Count a call of some time steps."""
         self.calls += 1
         self.steps += 1
+        self.passed(steps)
+
+    def passed(self, steps: int) -> None:
+        """Count time steps."""
+        self.time += steps
+        self.credited += steps
+
+    def restart(self, began: object) -> None:
+        """Begin a new sequence, together with the layers that are given the same sign of it."""
+        self.state, self.spikes, self.began = None, None, began
+        self.steps = self.time = self.credited = 0
+
+    def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
+        """Return whether each row has made, and is credited for, as many steps as a layer that feeds this one.
+
+        Args:
+            below: that layer.
+            ahead: number of steps that it has made since.
+            credited: whether it has to be credited for as many.
+
+        Returns:
+            Whether it has.
+        """
+        if credited and self.credited + ahead != below.credited:
+            return False
+        if self.began is below.began and self.time + ahead == below.time:
+            return True
+        own, its = self.peek(), below.peek()
+        if its is None or (own is not None and own.batch != its.batch):
+            return True  # another error tells
+        before = torch.zeros_like(its.steps) if own is None else own.masked(own.steps).to(its.steps)
+        if not torch.equal(before + ahead, its.steps):
+            return False
+        self.began, self.time = below.began, below.time - ahead
+        return True
+
+    def note_bypass(self) -> None:
+        """Note that credit has reached the layer past all layers above."""
+        self.bypassed = True
 
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
@@ -164,6 +211,7 @@ class Core:
             return False
         self.undone = self.calls
         self.steps -= 1
+        self.passed(-1)
         self.shown = False
         if self.wiring is not None and not self.started:
             self.wiring.unsee(self.activity)
@@ -230,7 +278,7 @@ class Core:
         wiring = self.wiring
         if wiring is None or self.version == wiring.version:
             return None
-        self.version, above = wiring.version, wiring.above()[id(self.activity)]
+        self.version, above = wiring.version, wiring.above()[self.activity]
         if self.above.same(above):
             return None
         self.above = above
@@ -268,9 +316,7 @@ class Core:
             "opened": None,
             "feeders": [],
             "watchers": [],
-            "wiring": None,
-            "version": 0,
-            "ports": None,
+            "received": None,
             "peers": (),
             "known": None,
         }

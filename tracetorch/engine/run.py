@@ -17,7 +17,7 @@ from tracetorch.neurons import Neuron, bind, tensor_values
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
 from tracetorch.traces.autograd import Attachment, Call, attach, credited
-from tracetorch.traces.passing import Feed, Start
+from tracetorch.traces.passing import Feed, Received, Start, receiving
 from tracetorch.traces.window import version_of
 
 Spikes = tuple[Tensor, Tensor, Tensor | None]
@@ -34,7 +34,7 @@ class Result:
         state: what the layer carries on.
         before: what the layer carried before, its traces advanced; None after a reset.
         spikes: spikes for a rate term, where they are counted.
-        ports: what takes up the credit of all filters above but the first, with its graph; None where there is one.
+        received: what takes up the credit that the layers above send; None where it is not told apart.
     """
 
     z: Tensor
@@ -42,7 +42,7 @@ class Result:
     state: LayerState
     before: LayerState | None
     spikes: Spikes | None = None
-    ports: Tensor | None = None
+    received: Received | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def run(
         xs: inputs, `[T, B, *in]`.
         event: the last input with its graph, `[B, *in]`, where only the last output is to carry credit; else None.
         opened: the open window that the call belongs to, or None.
-        feeds: how credit goes apart at the layers that feed this one.
+        feeds: how credit is sent to the layers that feed this one.
 
     Returns:
         Outputs and state. The state that was given is not changed, but for large traces, which advance in place.
@@ -343,9 +343,11 @@ def _close(
         call.given.names,
         call.spec.checks_finite(z),
         trace.in_graph,
+        start,
+        receiving(trace.filter),
         call.feeds if x.requires_grad else (),
     )
-    out, raw, rows, ports = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
+    out, raw, rows = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
     spikes = None
     if counted:
         raw = raw if window.counted else out
@@ -357,10 +359,9 @@ def _close(
         if closed.pending is not None:
             opened.windows.append(closed.pending)
             after = replace(after, pending=None)
-    below = ports if window.numbers.outputs > 1 else None
     if last:
-        return Result(z, out, after, state, spikes, below)
-    return Result(out, out[-1], after, state, spikes, below)
+        return Result(z, out, after, state, spikes, settings.received)
+    return Result(out, out[-1], after, state, spikes, settings.received)
 
 
 def _opening(call: _Call, state: LayerState, window: Window) -> tuple[Tensor, Tensor | None]:

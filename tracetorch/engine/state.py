@@ -67,6 +67,11 @@ class LayerState:
         """Number of rows."""
         return self.s[0].shape[0]
 
+    @property
+    def credits(self) -> bool:
+        """Whether anything is carried for credit."""
+        return self.traces is not None or self.pending is not None or self.sigma is not None
+
     def flushed(self) -> LayerState:
         """Return the state with its traces advanced over the pending window, in place where they are large."""
         pending = self.pending
@@ -174,13 +179,13 @@ def rewired(state: LayerState, trace: Trace) -> LayerState:
         The state.
     """
     window = state.pending
-    if window is None:
+    if window is None and state.traces is None:
         return replace(state, trace=trace, numbers=None)
     if not isinstance(window, Window):
         raise RuntimeError(
-            "the first window after the reset has shown that the layers run in another order than they are registered "
-            "in, and its rows ran apart (lengths, mask or resets): register the layers in the order in which they run, "
-            "or run one window without these first"
+            "the first step since the reset has shown that the layers run otherwise than they were told, and its "
+            "traces have moved on already, as where its rows ran apart (lengths, mask or resets) or the network was "
+            "converted after it: call tt.reset(net) and begin again, the network knows now"
         )
     with torch.no_grad():
         numbers = trace.numbers(window.scan.neuron, window.like)

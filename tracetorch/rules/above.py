@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -46,7 +47,7 @@ class Above:
         known: whether the network has told the layer; a layer on its own does not know.
         executed: whether it was told as the network has run, and not as its layers are registered.
         itself: what the layer itself has been doing where it has a recurrent synapse, and so stands above itself.
-        past: whether credit reaches it past these layers too, from a head or a loss of its own.
+        past: whether the way past these layers is one of those that are told apart, here and above.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -61,9 +62,15 @@ class Above:
         found = {id(s.activity): s for stage in self.stages for s in (stage, *stage.above.all)}
         object.__setattr__(self, "all", tuple(found.values()))
 
+    @cached_property
+    def whole(self) -> Above:
+        """The same, where the ways past layers are told apart."""
+        stages = tuple(replace(stage, above=stage.above.whole) for stage in self.stages)
+        return Above(stages, self.known, self.executed, self.itself, past=True)
+
     def same(self, other: Above) -> bool:
         """Return whether the same layers stand above, in the same order."""
-        own, others = (self.known, self.executed, self.past), (other.known, other.executed, other.past)
+        own, others = (self.known, self.executed), (other.known, other.executed)
         if own != others or self.itself is not other.itself or len(self.stages) != len(other.stages):
             return False
         return all(a.same(b) for a, b in zip(self.stages, other.stages, strict=True))

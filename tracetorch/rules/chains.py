@@ -8,7 +8,9 @@ groups. Its filter is the chain of the mean responses on it:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -17,15 +19,8 @@ from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules.above import Above, Credited, Stage, require_hops
 from tracetorch.traces import OutputFilter
 from tracetorch.traces.activity import Activity
-from tracetorch.traces.bank import Bank, beside
+from tracetorch.traces.bank import NO_WAY, PAST, Bank, Way, beside, hopping
 from tracetorch.traces.response import groups_of, mean_responses
-
-Way = tuple[tuple[int, ...], int]
-"""Which of the layers that are fed is taken at each layer, and the group of units that it goes through; -1 for all."""
-NO_WAY: Way = ((), -1)
-"""The way above a layer that feeds none."""
-PAST: Way = ((-1,), -1)
-"""The way past all layers that a layer feeds, which has no memory."""
 
 
 def groups(stage: Stage, most: int) -> Tensor | None:
@@ -54,8 +49,7 @@ def ways(above: Above, most: int) -> list[Way]:
 
 def own_ways(stage: Stage, most: int) -> list[Way]:
     """Return the ways by which a layer's own credit comes: one where its rule sends credit as of now."""
-    found = (ways(stage.above, most) if most else []) or [NO_WAY]
-    return [((hop, *path), group) for hop in range(stage.hops + 1) for path, group in found]
+    return hopping((ways(stage.above, most) if most else []) or [NO_WAY], stage.hops)
 
 
 def bank(above: Above, most: int, like: Tensor) -> Bank | None:
@@ -100,8 +94,8 @@ def _first(above: Above) -> list[Stage]:
     return found
 
 
-def route(above: Above, fed: Stage, most: int) -> tuple[tuple[int, ...], ...]:
-    """Return by which way above a layer the credit belongs that a layer sends which it feeds.
+def route(above: Above, fed: Stage, most: int) -> dict[Way, tuple[Way, ...]]:
+    """Return along which way above a layer the credit goes that a layer sends which it feeds.
 
     Args:
         above: what stands above the layer that gets it.
@@ -109,15 +103,14 @@ def route(above: Above, fed: Stage, most: int) -> tuple[tuple[int, ...], ...]:
         most: number of groups that the rule of the one that gets it tells apart.
 
     Returns:
-        For each way above the sender, and for each group of the sender's units, the number of the receiver's way.
+        For each way above the sender the receiver's way, for each group of the sender's units.
     """
-    number = {way: i for i, way in enumerate(ways(above, most))}
     place, parts = above.stages.index(fed), count(fed, most)
-    found = []
+    found = {}
     for path, inner in own_ways(fed, fed.groups):
         group = inner if most > 1 else -1
-        found.append(tuple(number[(place, *path), part if parts > 1 else group] for part in range(parts)))
-    return tuple(found)
+        found[path, inner] = tuple(((place, *path), part if parts > 1 else group) for part in range(parts))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +138,37 @@ class MeanResponses(OutputFilter):
     @property
     def outputs(self) -> int:
         """G, the number of filters."""
-        return len(ways(self.above, self.most))
+        return len(self.ways)
+
+    @cached_property
+    def ways(self) -> tuple[Way, ...]:  # type: ignore[override]
+        """The ways along which credit comes."""
+        return tuple(ways(self.above, self.most))
+
+    @cached_property
+    def whole(self) -> MeanResponses:  # type: ignore[override]
+        """The filters of the same states with the ways past the layers too."""
+        return self if self.above.past else MeanResponses(self.above.whole, self.most)
+
+    def route(self, activity: Activity) -> tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None:
+        """Return how a layer above, known by what it has been doing, sends its credit; None where it is none of them.
+
+        Args:
+            activity: what it has been doing.
+
+        Returns:
+            The way here of each of its ways and of each group of its units, and the group of each unit.
+        """
+        if activity not in self._routes:
+            whole = self.whole.above
+            stage = next((stage for stage in whole.stages if stage.activity is activity), None)
+            routed = None if stage is None else (route(whole, stage, self.most), groups(stage, self.most))
+            self._routes[activity] = routed
+        return self._routes[activity]
+
+    @cached_property
+    def _routes(self) -> dict[Activity, tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None]:
+        return {}
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the filter."""
@@ -193,6 +216,20 @@ class Hopped(OutputFilter):
     def outputs(self) -> int:
         """G, the number of filters."""
         return (self.count + 1) * (1 if self.above is None else self.above.outputs)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways along which credit comes from outside."""
+        return (NO_WAY,) if self.above is None else self.above.ways
+
+    @property
+    def whole(self) -> OutputFilter | None:
+        """Itself: with hops its states are those of all ways; None where credit is not read by ways."""
+        return None if self.above is None or self.above.whole is None else self
+
+    def route(self, activity: Activity) -> tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None:
+        """Return how a layer above sends its credit; see `MeanResponses`."""
+        return self.above.route(activity) if isinstance(self.above, MeanResponses) else None
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the states of all filters, with the output of the first."""
@@ -265,8 +302,9 @@ class AllMemory(Credited):
                     f"each in its own way; take tt.rules.drtrl(), whose credit to the layers below such a one is "
                     f"instantaneous, or put it below the others, where it is exact"
                 )
-        return MeanResponses(above, self.buckets) if above.stages else None
+        hopped = any(stage.hops for stage in above.all) or (self.hops > 0 and above.itself is not None)
+        return MeanResponses(above.whole if hopped else above, self.buckets) if above.stages else None
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is one of the layers that were told to follow."""
-        return isinstance(neuron, Readout) or any(stage.neuron is consumer for stage in above.stages)
+        return any(stage.neuron is consumer for stage in above.stages)

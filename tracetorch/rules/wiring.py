@@ -43,27 +43,21 @@ class Wiring:
         executed: whether `edges` are how the network has run; else each layer feeds the next.
         doubted: whether the step that runs has shown that they are not; what they are is known when it is over.
         edges: the layers that each one feeds.
-        past: the layers that credit reaches past all that they feed.
-        ended: whether what the network gives out has been looked at.
-        open: the layers of which nothing has shown in this sequence whether they belong to those.
         version: number of times that any of it has changed.
     """
 
     def __init__(self, nodes: list[Node]) -> None:
-        self.nodes = {id(node.activity): node for node in nodes}
+        self.nodes = {node.activity: node for node in nodes}
         self.executed = all(node.above.executed and self._has(node.above) for node in nodes)
-        self.version, self.doubted, self.ended = 0, False, False
-        self.open: set[int] = set()
-        self._seen: dict[int, list[int]] = {}
-        self._ran: dict[int, None] = {}
+        self.version, self.doubted = 0, False
+        self._seen: dict[Activity, list[Activity]] = {}
+        self._ran: dict[Activity, None] = {}
         self._checked = 0
-        self._above: dict[int, Above] | None = None
+        self._above: dict[Activity, Above] | None = None
         keys = list(self.nodes)
         chain = {key: [keys[i + 1]] if i + 1 < len(keys) else [] for i, key in enumerate(keys)}
-        told = {id(node.activity): [id(s.activity) for s in node.above.stages] for node in nodes}
+        told = {node.activity: [s.activity for s in node.above.stages] for node in nodes}
         self.edges = told if self.executed else chain
-        self.past = {id(node.activity) for node in nodes if node.above.past and self.executed}
-        self._reopen()
 
     @classmethod
     def joined(cls, parts: list[Wiring], below: Activity) -> Wiring:
@@ -81,25 +75,28 @@ class Wiring:
             whole.edges |= part.edges
             whole._seen |= part._seen
             whole._ran |= part._ran
-            whole.past |= part.past
-        whole._reopen()
         whole.executed, whole.version = True, 1
         whole.ran(below)
         return whole
 
     def _has(self, above: Above) -> bool:
-        return all(id(stage.activity) in self.nodes for stage in above.all)
+        return all(stage.activity in self.nodes for stage in above.all)
+
+    def renew(self, node: Node) -> None:
+        """Take up another rule, or another neuron, of one of the layers."""
+        if not self._is_own(node):
+            self.nodes[node.activity] = node
+            self._above = None
+            self.version += 1
+
+    def _is_own(self, node: Node) -> bool:
+        own, kind = self.nodes.get(node.activity), (node.groups, node.hops, node.recurrent)
+        return own is not None and own.neuron is node.neuron and (own.groups, own.hops, own.recurrent) == kind
 
     def same(self, nodes: list[Node]) -> bool:
         """Return whether these are the layers, as they are; in whatever order where that has no meaning any more."""
-
-        def is_own(node: Node) -> bool:
-            own = self.nodes.get(id(node.activity))
-            kind = (node.groups, node.hops, node.recurrent)
-            return own is not None and own.neuron is node.neuron and (own.groups, own.hops, own.recurrent) == kind
-
-        ordered = self.executed or list(self.nodes) == [id(node.activity) for node in nodes]
-        return ordered and len(nodes) == len(self.nodes) and all(map(is_own, nodes))
+        ordered = self.executed or list(self.nodes) == [node.activity for node in nodes]
+        return ordered and len(nodes) == len(self.nodes) and all(map(self._is_own, nodes))
 
     @property
     def filters(self) -> bool:
@@ -110,45 +107,29 @@ class Wiring:
         """Begin a new sequence."""
         self.above()
         self._seen, self._ran, self._checked, self.doubted = {}, {}, 0, False
-        self._reopen()
-
-    def _reopen(self) -> None:
-        self.open = {key for key, node in self.nodes.items() if node.groups} - self.past
 
     def ran(self, layer: Activity) -> None:
         """Note that a layer gave outputs with a graph."""
-        self._ran[id(layer)] = None
+        self._ran[layer] = None
 
     def saw(self, below: Activity, above: Activity) -> None:
         """Note that a layer has fed another one."""
-        fed = self._seen.setdefault(id(below), [])
-        if id(above) not in fed:
-            fed.append(id(above))
-            if self.filters and id(above) not in self.edges[id(below)]:
+        fed = self._seen.setdefault(below, [])
+        if above not in fed:
+            fed.append(above)
+            if self.filters and above not in self.edges[below]:
                 self.doubted = True
 
     def unsee(self, layer: Activity) -> None:
         """Forget what a layer has shown in a first step that was taken back."""
-        self._ran.pop(id(layer), None)
-        self._seen.pop(id(layer), None)
-
-    def feeds(self, layer: Activity) -> bool:
-        """Return whether a layer has fed another one in this sequence."""
-        return bool(self._seen.get(id(layer)))
-
-    def passed(self, layer: Activity) -> None:
-        """Take up that credit reaches a layer past all that it feeds."""
-        if id(layer) not in self.past:
-            self.past.add(id(layer))
-            self.open.discard(id(layer))
-            self.executed, self._above = True, None
-            self.version += 1
+        self._ran.pop(layer, None)
+        self._seen.pop(layer, None)
 
     def proven(self, layer: Activity) -> bool:
         """Return whether layers fed those that they were told; asked as the first that ran begins its second step."""
         if self.doubted:
             return False
-        leads = next((key for key in self._ran if self.nodes[key].groups), None) == id(layer)
+        leads = next((key for key in self._ran if self.nodes[key].groups), None) is layer
         if not leads or self._checked == len(self._ran):
             return True
         self._checked = len(self._ran)
@@ -159,7 +140,7 @@ class Wiring:
         if self.doubted or (self.filters and not self.executed and not all(map(self._edges_seen, self._ran))):
             self.execute()
 
-    def _edges_seen(self, key: int) -> bool:
+    def _edges_seen(self, key: Activity) -> bool:
         return set(self.edges[key]) == set(self._seen.get(key, ()))
 
     def execute(self) -> None:
@@ -169,19 +150,17 @@ class Wiring:
             self.executed, self._above = True, None
             self.version += 1
 
-    def fed(self, layer: Activity, order: list[int]) -> Tensor:
-        """Return the places in an order of the layers that a layer feeds; -1 for credit past them."""
-        found = [order.index(key) for key in self.edges[id(layer)] if key in order]
-        return torch.tensor(found + [-1] * (id(layer) in self.past), dtype=torch.int64)
+    def fed(self, layer: Activity, order: list[Activity]) -> Tensor:
+        """Return the places in an order of the layers that a layer feeds."""
+        return torch.tensor([order.index(key) for key in self.edges[layer] if key in order], dtype=torch.int64)
 
-    def take(self, edges: dict[int, list[int]], past: set[int], *, executed: bool) -> None:
-        """Take up which layers each one feeds, and which ones credit reaches past those."""
+    def take(self, edges: dict[Activity, list[Activity]], *, executed: bool) -> None:
+        """Take up which layers each one feeds."""
         self.begin()
-        self.edges, self.past, self.executed, self._above = edges, past, executed, None
-        self._reopen()
+        self.edges, self.executed, self._above = edges, executed, None
         self.version += 1
 
-    def above(self) -> dict[int, Above]:
+    def above(self) -> dict[Activity, Above]:
         """Return what stands above each layer."""
         if self._above is None:
             if self.version:
@@ -189,10 +168,10 @@ class Wiring:
             self._above = self._formed()
         return self._above
 
-    def _formed(self) -> dict[int, Above]:
-        found: dict[int, Above] = {}
+    def _formed(self) -> dict[Activity, Above]:
+        found: dict[Activity, Above] = {}
 
-        def of(key: int, below: tuple[int, ...]) -> Above:
+        def of(key: Activity, below: tuple[Activity, ...]) -> Above:
             if key in below:
                 raise RuntimeError(
                     f"the layers feed each other in a circle in one step ({self.nodes[key].neuron!r} is part of it): "
@@ -201,12 +180,12 @@ class Wiring:
             if key not in found:
                 nodes = [self.nodes[fed] for fed in self.edges[key]]
                 stages = (
-                    Stage(n.neuron, n.activity, of(id(n.activity), (*below, key)), n.groups, n.hops if n.groups else 0)
+                    Stage(n.neuron, n.activity, of(n.activity, (*below, key)), n.groups, n.hops if n.groups else 0)
                     for n in nodes
                 )
                 own = self.nodes[key]
                 itself = own.activity if own.recurrent else None
-                found[key] = Above(tuple(stages), True, self.executed, itself, key in self.past)
+                found[key] = Above(tuple(stages), True, self.executed, itself)
             return found[key]
 
         for key in self.nodes:

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from tracetorch.backends.numba.steps import function
 from tracetorch.backends.numba.steps import layout as at
-from tracetorch.engine import Core, LayerState, require_finite_input
+from tracetorch.engine import Core, LayerState, Spec, require_finite_input, rewired, run
 from tracetorch.neurons import effective_parameters
+from tracetorch.steps.again import Step, credit_again
 from tracetorch.steps.cell import Cell
 from tracetorch.steps.part import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
-from tracetorch.traces.autograd import CLOSED, MOVED_ON, require_finite, require_first_derivative
+from tracetorch.traces.activity import Activity
+from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
+from tracetorch.traces.bank import NO_WAY, Way, hopping
+from tracetorch.traces.passing import CLOSED, Feed, Received, receiving
 from tracetorch.traces.window import sum_to
 from tracetorch.traces.window import version_of as version
 
@@ -41,7 +45,8 @@ class Single:
     def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:
         self.first = first
         self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
-        self.weights = part.weights
+        self.weights, filter = part.weights, part.trace.filter
+        self.way = hopping((NO_WAY,) if filter is None else filter.ways, 0)[0]
         tables = [m._parameters for m in (part.synapse, part.recurrent) if m is not None for _ in range(2)]
         self.places = [
             (table, name, weight, 0 if weight is None else weight.data_ptr())
@@ -83,7 +88,7 @@ class Single:
             and modules.get("recurrent") is part.recurrent
             and core.above is self.above
             and core.opened is None
-            and not core.counted
+            and not (core.counted or core.bypassed)
             and core.backend in ("auto", "numba")
             and _unhooked(part.synapse)
             and _unhooked(part.neuron)
@@ -152,17 +157,30 @@ class Single:
 
     def undone(self) -> LayerState | None:
         """Return what the layer carried before the last step."""
-        if self.steps <= 1:
+        return self.since(self.before, self.large, self.steps)
+
+    def since(self, before: Tensor, large: tuple[Tensor, Tensor] | None, steps: int) -> LayerState | None:
+        """Return what the layer carried before a step.
+
+        Args:
+            before: the block of the step before it.
+            large: the large traces, which the step has advanced already.
+            steps: number of steps, that one among them.
+
+        Returns:
+            The state; None after a reset.
+        """
+        if steps <= 1:
             return self.first
-        block, large = self.before.clone(), self.large
-        if large is not None:  # the step has advanced them already
+        block = before.clone()
+        if large is not None:
             spent = (large[0].clone(), large[1].clone())
             self._point(spent)
             self.cell.large, self.cell.large_fed = large
         self.begin(self.at, block.data_ptr(), 0, 0, at.ADVANCE | at.TRACES)
         self.cell.block = block
         found = self.cell.state()
-        return replace(found, steps=found.steps + self.steps - 1)
+        return replace(found, steps=found.steps + steps - 1)
 
 
 def _unhooked(module: nn.Module) -> bool:
@@ -173,13 +191,16 @@ def _unhooked(module: nn.Module) -> bool:
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, single: Single, x: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, single: Single, received: Received | None, feeds: tuple[Feed, ...], x: Tensor, *parameters: Tensor
+    ) -> Tensor:
         learned = parameters[len(single.parameters) :]
         z = single.forward(x, learned)
         ctx.block, ctx.single, ctx.large, ctx.moved = single.block, single, single.large, single.moved
+        ctx.before, ctx.steps, ctx.received, ctx.feeds = single.before, single.steps, received, feeds
         ctx.check = single.core.finite is not False
         ctx.shapes = [p.shape for p in learned]
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[3]:
             ctx.save_for_backward(single.back, x)
         else:
             ctx.save_for_backward(single.back)
@@ -199,8 +220,11 @@ class _Step(torch.autograd.Function):
             if ctx.large is single.large and ctx.moved != single.moved:
                 raise RuntimeError(MOVED_ON)
             single._point(ctx.large)
+        parts = None if ctx.received is None else ctx.received.split(z_bar)
+        if parts is not None:
+            return _again(ctx, parts, z_bar)
         z_bar = z_bar.contiguous()
-        x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[1] else None
+        x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[3] else None
         grads = [torch.empty_like(p) for p in single.parameters]
         learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1])
         places = iter(grads)
@@ -213,23 +237,40 @@ class _Step(torch.autograd.Function):
         if single.give(single.at, ctx.block.data_ptr(), z_bar.data_ptr(), below, mode, -1.0):
             require_finite(True, z_bar)
         found = [sum_to(value, shape) for value, shape in zip(learned, ctx.shapes, strict=True)]
-        return None, x_bar, *grads, *found
+        for feed in ctx.feeds if x_bar is not None else ():
+            for way, part in feed.signals(single.way, x_bar):
+                feed.send(way, part)
+        return None, None, None, x_bar, *grads, *found
+
+
+def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients of a step whose credit has come along several ways."""
+    single: Single = ctx.single
+    require_finite(ctx.check, z_bar)
+    x = ctx.saved_tensors[1] if ctx.needs_input_grad[3] else single.cell.piece("held", ctx.block)
+    step = Step(single.layer, single.since(ctx.before, ctx.large, ctx.steps), x, ctx.feeds)
+    x_bar, grads = credit_again(step, parts, z_bar)
+    own = [*single.parameters, *single.part.learned]
+    return None, None, None, x_bar, *(grads[id(p) if isinstance(p, Tensor) else p] for p in own)
 
 
 _TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
 
 
-def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
+def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...]) -> Tensor | None:
     """Advance a layer by one time step with compiled kernels, where they serve it and pay.
 
     Args:
         layer: the layer, as a module.
         core: what it holds beside its modules.
         x: input, `[B, K]`.
+        feeds: how credit is sent to the layers that feed it.
 
     Returns:
         The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
     """
+    if any(feed.group is not None for feed in feeds):
+        return None
     single = core.stepper
     if not isinstance(single, Single) or not single.serves(x):
         single = _compiled(layer, core, x)
@@ -238,8 +279,9 @@ def run_single(layer: nn.Module, core: Core, x: Tensor) -> Tensor | None:
     learned = single.part.learns()
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
-    found: Tensor = _Step.apply(single, x, *single.parameters, *learned.values())
-    core.stepper = single
+    received = receiving(single.part.trace.filter)
+    found: Tensor = _Step.apply(single, received, feeds, x, *single.parameters, *learned.values())
+    core.stepper, core.received = single, received
     core.called()
     return found
 
@@ -255,7 +297,7 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         return None
     if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.is_cpu or why_not():
         return None
-    if core.opened is not None or core.counted or unfit_tensors(layer):
+    if core.opened is not None or core.counted or core.bypassed or unfit_tensors(layer):
         return None
     if not all(_unhooked(s) for s in (synapse, layer.recurrent) if s is not None):
         return None
@@ -279,3 +321,23 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         "", core, synapse, layer.recurrent, layer.neuron, layer.feedback, trace, layer.neuron.lowered(), learned
     )
     return Single(layer, part, len(x), state)
+
+
+def first_again(core: Core, spec: Spec) -> LayerState:
+    """Return what a layer carries after its first step, behind the filters that are now known to stand above it.
+
+    Args:
+        core: what the layer holds beside its modules.
+        spec: the layer, with what stands above it.
+
+    Returns:
+        The state, whose traces are still to advance.
+    """
+    single, state = core.stepper, core.peek()
+    if isinstance(single, Single) and single.steps == 1 and single.first is None:
+        x = single.cell.piece("held", single.block).unsqueeze(0)
+        with torch.enable_grad():
+            return run(replace(spec, activity=Activity()), None, x, event=None).state
+    if state is None:
+        raise RuntimeError("a layer that carries nothing has made no first step")
+    return rewired(state, spec.trace(tuple(state.s[0].shape[1:])))

@@ -96,13 +96,15 @@ class Activity:
         flat = {} if self.blocks is None else {"blocks": self.blocks}
         if self._total is not None:
             flat |= {"total": self._total, "steps": torch.tensor(self._steps)}
-        return flat | {f"groups.{most}": group for most, group in self._groups.items() if group is not None}
+        one = torch.zeros(1, dtype=torch.int64)
+        return flat | {f"groups.{most}": one if group is None else group for most, group in self._groups.items()}
 
     def load(self, flat: dict[str, Tensor]) -> None:
         """Take over what `tensors` gave."""
         self.blocks, self._total = flat.get("blocks"), flat.get("total")
         self._steps = int(flat["steps"]) if "steps" in flat else 0
-        self._groups = {int(k.partition(".")[2]): v for k, v in flat.items() if k.startswith("groups.")}
+        groups = {int(k.partition(".")[2]): v for k, v in flat.items() if k.startswith("groups.")}
+        self._groups = {most: v if bool(v.any()) else None for most, v in groups.items()}
         self._counts = {}
 
 

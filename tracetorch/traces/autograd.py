@@ -7,17 +7,16 @@ credit for the gradients of weights, biases and neuron parameters, and for the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from tracetorch.synapses import Synapse
+from tracetorch.traces.bank import NO_WAY, Way, hopping
 from tracetorch.traces.base import Trace
-from tracetorch.traces.passing import Credit, Feed
+from tracetorch.traces.passing import CHANGED, CLOSED, Credit, Feed, Pulled, Received, Start
 from tracetorch.traces.window import Traces, per_current, sum_to
 
 MOVED_ON = (
@@ -25,9 +24,6 @@ MOVED_ON = (
     "loss.backward() before the next step, or give the steps together to tt.scan; rules with one trace per input "
     "(ottt, trace) allow several forwards before one backward"
 )
-
-CLOSED = "tracetorch.closed"
-"""Note on the node of a layer's outputs of how many cotangents are being followed past it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,9 @@ class Call:
         names: names of biases and neuron parameters, in the order in which they are given.
         finite: whether to refuse cotangents that are not finite.
         in_graph: whether the carried rows keep their graph from call to call.
-        feeds: how credit goes apart at the layers that feed this one; none where each has one filter above it.
+        start: the carried past from which the window began.
+        received: what the layers above send back; None where it is not told apart.
+        feeds: how credit is sent to the layers that feed this one, where these tell it apart.
     """
 
     credit: Credit
@@ -121,7 +119,34 @@ class Call:
     names: tuple[str, ...]
     finite: bool
     in_graph: bool
+    start: Start
+    received: Received | None = None
     feeds: tuple[Feed, ...] = ()
+
+    def pulled(
+        self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool
+    ) -> tuple[Pulled, list[tuple[Way, Tensor]]]:
+        """Return what cotangents of the outputs give, and the signals that go below, each with its way."""
+        credit, window = self.credit, self.credit.window
+        filter, parts = credit.filter, None if self.received is None else self.received.split(z_bar)
+        if parts is not None and filter is not None:
+            if not parts.keys() <= set(filter.ways):
+                credit = credit.whole(self.start)
+                filter = credit.filter or filter
+            if not parts.keys() <= set(filter.ways):
+                raise RuntimeError(CHANGED)
+            zero = torch.zeros_like(z_bar)
+            z_bar = torch.stack([parts.get(way, zero) for way in filter.ways])
+            z_bar = z_bar[0] if len(filter.ways) == 1 else z_bar
+        z_bar = z_bar.to(window.like.dtype)
+        if self.last:
+            z_bar, raw = z_bar.unsqueeze(-window.like.dim() - 1), None if raw is None else raw.unsqueeze(0)
+        found = credit.pull(z_bar, raw, carry, below=below)
+        if found.below is None:
+            return found, []
+        signals = found.below.unsqueeze(0) if credit.window.numbers.bank is None else found.below
+        ways = ((NO_WAY,), 0) if filter is None else (filter.ways, filter.hops)
+        return found, list(zip(hopping(*ways), signals, strict=False))
 
 
 class _Credited(torch.autograd.Function):
@@ -131,42 +156,33 @@ class _Credited(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.call = call
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
-        ctx.shapes = [p.shape for p in parameters[len(call.feeds) :]]
+        ctx.shapes, ctx.rows = [p.shape for p in parameters], carry.shape
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
         # A compiled graph has to tell the values from the state that it keeps.
         out = call.output.clone() if torch.compiler.is_compiling() else call.output.detach()
-        outputs = call.credit.window.numbers.outputs
-        ports = out.new_zeros(()).expand(outputs - 1, *out.shape) if outputs > 1 else out.new_empty(0)
-        return out, raw, carry.view_as(carry), ports
+        return out, raw, carry.view_as(carry)
 
     @staticmethod
-    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor, carry_bar: Tensor, parts: Tensor) -> Any:
+    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor | None, carry_bar: Tensor) -> Any:
         require_first_derivative(z_bar)
         if ctx.metadata.get(CLOSED):
             return (None,) * len(ctx.needs_input_grad)
         call: Call = ctx.call
         window = call.credit.window
         require_finite(call.finite, z_bar)
-        z_bar = z_bar.to(window.like.dtype)
         x, feedback = _saved(ctx)
         raw = raw_bar if window.counted and raw_bar is not None else None
-        if call.last:
-            z_bar, raw = z_bar.unsqueeze(0), None if raw is None else raw.unsqueeze(0)
-        several = window.numbers.outputs > 1
-        if several:
-            parts = parts.to(z_bar.dtype).reshape(-1, *z_bar.shape)
-            z_bar = torch.cat([(z_bar - parts.sum(0)).unsqueeze(0), parts])
-        pulled = call.credit.pull(z_bar, raw, carry_bar, below=ctx.needs_input_grad[2])
+        pulled, below = call.pulled(z_bar, raw, carry_bar, below=ctx.needs_input_grad[2])
         grads = pulled.weights
         for name in call.names:
             value = pulled.neuron.get(name)
             grads.append(None if value is None else sum_to(value, ctx.shapes[len(grads)]))
         if pulled.below is None:
-            return (None, pulled.start, None, None, *[None] * len(call.feeds), *grads)
-        below = pulled.below if window.numbers.bank is not None else pulled.below.unsqueeze(0)
-        x_bar = _below(call, below.sum(0) if len(below) > 1 else below[0], x, feedback)
-        apart = [_apart(call, feed, below, (x, feedback)) for feed in call.feeds]
-        return (None, pulled.start, x_bar, None, *apart, *grads)
+            return (None, pulled.start, None, None, *grads)
+        x_bar = _below(call, below[0][1] if len(below) == 1 else pulled.below.sum(0), x, feedback)
+        for feed in call.feeds:
+            _send(call, feed, below, (x, feedback, x_bar))
+        return (None, pulled.start, x_bar, None, *grads)
 
 
 def _saved(ctx: Any) -> tuple[Tensor, Tensor]:
@@ -194,47 +210,13 @@ def _below(call: Call, signal: Tensor, x: Tensor, feedback: Tensor) -> Tensor:
     return flat.reshape(x.shape)
 
 
-def _apart(call: Call, feed: Feed, below: Tensor, saved: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the cotangents of a feeding layer's outputs by its filters, all but the first, `[P - 1, *outputs]`."""
-    found: list[Tensor] = []
-    for signal in feed.signals(below):
-        part = None if signal is None else _below(call, signal, *saved)
-        if part is not None:
-            part = back_to(feed.edge, feed.node, feed.nodes, part.to(feed.dtype))
-        found.append(feed.ports.new_zeros(feed.ports.shape[1:]) if part is None else part.reshape(feed.ports.shape[1:]))
-    return torch.stack(found)
-
-
-def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor | None:
-    """Return what a cotangent comes to at a layer's outputs, through the modules between and through no layer.
-
-    Args:
-        edge: the edge of the graph at which the cotangent is.
-        node: the node of the layer's outputs.
-        nodes: the nodes of all layers that are met first.
-        part: the cotangent.
-
-    Returns:
-        The cotangent of the outputs; None where there is none.
-    """
-    if edge.node is node:
-        return part
-    others = [one for one in nodes if one is not node]
-    closed = [one.register_prehook(_nothing) for one in others]
-    for one in others:
-        one.metadata[CLOSED] = one.metadata.get(CLOSED, 0) + 1
-    try:
-        found = torch.autograd.grad([edge], [GradientEdge(node, 0)], [part], retain_graph=True, allow_unused=True)
-    finally:
-        for hook in closed:
-            hook.remove()
-        for one in others:
-            one.metadata[CLOSED] -= 1
-    return found[0]
-
-
-def _nothing(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-    return tuple(None if bar is None else torch.zeros_like(bar) for bar in cotangents)
+def _send(call: Call, feed: Feed, below: list[tuple[Way, Tensor]], values: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Send signals per unit, by the ways above a layer, to one that feeds it."""
+    x, feedback, x_bar = values
+    for way, signal in below:
+        for along, part in feed.signals(way, signal):
+            alone = len(below) == 1 and feed.group is None
+            feed.send(along, x_bar if alone else _below(call, part, x, feedback))
 
 
 def require_first_derivative(cotangent: Tensor) -> None:
@@ -265,7 +247,7 @@ def require_finite(check: bool, z_bar: Tensor) -> None:
 
 def credited(
     call: Call, carry: Tensor, x: Tensor, feedback: Tensor, parameters: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Give out a window's values with their credit attached.
 
     Args:
@@ -276,8 +258,26 @@ def credited(
         parameters: as in `attach`.
 
     Returns:
-        The output; the same without the filter, for a rate term; the rows to carry on; and what takes up the credit of
-        all filters above but the first, `[G - 1, *output]`, empty where there is one.
+        The output; the same without the filter, for a rate term; and the rows to carry on.
     """
-    ports = [feed.ports for feed in call.feeds]
-    return _Credited.apply(call, carry, x, feedback, *ports, *parameters)  # type: ignore[no-any-return]
+    return _Credited.apply(call, carry, x, feedback, *parameters)  # type: ignore[no-any-return]
+
+
+def credit_of(out: Tensor, z_bar: Tensor) -> tuple[Tensor | None, list[Tensor | None]]:
+    """Return what a cotangent of a call's output gives, without a backward.
+
+    Args:
+        out: the output, as `credited` has given it.
+        z_bar: its cotangent.
+
+    Returns:
+        The cotangent of the inputs, and the gradients of all parameters of the call, in their order.
+    """
+    node: Any = out.grad_fn
+    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, z_bar.new_zeros(node.rows))
+    past: Any = node.next_functions[0][0]
+    if past is not None:
+        for i, more in enumerate(_Attach.backward(past, start)[2:]):
+            if more is not None:
+                grads[i] = more if grads[i] is None else grads[i] + more
+    return x_bar, grads

@@ -18,6 +18,18 @@ from torch import Tensor
 from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron
 
+Way = tuple[tuple[int, ...], int]
+"""Which of the layers that are fed is taken at each layer, and the group of units that it goes through; -1 for all."""
+NO_WAY: Way = ((), -1)
+"""The way above a layer that feeds none."""
+PAST: Way = ((-1,), -1)
+"""The way past all layers that a layer feeds, which has no memory."""
+
+
+def hopping(ways: Sequence[Way], hops: int) -> list[Way]:
+    """Return ways of credit from outside, then those of each hop through a layer's own recurrent synapse."""
+    return [((hop, *path), group) for hop in range(hops + 1) for path, group in ways]
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -170,6 +182,16 @@ class OutputFilter(ABC):
     def outputs(self) -> int:
         """G, the number of filters."""
         return 1
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways along which credit comes from outside, one for each filter."""
+        return (NO_WAY,)
+
+    @property
+    def whole(self) -> OutputFilter | None:
+        """The filters of the same states with the ways past the layers too; None where credit is not read by ways."""
+        return None
 
     @property
     def hops(self) -> int:

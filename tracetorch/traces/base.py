@@ -310,6 +310,11 @@ class WindowCredit(Credit):
     gain: Tensor | None
     norm: Tensor | None = None
 
+    @property
+    def filter(self) -> OutputFilter | None:
+        """The filters above the layer; None for none."""
+        return self.trace.filter
+
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
         trace, w = self.trace, self.window
@@ -351,6 +356,19 @@ class WindowCredit(Credit):
         if self.trace.copies == 1:
             return own
         return self.window.tape.reverse(cotangents, Pull(self.trace.linked, self.window.numbers.constant))
+
+    def whole(self, start: Start) -> Credit:
+        """Return the same for credit that has come past the layers above too; see `Credit`."""
+        filter, w = None if self.trace.filter is None else self.trace.filter.whole, self.window
+        if filter is None or filter is self.trace.filter:
+            return self
+        trace, neuron = replace(self.trace, filter=filter), w.scan.neuron
+        with torch.no_grad():
+            numbers = trace.numbers(neuron, w.like)
+            save = Save(sensitivity=trace.sensitivity(neuron, numbers, start, history=True))
+            outputs = w.backend.forward(replace(w.scan, out=None), save)
+            found = trace.close(start, replace(w, numbers=numbers), outputs, silent=False, last=False).credit
+        return self if found is None else found
 
     def _below(self, own: Gradients, z_bar: Tensor, below: bool) -> Tensor | None:
         if not below:

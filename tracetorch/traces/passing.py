@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
+from tracetorch.traces.bank import PAST, OutputFilter, Way
 from tracetorch.traces.window import Traces, Window
 
+CHANGED = (
+    "credit came back to a layer along a way that it does not know: the network runs its layers otherwise than in the "
+    "first step of this sequence; call tt.reset(net) and begin again"
+)
+CLOSED = "tracetorch.closed"
+"""Note on the node of a layer's outputs of how many cotangents are being followed past it."""
 LEVEL, RESPONSE = "level", "response"
 """Names of the carried levels of the filter: of the outputs' sensitivities, and of ones."""
 
@@ -80,6 +89,11 @@ class Credit(ABC):
 
     window: Window
 
+    @property
+    def filter(self) -> OutputFilter | None:
+        """The filters above the layer; None for none."""
+        return None
+
     @abstractmethod
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give.
@@ -94,6 +108,17 @@ class Credit(ABC):
             The gradients.
         """
 
+    def whole(self, start: Start) -> Credit:
+        """Return the same for credit that has come past the layers above too.
+
+        Args:
+            start: the carried past from which the window began.
+
+        Returns:
+            The credit, whose filters are those of all ways.
+        """
+        return self
+
 
 def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
     """Return the values of the last steps, as many as there are events; behind the filters where there are several."""
@@ -102,38 +127,148 @@ def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
     return values[-events.shape[0] :] if values.shape[0] > events.shape[0] else values
 
 
-@dataclass(frozen=True)
-class Feed:
-    """How a layer's credit goes apart among the filters that stand above a layer which feeds it.
+class Received:
+    """What the layers above send back to one call of a layer in a backward, by the way along which it goes.
+
+    All else that reaches the call's outputs has come past these layers: from a head, or from a loss of its own.
 
     Args:
-        ports: what takes up the parts at that layer, all but the first, `[P - 1, *outputs]`, with its graph.
+        filter: the filters above the layer.
+    """
+
+    __slots__ = ("_parts", "_task", "doubted", "filter", "passed", "private")
+
+    def __init__(self, filter: OutputFilter) -> None:
+        self.filter = filter
+        self.passed: Callable[[], Callable[[], None] | None] | None = None
+        """What gives what is called where credit has come past all layers above, as long as that is there."""
+        self.private = False
+        """Whether nobody has the outputs but one layer above."""
+        self.doubted = False
+        """Whether the first step has shown other layers above than there are filters for: all credit is alike then."""
+        self._parts: dict[Way, Tensor] = {}
+        self._task = -1
+
+    @property
+    def alone(self) -> bool:
+        """Whether all credit comes along the one way that there is."""
+        return (self.private or self.doubted) and len(self.filter.ways) == 1
+
+    def add(self, way: Way, part: Tensor) -> None:
+        """Take up what a layer sends along a way."""
+        task = torch._C._current_graph_task_id()
+        if task != self._task:  # what was left by a backward that has failed, or that did not get here
+            self._parts, self._task = {}, task
+        before = self._parts.get(way)
+        self._parts[way] = part if before is None else before + part
+
+    def split(self, z_bar: Tensor) -> dict[Way, Tensor] | None:
+        """Return the cotangents of the outputs by the way along which they came.
+
+        Args:
+            z_bar: all of them, `[..., B, *unit]`.
+
+        Returns:
+            The cotangents; None where all of them came along the only way.
+        """
+        parts = self._parts if self._task == torch._C._current_graph_task_id() else {}
+        parts = {way: part if part.shape == z_bar.shape else part.reshape(z_bar.shape) for way, part in parts.items()}
+        self._parts, ways = {}, self.filter.ways
+        if self.alone or self.doubted:
+            parts.pop(ways[0], None)
+            if not parts and len(ways) == 1:
+                return None
+            return parts | {ways[0]: z_bar - sum(parts.values(), torch.zeros_like(z_bar))}
+        only = parts.get(ways[0]) if len(parts) == 1 and len(ways) == 1 else None
+        if only is not None and only.data_ptr() == z_bar.data_ptr():
+            return None
+        rest = z_bar - sum(parts.values(), torch.zeros_like(z_bar))
+        size = z_bar.norm() + sum(part.norm() for part in parts.values())
+        if not bool(rest.norm() <= 8 * torch.finfo(z_bar.dtype).eps * size):  # else what rounding leaves
+            passed = None if self.passed is None else self.passed()
+            if passed is not None:
+                passed()
+            return parts | {PAST: rest}
+        return None if only is not None else parts
+
+
+def receiving(filter: OutputFilter | None) -> Received | None:
+    """Return what takes up the credit that the layers above send to one call; None where it is not told apart."""
+    if torch.compiler.is_compiling() or filter is None or filter.whole is None:
+        return None
+    return Received(filter)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How a layer sends credit to one that feeds it, and whose credit is told apart by the way along which it comes.
+
+    Args:
+        received: what takes it up there.
         edge: where the input is in the graph.
         dtype: the input's.
         node: the node of that layer's outputs.
         nodes: those of all layers of whose outputs the input is made, none of which is gone through.
-        route: for each filter above this layer, and each group of its units, the number of the part.
+        route: for each way above this layer, and each group of its units, the way above that layer.
         group: the group of each unit, in a shape that broadcasts to the units'; None for one.
     """
 
-    ports: Tensor
+    received: Received
     edge: Any
     dtype: torch.dtype
     node: Any
     nodes: tuple[Any, ...]
-    route: tuple[tuple[int, ...], ...]
+    route: Mapping[Way, tuple[Way, ...]]
     group: Tensor | None
 
-    def signals(self, below: Tensor) -> list[Tensor | None]:
-        """Return the signals per unit of all parts but the first, from those of each filter, `[G, E, B, *unit]`."""
-        found: list[Tensor | None] = [None] * self.ports.shape[0]
-        for signal, row in zip(below, self.route, strict=True):
-            for group, part in enumerate(row):
-                if part > 0:
-                    own = signal if self.group is None else signal * (self.group == group)
-                    before = found[part - 1]
-                    found[part - 1] = own if before is None else before + own
-        return found
+    def send(self, way: Way, part: Tensor) -> None:
+        """Send a cotangent of the input along a way above that layer."""
+        found = back_to(self.edge, self.node, self.nodes, part.to(self.dtype))
+        if found is not None:
+            self.received.add(way, found)
+
+    def signals(self, way: Way, signal: Tensor) -> list[tuple[Way, Tensor]]:
+        """Return a signal per unit of a way above this layer by the ways above that one, where it has to be sent."""
+        parts, received = self.route.get(way), self.received
+        if parts is None:
+            raise RuntimeError(CHANGED)
+        if received.alone and parts == received.filter.ways:
+            return []
+        if self.group is None:
+            return [(parts[0], signal)]
+        return [(part, signal * (self.group == group)) for group, part in enumerate(parts)]
+
+
+def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor | None:
+    """Return what a cotangent comes to at a layer's outputs, through the modules between and through no layer.
+
+    Args:
+        edge: the edge of the graph at which the cotangent is.
+        node: the node of the layer's outputs.
+        nodes: the nodes of all layers that are met first.
+        part: the cotangent.
+
+    Returns:
+        The cotangent of the outputs; None where there is none.
+    """
+    if edge.node is node:
+        return part
+    others = [one for one in nodes if one is not node]
+    closed = [one.register_prehook(_nothing) for one in others]
+    for one in others:
+        one.metadata[CLOSED] = one.metadata.get(CLOSED, 0) + 1
+    try:
+        found = torch.autograd.grad([edge], [GradientEdge(node, 0)], [part], retain_graph=True, allow_unused=True)
+    finally:
+        for hook in closed:
+            hook.remove()
+        for one in others:
+            one.metadata[CLOSED] -= 1
+    return found[0]
+
+
+def _nothing(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    return tuple(None if bar is None else torch.zeros_like(bar) for bar in cotangents)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""A compiled step once more the general way, where its credit has come along ways that compiled steps do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracetorch.engine import LayerState, run
+from tracetorch.traces.activity import Activity
+from tracetorch.traces.autograd import credit_of
+from tracetorch.traces.bank import Way
+from tracetorch.traces.passing import Feed
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was done.
+
+    Args:
+        layer: the layer, as a module.
+        state: what it carried before; None after a reset.
+        x: the input, `[B, K]`, with its graph.
+        feeds: how credit is sent to the layers that feed it.
+    """
+
+    layer: nn.Module
+    state: LayerState | None
+    x: Tensor
+    feeds: tuple[Feed, ...]
+
+
+def credit_again(
+    step: Step, parts: Mapping[Way, Tensor], z_bar: Tensor
+) -> tuple[Tensor | None, dict[int | str, Tensor | None]]:
+    """Return what cotangents of a step's outputs give, and send their credit below.
+
+    Args:
+        step: the step.
+        parts: the cotangents by the way along which they came.
+        z_bar: their sum.
+
+    Returns:
+        The cotangent of the input, and the gradients: of weights and biases by their id, of neuron parameters by name.
+    """
+    layer: Any = step.layer
+    spec = layer.spec()
+    spec = replace(spec, above=spec.above.whole, activity=Activity())
+    state, given = step.state, spec.parameters()
+    if state is not None:
+        state = replace(state, trace=spec.trace(tuple(state.s[0].shape[1:])), numbers=None)
+    with torch.enable_grad():
+        found = run(spec, state, step.x.unsqueeze(0), event=step.x, feeds=step.feeds)
+    if found.received is not None:
+        for way, part in parts.items():
+            found.received.add(way, part)
+    x_bar, grads = credit_of(found.last, z_bar)
+    names: list[int | str] = [id(p) for p in given.all()[: len(given.all()) - len(given.learned)]]
+    return x_bar, dict(zip([*names, *given.learned], grads, strict=True))
