@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ MOST = 2**14
 """Number of nodes of the graph between two layers that are looked at."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: it is made at each step
 class Producer:
     """The layer whose outputs a tensor holds: its rule, its neuron, what it carries, and the number of the call."""
 
@@ -36,10 +37,8 @@ class Producer:
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     """Note on the graph of a layer's outputs whose they are."""
-    if torch.compiler.is_compiling():
-        return
     node: Any = out.grad_fn
-    if node is not None:
+    if node is not None and not torch.compiler.is_compiling():
         if core.received is not None:
             core.received.passed = weakref.WeakMethod(core.note_bypass)
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls, core.received)
@@ -108,7 +107,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
     Returns:
         How it is sent, for each layer below that tells it apart.
     """
-    if torch.compiler.is_compiling() or x.grad_fn is None:
+    node: Any = x.grad_fn
+    if node is None or torch.compiler.is_compiling():
+        return ()
+    nearest: Producer | None = node.metadata.get("tracetorch")
+    if nearest is not None and _as_before(core, rule, neuron, nearest, window):
         return ()
     feeds: list[Feed] = []
     calls: dict[int, int] = {}
@@ -166,6 +169,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above):
+            if below is nearest and core.wiring is source.wiring is not None:
+                core.agreed = _told(core, rule, neuron, below, source)
             continue
         follower = source.above.follower
         known = "nothing" if follower is None else repr(follower)
@@ -177,6 +182,22 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
+
+
+def _told(core: Core, rule: Rule, neuron: Neuron, below: Producer, source: Core) -> tuple[object, ...]:
+    """Return all on which it depends whether one layer may feed another, but for how often each has run."""
+    return (below.core, below.rule, below.neuron, source.above, source.wiring, rule, neuron, core.above, core.wiring)
+
+
+def _as_before(core: Core, rule: Rule, neuron: Neuron, below: Producer, window: int) -> bool:
+    """Return whether a layer is fed by one other, and all is as it was in the step in which that was found in order."""
+    source = below.core()
+    if core.agreed is None or source is None or source.calls != below.call or source.undone == below.call:
+        return False
+    if not all(map(operator.is_, core.agreed, _told(core, rule, neuron, below, source))):
+        return False
+    source.wiring.saw(source.activity, core.activity)  # type: ignore[union-attr] # as it was
+    return not _remembered(below, neuron) or core.in_step(source, window or 1, credited=rule.above.groups > 0)
 
 
 def _remembered(below: Producer, neuron: Neuron) -> bool:

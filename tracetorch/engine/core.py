@@ -107,6 +107,7 @@ class Core:
         credited: number of those for which it carries credit: since a reset, another rule, or steps without a graph.
         peers: all layers of its network, itself too, as far as it has been told.
         known: the numbers of its trace in the sequence before; None for none.
+        agreed: the one layer that feeds it, and all else by which that was found in order; None for none.
     """
 
     def __init__(self) -> None:
@@ -134,6 +135,7 @@ class Core:
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
         self.known: Known | None = None
+        self.agreed: tuple[object, ...] | None = None
 
     @property
     def state(self) -> LayerState | None:
@@ -319,5 +321,6 @@ class Core:
             "received": None,
             "peers": (),
             "known": None,
+            "agreed": None,
         }
         return self.__dict__ | changed

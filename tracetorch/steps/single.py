@@ -24,7 +24,6 @@ from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_d
 from tracetorch.traces.bank import NO_WAY, Way, hopping
 from tracetorch.traces.passing import CLOSED, Feed, Received, receiving
 from tracetorch.traces.window import sum_to
-from tracetorch.traces.window import version_of as version
 
 LEAST = 2**12
 """Number of weights of a layer below which compiling its kernels is not worth the seconds."""
@@ -61,7 +60,7 @@ class Single:
         self.renumbers = any(any(True for _ in n.parameters()) for n in sources)
         modules = {id(m): m for n in (part.neuron, *sources) for m in n.modules()}.values()
         self.watched = [
-            (table, name, value, value.requires_grad, None if value.requires_grad else version(value), value.data_ptr())
+            (table, name, value, value.requires_grad, _count(value), value.data_ptr())
             for module in modules
             for table in (module._buffers, module._parameters)
             for name, value in table.items()
@@ -95,15 +94,17 @@ class Single:
             and (part.recurrent is None or _unhooked(part.recurrent))
             and self._same_weights()
             and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
-            and all(
-                table.get(name) is value
-                and value.requires_grad is learns
-                and (count is None or count == version(value))
-                and value.data_ptr() == address
-                for table, name, value, learns, count, address in self.watched
-            )
+            and self._same_values()
             and part.same_step()
         )
+
+    def _same_values(self) -> bool:
+        for table, name, value, learns, count, address in self.watched:
+            if table.get(name) is not value or value.requires_grad is not learns or value.data_ptr() != address:
+                return False
+            if count is not None and count != value._version:
+                return False
+        return True
 
     def _same_weights(self) -> bool:
         for table, name, weight, address in self.places:
@@ -183,6 +184,11 @@ class Single:
         return replace(found, steps=found.steps + steps - 1)
 
 
+def _count(value: Tensor) -> int | None:
+    """Return the number of changes in place of a value that does not learn; None where they are not counted."""
+    return None if value.requires_grad or value.is_inference() else value._version
+
+
 def _unhooked(module: nn.Module) -> bool:
     return "forward" not in module.__dict__ and not (
         module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
@@ -226,17 +232,18 @@ class _Step(torch.autograd.Function):
         z_bar = z_bar.contiguous()
         x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[3] else None
         grads = [torch.empty_like(p) for p in single.parameters]
-        learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1])
+        learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1]) if ctx.shapes else None
         places = iter(grads)
         for column, weight in zip(_TARGETS, single.weights, strict=True):
             if weight is not None:
                 row[column] = next(places).data_ptr()
-        row[at.TO_LEARNED] = learned.data_ptr()
+        if learned is not None:
+            row[at.TO_LEARNED] = learned.data_ptr()
         mode = at.FRESH | (at.CHECK if ctx.check else 0)
         below = 0 if x_bar is None else x_bar.data_ptr()
         if single.give(single.at, ctx.block.data_ptr(), z_bar.data_ptr(), below, mode, -1.0):
             require_finite(True, z_bar)
-        found = [sum_to(value, shape) for value, shape in zip(learned, ctx.shapes, strict=True)]
+        found = [] if learned is None else map(sum_to, learned, ctx.shapes)
         for feed in ctx.feeds if x_bar is not None else ():
             for way, part in feed.signals(single.way, x_bar):
                 feed.send(way, part)
@@ -269,7 +276,7 @@ def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...])
     Returns:
         The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
     """
-    if any(feed.group is not None for feed in feeds):
+    if feeds and any(feed.group is not None for feed in feeds):
         return None
     single = core.stepper
     if not isinstance(single, Single) or not single.serves(x):

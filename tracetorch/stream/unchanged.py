@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -25,9 +25,13 @@ class Unchanged:
         found = list(layers(net).values())
         self._layers = [(layer, layer.rule, layer.core.above) for layer in found]
         self._hooks = [table for module in net.modules() for table in hook_tables(module)] + global_hook_tables()
-        self._made_of = [
-            (layer._modules, p.synapse, p.recurrent, p.neuron, p.weights) for layer, p in zip(found, parts, strict=True)
-        ]
+        self._places: list[tuple[Mapping[str, object], str, object]] = []
+        for layer, part in zip(found, parts, strict=True):
+            for name, module in (("synapse", part.synapse), ("neuron", part.neuron), ("recurrent", part.recurrent)):
+                self._places.append((layer._modules, name, module))
+            for module in (part.synapse, part.recurrent):
+                own = {} if module is None else module._parameters
+                self._places += [(own, name, own.get(name)) for name in ("weight", "bias")]
         modules = [m for p in parts for n in (p.neuron, *p.sources) for m in n.modules()]
         self._buffers = [
             (m._buffers, name, b, b.data_ptr()) for m in modules for name, b in m._buffers.items() if b is not None
@@ -51,17 +55,15 @@ class Unchanged:
                 "a module or parameter was given hooks, or a parameter was frozen, since the stream was made: a fused "
                 "step calls no hooks and moves all parameters. Call the network itself, or make a new tt.Stream(net)"
             )
-        for table, synapse, recurrent, neuron, weights in self._made_of:
-            same = table["synapse"] is synapse and table["neuron"] is neuron and table.get("recurrent") is recurrent
-            now = [synapse._parameters.get(name) for name in ("weight", "bias")]
-            now += [None if recurrent is None else recurrent._parameters.get(name) for name in ("weight", "bias")]
-            if not same or any(a is not b for a, b in zip(now, weights, strict=True)):
+        for table, name, module in self._places:
+            if table.get(name) is not module:
                 raise RuntimeError(
                     "a part or a weight was replaced since the stream was made; make a new tt.Stream(net)"
                 )
-        if not all(part.same_step() for part in self._parts) or any(
-            table.get(name) is not b or b.data_ptr() != address for table, name, b, address in self._buffers
-        ):
+        same = all(part.same_step() for part in self._parts)
+        for values, name, b, address in self._buffers:
+            same = same and values.get(name) is b and b.data_ptr() == address
+        if not same:
             raise RuntimeError(
                 "a neuron was changed since the stream was made: its step, or a value that was given other memory; "
                 "make a new tt.Stream(net)"

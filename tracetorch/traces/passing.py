@@ -194,7 +194,7 @@ class Received:
 
 def receiving(filter: OutputFilter | None) -> Received | None:
     """Return what takes up the credit that the layers above send to one call; None where it is not told apart."""
-    if torch.compiler.is_compiling() or filter is None or filter.whole is None:
+    if filter is None or filter.whole is None or torch.compiler.is_compiling():
         return None
     return Received(filter)
 
