@@ -156,9 +156,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             if received is not None and found is not None:
                 edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
                 feeds.append(Feed(received, edge, x.dtype, node, others, *found))
-            if any(stage.activity is core.activity for stage in source.above.stages):
+            own = node_of(core, rule, neuron)
+            if any(stage.activity is core.activity and own.stands(stage) for stage in source.above.stages):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
+                core.wiring.renew(own)
                 core.wiring.doubted = True
                 if received is not None:
                     received.doubted = True
@@ -187,14 +189,18 @@ def _remembered(below: Producer, neuron: Neuron) -> bool:
     return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
 
 
+def node_of(core: Core, rule: Rule, neuron: Neuron) -> Node:
+    """Return a layer as its network's wiring has it."""
+    hops = rule.above.hops if core.recurrent else 0
+    return Node(neuron, core.activity, rule.above.groups, core.above, hops, core.recurrent)
+
+
 def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) -> None:
     """Take up from a first step that a layer feeds one of which its network has not been told."""
     parts: list[Wiring] = []
     cores: list[Core] = []
     for core, rule, neuron in (below, above):
-        hops = rule.above.hops if core.recurrent else 0
-        own = Node(neuron, core.activity, rule.above.groups, core.above, hops, core.recurrent)
-        parts.append(core.wiring or Wiring([own]))
+        parts.append(core.wiring or Wiring([node_of(core, rule, neuron)]))
         cores += core.peers or [core]
     wiring, peers = Wiring.joined(parts, below[0].activity), tuple(dict.fromkeys(cores))
     for core in peers:
