@@ -14,6 +14,7 @@ from tracetorch.engine import Core
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
+from tracetorch.rules.above import Stage
 from tracetorch.rules.chains import Hopped, MeanResponses
 from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed, Received
@@ -156,11 +157,12 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             if received is not None and found is not None:
                 edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
                 feeds.append(Feed(received, edge, x.dtype, node, others, *found))
-            own = node_of(core, rule, neuron)
-            if any(stage.activity is core.activity and own.stands(stage) for stage in source.above.stages):
+            if any(
+                stage.activity is core.activity and _told(stage, core, rule, neuron) for stage in source.above.stages
+            ):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
-                core.wiring.renew(own)
+                core.wiring.renew(node_of(core, rule, neuron))
                 core.wiring.doubted = True
                 if received is not None:
                     received.doubted = True
@@ -187,6 +189,13 @@ def _remembered(below: Producer, neuron: Neuron) -> bool:
     if isinstance(above, AllMemory):
         return True
     return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
+
+
+def _told(stage: Stage, core: Core, rule: Rule, neuron: Neuron) -> bool:
+    """Return whether a layer stands above another one as that one was told."""
+    memory = rule.above
+    hops = memory.hops if core.recurrent and memory.groups else 0
+    return stage.neuron is neuron and stage.groups == memory.groups and stage.hops == hops
 
 
 def node_of(core: Core, rule: Rule, neuron: Neuron) -> Node:

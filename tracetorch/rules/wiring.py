@@ -32,11 +32,6 @@ class Node:
     hops: int = 0
     recurrent: bool = False
 
-    def stands(self, stage: Stage) -> bool:
-        """Return whether it is as a layer below was told that it stands there."""
-        hops = self.hops if self.groups else 0
-        return stage.neuron is self.neuron and (stage.groups, stage.hops) == (self.groups, hops)
-
 
 class Wiring:
     """Which layers of a network feed which, by the activity of each, which belongs to it alone.
