@@ -195,7 +195,8 @@ def _told(stage: Stage, core: Core, rule: Rule, neuron: Neuron) -> bool:
     """Return whether a layer stands above another one as that one was told."""
     memory = rule.above
     hops = memory.hops if core.recurrent and memory.groups else 0
-    return stage.neuron is neuron and stage.groups == memory.groups and stage.hops == hops
+    same = stage.activity is core.activity and stage.neuron is neuron
+    return same and stage.groups == memory.groups and stage.hops == hops
 
 
 def node_of(core: Core, rule: Rule, neuron: Neuron) -> Node:
