@@ -9,7 +9,7 @@ from torch import nn
 
 from tracetorch.engine import Core
 from tracetorch.layer import Layer
-from tracetorch.order import count_filters
+from tracetorch.order import count_filters, node_of
 from tracetorch.rules.wiring import Node, Wiring
 
 
@@ -115,8 +115,8 @@ def _straight(module: nn.Module) -> bool:
 
 
 def _node(layer: Layer) -> Node:
-    memory, core, recurrent = layer.rule.above, layer.core, layer.recurrent is not None
-    return Node(layer.neuron, core.activity, memory.groups, core.above, memory.hops if recurrent else 0, recurrent)
+    layer.core.recurrent = layer.recurrent is not None
+    return node_of(layer.core, layer.rule, layer.neuron)
 
 
 def _part_of_another(layer: Layer) -> bool:

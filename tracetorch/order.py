@@ -15,6 +15,7 @@ from tracetorch.engine import Core
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
+from tracetorch.rules.above import Stage
 from tracetorch.rules.chains import Hopped, MeanResponses
 from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed, Received
@@ -159,9 +160,12 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             if received is not None and found is not None:
                 edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
                 feeds.append(Feed(received, edge, x.dtype, node, others, *found))
-            if any(stage.activity is core.activity for stage in source.above.stages):
+            if any(
+                stage.activity is core.activity and _told(stage, core, rule, neuron) for stage in source.above.stages
+            ):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
+                core.wiring.renew(node_of(core, rule, neuron))
                 core.wiring.doubted = True
                 if received is not None:
                     received.doubted = True
@@ -208,14 +212,26 @@ def _remembered(below: Producer, neuron: Neuron) -> bool:
     return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
 
 
+def _told(stage: Stage, core: Core, rule: Rule, neuron: Neuron) -> bool:
+    """Return whether a layer stands above another one as that one was told."""
+    memory = rule.above
+    hops = memory.hops if core.recurrent and memory.groups else 0
+    same = stage.activity is core.activity and stage.neuron is neuron
+    return same and stage.groups == memory.groups and stage.hops == hops
+
+
+def node_of(core: Core, rule: Rule, neuron: Neuron) -> Node:
+    """Return a layer as its network's wiring has it."""
+    hops = rule.above.hops if core.recurrent else 0
+    return Node(neuron, core.activity, rule.above.groups, core.above, hops, core.recurrent)
+
+
 def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) -> None:
     """Take up from a first step that a layer feeds one of which its network has not been told."""
     parts: list[Wiring] = []
     cores: list[Core] = []
     for core, rule, neuron in (below, above):
-        hops = rule.above.hops if core.recurrent else 0
-        own = Node(neuron, core.activity, rule.above.groups, core.above, hops, core.recurrent)
-        parts.append(core.wiring or Wiring([own]))
+        parts.append(core.wiring or Wiring([node_of(core, rule, neuron)]))
         cores += core.peers or [core]
     wiring, peers = Wiring.joined(parts, below[0].activity), tuple(dict.fromkeys(cores))
     for core in peers:
