@@ -173,8 +173,9 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         if below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above):
-            if below is nearest and core.wiring is source.wiring is not None:
-                core.agreed = _told(core, rule, neuron, below, source)
+            alone = below is nearest and not isinstance(below.rule.above, AllMemory)
+            if alone and core.wiring is source.wiring is not None:
+                core.agreed = _agreement(core, rule, neuron, below, source)
             continue
         follower = source.above.follower
         known = "nothing" if follower is None else repr(follower)
@@ -188,7 +189,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
     return tuple(feeds)
 
 
-def _told(core: Core, rule: Rule, neuron: Neuron, below: Producer, source: Core) -> tuple[object, ...]:
+def _agreement(core: Core, rule: Rule, neuron: Neuron, below: Producer, source: Core) -> tuple[object, ...]:
     """Return all on which it depends whether one layer may feed another, but for how often each has run."""
     return (below.core, below.rule, below.neuron, source.above, source.wiring, rule, neuron, core.above, core.wiring)
 
@@ -198,7 +199,7 @@ def _as_before(core: Core, rule: Rule, neuron: Neuron, below: Producer, window: 
     source = below.core()
     if core.agreed is None or source is None or source.calls != below.call or source.undone == below.call:
         return False
-    if not all(map(operator.is_, core.agreed, _told(core, rule, neuron, below, source))):
+    if not all(map(operator.is_, core.agreed, _agreement(core, rule, neuron, below, source))):
         return False
     source.wiring.saw(source.activity, core.activity)  # type: ignore[union-attr] # as it was
     return not _remembered(below, neuron) or core.in_step(source, window or 1, credited=rule.above.groups > 0)
