@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.testing.oracle import learned
 from tracetorch.testing.rule_audit import RuleAudit
 from tracetorch.testing.rules_audit import Subject, audit_subjects
+from tracetorch.testing.running import collected
 from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Progressed
 from tracetorch.train.tasks import Batch, Problem, Task
@@ -101,7 +100,7 @@ def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, 
         for outcome in mine.losses(twin, batch.like(twin)):
             if outcome.loss is not None:
                 outcome.loss.backward()
-        found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(twin).items()}
+        found = collected(twin)
         twin.zero_grad(set_to_none=True)
         return found
 

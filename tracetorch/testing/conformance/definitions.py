@@ -22,16 +22,13 @@ from tracetorch.rules import (
     trace,
     triplet_stdp,
 )
-from tracetorch.testing.conformance.case import Case, Finding, same_values, together
-from tracetorch.testing.conformance.linearity import sensible
+from tracetorch.testing.conformance.case import Case, Finding, same_values, sensible
 from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import INPUTS, UNITS, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import INPUTS, SHORT, UNITS, build, layer, readout, stream
 from tracetorch.testing.definition import definition
 from tracetorch.testing.oracle import Out
-from tracetorch.testing.running import rule_gradients
 
-SHORT = 11
 DEFINED: dict[str, Rule] = {
     "sltt": sltt(),
     "eprop": eprop(),
@@ -74,9 +71,8 @@ def defined(name: str, rule: Rule, out: Out = "all") -> list[Finding]:
     setup = network(name, steps=SHORT)
     set_rule(setup.net, rule)
     want = definition(setup.net, setup.xs, setup.loss, out=out)
-    splits = [SHORT] if rule.window == "sequence" else [4, 0, SHORT - 5]
-    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits, out=out)
-    return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
+    got = setup.run(splits=[SHORT] if rule.window == "sequence" else [4, 0, SHORT - 5], out=out)
+    return [same_values(got, want), *sensible(got.grads, want.grads)]
 
 
 def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
@@ -86,8 +82,8 @@ def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
     setup = build(layer(INPUTS, UNITS, first.make), layer(UNITS, UNITS, second.make), readout(), xs=xs)
     set_rule(setup.net, ottt(feedback=RandomFeedback()) if random else ottt())
     want = definition(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=[4, 0, SHORT - 5])
-    return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
+    got = setup.run(splits=[4, 0, SHORT - 5])
+    return [same_values(got, want), *sensible(got.grads, want.grads)]
 
 
 def cases() -> Iterator[Case]:
