@@ -127,16 +127,7 @@ def _collect(results: Any, *, total: int, quiet: bool) -> list[Compared]:
 
 
 def table_of(results: Sequence[Compared], *, metric: str, title: str) -> Table:
-    """Return the comparison as a table: metric ± s.d., other scores, seconds, peak memory.
-
-    Args:
-        results: What `compare` gave, in the order of rows.
-        metric: The task's metric.
-        title: The table's title.
-
-    Returns:
-        The table.
-    """
+    """Return the comparison as a table: metric ± s.d., other scores, seconds, peak memory."""
     rows = summarise(results)
     best = max((row["scores"][metric]["mean"] for row in rows if metric in row["scores"]), default=math.nan)
     others = [name for name in rows[0]["scores"] if name != metric][:3]

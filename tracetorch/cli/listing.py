@@ -37,12 +37,7 @@ def list_command(
 
 
 def show(tables: dict[str, list[dict[str, Any]]], *, json_: bool) -> None:
-    """Show lists of rows as JSON or as tables.
-
-    Args:
-        tables: Rows by title; the keys of a row are the columns.
-        json_: Whether to answer in JSON.
-    """
+    """Show rows by title as tables, or as JSON; the keys of a row are the columns."""
     if json_:
         answer(tables)
         return

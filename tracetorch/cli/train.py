@@ -126,20 +126,10 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
 
 
 def interval(text: str) -> dict[str, Any]:
-    """Read the time between two checkpoints.
+    """Read the time between two checkpoints, iterations or seconds with an ``s``, as arguments of `recorded`.
 
-    Args:
-        text: A number of iterations, or of seconds with an ``s`` behind it.
-
-    Returns:
-        Arguments of `recorded`.
-
-    Raises:
-        ValueError: It is neither.
-
-    Example:
-        >>> interval("500"), interval("2.5s")
-        ({'save_seconds': inf, 'save_steps': 500}, {'save_seconds': 2.5})
+    >>> interval("500"), interval("2.5s")
+    ({'save_seconds': inf, 'save_steps': 500}, {'save_seconds': 2.5})
     """
     try:
         if text.endswith("s") and 0.0 <= float(text[:-1]) < math.inf:
@@ -205,17 +195,7 @@ def _go(
 
 
 def summarise(trainer: Runner[Any], folder: RunFolder, *, complete: bool, figures: list[Path]) -> dict[str, Any]:
-    """Return what the command answers.
-
-    Args:
-        trainer: The run.
-        folder: Its folder.
-        complete: Whether it came to its end.
-        figures: The figures' paths.
-
-    Returns:
-        Plain values by name.
-    """
+    """Return what the command answers: plain values by name."""
     return {
         "run": str(folder.path),
         "task": trainer.task.name,

@@ -89,15 +89,7 @@ class OnlineModule(pl.LightningModule):
 
 
 def begin(net: nn.Module, window: Window) -> None:
-    """Reset the rows of a network in which a window begins a recording.
-
-    Args:
-        net: any module with layers in it.
-        window: the window.
-
-    Raises:
-        ValueError: if a recording begins within the window.
-    """
+    """Reset the rows of a network in which a window begins a recording; one that begins inside it is refused."""
     if bool(window.resets[1:].any()):
         raise ValueError("a recording begins within a window: use a RowPool with join=False")
     resets = window.resets[0]

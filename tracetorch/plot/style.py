@@ -159,19 +159,7 @@ def legend(ax: Axes, **where: Any) -> None:
 
 
 def line_styles(count: int) -> list[dict[str, Any]]:
-    """Return colour, dash and marker for `count` series: dash and marker change once the colours are used up.
-
-    Args:
-        count: Number of series.
-
-    Returns:
-        What matplotlib's ``plot`` takes, one for each.
-
-    Example:
-        >>> styles = line_styles(9)
-        >>> styles[0]["color"] == styles[7]["color"], styles[0]["linestyle"] == styles[7]["linestyle"]
-        (True, False)
-    """
+    """Return colour, dash and marker for a number of series; dash and marker change once the colours are used up."""
     repeats = (count + len(COLOURS) - 1) // len(COLOURS)
     looks = islice(cycle(_LOOKS), repeats)
     return [{"color": c, "linestyle": dash, "marker": marker} for dash, marker in looks for c in COLOURS][:count]
@@ -221,18 +209,7 @@ def to_array(values: Tensor | npt.ArrayLike) -> Array:
 
 
 def time_by_unit(values: Tensor | npt.ArrayLike, name: str) -> Array:
-    """Return `values` as ``[T, units]``, further dimensions flattened.
-
-    Args:
-        values: The values, time first.
-        name: What to call them in an error.
-
-    Returns:
-        The array.
-
-    Raises:
-        ValueError: There is no time step or no unit, or only one dimension.
-    """
+    """Return values as ``[T, units]``, further dimensions flattened; `name` is what an error calls them."""
     array = to_array(values)
     if array.ndim < 2 or array.shape[0] == 0 or array.size == 0:
         raise ValueError(

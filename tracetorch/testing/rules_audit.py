@@ -135,17 +135,7 @@ def _of_batch(net: nn.Module, xs: Tensor, targets: Tensor, loss: PairLoss, how: 
 def audit_subjects(
     subject: Callable[[int], Subject], rules: Mapping[str, Rule], seeds: tuple[int, ...], *, repeats: int = REPEATS
 ) -> RuleAudit:
-    """Audit what a function makes of each seed.
-
-    Args:
-        subject: from a seed to what is audited with it.
-        rules: rules by name.
-        seeds: the seeds.
-        repeats: how many times a rule is timed; 0 measures neither time nor memory.
-
-    Returns:
-        The audit.
-    """
+    """Audit what a function makes of each seed; `repeats` timings of a rule, 0 for neither time nor memory."""
     if not rules or not seeds:
         raise ValueError(f"an audit needs at least one rule and one seed, got rules {list(rules)}, seeds {list(seeds)}")
     agreements: dict[str, dict[str, list[Agreement]]] = {}

@@ -179,13 +179,7 @@ def summarise(results: Sequence[Compared]) -> list[dict[str, Any]]:
 
 
 def write_results(path: Path, metric: str, results: Sequence[Compared]) -> None:
-    """Write all results and their summary as JSON, whole or not at all.
-
-    Args:
-        path: The file.
-        metric: The task's metric.
-        results: What `compare` gave.
-    """
+    """Write all results and their summary as JSON, whole or not at all."""
     content = {
         "metric": metric,
         "versions": versions(),

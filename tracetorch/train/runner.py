@@ -283,15 +283,7 @@ class Runner(ABC, Generic[AnyProblem]):
 
 @contextmanager
 def fitting(source: Path, field: str) -> Iterator[None]:
-    """Name file and field where a part of a state does not fit.
-
-    Args:
-        source: The file that it is from.
-        field: The place in it.
-
-    Raises:
-        RunFileError: The part does not fit.
-    """
+    """Raise RunFileError, which names file and field, where a part of a state does not fit."""
     try:
         yield
     except DamagedFileError:

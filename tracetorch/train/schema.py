@@ -60,21 +60,13 @@ Seconds = Annotated[float, Range(0.0)]
 def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
     """Check that a value is of a kind, strictly: True is no number, but a whole number is a float too.
 
-    Args:
-        kind: A class, ``Any``, ``Literal``, a union, ``list[...]``, ``dict[str, ...]``, ``Annotated`` with a `Range`,
-            or a ``TypedDict``, which must have all of its keys and no other.
-        value: The value.
-        path: The file that it was read from.
-        field: The place in the file.
+    A kind is a class, ``Any``, ``Literal``, a union, ``list[...]``, ``dict[str, ...]``, ``Annotated`` with a `Range`,
+    or a ``TypedDict``, which must have all of its keys and no other. A RunFileError names the file and the place.
 
-    Raises:
-        RunFileError: It is not of the kind.
-
-    Example:
-        >>> check(dict[str, Count], {"a": 1}, Path("x"))
-        >>> check(dict[str, Count], {"a": -1}, Path("x"), "counts")
-        Traceback (most recent call last):
-        tracetorch.train.schema.RunFileError: 'x': counts.a: expected 0 to 9.0072e+15, got -1
+    >>> check(dict[str, Count], {"a": 1}, Path("x"))
+    >>> check(dict[str, Count], {"a": -1}, Path("x"), "counts")
+    Traceback (most recent call last):
+    tracetorch.train.schema.RunFileError: 'x': counts.a: expected 0 to 9.0072e+15, got -1
     """
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -125,14 +117,7 @@ def _check_keys(kinds: Mapping[str, Any], value: Any, path: Path, field: str) ->
 def check_like(model: Any, value: Any, path: Path, field: str) -> None:
     """Check that a value is built as another one is: keys, lengths, kinds, and shape and dtype of tensors.
 
-    Args:
-        model: The other value; where it holds ``Any``, anything goes.
-        value: The value.
-        path: The file that it was read from.
-        field: The place in the file.
-
-    Raises:
-        RunFileError: It is built otherwise.
+    Where the model has ``Any``, anything goes.
     """
     if model is Any:
         return
@@ -160,17 +145,8 @@ def check_like(model: Any, value: Any, path: Path, field: str) -> None:
 def difference(a: Any, b: Any, field: str = "") -> tuple[str, Any, Any] | None:
     """Return the first place where two JSON values differ, with what is there; None where they are equal.
 
-    Args:
-        a: One value.
-        b: The other.
-        field: The place of both.
-
-    Returns:
-        The place and both values; ``"nothing"`` stands for a key that is missing.
-
-    Example:
-        >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
-        ('a.b', 1, 2)
+    >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
+    ('a.b', 1, 2)
     """
     if isinstance(a, dict) and isinstance(b, dict):
         for key in {**a, **b}:
@@ -182,19 +158,7 @@ def difference(a: Any, b: Any, field: str = "") -> tuple[str, Any, Any] | None:
 
 
 def read_json(path: Path, text: str | bytes, field: str = "content") -> Any:
-    """Read JSON.
-
-    Args:
-        path: The file that it is from.
-        text: The JSON.
-        field: The place in the file.
-
-    Returns:
-        The value.
-
-    Raises:
-        RunFileError: It is no JSON, or nested too deeply.
-    """
+    """Read the JSON of a file; raise RunFileError where it is none, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -204,17 +168,10 @@ def read_json(path: Path, text: str | bytes, field: str = "content") -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as strict JSON can hold it: text keys, NaN and infinity as None, the rest as its text.
+    """Return a value as strict JSON can hold it: text keys, NaN and infinity as None, the rest as its text.
 
-    Args:
-        value: Anything.
-
-    Returns:
-        Plain values, lists and dicts.
-
-    Example:
-        >>> plain({"a": (1, float("nan"))})
-        {'a': [1, None]}
+    >>> plain({"a": (1, float("nan"))})
+    {'a': [1, None]}
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value

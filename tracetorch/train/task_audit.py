@@ -80,17 +80,7 @@ def trained(task: Task, rule: str, iterations: int) -> Trainer:
 
 
 def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, Mapping[str, Any]]) -> Subject:
-    """Return the subject that a task's losses on one batch are.
-
-    Args:
-        task: The task.
-        net: Its network.
-        batch: Data of one iteration.
-        windows: The task's options that come with a rule's word, by rule.
-
-    Returns:
-        The subject.
-    """
+    """Return the subject that a task's losses on one batch are; `windows` are a rule's own options of the task."""
 
     def run(twin: nn.Module) -> dict[str, Tensor]:
         twin.zero_grad(set_to_none=True)

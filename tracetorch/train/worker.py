@@ -56,24 +56,15 @@ class Job:
     threads: int = 1
 
     def make_task(self) -> Problem:
-        """Make the task of this run.
-
-        Returns:
-            The task, with the run's seed.
-        """
+        """Make the task of this run, with the run's seed."""
         return find(self.task)(**{**self.options, "seed": self.seed})
 
 
 def work(job: Job, folder: Path) -> dict[str, Any]:
-    """Train one run to its end; write log, configuration, weights and ``result.json`` into the folder.
+    """Train one run to its end; write log, configuration, weights and ``result.json`` into the folder, which exists.
 
-    Args:
-        job: The run.
-        folder: Its folder, which exists.
-
-    Returns:
-        What ``result.json`` holds: rule, seed, scores, seconds in iterations, peak memory in MB over the iterations
-        (evaluation left out) and what of it was added since before the first.
+    The result has rule, seed, scores, seconds in iterations, peak memory in MB over the iterations (evaluation left
+    out) and what of it was added since before the first.
     """
     torch.set_num_threads(job.threads)
     task = job.make_task()
@@ -105,17 +96,7 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def read_job(folder: Path) -> Job:
-    """Read the job that a folder holds.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        The job.
-
-    Raises:
-        RunFileError: The file is damaged.
-    """
+    """Read the job that a folder holds."""
     file = folder / "job.json"
     job = read_json(file, file.read_bytes())
     check(JobFile, job, file)

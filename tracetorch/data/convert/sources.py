@@ -87,22 +87,7 @@ SOURCES = {
 
 
 def make_data_file(name: str, downloads: str | os.PathLike[str], folder: str | os.PathLike[str] = ".") -> Path:
-    """Make a data file, whole or not at all.
-
-    Args:
-        name: A key of `SOURCES`.
-        downloads: The folder of the original downloads.
-        folder: Where the file goes; an older one is not overwritten.
-
-    Returns:
-        The file.
-
-    Raises:
-        ValueError: There is no such data file.
-        FileExistsError: The file is there.
-        DataNotFoundError: An original is absent.
-        DamagedFileError: An original is damaged.
-    """
+    """Make the data file of a key of `SOURCES` from its downloads, whole or not at all; an older one stays."""
     if name not in SOURCES:
         raise ValueError(f"no data file {name!r}: choose one of {', '.join(SOURCES)}")
     file = Path(folder).expanduser() / SOURCES[name].file

@@ -74,19 +74,7 @@ class Dialect:
 
 
 def network(net: nn.Module | Sequence[nn.Module], dialect: Dialect, *, share: bool) -> nn.Sequential:
-    """Return the network of a sequence of another program's modules.
-
-    Args:
-        net: the sequence.
-        dialect: how the program writes a network.
-        share: whether the weights are the same tensors as there, or copies.
-
-    Returns:
-        The network.
-
-    Raises:
-        NotCarriedOverError: if a part has no counterpart.
-    """
+    """Return the network of a sequence of another program's modules; `share` its weights, or copy them."""
     items = list(_flat(net, dialect))
     found = [dialect.counterpart(m, name) if type(m) in dialect.neurons else None for name, m in items]
     built, index = nn.Sequential(), 0

@@ -76,20 +76,7 @@ class ReadNeuron:
 
 
 def neuron_node(neuron: Neuron, unit: tuple[int, ...], name: str, how: Writing) -> tuple[Any, Array | None]:
-    """Return the node of a neuron, and the factor by which the weights before it are to be multiplied.
-
-    Args:
-        neuron: the neuron.
-        unit: shape of its units.
-        name: the layer's name, for messages.
-        how: how it is written.
-
-    Returns:
-        The node, and the factor, `[*unit]`, or None for 1.
-
-    Raises:
-        NotCarriedOverError: if NIR has no such neuron.
-    """
+    """Return the node of a neuron, and the factor of the weights before it, `[*unit]`, or None for 1."""
     import nir
 
     def full(value: Tensor | float) -> Array:
@@ -127,19 +114,7 @@ def neuron_node(neuron: Neuron, unit: tuple[int, ...], name: str, how: Writing) 
 
 
 def read_neuron(node: Any, name: str, how: Reading) -> ReadNeuron:
-    """Return the neuron of a node.
-
-    Args:
-        node: `nir.LIF`, `nir.LI`, `nir.CubaLIF` or `nir.IF`.
-        name: its name, for messages.
-        how: how it is read.
-
-    Returns:
-        The neuron and the factor of the weights before it.
-
-    Raises:
-        NotCarriedOverError: if a value is out of range.
-    """
+    """Return the neuron of a `nir.LIF`, `LI`, `CubaLIF` or `IF`, and the factor of the weights before it."""
     kind = type(node).__name__
     r = _array(node.r)
     unit = tuple(int(n) for n in np.shape(node.r if kind in ("IF", "LI") else node.v_threshold))

@@ -24,19 +24,7 @@ def reset_metadata(kind: Reset) -> dict[str, Any]:
 
 
 def written_reset(kind: Reset, name: str, other_reset: OtherReset) -> tuple[dict[str, Any], float]:
-    """Return the metadata and `v_reset` of a neuron's reset.
-
-    Args:
-        kind: the reset.
-        name: the layer's name, for messages.
-        other_reset: what to do with a reset that is not hard.
-
-    Returns:
-        The metadata, and the value that the membrane is set to.
-
-    Raises:
-        NotCarriedOverError: if NIR's equations cannot say it and `other_reset` is "refuse".
-    """
+    """Return a reset as a node's metadata, and the value that the membrane is set to."""
     if isinstance(kind, HardReset):
         if kind.value and not kind.decayed:
             why = f"{kind} sets the membrane after the decay; NIR sets it before: HardReset(value={kind.value} / beta)"
@@ -55,18 +43,7 @@ def written_reset(kind: Reset, name: str, other_reset: OtherReset) -> tuple[dict
 
 
 def read_reset(metadata: Mapping[str, Any], name: str) -> Reset | None:
-    """Return the reset that a node's metadata names; None where they name none.
-
-    Args:
-        metadata: the node's metadata.
-        name: the node's name, for messages.
-
-    Returns:
-        The reset; the value of a hard one stands in the node.
-
-    Raises:
-        NotCarriedOverError: if the metadata name a reset of an unknown kind.
-    """
+    """Return the reset that a node's metadata name; None where they name none. A hard one's value is in the node."""
     kind = metadata.get("reset")
     if kind is None:
         return None

@@ -79,23 +79,14 @@ class DrawnTask(ClassificationTask):
 
 
 def groups(active: Tensor, size: int, source: torch.Generator, *, on: float, off: float) -> Tensor:
-    """Code which groups are active as spikes: every channel of a group fires with the probability of its state.
+    """Code which groups are active, ``[T, B, G]``, as spikes of `size` channels each, ``[T, B, G * size]``.
 
-    Args:
-        active: ``[T, B, G]``, bool.
-        size: Channels in a group, n.
-        source: Generator on the CPU.
-        on: Probability that a channel of an active group fires in a step.
-        off: The same of a group that is not active.
+    Every channel fires in a step with the probability of its group's state, `on` or `off`.
 
-    Returns:
-        ``[T, B, G * n]``, 0 or 1.
-
-    Example:
-        >>> import torch
-        >>> on = torch.tensor([[[True, False]]])
-        >>> groups(on, 2, torch.Generator().manual_seed(0), on=1.0, off=0.0).tolist()
-        [[[1.0, 1.0, 0.0, 0.0]]]
+    >>> import torch
+    >>> active = torch.tensor([[[True, False]]])
+    >>> groups(active, 2, torch.Generator().manual_seed(0), on=1.0, off=0.0).tolist()
+    [[[1.0, 1.0, 0.0, 0.0]]]
     """
     chance = torch.where(active, on, off).repeat_interleave(size, dim=-1)
     return (torch.rand(chance.shape, generator=source) < chance).float()

@@ -94,15 +94,9 @@ class Randman(DrawnTask):
 
 
 def along(places: Tensor, series: Tensor, smoothness: float) -> Tensor:
-    """Return the points of a manifold.
+    """Return the points of a manifold, ``[n, inputs]``, at coordinates ``[n, dimensions]``.
 
-    Args:
-        places: coordinates on it, ``[n, dimensions]``.
-        series: A, B and C, ``[3, inputs, dimensions, K]``.
-        smoothness: exponent with which frequencies fall off.
-
-    Returns:
-        ``[n, inputs]``.
+    `series` is A, B and C, ``[3, inputs, dimensions, K]``.
     """
     a, b, c = series.unbind(0)
     k = torch.arange(1, a.shape[-1] + 1, dtype=a.dtype)

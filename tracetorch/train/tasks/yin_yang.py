@@ -66,18 +66,11 @@ class YinYang(DrawnTask):
 
 
 def regions(points: Tensor) -> Tensor:
-    """Return the region of each point.
+    """Return the region of points ``[n, 2]`` in the unit square: 0 yin, 1 yang, 2 a dot, -1 outside the disc.
 
-    Args:
-        points: ``[n, 2]``, in the unit square; the disc touches its sides.
-
-    Returns:
-        ``[n]``: 0 yin, 1 yang, 2 a dot, -1 outside the disc.
-
-    Example:
-        >>> import torch
-        >>> regions(torch.tensor([[0.75, 0.5], [0.5, 0.9], [0.5, 0.1], [0.0, 0.0]])).tolist()
-        [2, 0, 1, -1]
+    >>> import torch
+    >>> regions(torch.tensor([[0.75, 0.5], [0.5, 0.9], [0.5, 0.1], [0.0, 0.0]])).tolist()
+    [2, 0, 1, -1]
     """
     centre, right, left = (
         torch.linalg.vector_norm(points - points.new_tensor(place), dim=-1)
