@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from tracetorch.rl.envs import EnvironmentDied
 from tracetorch.train.formats import THREADS
@@ -94,6 +95,33 @@ def set_threads(threads: int | None) -> None:
         bound = "at least 1" if threads < 1 else f"at most {THREADS}"
         raise ValueError(f"--threads must be {bound}, got {threads}")
     torch.set_num_threads(threads)
+
+
+def words_of(rules: str) -> list[str]:
+    """Return the words of rules with commas between them."""
+    return [word.strip() for word in rules.split(",") if word.strip()]
+
+
+def seeds_from(first: int, count: int) -> range:
+    """Return the seeds of a command, at least one."""
+    if count < 1:
+        raise ValueError(f"--seeds must be at least 1, got {count}")
+    return range(first, first + count)
+
+
+def counted(seeds: int) -> str:
+    """Return a number of seeds as a title shows it."""
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def score_table(scores: Mapping[str, float], *, title: str, metric: str, scored_on: str) -> Table:
+    """Return scores as a table, the task's metric in bold."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    table.add_column(scored_on, justify="right")
+    for name, value in scores.items():
+        table.add_row(name, number(value), style="bold" if name == metric else "")
+    return table
 
 
 def number(value: float) -> str:
