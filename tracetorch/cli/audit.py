@@ -13,9 +13,9 @@ from rich.table import Table
 from tracetorch import plot
 from tracetorch.cli import options
 from tracetorch.cli.common import answer, clear_errors, counted, make_task, out, seeds_from, set_threads, words_of
+from tracetorch.data.files import write_file
 from tracetorch.testing import RuleAudit, audit
 from tracetorch.testing.oracle import Out
-from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import default_path, versions
 from tracetorch.train.schema import plain

@@ -146,3 +146,22 @@ def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.gen
     except UNREADABLE as error:
         raise DamagedFileError(file, field, f"not readable: {type(error).__name__}: {error}") from error
     return arrays
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: under another name, to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if os.name == "posix":  # the new name is on the disk only when its folder is
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)

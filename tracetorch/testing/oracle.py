@@ -44,12 +44,7 @@ class Cuts:
 
 
 class OracleLayer(nn.Module):
-    """Run a layer's synapse and step in an open graph, with the same parameters and a state of its own.
-
-    Args:
-        layer: the layer whose modules are called; its own forward is not.
-        cuts: where autograd is cut.
-    """
+    """Run a layer's synapse and step in an open graph, with the same parameters and a state of its own."""
 
     def __init__(self, layer: Layer, cuts: Cuts) -> None:
         super().__init__()

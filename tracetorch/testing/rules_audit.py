@@ -32,13 +32,9 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Subject:
-    """What is audited with one seed.
+    """What is audited with one seed: a network, inputs `[T, B, *in]` on which firing is measured, and two functions.
 
-    Args:
-        net: the network; it is not touched.
-        xs: inputs, `[T, B, *in]`, on which firing is measured.
-        run: from a copy of the network, with its rule and number format set, to the gradients of its parameters.
-        reference: the same by BPTT, whatever the copy's rule.
+    From a copy of the network, with rule and number format set, `run` and `reference` (BPTT) return its gradients.
     """
 
     net: nn.Module

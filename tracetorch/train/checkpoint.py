@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tracetorch.data.files import write_file
 from tracetorch.train.schema import RunFileError, join, read_json
 
 _KEY = "tracetorch"
@@ -62,25 +62,6 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
         items = [unpack(item, tensors) for item in content]
         return tuple(items) if kind == "tuple" else items
     raise ValueError(f"{kind!r} is no kind of structure")
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under another name, to the disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name == "posix":  # the new name is on the disk only when its folder is
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_parts(folder: Path) -> None:

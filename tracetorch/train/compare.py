@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracetorch.train.checkpoint import write_file
+from tracetorch.data.files import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import RunFolder, slug, versions
 from tracetorch.train.schema import plain

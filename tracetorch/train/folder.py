@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 import tracetorch as tt
-from tracetorch.train.checkpoint import encode, load_tree, remove_parts, save_tree, write_file
+from tracetorch.data.files import write_file
+from tracetorch.train.checkpoint import encode, load_tree, remove_parts, save_tree
 from tracetorch.train.formats import FORMAT, Checkpoint, Config, Record
 from tracetorch.train.runner import Runner
 from tracetorch.train.schema import (

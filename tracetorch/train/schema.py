@@ -7,7 +7,7 @@ import math
 import reprlib
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -34,12 +34,7 @@ class RunFileError(DamagedFileError):
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, both included, as the second argument of ``Annotated``; they leave NaN out.
-
-    Attributes:
-        least: The smallest.
-        most: The largest.
-    """
+    """Bounds of a number, both included, as the second argument of ``Annotated``; they leave NaN out."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -61,7 +56,7 @@ def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
     """Check that a value is of a kind, strictly: True is no number, but a whole number is a float too.
 
     A kind is a class, ``Any``, ``Literal``, a union, ``list[...]``, ``dict[str, ...]``, ``Annotated`` with a `Range`,
-    or a ``TypedDict``, which must have all of its keys and no other. A RunFileError names the file and the place.
+    or a ``TypedDict`` or dataclass, all of whose keys must be there and no other. A RunFileError names file and place.
 
     >>> check(dict[str, Count], {"a": 1}, Path("x"))
     >>> check(dict[str, Count], {"a": -1}, Path("x"), "counts")
@@ -88,7 +83,7 @@ def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
     elif origin is Literal:
         if not any(type(value) is type(arg) and value == arg for arg in args):
             raise RunFileError(path, field, f"expected {' or '.join(map(repr, args))}, got {shown(value)}")
-    elif is_typeddict(kind):
+    elif is_typeddict(kind) or is_dataclass(kind):
         _check_keys(get_type_hints(kind, include_extras=True), value, path, field)
     elif not _is(origin or kind, value):
         raise RunFileError(path, field or "content", f"expected {_named(kind)}, got {shown(value)}")

@@ -15,6 +15,7 @@ from tracetorch.data.convert.idx import images
 from tracetorch.data.convert.motion import motion
 from tracetorch.data.convert.physionet import RECORDS, mitbih
 from tracetorch.data.convert.speech import speech
+from tracetorch.data.files import write_file
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,5 @@ def make_data_file(name: str, downloads: str | os.PathLike[str], folder: str | o
     content = io.BytesIO()
     np.savez_compressed(content, **SOURCES[name].convert(Path(downloads).expanduser()))  # type: ignore[arg-type]
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content.getvalue())
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_file(file, content.getvalue())
     return file

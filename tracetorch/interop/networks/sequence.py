@@ -156,12 +156,16 @@ def _identity(width: Width | None, name: str) -> nn.Module:
         raise NotCarriedOverError(
             name, "a neuron needs a synapse before it, with batch norms, dropout and pooling between them at most"
         )
-    kind, size = width
+    return identity(*width)
+
+
+def identity(kind: type[nn.Module], size: int, dtype: torch.dtype | None = None) -> nn.Module:
+    """Return a synapse that hands its input on and is not learned: a linear one, or one that convolves channels."""
     if kind is nn.Linear:
-        module: nn.Module = nn.Linear(size, size, bias=False)
-        weight = torch.eye(size)
+        module: nn.Module = nn.Linear(size, size, bias=False, dtype=dtype)
+        weight = torch.eye(size, dtype=dtype)
     else:
-        module = kind(size, size, 1, groups=size, bias=False)
+        module = kind(size, size, 1, groups=size, bias=False, dtype=dtype)
         weight = torch.ones_like(module.weight)  # type: ignore[arg-type]
     module.weight = nn.Parameter(weight, requires_grad=False)
     return module

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tracetorch import HardReset, Layer, NoReset, SoftReset
+from tracetorch import HardReset, Layer, NoReset, SoftReset, record
 from tracetorch import reset as tt_reset
 from tracetorch.interop.errors import NotCarriedOverError
 from tracetorch.neurons.resets import Reset
@@ -77,6 +77,8 @@ def reset_difference(net: nn.Module, xs: Tensor) -> dict[str, float]:
     """
     ours, hard = copy.deepcopy(net), copy.deepcopy(net)
     chosen = layers_without_hard_reset(net)
+    if not chosen:
+        return {}
     for layer in map(hard.get_submodule, chosen):
         neuron = copy.deepcopy(layer.neuron)  # another object, so that nothing derived from the old one is reused
         spiking: Any = getattr(neuron, "inner", neuron)
@@ -97,18 +99,8 @@ def _is_hard(neuron: nn.Module) -> bool:
 
 
 def _spikes(net: nn.Module, chosen: Sequence[str], xs: Tensor) -> dict[str, Tensor]:
-    record: dict[str, list[Tensor]] = {name: [] for name in chosen}
-
-    def hook(name: str) -> Any:
-        return lambda module, args, output: record[name].append(output.detach())
-
-    handles = [net.get_submodule(name).register_forward_hook(hook(name)) for name in chosen]
-    try:
-        tt_reset(net)
-        with torch.no_grad():
-            for x in xs:
-                net(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: torch.stack(zs) for name, zs in record.items()}
+    tt_reset(net)
+    with torch.no_grad(), record(net, *(f"{name}.outputs" for name in chosen), last=len(xs)) as seen:
+        for x in xs:
+            net(x)
+    return {name: seen[f"{name}.outputs"] for name in chosen}

@@ -161,68 +161,52 @@ def _dense(*names: str, recurrent: float = 0.0) -> list[nn.Module]:
     return [*hidden, readout(sizes[len(names)])]
 
 
-NETWORKS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
-    "LIF": (lambda: _dense("LIF soft"), (INPUTS,)),
-    "hard ALIF, LIF per unit": (lambda: _dense("ALIF hard, gradient", "LIF per unit"), (INPUTS,)),
-    "recurrent SynapticLIF, LIF": (lambda: _dense("SynapticLIF", "LIF refractory", recurrent=1.0), (INPUTS,)),
-    "diagonal LIF, a user's": (
-        lambda: [
-            layer(INPUTS, UNITS, diagonal(lif(learn="unit"))),
-            layer(UNITS, UNITS, kind("Resonator (a user's)").make),
-            readout(),
-        ],
-        (INPUTS,),
-    ),
-    "modules between": (
-        lambda: [
-            layer(INPUTS, UNITS, kind("LIF soft").make),
-            nn.Linear(UNITS, UNITS),
-            nn.LayerNorm(UNITS),
-            nn.Sequential(layer(UNITS, UNITS, kind("LIF hard").make, bias=False), nn.Identity()),
-            readout(neuron=LI(beta=0.7, normalized=True)),
-        ],
-        (INPUTS,),
-    ),
-    "Conv2d": (conv2d, (2, 5, 4)),
-    "Conv1d": (conv1d, (2, 8)),
-    "ConvTranspose3d, Conv3d": (up_and_down, (2, 2, 2, 2)),
-    "a user's synapse": (
-        lambda: [
-            Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=sltt()),
-            Layer(LinearInWeights(Weighted(UNITS, UNITS)), kind("ALIF").make((UNITS,)), rule=sltt()),
-            readout(),
-        ],
-        (INPUTS,),
-    ),
-    "Mean": (lambda: [layer(INPUTS, UNITS, kind("IF").make), readout(neuron=Mean())], (INPUTS,)),
-    "spikes out": (
-        lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
-        (INPUTS,),
-    ),
-    "two heads": (
-        lambda: [
-            layer(INPUTS, UNITS + 1, kind("ALIF").make),
-            layer(UNITS + 1, UNITS, kind("LIF per unit").make),
-            Beside(readout(outputs=2), readout(outputs=3, neuron=LI(beta=0.6))),
-        ],
-        (INPUTS,),
-    ),
-    "residual": (
-        lambda: [
-            layer(INPUTS, UNITS, kind("LIF soft").make),
-            Residual(layer(UNITS, UNITS, kind("ALIF").make)),
-            readout(),
-        ],
-        (INPUTS,),
-    ),
+NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
+    "LIF": lambda: _dense("LIF soft"),
+    "hard ALIF, LIF per unit": lambda: _dense("ALIF hard, gradient", "LIF per unit"),
+    "recurrent SynapticLIF, LIF": lambda: _dense("SynapticLIF", "LIF refractory", recurrent=1.0),
+    "diagonal LIF, a user's": lambda: [
+        layer(INPUTS, UNITS, diagonal(lif(learn="unit"))),
+        layer(UNITS, UNITS, kind("Resonator (a user's)").make),
+        readout(),
+    ],
+    "modules between": lambda: [
+        layer(INPUTS, UNITS, kind("LIF soft").make),
+        nn.Linear(UNITS, UNITS),
+        nn.LayerNorm(UNITS),
+        nn.Sequential(layer(UNITS, UNITS, kind("LIF hard").make, bias=False), nn.Identity()),
+        readout(neuron=LI(beta=0.7, normalized=True)),
+    ],
+    "Conv2d": conv2d,
+    "Conv1d": conv1d,
+    "ConvTranspose3d, Conv3d": up_and_down,
+    "a user's synapse": lambda: [
+        Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=sltt()),
+        Layer(LinearInWeights(Weighted(UNITS, UNITS)), kind("ALIF").make((UNITS,)), rule=sltt()),
+        readout(),
+    ],
+    "Mean": lambda: [layer(INPUTS, UNITS, kind("IF").make), readout(neuron=Mean())],
+    "spikes out": lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
+    "two heads": lambda: [
+        layer(INPUTS, UNITS + 1, kind("ALIF").make),
+        layer(UNITS + 1, UNITS, kind("LIF per unit").make),
+        Beside(readout(outputs=2), readout(outputs=3, neuron=LI(beta=0.6))),
+    ],
+    "residual": lambda: [
+        layer(INPUTS, UNITS, kind("LIF soft").make),
+        Residual(layer(UNITS, UNITS, kind("ALIF").make)),
+        readout(),
+    ],
 }
-"""Networks by name: what makes their modules, and the shape of their input."""
+"""What makes the modules of networks, by name."""
+SHAPES = {"Conv2d": (2, 5, 4), "Conv1d": (2, 8), "ConvTranspose3d, Conv3d": (2, 2, 2, 2)}
+"""Shapes of the inputs that are no vectors."""
 
 
 def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
     """Return one of the networks on a stream."""
-    make, shape = NETWORKS[name]
-    return build(*make(), xs=stream(*shape, steps=steps, constant=constant))
+    xs = stream(*SHAPES.get(name, (INPUTS,)), steps=steps, constant=constant)
+    return build(*NETWORKS[name](), xs=xs)
 
 
 def refuses(name: str, rule: Rule) -> bool:

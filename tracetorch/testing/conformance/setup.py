@@ -29,13 +29,7 @@ WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
 
 @dataclass(frozen=True)
 class Setup:
-    """A network, its input and its loss.
-
-    Args:
-        net: the network, in double precision, every spiking layer alive.
-        xs: inputs, `[T, B, *in]`.
-        loss: a sum over steps.
-    """
+    """A network in double precision, all layers alive, inputs `[T, B, *in]`, and a loss that is a sum over steps."""
 
     net: nn.Sequential
     xs: Tensor
@@ -92,11 +86,7 @@ def stream(*shape: int, steps: int = STEPS, batch: int = BATCH, constant: bool =
 
 @dataclass(frozen=True)
 class Quadratic:
-    """Half the squared distance to targets, summed over everything.
-
-    Args:
-        targets: what outputs should be, `[T, B, *out]`.
-    """
+    """Half the squared distance to targets `[T, B, *out]`, summed over everything."""
 
     targets: Tensor
 

@@ -12,11 +12,7 @@ from tracetorch.train.schema import Count, Positive, Range
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """Words to choose from, as the second argument of ``Annotated``.
-
-    Attributes:
-        words: The words.
-    """
+    """Words to choose from, as the second argument of ``Annotated``."""
 
     words: tuple[str, ...]
 

@@ -29,13 +29,7 @@ QUICK = 400
 
 
 class Clips(NamedTuple):
-    """Coded clips.
-
-    Attributes:
-        x: Events ``[T, N, channels]``, bool, or currents, float32.
-        y: ``[N]``, int64, 0 to 9.
-        speaker: ``[N]``, int64.
-    """
+    """Coded clips: events, bool, or currents, ``[T, N, channels]``, labels 0 to 9 and speakers, ``[N]`` each."""
 
     x: Tensor
     y: Tensor
