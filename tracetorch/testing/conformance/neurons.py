@@ -136,7 +136,8 @@ def neurons(kind: type[Neuron], reset: Reset | None = None, *, learn: str = "sha
     return lambda unit: kind(reset=reset, **PARAMETERS[kind][learn](unit), **options)
 
 
-lif, alif, synaptic, adaptive, integrate = (partial(neurons, kind) for kind in PARAMETERS)
+lif, alif, synaptic = partial(neurons, LIF), partial(neurons, ALIF), partial(neurons, SynapticLIF)
+adaptive, integrate = partial(neurons, SEAdLIF), partial(neurons, IF)
 
 
 def balanced(unit: tuple[int, ...]) -> Neuron:
