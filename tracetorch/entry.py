@@ -22,13 +22,7 @@ _GLOBAL_HOOKS = (
 
 
 def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[batch, ...]") -> None:
-    """Raise TypeError where a value is no plain real tensor.
-
-    Args:
-        x: the value.
-        what: what it stands for, for the message.
-        shape: its shape, for the message.
-    """
+    """Raise TypeError where a value is no plain real tensor; `what` and `shape` describe it in the message."""
     if isinstance(x, Tensor):
         if x.layout is torch.strided and not x.is_nested and not x.is_complex():
             return

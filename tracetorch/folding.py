@@ -28,13 +28,7 @@ _KINDS = (
 def foldable(module: nn.Module, dims: int | None = None) -> bool:
     """Return whether time may be folded into the batch: torch's own modules that treat samples apart.
 
-    Args:
-        module: the module.
-        dims: number of dimensions of one step's values, `[B, ...]`; None where it is not known: then what may depend
-            on it is not folded.
-
-    Returns:
-        Whether `module(xs.flatten(0, 1))` is the same as `module` on each step.
+    `dims` is that of one step's values, `[B, ...]`; what may depend on it is not folded where it is None, not known.
     """
     package, _, name = type(module).__module__.rpartition(".")
     if has_hooks(module) or "forward" in module.__dict__:

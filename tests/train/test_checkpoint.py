@@ -12,8 +12,9 @@ from safetensors import safe_open
 from train.toy import Toy, ToyStream
 
 import tracetorch as tt
+from tracetorch.data.files import write_file
 from tracetorch.train import Progressed, RunFolder, Task, Trainer, begin, fit, recorded, reopen
-from tracetorch.train.checkpoint import load_tree, pack, save_tree, unpack, write_file
+from tracetorch.train.checkpoint import load_tree, pack, save_tree, unpack
 from tracetorch.train.folder import default_path, describe
 
 TIMES = ("seconds", "memory_mb")
@@ -67,7 +68,7 @@ def test_write_file_keeps_the_old_one_where_it_fails(tmp_path: Path, monkeypatch
     def fail(descriptor: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("tracetorch.train.checkpoint.os.fsync", fail)
+    monkeypatch.setattr("tracetorch.data.files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         write_file(file, b"new")
     assert file.read_bytes() == b"old"

@@ -11,10 +11,11 @@ import typer
 from rich.table import Table
 
 from tracetorch import plot
-from tracetorch.cli.common import answer, clear_errors, make_task, out, set_threads
+from tracetorch.cli import options
+from tracetorch.cli.common import answer, clear_errors, counted, make_task, out, seeds_from, set_threads, words_of
+from tracetorch.data.files import write_file
 from tracetorch.testing import RuleAudit, audit
 from tracetorch.testing.oracle import Out
-from tracetorch.train.checkpoint import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import default_path, versions
 from tracetorch.train.schema import plain
@@ -37,36 +38,30 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
             help="A task ('tracetorch list'; or a class in a script), or a network in a script with batch and loss.",
         ),
     ],
-    rules: Annotated[str, typer.Option(help="Rules, with commas between them.")] = _DEFAULT,
+    rules: options.Rules = _DEFAULT,
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
-    first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    first_seed: options.FirstSeed = 0,
     window: Annotated[
         int | None, typer.Option(help="Time steps in a window; one scan of all if not given, 1 for a stream's steps.")
     ] = None,
     after: Annotated[int, typer.Option(help="Training iterations of a task before the audit.")] = 0,
     rule: Annotated[str, typer.Option(help="The rule of these iterations.")] = "bptt",
     every: Annotated[bool, typer.Option("--every", help="A script's loss is at every step, not at the last.")] = False,
-    data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
+    data: options.Data = None,
+    set_: options.Settings = None,
+    preset: options.Preset = None,
     run: Annotated[Path | None, typer.Option(help="The folder for audit.json and the figure.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    threads: options.Threads = None,
     figures: Annotated[bool, typer.Option(help="Draw the figure.")] = True,
-    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    json_: options.Json = False,
+    traceback: options.Traceback = False,
 ) -> None:
     """Compare the gradients of rules with that of BPTT, layer by layer; list silent units; measure time and memory."""
     with clear_errors(traceback=traceback):
         if figures:
             plot.require_matplotlib()
-        if seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, got {seeds}")
+        plan, words = seeds_from(first_seed, seeds), words_of(rules)
         set_threads(threads)
-        words = [word.strip() for word in rules.split(",") if word.strip()]
-        plan = range(first_seed, first_seed + seeds)
         script, _, name = what.rpartition(":")
         subject = read_script(script, name) if is_script(what) else {}
         named = subject.get(name)
@@ -81,7 +76,8 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
             found = audit_task(task, words, seeds=plan, after=after, trained_by=rule)
         folder = run if run is not None else default_path("runs", "audit", Path(script if subject else what).stem)
         content = {"audited": what, "versions": versions(), **found.as_dict()}
-        write_file(_created(folder) / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "audit.json", (json.dumps(plain(content), indent=2) + "\n").encode())
         figure = None
         if figures and found.agreements:
             series = {word: found.cosines(word) for word in found.agreements}
@@ -89,7 +85,7 @@ def audit_command(  # noqa: PLR0913 - each argument is an option of the command
         if json_:
             answer({**content, "folder": str(folder), "figure": figure})
             return
-        _show(found, f"{what} · {seeds} seed{'s' if seeds > 1 else ''}")
+        _show(found, f"{what} · {counted(seeds)}")
         for file in (folder / "audit.json", *([figure] if figure else [])):
             out().print(str(file), soft_wrap=True, markup=False, style="dim")
 
@@ -105,11 +101,6 @@ def _network(
     rules = {word: choice.rule for word, choice in choices.items()}
     loss_on: Out = "all" if every else "last"
     return audit(net, subject["batch"], subject["loss"], rules=rules, seeds=seeds, window=window, out=loss_on)
-
-
-def _created(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _show(found: RuleAudit, title: str) -> None:

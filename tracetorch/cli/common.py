@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from tracetorch.rl.envs import EnvironmentDied
 from tracetorch.train.formats import THREADS
@@ -30,14 +31,7 @@ def err() -> Console:
 
 
 def fail(message: str) -> typer.Exit:
-    """Print what is wrong in one line on standard error; return the exit with code 2 to raise.
-
-    Args:
-        message: What is wrong and what to do.
-
-    Returns:
-        The exit to raise.
-    """
+    """Print what is wrong and what to do in one line on standard error; return the exit with code 2 to raise."""
     line = " ".join(message.split())
     console = err()
     console.print("[bold red]error:[/bold red] ", end="")
@@ -47,10 +41,9 @@ def fail(message: str) -> typer.Exit:
 
 @contextmanager
 def clear_errors(*, traceback: bool = False) -> Iterator[None]:
-    """Turn errors that bad input, absent files or absent extras cause into one line and exit code 2; Ctrl-C into 130.
+    """Turn errors of bad input, absent files or absent extras into one line and exit code 2; Ctrl-C into 130.
 
-    Args:
-        traceback: Let them through, to see where they come from.
+    With `traceback` they pass, to show where they come from.
     """
     try:
         yield
@@ -64,11 +57,7 @@ def clear_errors(*, traceback: bool = False) -> Iterator[None]:
 
 
 def answer(value: Any) -> None:
-    """Write a value as JSON to standard output, one document; NaN and infinity become null.
-
-    Args:
-        value: Plain values, mappings, sequences.
-    """
+    """Write a value as JSON to standard output, one document; NaN and infinity become null."""
     typer.echo(json.dumps(plain(value), indent=2))
 
 
@@ -81,22 +70,7 @@ def make_task(
     seed: int | None = None,
     steps: int | None = None,
 ) -> Problem:
-    """Make a task from the words of a command.
-
-    Args:
-        name: The task's name, or the class in a script, ``my_task.py:Task``.
-        settings: Options as ``name=value``.
-        preset: A preset of the task.
-        data: The data's path.
-        seed: The seed.
-        steps: Number of training iterations.
-
-    Returns:
-        The task.
-
-    Raises:
-        ValueError: A word is wrong.
-    """
+    """Make a task from the words of a command: `settings` are options as ``name=value``."""
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -114,14 +88,7 @@ def make_task(
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of torch's threads, where one is asked for.
-
-    Args:
-        threads: The number; None to leave it as it is.
-
-    Raises:
-        ValueError: The number is not positive, or too large.
-    """
+    """Set the number of torch's threads; None leaves it as it is."""
     if threads is None:
         return
     if not 1 <= threads <= THREADS:
@@ -130,18 +97,38 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
+def words_of(rules: str) -> list[str]:
+    """Return the words of rules with commas between them."""
+    return [word.strip() for word in rules.split(",") if word.strip()]
+
+
+def seeds_from(first: int, count: int) -> range:
+    """Return the seeds of a command, at least one."""
+    if count < 1:
+        raise ValueError(f"--seeds must be at least 1, got {count}")
+    return range(first, first + count)
+
+
+def counted(seeds: int) -> str:
+    """Return a number of seeds as a title shows it."""
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def score_table(scores: Mapping[str, float], *, title: str, metric: str, scored_on: str) -> Table:
+    """Return scores as a table, the task's metric in bold."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    table.add_column(scored_on, justify="right")
+    for name, value in scores.items():
+        table.add_row(name, number(value), style="bold" if name == metric else "")
+    return table
+
+
 def number(value: float) -> str:
-    """Return a number as a table shows it: whole ones without a point, others with four digits.
+    """Return a number as a table shows it: whole ones without a point, others with four digits, a dash for NaN.
 
-    Args:
-        value: The number.
-
-    Returns:
-        Its text; a dash for NaN.
-
-    Example:
-        >>> number(0.123456), number(12.0), number(1234.5678), number(float("nan"))
-        ('0.1235', '12', '1234.6', '–')
+    >>> number(0.123456), number(12.0), number(1234.5678), number(float("nan"))
+    ('0.1235', '12', '1234.6', '–')
     """
     if math.isnan(value):
         return "–"

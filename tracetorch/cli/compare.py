@@ -20,7 +20,8 @@ from rich.progress import (
 from rich.table import Table
 
 from tracetorch import plot
-from tracetorch.cli.common import answer, clear_errors, err, make_task, number, out
+from tracetorch.cli import options
+from tracetorch.cli.common import answer, clear_errors, counted, err, make_task, number, out, seeds_from, words_of
 from tracetorch.train.compare import Compared, compare, summarise
 from tracetorch.train.drawing import comparison_figure
 from tracetorch.train.folder import default_path
@@ -35,35 +36,29 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
             metavar="TASK|SCRIPT.py:CLASS", help="What to learn: see 'tracetorch list'; or a task of your own."
         ),
     ],
-    rules: Annotated[str, typer.Option(help="Rules, with commas between them.")] = _DEFAULT,
+    rules: options.Rules = _DEFAULT,
     seeds: Annotated[int, typer.Option(help="Number of seeds of each rule.")] = 3,
-    first_seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
-    data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
+    first_seed: options.FirstSeed = 0,
+    data: options.Data = None,
     steps: Annotated[int | None, typer.Option(help="Training iterations; the task's own number if not given.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
+    set_: options.Settings = None,
+    preset: options.Preset = None,
     run: Annotated[
         Path | None, typer.Option(help="The folder of all runs; one that was cut short is gone on with.")
     ] = None,
     processes: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of torch for each run.")] = 1,
     figures: Annotated[bool, typer.Option(help="Draw the figure.")] = True,
-    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    json_: options.Json = False,
+    traceback: options.Traceback = False,
 ) -> None:
     """Train a task with several rules and seeds, each run in its own process; print one table, draw one figure."""
     with clear_errors(traceback=traceback):
         if figures:
             plot.require_matplotlib()
-        if seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, got {seeds}")
-        words = [word.strip() for word in rules.split(",") if word.strip()]
+        plan, words = seeds_from(first_seed, seeds), words_of(rules)
         problem = make_task(task, set_ or [], preset=preset, data=data, steps=steps)
         folder = run if run is not None else default_path("runs", "compare", problem.name)
-        plan = range(first_seed, first_seed + seeds)
         runs = compare(problem, words, folder=folder, seeds=plan, processes=processes, threads=threads)
         try:
             results = _collect(runs, total=len(dict.fromkeys(words)) * seeds, quiet=json_)
@@ -74,24 +69,14 @@ def compare_command(  # noqa: PLR0913 - each argument is an option of the comman
         results.sort(key=lambda result: (words.index(result.rule), result.seed))
         figure = None
         if figures:
-            title = f"{problem.name}, {seeds} seed{'s' if seeds > 1 else ''}"
-            figure = plot.save(
-                comparison_figure(results, metric=problem.metric, title=title), folder / "comparison.png"
-            )
+            drawn = comparison_figure(results, metric=problem.metric, title=f"{problem.name}, {counted(seeds)}")
+            figure = plot.save(drawn, folder / "comparison.png")
         if json_:
-            answer(
-                {
-                    "folder": str(folder),
-                    "metric": problem.metric,
-                    "summary": summarise(results),
-                    "figure": figure,
-                }
-            )
+            summary = summarise(results)
+            answer({"folder": str(folder), "metric": problem.metric, "summary": summary, "figure": figure})
             return
         console = out()
-        console.print(
-            table_of(results, metric=problem.metric, title=f"{problem.name} · {seeds} seed{'s' if seeds > 1 else ''}")
-        )
+        console.print(table_of(results, metric=problem.metric, title=f"{problem.name} · {counted(seeds)}"))
         console.print(f"results: {folder / 'results.json'}", soft_wrap=True, markup=False)
         if figure is not None:
             console.print(f"figure: {figure}", soft_wrap=True, markup=False)
@@ -127,24 +112,12 @@ def _collect(results: Any, *, total: int, quiet: bool) -> list[Compared]:
 
 
 def table_of(results: Sequence[Compared], *, metric: str, title: str) -> Table:
-    """Return the comparison as a table: metric ± s.d., other scores, seconds, peak memory.
-
-    Args:
-        results: What `compare` gave, in the order of rows.
-        metric: The task's metric.
-        title: The table's title.
-
-    Returns:
-        The table.
-    """
+    """Return the comparison as a table: metric ± s.d., other scores, seconds, peak memory."""
     rows = summarise(results)
     best = max((row["scores"][metric]["mean"] for row in rows if metric in row["scores"]), default=math.nan)
     others = [name for name in rows[0]["scores"] if name != metric][:3]
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption="seconds and memory of the iterations, evaluation left out",
-    )
+    caption = "seconds and memory of the iterations, evaluation left out"
+    table = Table(title=title, title_justify="left", caption=caption)
     table.add_column("rule")
     table.add_column(f"{metric} ± s.d.", justify="right")
     for name in others:

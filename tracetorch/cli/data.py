@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from tracetorch.cli import options
 from tracetorch.cli.common import answer, clear_errors, out
 from tracetorch.cli.listing import show
 from tracetorch.data.convert import SOURCES, make_data_file
@@ -23,8 +24,8 @@ def data(
     to: Annotated[
         Path | None, typer.Option(help=f"Where the file goes; the folder in {ENVIRONMENT_VARIABLE}, or this one.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    json_: options.Json = False,
+    traceback: options.Traceback = False,
 ) -> None:
     """Show how to get the data files that tasks read, or make one from the original downloads."""
     with clear_errors(traceback=traceback):

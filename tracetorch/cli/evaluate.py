@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from tracetorch.cli.common import answer, clear_errors, number, out, set_threads
+from tracetorch.cli import options
+from tracetorch.cli.common import answer, clear_errors, out, score_table, set_threads
 from tracetorch.train.drawing import run_figures, save_figures
 from tracetorch.train.fabric import make_fabric
 from tracetorch.train.folder import RunFolder
@@ -21,10 +21,10 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command
     task: Annotated[str | None, typer.Option(help="The run's task, where it is of a script: SCRIPT.py:CLASS.")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data lies now, if elsewhere.")] = None,
     figures: Annotated[bool, typer.Option("--figures", help="Draw the run's figures again.")] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    threads: options.Threads = None,
     device: Annotated[str | None, typer.Option(help="Where to run, if elsewhere.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    json_: options.Json = False,
+    traceback: options.Traceback = False,
 ) -> None:
     """Score a run's network on all held-out data."""
     with clear_errors(traceback=traceback):
@@ -47,11 +47,7 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command
             )
             return
         title = f"{trainer.task.name} · {trainer.choice.text} · iteration {trainer.iteration}"
-        table = Table(title=title, title_justify="left")
-        table.add_column("score")
-        table.add_column(trainer.task.scored_on, justify="right")
-        for name, value in scores.items():
-            table.add_row(name, number(value), style="bold" if name == trainer.task.metric else "")
-        out().print(table)
+        task = trainer.task
+        out().print(score_table(scores, title=title, metric=task.metric, scored_on=task.scored_on))
         for path in drawn:
             out().print(f"figure: {path}", soft_wrap=True, markup=False, style="dim")

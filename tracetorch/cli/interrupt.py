@@ -27,11 +27,7 @@ class Interrupt:
     """
 
     def __init__(self, trainer: Runner[Any]) -> None:
-        """Prepare; the signals are taken between ``__enter__`` and ``__exit__`` only.
-
-        Args:
-            trainer: The run to stop.
-        """
+        """Prepare; the signals are taken between ``__enter__`` and ``__exit__`` only."""
         self.number: int | None = None
         self._trainer = trainer
         self._before: dict[int, object] = {}

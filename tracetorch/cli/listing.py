@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 import tracetorch as tt
+from tracetorch.cli import options
 from tracetorch.cli.common import answer, clear_errors, out
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.train.folder import versions
@@ -24,7 +25,7 @@ def list_command(
     task: Annotated[
         str | None, typer.Argument(metavar="[TASK|SCRIPT.py:CLASS]", help="Show this task's options.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """List tasks, rules with what they are exact for, and neurons; or the options of a task."""
     with clear_errors():
@@ -37,12 +38,7 @@ def list_command(
 
 
 def show(tables: dict[str, list[dict[str, Any]]], *, json_: bool) -> None:
-    """Show lists of rows as JSON or as tables.
-
-    Args:
-        tables: Rows by title; the keys of a row are the columns.
-        json_: Whether to answer in JSON.
-    """
+    """Show rows by title as tables, or as JSON; the keys of a row are the columns."""
     if json_:
         answer(tables)
         return
@@ -65,11 +61,10 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _rules() -> list[dict[str, Any]]:
-    rows = []
-    for name in tt.rules.PRESETS:
-        facts = tt.rules.FACTS[name]
-        rows.append({"rule": name, "exact for": facts.exact, "drops": facts.drops, "memory": facts.memory})
-    return rows
+    return [
+        {"rule": name, "exact for": facts.exact, "drops": facts.drops, "memory": facts.memory}
+        for name, facts in tt.rules.FACTS.items()
+    ]
 
 
 def _neurons() -> list[dict[str, Any]]:
@@ -105,7 +100,7 @@ def _steps() -> dict[str, str]:
     return found
 
 
-def info(json_: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False) -> None:
+def info(json_: options.Json = False) -> None:
     """Show versions, devices, and which kernels can run: what to add to a report of a problem."""
     extras = {name: importlib.util.find_spec(name) is not None for name in _EXTRAS}
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

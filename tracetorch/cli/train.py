@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from tracetorch.cli.common import answer, clear_errors, err, make_task, number, out, set_threads
+from tracetorch.cli import options
+from tracetorch.cli.common import answer, clear_errors, err, make_task, out, score_table, set_threads
 from tracetorch.cli.interrupt import Interrupt
 from tracetorch.cli.view import View
 from tracetorch.plot import require_matplotlib
@@ -32,22 +32,19 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
     rule: Annotated[
         str | None, typer.Option(help="How: trace, ottt, eprop, traced_bptt:4, frozen, …; the task's own if not given.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="The task's data file, or its folder.")] = None,
+    data: options.Data = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, data order and noise; 0 if not given.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Training iterations; the task's own number if not given. Schedules follow it.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; may be repeated."),
-    ] = None,
+    set_: options.Settings = None,
     control: Annotated[
         str | None,
         typer.Option(
             help="For tasks with rewards: take away lambda0, no-bound, reset-state, truncated; or gru instead."
         ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of the task's options.")] = None,
+    preset: options.Preset = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-RULE-SEED-TIME if not given.")] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, bit for bit.")
@@ -70,8 +67,8 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(metavar="|".join(LOGGERS), help="Also log in this form, into the run's folder; may be repeated."),
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw figures at the end.")] = True,
-    json_: Annotated[bool, typer.Option("--json", help="Answer in JSON on standard output.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    json_: options.Json = False,
+    traceback: options.Traceback = False,
 ) -> None:
     """Train a network on a task; Ctrl-C, SIGTERM and SIGHUP write a checkpoint."""
     with clear_errors(traceback=traceback):
@@ -126,20 +123,10 @@ def train(  # noqa: PLR0913 - each argument is an option of the command
 
 
 def interval(text: str) -> dict[str, Any]:
-    """Read the time between two checkpoints.
+    """Read the time between two checkpoints, iterations or seconds with an ``s``, as arguments of `recorded`.
 
-    Args:
-        text: A number of iterations, or of seconds with an ``s`` behind it.
-
-    Returns:
-        Arguments of `recorded`.
-
-    Raises:
-        ValueError: It is neither.
-
-    Example:
-        >>> interval("500"), interval("2.5s")
-        ({'save_seconds': inf, 'save_steps': 500}, {'save_seconds': 2.5})
+    >>> interval("500"), interval("2.5s")
+    ({'save_seconds': inf, 'save_steps': 500}, {'save_seconds': 2.5})
     """
     try:
         if text.endswith("s") and 0.0 <= float(text[:-1]) < math.inf:
@@ -205,17 +192,7 @@ def _go(
 
 
 def summarise(trainer: Runner[Any], folder: RunFolder, *, complete: bool, figures: list[Path]) -> dict[str, Any]:
-    """Return what the command answers.
-
-    Args:
-        trainer: The run.
-        folder: Its folder.
-        complete: Whether it came to its end.
-        figures: The figures' paths.
-
-    Returns:
-        Plain values by name.
-    """
+    """Return what the command answers: plain values by name."""
     return {
         "run": str(folder.path),
         "task": trainer.task.name,
@@ -235,11 +212,8 @@ def summarise(trainer: Runner[Any], folder: RunFolder, *, complete: bool, figure
 def show_summary(summary: dict[str, Any]) -> None:
     """Draw the end of a run as a small table."""
     console = out()
-    table = Table(title=f"{summary['task']} · {summary['rule']} · seed {summary['seed']}", title_justify="left")
-    table.add_column("score")
-    table.add_column(summary["scored_on"], justify="right")
-    for name, value in summary["scores"].items():
-        table.add_row(name, number(value), style="bold" if name == summary["metric"] else "")
+    title = f"{summary['task']} · {summary['rule']} · seed {summary['seed']}"
+    table = score_table(summary["scores"], title=title, metric=summary["metric"], scored_on=summary["scored_on"])
     table.add_section()
     table.add_row("iterations", f"{summary['iterations']:,}")
     table.add_row("time steps", f"{summary['time_steps']:,}")

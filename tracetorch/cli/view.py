@@ -121,16 +121,7 @@ class View:
 
 
 def evaluation_line(event: Evaluated, loss: float | None, scored_on: str) -> str:
-    """Return one line on an evaluation.
-
-    Args:
-        event: The evaluation.
-        loss: The mean training loss since the last one; None for none.
-        scored_on: What scores are of.
-
-    Returns:
-        The line.
-    """
+    """Return one line on an evaluation, with the mean training loss since the last one where there is one."""
     record = event.record
     parts = [f"iteration {record['iteration']:>6}"]
     if loss is not None:

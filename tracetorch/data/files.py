@@ -57,13 +57,7 @@ class DamagedFileError(ValueError):
     """
 
     def __init__(self, path: Path, field: str, why: str) -> None:
-        """Compose the message.
-
-        Args:
-            path: The file.
-            field: The place in it.
-            why: What is wrong, and what was expected.
-        """
+        """Compose the message."""
         self.path, self.field, self.why = path, field, why
         super().__init__(f"{str(path)!r}: {field}: {' '.join(why.split())}")
 
@@ -107,15 +101,7 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def given_file(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return the path of a file that the user names, or raise DataNotFoundError where there is none.
-
-    Args:
-        path: The file.
-        kind: What is expected there, for the message.
-
-    Returns:
-        The file's path.
-    """
+    """Return the path of a file that the user names, or raise DataNotFoundError, which says what is expected."""
     file = Path(path).expanduser()
     if not file.is_file():
         what = "a directory" if file.is_dir() else "no file"
@@ -160,3 +146,22 @@ def load_arrays(file: Path, keys: Iterable[str]) -> dict[str, npt.NDArray[np.gen
     except UNREADABLE as error:
         raise DamagedFileError(file, field, f"not readable: {type(error).__name__}: {error}") from error
     return arrays
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: under another name, to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if os.name == "posix":  # the new name is on the disk only when its folder is
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)

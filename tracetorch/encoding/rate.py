@@ -67,17 +67,7 @@ def constant(values: Tensor, *, steps: int) -> Tensor:
 
 
 def probabilities(p: Tensor) -> Tensor:
-    """Return `p` as floating point in [0, 1]: bytes are divided by 255, booleans become 0 and 1.
-
-    Args:
-        p: ``[*shape]``, floating point, unsigned bytes or booleans.
-
-    Returns:
-        ``[*shape]``, floating point.
-
-    Raises:
-        ValueError: A value is outside [0, 1] or not a number, or the dtype is none of these.
-    """
+    """Return `p` as floating point in [0, 1]: bytes are divided by 255, booleans become 0 and 1."""
     if p.dtype == torch.uint8:
         return p.to(torch.float32) / 255.0
     if p.dtype == torch.bool:

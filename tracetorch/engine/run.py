@@ -247,13 +247,6 @@ def fixed(neuron: Neuron, learned: Mapping[str, Tensor]) -> Neuron:
 
     Credit comes after the window, and the traces' advance over it at the next call; an optimizer's step, a state that
     is loaded or another surrogate may stand between.
-
-    Args:
-        neuron: the neuron.
-        learned: effective values of its learned parameters, by name.
-
-    Returns:
-        The view.
     """
     values = {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in learned.items()}
     if torch.compiler.is_compiling():

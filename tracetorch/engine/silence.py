@@ -26,15 +26,7 @@ class Silence:
         self.due, self.steps = 0, 0
 
     def look(self, neuron: Neuron, x: Tensor, z: Tensor, *, call: int, steps: int) -> None:
-        """Look at one call of a layer that learns, and warn once where it has been silent for long.
-
-        Args:
-            neuron: the layer's neuron.
-            x: its input.
-            z: its output.
-            call: number of the call.
-            steps: number of steps in it.
-        """
+        """Look at one call of a layer that learns, and warn once where it has been silent for long."""
         if not z.is_cpu or isinstance(neuron, Readout):  # elsewhere a look makes the device wait
             self.due = NEVER
         elif bool(z.any()):

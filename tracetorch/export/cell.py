@@ -24,11 +24,7 @@ class Heaviside(surrogates.Surrogate):
 
 
 class Slot:
-    """Where a layer's state comes from and goes to while a step runs.
-
-    Attributes:
-        value: states, counters and, with a recurrent synapse, the last outputs, `[B, *unit]` each; None after a reset.
-    """
+    """A layer's states, counters and fed-back outputs while a step runs, `[B, *unit]` each; None after a reset."""
 
     def __init__(self) -> None:
         self.value: tuple[Tensor, ...] | None = None

@@ -89,15 +89,7 @@ class OnlineModule(pl.LightningModule):
 
 
 def begin(net: nn.Module, window: Window) -> None:
-    """Reset the rows of a network in which a window begins a recording.
-
-    Args:
-        net: any module with layers in it.
-        window: the window.
-
-    Raises:
-        ValueError: if a recording begins within the window.
-    """
+    """Reset the rows of a network in which a window begins a recording; one that begins inside it is refused."""
     if bool(window.resets[1:].any()):
         raise ValueError("a recording begins within a window: use a RowPool with join=False")
     resets = window.resets[0]
@@ -252,28 +244,13 @@ class Stream:
 
 
 def time_first(items: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """Put recordings of one length side by side, time first.
-
-    Args:
-        items: recordings `[T, *in]` with targets, a number or a tensor `[T, ...]`.
-
-    Returns:
-        Inputs, `[T, B, *in]`, and targets, `[B]` or `[T, B, ...]`.
-    """
+    """Put recordings `[T, *in]` of one length, with targets, side by side: `[T, B, *in]`, `[B]` or `[T, B, ...]`."""
     xs, targets = default_collate(list(items))
     return xs.transpose(0, 1), targets if targets.dim() == 1 else targets.transpose(0, 1)
 
 
 def cut(batch: Any, steps: int | None) -> Iterator[Window]:
-    """Cut a batch into windows.
-
-    Args:
-        batch: inputs `[T, B, *in]` and targets, `[B]` or `[T, B, ...]`, or a `tt.data.RaggedBatch`.
-        steps: number of steps of a window; None for all.
-
-    Yields:
-        The windows.
-    """
+    """Yield windows of a batch: inputs `[T, B, *in]` and targets `[B]` or `[T, B, ...]`, or a `tt.data.RaggedBatch`."""
     if isinstance(batch, tt.data.RaggedBatch):
         xs, targets, valid = batch.xs, batch.labels, batch.valid
     else:

@@ -42,16 +42,7 @@ class ConstructorSignature:
 
 
 def check_arguments(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """Raise TypeError, with the remedy, where a neuron's constructor does not take some arguments.
-
-    Args:
-        cls: the neuron's class.
-        args: positional arguments.
-        options: keyword arguments.
-
-    Raises:
-        TypeError: if there are more positional arguments than it takes, or a keyword that it does not know.
-    """
+    """Raise TypeError, with the remedy, where a neuron's constructor does not take some arguments."""
     if not args and not options:
         return
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]

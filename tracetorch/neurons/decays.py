@@ -129,18 +129,7 @@ def set_decay(module: nn.Module, name: str, decay: Decay, *, prefix: str = "", h
     """Register a decay per step on a module, as a buffer or as a parameter kept in (0, 1).
 
     It is computed in double precision and rounded once. A warning says where the rounding changes the half-life by more
-    than 1 %.
-
-    Args:
-        module: the neuron that gets the attribute.
-        name: the attribute's name.
-        decay: exactly one of half_life, tau and beta, a number, tensor or `Learnable`.
-        prefix: what stands before `half_life` and the others in the caller's argument names, for messages.
-        hint: what to take for no decay at all, for messages.
-
-    Raises:
-        ValueError: if not exactly one is given, or a value is outside its range, or so long that the decay rounds to 1.
-        TypeError: if a value is no number, tensor or `Learnable`.
+    than 1 %. In messages, `prefix` stands before half_life, tau and beta, and `hint` says what has no decay at all.
     """
     given = decay.given()
     if len(given) != 1:
@@ -180,31 +169,13 @@ def set_decay(module: nn.Module, name: str, decay: Decay, *, prefix: str = "", h
 
 
 def longest(dtype: torch.dtype, *, scale: float = math.log(2)) -> float:
-    """Return the longest half-life, in steps, whose decay per step is below one in a type.
-
-    Args:
-        dtype: floating point type of the decay.
-        scale: ln 2 for a half-life, 1 for a time constant.
-
-    Returns:
-        The number of steps.
-    """
+    """Return the longest half-life (with `scale=1`, time constant), in steps, whose decay is below one in a type."""
     # From halfway between one and the number below it, `1 - eps / 2`, a decay rounds up.
     return -scale / math.log1p(-torch.finfo(dtype).eps / 4) * (1 - 1e-9)
 
 
 def set_positive(module: nn.Module, name: str, value: Value) -> None:
-    """Register a positive value on a module, as a buffer or as a parameter kept above zero.
-
-    Args:
-        module: the neuron that gets the attribute.
-        name: the attribute's name.
-        value: a number, tensor or `Learnable`, in the unit of the membrane.
-
-    Raises:
-        ValueError: if a value is not above zero and finite.
-        TypeError: if it is no number, tensor or `Learnable`.
-    """
+    """Register a positive value on a module, as a buffer or as a parameter kept above zero."""
     number = _number(name, value)
     if not _all((number.exact > 0) & torch.isfinite(number.exact)):
         raise ValueError(f"{name} must be above zero and finite, got {shown(value)}")
@@ -212,17 +183,7 @@ def set_positive(module: nn.Module, name: str, value: Value) -> None:
 
 
 def set_value(module: nn.Module, name: str, value: Value) -> None:
-    """Register a finite value on a module, as a buffer or as a parameter.
-
-    Args:
-        module: the neuron that gets the attribute.
-        name: the attribute's name.
-        value: a number, tensor or `Learnable`.
-
-    Raises:
-        ValueError: if a value is not finite.
-        TypeError: if it is no number, tensor or `Learnable`.
-    """
+    """Register a finite value on a module, as a buffer or as a parameter."""
     number = _number(name, value)
     if not _all(torch.isfinite(number.exact)):
         raise ValueError(f"{name} must be finite, got {shown(value)}")

@@ -9,13 +9,9 @@ from torch.nn.utils import parametrize
 
 
 def pickled(module: nn.Module) -> tuple[Any, ...] | None:
-    """Return how a parametrized module is pickled; None for one without parametrizations, which needs nothing.
+    """Return what `__reduce_ex__` of a parametrized module returns: its class before, and its own dictionary.
 
-    Args:
-        module: the module.
-
-    Returns:
-        What `__reduce_ex__` returns: the class before its parametrization, and the module's own dictionary.
+    It is None for one without parametrizations, which needs nothing.
     """
     if "parametrizations" not in module.__dict__.get("_modules", {}):
         return None

@@ -16,17 +16,7 @@ Matrix: TypeAlias = Sequence[Row]
 
 
 def at(entry: Tensor, step: int, steps: int, rank: int) -> Tensor:
-    """Return the entry at one step of a window.
-
-    Args:
-        entry: coefficient, `[T, B, *unit]` or of lower rank.
-        step: index of the step in the window.
-        steps: T, the window's length.
-        rank: number of dimensions of an entry that varies in time.
-
-    Returns:
-        The slice at `step`, or the entry itself where it is constant in time.
-    """
+    """Return a coefficient, `[T, B, *unit]` or of lower rank, at one step; itself where it is constant in time."""
     if entry.dim() == rank and entry.shape[0] == steps:
         return entry[step]
     return entry[0] if entry.dim() == rank else entry
@@ -41,15 +31,7 @@ def multiply_add(total: Entry, factor: Entry, value: Entry) -> Entry:
 
 
 def stack(row: Sequence[Entry], rank: int) -> Entry:
-    """Return the values of all steps as one tensor, time first.
-
-    Args:
-        row: one value per step, of at most `rank` dimensions; None for zero.
-        rank: number of dimensions that a value is brought to.
-
-    Returns:
-        The stacked values, or None where all are zero.
-    """
+    """Return values of all steps, brought to `rank` dimensions, as one tensor, time first; None where all are zero."""
     known = [x.reshape(*[1] * (rank - x.dim()), *x.shape) for x in row if x is not None]
     if not known:
         return None

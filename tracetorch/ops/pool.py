@@ -85,20 +85,13 @@ def pool() -> Pool:
 
 
 def into_pool(function: Callable[..., Tensor], shape: Sequence[int], *operands: Tensor) -> Tensor:
-    """Return what a function of torch gives, in memory of the pool where nothing speaks against it.
+    """Return what a function of torch that takes `out` gives, in memory of the pool where nothing speaks against it.
 
-    Args:
-        function: a function that takes `out`.
-        shape: shape of what it gives.
-        *operands: what it is given.
+    That is: no graph is recorded or compiled, the device is a CPU, and the types are one.
 
-    Returns:
-        What it gave; by itself where a graph is recorded or compiled, on other devices, and for mixed types.
-
-    Example:
-        >>> import torch
-        >>> into_pool(torch.mul, (2,), torch.tensor([1.0, 2.0]), torch.tensor(3.0))
-        tensor([3., 6.])
+    >>> import torch
+    >>> into_pool(torch.mul, (2,), torch.tensor([1.0, 2.0]), torch.tensor(3.0))
+    tensor([3., 6.])
     """
     first = operands[0]
     plain = torch.is_grad_enabled() or torch.compiler.is_compiling()

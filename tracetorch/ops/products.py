@@ -24,20 +24,13 @@ IMAGES = 16
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    r"""Return :math:`x W^\top + b`.
+    r"""Return :math:`x W^\top + b`, `[R, N]`, of rows `[R, K]`.
 
-    Args:
-        x: rows, `[R, K]`.
-        weight: `[N, K]`.
-        bias: `[N]`, or None.
+    Large ones in float32 on an x86 CPU differ from torch's by the order of summation.
 
-    Returns:
-        The products, `[R, N]`; large ones in float32 on an x86 CPU differ from torch's by the order of summation.
-
-    Example:
-        >>> import torch
-        >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
-        tensor([[11.]])
+    >>> import torch
+    >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([[11.]])
     """
     units = weight.shape[0]
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
@@ -52,20 +45,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def outer_sum(q: Tensor, x: Tensor) -> Tensor:
-    r"""Return :math:`\sum_r q_r \otimes x_r`, the gradient of a weight.
+    r"""Return :math:`\sum_r q_r \otimes x_r`, `[N, K]`, the gradient of a weight, under the same reserve.
 
-    Args:
-        q: rows, `[R, N]`.
-        x: rows, `[R, K]`.
-
-    Returns:
-        The sum, `[N, K]`, under the same reserve.
-
-    Example:
-        >>> import torch
-        >>> outer_sum(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
-        tensor([[3.],
-                [6.]])
+    >>> import torch
+    >>> outer_sum(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
+    tensor([[3.],
+            [6.]])
     """
     if _convolved(x, x.shape[0], q.shape[1]):
         shape = (q.shape[1], x.shape[1], 1, 1)

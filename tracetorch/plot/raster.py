@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from tracetorch.plot.style import COLOURS, GREY, label, new_figure, time_by_unit
+from tracetorch.plot.style import COLOURS, GREY, label, label_time, new_figure, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +42,9 @@ def raster(
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['input', 'hidden']
     """
-    panels = dict(spikes) if isinstance(spikes, Mapping) else {"unit": spikes}
-    if not panels:
+    arrays = panels(spikes, "unit")
+    if not arrays:
         raise ValueError("raster needs at least one array of spikes, got an empty mapping")
-    arrays = {name: time_by_unit(values, name) for name, values in panels.items()}
     heights = [float(np.clip(array.shape[1], 12, 80)) for array in arrays.values()]
     size = (7.2, 0.9 + 0.028 * sum(heights) + 0.25 * len(arrays))
     figure, axes = new_figure(len(arrays), size=size, sharex=True, height_ratios=heights, title=title)
@@ -71,7 +70,5 @@ def raster(
         ax.grid(visible=False)
         label(ax, y=name)
         ax.set_title(f"spikes in {100 * np.mean(array != 0):.1f} % of steps", loc="right", fontsize=8, color=GREY)
-    if not seconds_per_step:
-        axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
-    label(axes[-1, 0], x="time (s)" if seconds_per_step else "time step")
+    label_time(axes, seconds_per_step)
     return figure

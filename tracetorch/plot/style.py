@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ colorblind people", 2008, https://jfly.uni-koeln.de/color/ (their yellow is left
 """
 
 GREY = "#767676"
-_LOOKS: tuple[tuple[Any, str], ...] = (("-", "o"), ((0, (5, 1.5)), "s"), ((0, (1.5, 1.2)), "^"))
 _DASHED, _DOTTED, _MIXED = (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2))
+_LOOKS: tuple[tuple[Any, str], ...] = (("-", "o"), (_DASHED, "s"), (_DOTTED, "^"))
 _RULES: dict[str, tuple[str, Any, str]] = {
     "trace": (COLOURS[0], "-", "o"),
     "cascade": (COLOURS[1], "-", "D"),
@@ -159,19 +159,7 @@ def legend(ax: Axes, **where: Any) -> None:
 
 
 def line_styles(count: int) -> list[dict[str, Any]]:
-    """Return colour, dash and marker for `count` series: dash and marker change once the colours are used up.
-
-    Args:
-        count: Number of series.
-
-    Returns:
-        What matplotlib's ``plot`` takes, one for each.
-
-    Example:
-        >>> styles = line_styles(9)
-        >>> styles[0]["color"] == styles[7]["color"], styles[0]["linestyle"] == styles[7]["linestyle"]
-        (True, False)
-    """
+    """Return colour, dash and marker for a number of series; dash and marker change once the colours are used up."""
     repeats = (count + len(COLOURS) - 1) // len(COLOURS)
     looks = islice(cycle(_LOOKS), repeats)
     return [{"color": c, "linestyle": dash, "marker": marker} for dash, marker in looks for c in COLOURS][:count]
@@ -221,18 +209,7 @@ def to_array(values: Tensor | npt.ArrayLike) -> Array:
 
 
 def time_by_unit(values: Tensor | npt.ArrayLike, name: str) -> Array:
-    """Return `values` as ``[T, units]``, further dimensions flattened.
-
-    Args:
-        values: The values, time first.
-        name: What to call them in an error.
-
-    Returns:
-        The array.
-
-    Raises:
-        ValueError: There is no time step or no unit, or only one dimension.
-    """
+    """Return values as ``[T, units]``, further dimensions flattened; `name` is what an error calls them."""
     array = to_array(values)
     if array.ndim < 2 or array.shape[0] == 0 or array.size == 0:
         raise ValueError(
@@ -240,6 +217,19 @@ def time_by_unit(values: Tensor | npt.ArrayLike, name: str) -> Array:
             "for one row of a batch [T, B, units] pass values[:, row]"
         )
     return array.reshape(array.shape[0], -1)
+
+
+def panels(values: Mapping[str, Tensor | npt.ArrayLike] | Tensor | npt.ArrayLike, name: str) -> dict[str, Array]:
+    """Return arrays by name as ``[T, units]``; one alone has the given name."""
+    several = values if isinstance(values, Mapping) else {name: values}
+    return {name: time_by_unit(array, name) for name, array in several.items()}
+
+
+def label_time(axes: Array, seconds_per_step: float | None) -> None:
+    """Label the horizontal axis of the lowest of some panels: time in seconds, or in whole steps."""
+    if not seconds_per_step:
+        axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
+    label(axes[-1, 0], x="time (s)" if seconds_per_step else "time step")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from tracetorch.plot.style import label, legend, line_styles, new_figure, time_by_unit
+from tracetorch.plot.style import label, label_time, legend, line_styles, new_figure, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,12 +45,11 @@ def traces(
         >>> len(figure.axes[0].lines)
         4
     """
-    panels = dict(values) if isinstance(values, Mapping) else {"value": values}
-    if not panels:
+    arrays = panels(values, "value")
+    if not arrays:
         raise ValueError("traces needs at least one array, got an empty mapping")
     if units < 1:
         raise ValueError(f"units must be at least 1, got {units}")
-    arrays = {name: time_by_unit(array, name) for name, array in panels.items()}
     figure, axes = new_figure(len(arrays), size=(7.2, 0.8 + 1.5 * len(arrays)), sharex=True, title=title)
     scale = seconds_per_step or 1.0
     for index, (name, array) in enumerate(arrays.items()):
@@ -65,7 +64,5 @@ def traces(
         ax.margins(x=0.01)
         if shown > 1 or thresholds:
             legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
-    if not seconds_per_step:
-        axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
-    label(axes[-1, 0], x="time (s)" if seconds_per_step else "time step")
+    label_time(axes, seconds_per_step)
     return figure

@@ -91,14 +91,7 @@ class Group:
         return torch.tensor([len(s.steps) - 1 for s in self.sequences])
 
     def places(self, width: int) -> tuple[Tensor, Tensor]:
-        """Return, for each step that ran, its number among the window's outputs and among those of all steps and rows.
-
-        Args:
-            width: B, number of rows of all.
-
-        Returns:
-            The numbers, int64.
-        """
+        """Return, for each step that ran, its number among the outputs and among all steps and all B rows."""
         count = len(self.sequences)
         here = [t * count + n for n, s in enumerate(self.sequences) for t in range(len(s.steps))]
         there = [t * width + s.row for s in self.sequences for t in s.steps]
@@ -123,13 +116,8 @@ def sequences(rows: Rows) -> list[Segment]:
 def grouped(found: Iterable[Segment], *, exact: bool) -> list[Group]:
     """Return which sequences run together, the shortest first.
 
-    Args:
-        found: the sequences.
-        exact: whether the sequences of a group are of equal length; else the shorter ones go on with their last input,
-            to twice their length at most, so that their outputs are right and what they come to is not.
-
-    Returns:
-        The groups.
+    Without `exact`, the shorter ones of a group go on with their last input, to twice their length at most: their
+    outputs are right, and the states that they come to are not.
     """
 
     def key(s: Segment) -> tuple[bool, bool, int]:

@@ -86,15 +86,7 @@ class Ragged:
         return self.shape[1]
 
     def outputs(self, group: Group, out: Out) -> tuple[Tree, Tensor]:
-        """Run a group, and return one row of outputs for each that is to be given out, with their numbers in the whole.
-
-        Args:
-            group: the group.
-            out: `all` or `last`.
-
-        Returns:
-            The rows, `[M, ...]`, and the numbers, `[M]`.
-        """
+        """Run a group; return a row of outputs for each that is to be given out, with their numbers in the whole."""
         whole = group.carried and group.rows == list(range(self.width))
         for core, state in zip(self.network.cores, self.before, strict=True):
             core.state = state if whole else _start(state, group)

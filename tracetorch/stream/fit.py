@@ -16,18 +16,7 @@ from tracetorch.steps import Part, unfit, unfit_blocks, unfit_neuron, unfit_tens
 
 
 def parts(net: nn.Module) -> list[Part]:
-    """Return the layers of a network that a stream can run, in order.
-
-    Args:
-        net: the network.
-
-    Returns:
-        The layers with all that is decided about them.
-
-    Raises:
-        RuntimeError: if the compiled kernels cannot run here.
-        ValueError: if the network, a layer, its rule or its tensors do not fit; the message says what and why.
-    """
+    """Return the layers of a network that a stream can run, in order; raise where one does not fit, with the reason."""
     if why_not():
         raise RuntimeError(f"tt.Stream needs compiled kernels: {why_not()}")
     if not isinstance(net, nn.Sequential) or type(net).forward is not nn.Sequential.forward or not len(net):

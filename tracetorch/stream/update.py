@@ -25,12 +25,7 @@ class Update(ABC):
 
     @abstractmethod
     def step(self, parameters: Sequence[Tensor], grads: Sequence[Tensor]) -> None:
-        """Move parameters by their gradients.
-
-        Args:
-            parameters: the parameters.
-            grads: their gradients; in a direct update what is to be added to each.
-        """
+        """Move parameters by their gradients, or by what a direct update adds to each."""
 
 
 class Descent(Update):

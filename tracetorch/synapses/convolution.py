@@ -98,18 +98,7 @@ class ConvolutionSynapse(Synapse):
 
 
 def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], groups: int) -> Tensor:
-    """Return what each position of a convolution without padding reads.
-
-    Args:
-        x: inputs, `[N, C, *in]`.
-        kernel: extents of the kernel.
-        stride: steps between positions.
-        dilation: steps between the entries of the kernel.
-        groups: G.
-
-    Returns:
-        The entries, `[N, G, L, C / G * kernel]`.
-    """
+    """Return what each position of an unpadded convolution of `[N, C, *in]` reads, `[N, G, L, C / G * kernel]`."""
     size = len(kernel)
     for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True), start=2):
         x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]

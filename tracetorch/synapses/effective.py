@@ -18,12 +18,6 @@ def effective_weight(module: nn.Module) -> Tensor:
 
     A hook that makes the weight before each forward (`torch.nn.utils.prune`, `torch.nn.utils.weight_norm`) is not
     called, as traces do not call the module: its weight is computed here instead.
-
-    Args:
-        module: the module.
-
-    Returns:
-        The weight.
     """
     found = _effective(module, "weight")
     if found is None:
@@ -39,14 +33,7 @@ def effective_bias(module: nn.Module) -> Tensor | None:
 def set_effective(module: nn.Module, name: str, value: Tensor) -> None:
     """Set a module's weight or bias to a value, through its parametrization where it has one.
 
-    Args:
-        module: the module.
-        name: the parameter's name.
-        value: the value, in its shape.
-
-    Raises:
-        TypeError: if a hook makes it before each forward, so that it cannot be set.
-        ValueError: if its parametrization does not take the value.
+    One that a hook makes before each forward cannot be set: TypeError. A parametrization may refuse it: ValueError.
     """
     own = module._parameters.get(name)
     if own is not None:

@@ -52,15 +52,9 @@ def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None
 
 
 def replace_layers(net: nn.Module, make: Callable[[Layer], nn.Module], memo: dict[int, Any]) -> nn.Module:
-    """Copy a network with something else in place of every layer.
+    """Copy a network with something else in place of every layer; of one layer it is the replacement itself.
 
-    Args:
-        net: the network; it is not touched.
-        make: gives the replacement of a layer.
-        memo: what `copy.deepcopy` is to take as copied already; whoever puts a parameter in shares it.
-
-    Returns:
-        The copy, or the replacement itself where the network is one layer.
+    `memo` is what `copy.deepcopy` takes as copied already: a parameter in it is shared.
     """
     for layer in layers(net).values():
         memo[id(layer)] = make(layer)

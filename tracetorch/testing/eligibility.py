@@ -90,15 +90,7 @@ def unit_blocks(neuron: Neuron, s: Sequence[Tensor], current: Tensor) -> UnitBlo
 
 
 def features(synapse: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Return the Jacobian of a synapse's current by each of its parameters, sample by sample.
-
-    Args:
-        synapse: the module.
-        x: inputs, `[N, *in]`.
-
-    Returns:
-        Jacobians by parameter name, `[N, units, weights]`, with units and weights flattened.
-    """
+    """Return the Jacobian of a synapse's current by each parameter, `[N, units, weights]`, at inputs `[N, *in]`."""
     values = {n: p.detach() for n, p in synapse.named_parameters()}
 
     def one(params: dict[str, Tensor], sample: Tensor) -> Tensor:

@@ -44,12 +44,7 @@ class Cuts:
 
 
 class OracleLayer(nn.Module):
-    """Run a layer's synapse and step in an open graph, with the same parameters and a state of its own.
-
-    Args:
-        layer: the layer whose modules are called; its own forward is not.
-        cuts: where autograd is cut.
-    """
+    """Run a layer's synapse and step in an open graph, with the same parameters and a state of its own."""
 
     def __init__(self, layer: Layer, cuts: Cuts) -> None:
         super().__init__()
@@ -110,15 +105,7 @@ def current_of_call(synapse: nn.Module, values: dict[str, Tensor], x: Tensor) ->
 
 
 def open_graph(net: nn.Module, cuts: Cuts | None = None) -> tuple[nn.Module, list[OracleLayer]]:
-    """Copy a network's containers around oracle layers that share its parameters.
-
-    Args:
-        net: a network of `tracetorch.Layer` and any other modules.
-        cuts: where autograd is cut.
-
-    Returns:
-        The copy, and its oracle layers in the order of the network's.
-    """
+    """Copy a network's containers around oracle layers that share its parameters; return the layers in order too."""
     memo: dict[int, Any] = {id(p): p for p in net.parameters()}
     oracles: list[OracleLayer] = []
 
@@ -130,16 +117,7 @@ def open_graph(net: nn.Module, cuts: Cuts | None = None) -> tuple[nn.Module, lis
 
 
 def run(net: nn.Module, xs: Tensor, cuts: Cuts | None = None) -> Tensor:
-    """Return the outputs `[T, B, *out]` of a network from a reset, with one graph through all steps.
-
-    Args:
-        net: the network; its own state is not touched.
-        xs: inputs, `[T, B, *in]`.
-        cuts: where autograd is cut.
-
-    Returns:
-        The outputs.
-    """
+    """Return the outputs `[T, B, *out]` of a network from a reset, with one graph through all steps."""
     twin, _ = open_graph(net, cuts)
     with parametrize.cached():
         return torch.stack([twin(x) for x in xs])

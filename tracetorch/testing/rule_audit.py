@@ -148,15 +148,8 @@ class RuleAudit:
 def spread(values: Sequence[float]) -> str:
     """Return a mean with the least value in brackets where there are several; a dash where there is no number.
 
-    Args:
-        values: the values, one for each seed.
-
-    Returns:
-        The text.
-
-    Example:
-        >>> spread([0.9, 0.98]), spread([1.0]), spread([float("nan")])
-        ('+0.940 (+0.900)', '+1.000', '–')
+    >>> spread([0.9, 0.98]), spread([1.0]), spread([float("nan")])
+    ('+0.940 (+0.900)', '+1.000', '–')
     """
     finite = [value for value in values if math.isfinite(value)]
     if not finite:

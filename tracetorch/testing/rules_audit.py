@@ -32,13 +32,9 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Subject:
-    """What is audited with one seed.
+    """What is audited with one seed: a network, inputs `[T, B, *in]` on which firing is measured, and two functions.
 
-    Args:
-        net: the network; it is not touched.
-        xs: inputs, `[T, B, *in]`, on which firing is measured.
-        run: from a copy of the network, with its rule and number format set, to the gradients of its parameters.
-        reference: the same by BPTT, whatever the copy's rule.
+    From a copy of the network, with rule and number format set, `run` and `reference` (BPTT) return its gradients.
     """
 
     net: nn.Module
@@ -135,17 +131,7 @@ def _of_batch(net: nn.Module, xs: Tensor, targets: Tensor, loss: PairLoss, how: 
 def audit_subjects(
     subject: Callable[[int], Subject], rules: Mapping[str, Rule], seeds: tuple[int, ...], *, repeats: int = REPEATS
 ) -> RuleAudit:
-    """Audit what a function makes of each seed.
-
-    Args:
-        subject: from a seed to what is audited with it.
-        rules: rules by name.
-        seeds: the seeds.
-        repeats: how many times a rule is timed; 0 measures neither time nor memory.
-
-    Returns:
-        The audit.
-    """
+    """Audit what a function makes of each seed; `repeats` timings of a rule, 0 for neither time nor memory."""
     if not rules or not seeds:
         raise ValueError(f"an audit needs at least one rule and one seed, got rules {list(rules)}, seeds {list(seeds)}")
     agreements: dict[str, dict[str, list[Agreement]]] = {}

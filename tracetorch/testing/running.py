@@ -15,6 +15,11 @@ from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.oracle import Loss, Out, learned, starts
 
 
+def collected(net: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the gradients that the learned parameters have, by name; zero where there is none."""
+    return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
+
+
 def split(steps: int, window: int) -> list[int]:
     """Cut a number of steps into windows of one length; the last takes what is left."""
     return [min(window, steps - start) for start in range(0, steps, window)]
@@ -90,6 +95,6 @@ def rule_gradients(
             loss_fn(ys, window).backward()
     if outputs:
         torch.stack(outputs).sum().backward()
-    grads = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
+    grads = collected(net)
     net.zero_grad(set_to_none=True)
     return Gradients(values[-1][-1] if out == "last" else torch.cat(values), grads)

@@ -9,12 +9,11 @@ from typing import Any
 class Averages:
     """Add up named numbers; give their means and start again.
 
-    Example:
-        >>> averages = Averages()
-        >>> averages.add({"loss": 1.0})
-        >>> averages.add({"loss": 2.0, "accuracy": 0.5})
-        >>> averages.take(), averages.take()
-        ({'loss': 1.5, 'accuracy': 0.5}, {})
+    >>> averages = Averages()
+    >>> averages.add({"loss": 1.0})
+    >>> averages.add({"loss": 2.0, "accuracy": 0.5})
+    >>> averages.take(), averages.take()
+    ({'loss': 1.5, 'accuracy': 0.5}, {})
     """
 
     def __init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tracetorch.data.files import write_file
 from tracetorch.train.schema import RunFileError, join, read_json
 
 _KEY = "tracetorch"
@@ -21,22 +21,11 @@ _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')  # inside a text of the head
 
 
 def pack(tree: Any, prefix: str = "") -> tuple[Any, dict[str, Tensor]]:
-    """Split a nested structure into JSON and tensors.
+    """Split dicts, lists, tuples, tensors and plain values into a structure for JSON, and the tensors by name.
 
-    Args:
-        tree: Dicts (keys: text or whole numbers), lists, tuples, tensors, text, numbers, booleans, None.
-        prefix: Begin of the tensors' names.
-
-    Returns:
-        A structure that JSON can hold, with the names of the tensors in it, and the tensors by name.
-
-    Raises:
-        TypeError: Something else is in the structure.
-
-    Example:
-        >>> packed, tensors = pack({"step": 3, 0: (torch.ones(2),)})
-        >>> sorted(tensors), unpack(packed, tensors)[0][0].tolist()
-        (['0.0'], [1.0, 1.0])
+    >>> packed, tensors = pack({"step": 3, 0: (torch.ones(2),)})
+    >>> sorted(tensors), unpack(packed, tensors)[0][0].tolist()
+    (['0.0'], [1.0, 1.0])
     """
     tensors: dict[str, Tensor] = {}
     return _pack(tree, prefix, tensors), tensors
@@ -59,19 +48,7 @@ def _pack(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Put together what `pack` split.
-
-    Args:
-        packed: The JSON structure.
-        tensors: The tensors by name.
-
-    Returns:
-        The nested structure.
-
-    Raises:
-        ValueError: The structure is none of `pack`.
-        KeyError: A tensor is missing.
-    """
+    """Put together what `pack` split; raise ValueError or KeyError where it is another structure."""
     if not isinstance(packed, (dict, list)):
         return packed
     if len(packed) != 1 or isinstance(packed, list):
@@ -87,68 +64,20 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     raise ValueError(f"{kind!r} is no kind of structure")
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under another name, to the disk, then renamed.
-
-    Args:
-        path: The file; an older one is replaced.
-        content: Its bytes.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name == "posix":  # the new name is on the disk only when its folder is
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed `write_file` left in a folder.
-
-    Args:
-        folder: A folder that no other process writes to.
-    """
+    """Remove what a killed `write_file` left in a folder that no other process writes to."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Write a nested structure to one safetensors file, whole or not at all.
-
-    Args:
-        path: The file.
-        tree: What `pack` takes.
-
-    Raises:
-        ImportError: safetensors is not installed.
-    """
+    """Write a nested structure, as `pack` takes it, to one safetensors file, whole or not at all."""
     packed, tensors = pack(tree)
     write_file(path, encode(tensors, json.dumps(packed)))
 
 
 def load_tree(path: Path) -> Any:
-    """Read what `save_tree` wrote. Nothing in the file is executed.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The nested structure, tensors on the CPU.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        RunFileError: The file is damaged or of another kind.
-        ImportError: safetensors is not installed.
-    """
+    """Read what `save_tree` wrote, tensors on the CPU; raise RunFileError where it is damaged. Nothing is executed."""
     _, load, error_type = _safetensors()
     raw = path.read_bytes()
     size = int.from_bytes(raw[:8], "little")
@@ -171,17 +100,9 @@ def load_tree(path: Path) -> Any:
 
 
 def encode(tensors: Mapping[str, Tensor], header: str | None = None) -> bytes:
-    """Return the bytes of a safetensors file.
+    """Return the bytes of a safetensors file; each tensor is copied, so shared storage and strides do not matter.
 
-    Args:
-        tensors: Tensors by name; each is copied, so shared storage and strides do not matter.
-        header: Text to put into the file's header; a checksum of the whole file then stands beside it.
-
-    Returns:
-        The bytes.
-
-    Raises:
-        ImportError: safetensors is not installed.
+    With a header's text, a checksum of the whole file stands beside it.
     """
     save, _, _ = _safetensors()
     copies = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracetorch.train.checkpoint import write_file
+from tracetorch.data.files import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.folder import RunFolder, slug, versions
 from tracetorch.train.schema import plain
@@ -179,13 +179,7 @@ def summarise(results: Sequence[Compared]) -> list[dict[str, Any]]:
 
 
 def write_results(path: Path, metric: str, results: Sequence[Compared]) -> None:
-    """Write all results and their summary as JSON, whole or not at all.
-
-    Args:
-        path: The file.
-        metric: The task's metric.
-        results: What `compare` gave.
-    """
+    """Write all results and their summary as JSON, whole or not at all."""
     content = {
         "metric": metric,
         "versions": versions(),

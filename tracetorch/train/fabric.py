@@ -70,19 +70,7 @@ def make_fabric(
 
 
 def make_logger(name: str, folder: str | os.PathLike[str]) -> Any:
-    """Return one of Fabric's loggers, which writes into a folder.
-
-    Args:
-        name: One of `LOGGERS`; the second needs tensorboard or tensorboardX.
-        folder: The folder.
-
-    Returns:
-        The logger; it makes its files at the first record.
-
-    Raises:
-        ValueError: There is no such logger.
-        ImportError: Its package is not installed.
-    """
+    """Return one of Fabric's loggers, of `LOGGERS`, which makes its files in a folder at the first record."""
     from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
 
     if name not in LOGGERS:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 import tracetorch as tt
-from tracetorch.train.checkpoint import encode, load_tree, remove_parts, save_tree, write_file
+from tracetorch.data.files import write_file
+from tracetorch.train.checkpoint import encode, load_tree, remove_parts, save_tree
 from tracetorch.train.formats import FORMAT, Checkpoint, Config, Record
 from tracetorch.train.runner import Runner
 from tracetorch.train.schema import (
@@ -58,11 +59,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Name a folder; nothing is read or made.
-
-        Args:
-            path: The folder.
-        """
+        """Name a folder; nothing is read or made."""
         self.path = Path(path)
         self._lock: Any = None
 
@@ -273,14 +270,7 @@ class RunFolder:
 
 
 def describe(trainer: Runner[Any]) -> Config:
-    """Return everything needed to repeat a run, as JSON can hold it.
-
-    Args:
-        trainer: The run, before its first iteration.
-
-    Returns:
-        Format, task, options, rule, seed, device, processes, precision, threads, versions, the time of its start.
-    """
+    """Return everything needed to repeat a run that is before its first iteration, as JSON can hold it."""
     return {
         "format": 3,
         "task": trainer.task.name,
@@ -299,15 +289,7 @@ def describe(trainer: Runner[Any]) -> Config:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on.
-
-    Returns:
-        Versions by name.
-
-    Example:
-        >>> sorted(versions())
-        ['machine', 'numpy', 'platform', 'python', 'torch', 'tracetorch']
-    """
+    """Return the versions that a result may depend on, by name."""
     try:
         own = metadata.version("tracetorch")
     except metadata.PackageNotFoundError:
@@ -325,32 +307,17 @@ def versions() -> dict[str, str]:
 def slug(*names: str) -> str:
     """Return names as one word that any file system takes.
 
-    Args:
-        *names: The names.
-
-    Returns:
-        The word.
-
-    Example:
-        >>> slug("clicks", "eprop:kappa=0.9")
-        'clicks-eprop_kappa_0.9'
+    >>> slug("clicks", "eprop:kappa=0.9")
+    'clicks-eprop_kappa_0.9'
     """
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in name) for name in names)
 
 
 def default_path(root: str | os.PathLike[str], *names: str) -> Path:
-    """Return a folder in `root` that does not exist yet: the names, then the time.
+    """Return a folder in `root` that does not exist yet, and is not made: the names, then the time.
 
-    Args:
-        root: The folder of all runs.
-        *names: For example task, rule and seed.
-
-    Returns:
-        The path; nothing is made.
-
-    Example:
-        >>> default_path("runs", "clicks", "eprop:kappa=0.9", "0").name.startswith("clicks-eprop_kappa_0.9-0-2")
-        True
+    >>> default_path("runs", "clicks", "eprop:kappa=0.9", "0").name.startswith("clicks-eprop_kappa_0.9-0-2")
+    True
     """
     stem = f"{slug(*names)}-{datetime.now():%Y%m%d-%H%M%S}"
     path = Path(root) / stem

@@ -23,19 +23,9 @@ def make_runner(
     log_every: int = 10,
     fabric: Fabric | None = None,
 ) -> Runner[Any]:
-    """Make the run of a task.
+    """Make the run of a task: a `Trainer` for one with losses, a `RewardRunner` for one with rewards.
 
-    Args:
-        task: What to learn.
-        rule: How: a word as on the command line, or a rule; None for the task's own.
-        log_every: Iterations that one record of the log covers.
-        fabric: Where to train; None for one process on the CPU.
-
-    Returns:
-        A `Trainer` for a task with losses, a `RewardRunner` for one with rewards.
-
-    Raises:
-        TypeError: The task is of neither kind.
+    A rule may be a word as on the command line; None is the task's own. `fabric` is None for one process on the CPU.
     """
     if isinstance(task, RewardTask):
         return RewardRunner(task, rule=rule, log_every=log_every, fabric=fabric)

@@ -19,17 +19,7 @@ class OptimizerState(TypedDict):
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, state: Any, source: Path, field: str) -> None:
-    """Check an optimizer's state against that of a copy that took one step with zero gradients.
-
-    Args:
-        optimizer: The optimizer that is to take the state; it stays as it is.
-        state: The state.
-        source: The file that it is from.
-        field: The place in it.
-
-    Raises:
-        RunFileError: The state is of another optimizer or of other parameters.
-    """
+    """Check an optimizer's state in a file against that of a copy that took one step with zero gradients."""
     check(OptimizerState, state, source, field)
     probe = copy.deepcopy(optimizer)
     for group in probe.param_groups:

@@ -265,17 +265,10 @@ def fit(
 
 
 def scores_of(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the scores of the last record of kind ``"test"``; empty where there is none.
+    """Return the scores of the last record of kind ``"test"``, the task's metric first; empty where there is none.
 
-    Args:
-        records: A run's log.
-
-    Returns:
-        The scores by name, the task's metric first.
-
-    Example:
-        >>> scores_of([{"kind": "test", "iteration": 9, "time_step": 90, "accuracy": 0.9, "seconds": 1.0}])
-        {'accuracy': 0.9}
+    >>> scores_of([{"kind": "test", "iteration": 9, "time_step": 90, "accuracy": 0.9, "seconds": 1.0}])
+    {'accuracy': 0.9}
     """
     plain = ("kind", "iteration", "time_step", "seconds", "memory_mb", "partial")
     for record in reversed(records):

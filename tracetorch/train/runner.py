@@ -46,6 +46,9 @@ class Counters(TypedDict):
     tested_at: Annotated[int, Range(-1)]
 
 
+COUNTERS = tuple(name for name in Counters.__annotations__ if name != "averages")
+
+
 class Runner(ABC, Generic[AnyProblem]):
     """A run of a task with a learning rule, one iteration at a time; a subclass defines how an iteration learns.
 
@@ -60,6 +63,7 @@ class Runner(ABC, Generic[AnyProblem]):
         seconds: Seconds spent in iterations, evaluation left out.
         evaluating: Whether an evaluation is going on: it may be broken off without harm to the state.
         consistent: Whether the state is that after `iteration` iterations; False inside an iteration.
+        logged_at: The iteration of the last record of training; so `evaluated_at` and `tested_at` of the scores.
         form: The kind of its state, a ``TypedDict``.
     """
 
@@ -108,9 +112,9 @@ class Runner(ABC, Generic[AnyProblem]):
         self.consistent = True
         self._averages = Averages()
         self._stop = self._stop_requested = False
-        self._logged_at = 0
-        self._evaluated_at = 0
-        self._tested_at = -1
+        self.logged_at = 0
+        self.evaluated_at = 0
+        self.tested_at = -1
         self.net = self._build()
 
     @abstractmethod
@@ -131,28 +135,28 @@ class Runner(ABC, Generic[AnyProblem]):
         while not self._stop:
             # What is due is told by counters of the state, not by the place in this loop: a checkpoint taken between
             # an iteration and its record or its evaluation makes up for them when the run is resumed.
-            if self.iteration % self.log_every == 0 and self._logged_at != self.iteration:
+            if self.iteration % self.log_every == 0 and self.logged_at != self.iteration:
                 record = self._record("train", self._averages.take())
-                self._logged_at = self.iteration
+                self.logged_at = self.iteration
                 yield Logged(self.iteration, record)
-            elif self.iteration % self.task.eval_every == 0 and self._evaluated_at != self.iteration:
+            elif self.iteration % self.task.eval_every == 0 and self.evaluated_at != self.iteration:
                 yield Evaluating(self.iteration, quick=True)
                 record = self._record("eval", self.evaluate(quick=True))
-                self._evaluated_at = self.iteration
+                self.evaluated_at = self.iteration
                 yield Evaluated(self.iteration, record)
             elif self.iteration < last:
                 stats = self._iterate()
                 yield Progressed(self.iteration, self.time_steps, stats, self.seconds)
             else:
                 break
-        if not self._stop and self._tested_at != self.iteration:
-            if self._logged_at != self.iteration:
+        if not self._stop and self.tested_at != self.iteration:
+            if self.logged_at != self.iteration:
                 # A rest shorter than log_every is told but kept: a longer run that goes on from here logs the same
                 # means as one that never paused.
                 yield Logged(self.iteration, {**self._record("train", self._averages.means()), "partial": True})
             yield Evaluating(self.iteration, quick=False)
             record = self._record("test", self.evaluate(quick=False))
-            self._tested_at = self.iteration
+            self.tested_at = self.iteration
             yield Evaluated(self.iteration, record)
         complete = not self._stop
         self._stop = self._stop_requested = False
@@ -239,12 +243,7 @@ class Runner(ABC, Generic[AnyProblem]):
         return {
             **self._state(),
             "averages": self._averages.state_dict(),
-            "iteration": self.iteration,
-            "time_steps": self.time_steps,
-            "seconds": self.seconds,
-            "logged_at": self._logged_at,
-            "evaluated_at": self._evaluated_at,
-            "tested_at": self._tested_at,
+            **{name: getattr(self, name) for name in COUNTERS},
         }
 
     @abstractmethod
@@ -268,12 +267,8 @@ class Runner(ABC, Generic[AnyProblem]):
             raise RunFileError(source, "run.averages", "sums and counts are of other names")
         self._load(state, source)
         self._averages.load_state_dict(state["averages"])
-        self.iteration = state["iteration"]
-        self.time_steps = state["time_steps"]
-        self.seconds = state["seconds"]
-        self._logged_at = state["logged_at"]
-        self._evaluated_at = state["evaluated_at"]
-        self._tested_at = state["tested_at"]
+        for name in COUNTERS:
+            setattr(self, name, state[name])
         self.consistent = True
 
     @abstractmethod
@@ -283,15 +278,7 @@ class Runner(ABC, Generic[AnyProblem]):
 
 @contextmanager
 def fitting(source: Path, field: str) -> Iterator[None]:
-    """Name file and field where a part of a state does not fit.
-
-    Args:
-        source: The file that it is from.
-        field: The place in it.
-
-    Raises:
-        RunFileError: The part does not fit.
-    """
+    """Raise RunFileError, which names file and field, where a part of a state does not fit."""
     try:
         yield
     except DamagedFileError:

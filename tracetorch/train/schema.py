@@ -7,7 +7,7 @@ import math
 import reprlib
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -34,12 +34,7 @@ class RunFileError(DamagedFileError):
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, both included, as the second argument of ``Annotated``; they leave NaN out.
-
-    Attributes:
-        least: The smallest.
-        most: The largest.
-    """
+    """Bounds of a number, both included, as the second argument of ``Annotated``; they leave NaN out."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -60,21 +55,13 @@ Seconds = Annotated[float, Range(0.0)]
 def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
     """Check that a value is of a kind, strictly: True is no number, but a whole number is a float too.
 
-    Args:
-        kind: A class, ``Any``, ``Literal``, a union, ``list[...]``, ``dict[str, ...]``, ``Annotated`` with a `Range`,
-            or a ``TypedDict``, which must have all of its keys and no other.
-        value: The value.
-        path: The file that it was read from.
-        field: The place in the file.
+    A kind is a class, ``Any``, ``Literal``, a union, ``list[...]``, ``dict[str, ...]``, ``Annotated`` with a `Range`,
+    or a ``TypedDict`` or dataclass, all of whose keys must be there and no other. A RunFileError names file and place.
 
-    Raises:
-        RunFileError: It is not of the kind.
-
-    Example:
-        >>> check(dict[str, Count], {"a": 1}, Path("x"))
-        >>> check(dict[str, Count], {"a": -1}, Path("x"), "counts")
-        Traceback (most recent call last):
-        tracetorch.train.schema.RunFileError: 'x': counts.a: expected 0 to 9.0072e+15, got -1
+    >>> check(dict[str, Count], {"a": 1}, Path("x"))
+    >>> check(dict[str, Count], {"a": -1}, Path("x"), "counts")
+    Traceback (most recent call last):
+    tracetorch.train.schema.RunFileError: 'x': counts.a: expected 0 to 9.0072e+15, got -1
     """
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -96,7 +83,7 @@ def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
     elif origin is Literal:
         if not any(type(value) is type(arg) and value == arg for arg in args):
             raise RunFileError(path, field, f"expected {' or '.join(map(repr, args))}, got {shown(value)}")
-    elif is_typeddict(kind):
+    elif is_typeddict(kind) or is_dataclass(kind):
         _check_keys(get_type_hints(kind, include_extras=True), value, path, field)
     elif not _is(origin or kind, value):
         raise RunFileError(path, field or "content", f"expected {_named(kind)}, got {shown(value)}")
@@ -125,14 +112,7 @@ def _check_keys(kinds: Mapping[str, Any], value: Any, path: Path, field: str) ->
 def check_like(model: Any, value: Any, path: Path, field: str) -> None:
     """Check that a value is built as another one is: keys, lengths, kinds, and shape and dtype of tensors.
 
-    Args:
-        model: The other value; where it holds ``Any``, anything goes.
-        value: The value.
-        path: The file that it was read from.
-        field: The place in the file.
-
-    Raises:
-        RunFileError: It is built otherwise.
+    Where the model has ``Any``, anything goes.
     """
     if model is Any:
         return
@@ -160,17 +140,8 @@ def check_like(model: Any, value: Any, path: Path, field: str) -> None:
 def difference(a: Any, b: Any, field: str = "") -> tuple[str, Any, Any] | None:
     """Return the first place where two JSON values differ, with what is there; None where they are equal.
 
-    Args:
-        a: One value.
-        b: The other.
-        field: The place of both.
-
-    Returns:
-        The place and both values; ``"nothing"`` stands for a key that is missing.
-
-    Example:
-        >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
-        ('a.b', 1, 2)
+    >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
+    ('a.b', 1, 2)
     """
     if isinstance(a, dict) and isinstance(b, dict):
         for key in {**a, **b}:
@@ -182,19 +153,7 @@ def difference(a: Any, b: Any, field: str = "") -> tuple[str, Any, Any] | None:
 
 
 def read_json(path: Path, text: str | bytes, field: str = "content") -> Any:
-    """Read JSON.
-
-    Args:
-        path: The file that it is from.
-        text: The JSON.
-        field: The place in the file.
-
-    Returns:
-        The value.
-
-    Raises:
-        RunFileError: It is no JSON, or nested too deeply.
-    """
+    """Read the JSON of a file; raise RunFileError where it is none, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -204,17 +163,10 @@ def read_json(path: Path, text: str | bytes, field: str = "content") -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as strict JSON can hold it: text keys, NaN and infinity as None, the rest as its text.
+    """Return a value as strict JSON can hold it: text keys, NaN and infinity as None, the rest as its text.
 
-    Args:
-        value: Anything.
-
-    Returns:
-        Plain values, lists and dicts.
-
-    Example:
-        >>> plain({"a": (1, float("nan"))})
-        {'a': [1, None]}
+    >>> plain({"a": (1, float("nan"))})
+    {'a': [1, None]}
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value

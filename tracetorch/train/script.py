@@ -15,20 +15,9 @@ def is_script(word: str) -> bool:
 
 
 def read_script(path: str, *names: str) -> dict[str, Any]:
-    """Run a script, not as the main program, and return what it defines.
+    """Run a script, not as the main program, and return what it defines; the names must be among it.
 
     The script's folder stands first in the import path meanwhile, as it does where Python runs it.
-
-    Args:
-        path: The script.
-        *names: What it must define.
-
-    Returns:
-        All that it defines.
-
-    Raises:
-        ValueError: It does not define one of the names.
-        FileNotFoundError: There is no such script.
     """
     file = Path(path)
     if not file.is_file():

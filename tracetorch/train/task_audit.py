@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.testing.oracle import learned
 from tracetorch.testing.rule_audit import RuleAudit
 from tracetorch.testing.rules_audit import Subject, audit_subjects
+from tracetorch.testing.running import collected
 from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Progressed
 from tracetorch.train.tasks import Batch, Problem, Task
@@ -81,17 +80,7 @@ def trained(task: Task, rule: str, iterations: int) -> Trainer:
 
 
 def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, Mapping[str, Any]]) -> Subject:
-    """Return the subject that a task's losses on one batch are.
-
-    Args:
-        task: The task.
-        net: Its network.
-        batch: Data of one iteration.
-        windows: The task's options that come with a rule's word, by rule.
-
-    Returns:
-        The subject.
-    """
+    """Return the subject that a task's losses on one batch are; `windows` are a rule's own options of the task."""
 
     def run(twin: nn.Module) -> dict[str, Tensor]:
         twin.zero_grad(set_to_none=True)
@@ -101,7 +90,7 @@ def of_task(task: Task, net: nn.Module, batch: Batch, windows: Mapping[tt.Rule, 
         for outcome in mine.losses(twin, batch.like(twin)):
             if outcome.loss is not None:
                 outcome.loss.backward()
-        found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(twin).items()}
+        found = collected(twin)
         twin.zero_grad(set_to_none=True)
         return found
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import torch
 
-from tracetorch.train.checkpoint import write_file
+from tracetorch.data.files import write_file
 from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Evaluated, Evaluating
 from tracetorch.train.folder import RunFolder, describe
@@ -27,53 +26,26 @@ from tracetorch.train.schema import Range, check, read_json
 from tracetorch.train.tasks import Problem, find
 
 
-class JobFile(TypedDict):
-    """What ``job.json`` holds: the fields of `Job`."""
+@dataclass(frozen=True)
+class Job:
+    """One run of a comparison, and what ``job.json`` holds; a task of a script is ``/path/script.py:Name``."""
 
     task: str
     rule: str
     seed: int
     options: dict[str, Any]
-    threads: Annotated[int, Range(1, THREADS)]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a comparison.
-
-    Attributes:
-        task: The task's name, or the class in a script, ``/path/script.py:Name``.
-        rule: The rule's word.
-        seed: The seed.
-        options: The task's options by name.
-        threads: Threads of torch.
-    """
-
-    task: str
-    rule: str
-    seed: int
-    options: Mapping[str, Any]
-    threads: int = 1
+    threads: Annotated[int, Range(1, THREADS)] = 1
 
     def make_task(self) -> Problem:
-        """Make the task of this run.
-
-        Returns:
-            The task, with the run's seed.
-        """
+        """Make the task of this run, with the run's seed."""
         return find(self.task)(**{**self.options, "seed": self.seed})
 
 
 def work(job: Job, folder: Path) -> dict[str, Any]:
-    """Train one run to its end; write log, configuration, weights and ``result.json`` into the folder.
+    """Train one run to its end; write log, configuration, weights and ``result.json`` into the folder, which exists.
 
-    Args:
-        job: The run.
-        folder: Its folder, which exists.
-
-    Returns:
-        What ``result.json`` holds: rule, seed, scores, seconds in iterations, peak memory in MB over the iterations
-        (evaluation left out) and what of it was added since before the first.
+    The result has rule, seed, scores, seconds in iterations, peak memory in MB over the iterations (evaluation left
+    out) and what of it was added since before the first.
     """
     torch.set_num_threads(job.threads)
     task = job.make_task()
@@ -105,20 +77,10 @@ def work(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def read_job(folder: Path) -> Job:
-    """Read the job that a folder holds.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        The job.
-
-    Raises:
-        RunFileError: The file is damaged.
-    """
+    """Read the job that a folder holds."""
     file = folder / "job.json"
     job = read_json(file, file.read_bytes())
-    check(JobFile, job, file)
+    check(Job, job, file)
     return Job(**job)
 
 

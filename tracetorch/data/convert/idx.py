@@ -17,19 +17,8 @@ BYTES = 8
 def read_idx(file: Path) -> npt.NDArray[np.uint8]:
     """Read an IDX file: two zero bytes, the kind of its numbers, the number of dimensions, the sizes, the numbers.
 
-    Args:
-        file: The file, compressed by gzip or not; only unsigned bytes are read.
-
-    Returns:
-        The array.
-
-    Raises:
-        DataNotFoundError: There is no such file.
-        DamagedFileError: It is of another form.
-
-    Reference:
-        "Gradient-based learning applied to document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, 1998,
-        https://doi.org/10.1109/5.726791
+    Compressed by gzip or not; only unsigned bytes are read. Source of the format: "Gradient-based learning applied to
+    document recognition", Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, 1998, https://doi.org/10.1109/5.726791
     """
     content = given_file(file, "a file of the download").read_bytes()
     if content[:2] == b"\x1f\x8b":
@@ -47,17 +36,9 @@ def read_idx(file: Path) -> npt.NDArray[np.uint8]:
 
 
 def images(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """Read both parts of MNIST, or of Fashion-MNIST, in their official order.
+    """Read both parts of MNIST, or of Fashion-MNIST, in their official order: images ``[N, H, W]`` and labels, uint8.
 
-    Args:
-        downloads: The folder of ``train-images-idx3-ubyte.gz`` and the three others, unpacked or not.
-
-    Returns:
-        ``x_train`` ``[N, H, W]``, ``y_train``, ``x_test`` and ``y_test``, uint8.
-
-    Raises:
-        DataNotFoundError: A file is absent.
-        DamagedFileError: A file is damaged, or images and labels are of different numbers.
+    `downloads` is the folder of ``train-images-idx3-ubyte.gz`` and the three others, unpacked or not.
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for part, name in (("train", "train"), ("t10k", "test")):

@@ -18,17 +18,7 @@ FILE = re.compile(r"s(\d+)_(\d+)_(sp|sw)\.csv")
 
 
 def read_recording(file: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Read one recording.
-
-    Args:
-        file: A table with a row of names, among them those of the six channels and ``label``.
-
-    Returns:
-        Acceleration and rotation ``[samples, 6]``, and the activity ``[samples]``.
-
-    Raises:
-        DamagedFileError: A column is absent, or a row is cut off, or has another label or no numbers.
-    """
+    """Read acceleration and rotation ``[samples, 6]`` and the activity ``[samples]`` of a table with a row of names."""
     with file.open(newline="", encoding="utf-8") as lines:
         table = csv.DictReader(lines)
         lacking = {*COLUMNS, "label"} - {*(table.fieldnames or ())}
@@ -47,16 +37,9 @@ def read_recording(file: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
 def motion(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
     """Read all recordings, as they were sampled (about 100 Hz), in the order of their names.
 
-    Args:
-        downloads: The unpacked archive, with files ``s01/s01_01_sp.csv`` and so on in folders by person.
-
-    Returns:
-        ``x`` ``[samples, 6]``, ``label`` ``[samples]``, ``offsets`` ``[recordings + 1]``, ``subject`` and ``device``
-        ``[recordings]``, and the names of labels and devices.
-
-    Raises:
-        DataNotFoundError: There is no such file in the folder.
-        DamagedFileError: A file is damaged.
+    `downloads` is the unpacked archive, with files ``s01/s01_01_sp.csv`` and so on in folders by person. The arrays are
+    ``x`` ``[samples, 6]``, ``label`` ``[samples]``, ``offsets`` ``[recordings + 1]``, ``subject``, ``execution`` and
+    ``device`` ``[recordings]``, and the names of labels and devices.
     """
     files = sorted(file for file in downloads.rglob("*.csv") if FILE.fullmatch(file.name))
     if not files:

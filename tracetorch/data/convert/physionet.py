@@ -17,18 +17,7 @@ SKIP, NOTE, LONGEST = 59, 63, 62
 
 
 def read_header(file: Path) -> tuple[int, float, list[list[str]]]:
-    """Read the header of a record.
-
-    Args:
-        file: The file ``.hea``.
-
-    Returns:
-        Samples per signal, samples a second, and one list of words for each signal.
-
-    Raises:
-        DataNotFoundError: There is no such file.
-        DamagedFileError: It is of another form.
-    """
+    """Read a header ``.hea``: samples per signal, samples a second, and a list of words for each signal."""
     text = given_file(file, "a header of PhysioNet").read_text(encoding="ascii", errors="replace")
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     try:
@@ -39,21 +28,10 @@ def read_header(file: Path) -> tuple[int, float, list[list[str]]]:
 
 
 def read_signal(file: Path, header: Path) -> npt.NDArray[np.int16]:
-    """Read the first of two signals in format 212: two numbers of twelve bits in three bytes.
+    """Read the first of two signals in format 212, ``[samples]`` in units of the converter, and compare the checksum.
 
-    Args:
-        file: The file ``.dat``.
-        header: The file ``.hea``, whose checksum is compared.
-
-    Returns:
-        Units of the converter, its zero taken away, ``[samples]``.
-
-    Raises:
-        DataNotFoundError: A file is absent.
-        DamagedFileError: The file is of another format or length, or not that of the checksum.
-
-    Reference:
-        "signal(5)" of the WFDB applications guide, https://physionet.org/physiotools/wag/signal-5.htm
+    Two numbers of twelve bits stand in three bytes: "signal(5)" of the WFDB applications guide,
+    https://physionet.org/physiotools/wag/signal-5.htm
     """
     samples, _, signals = read_header(header)
     if len(signals) != 2 or any(words[1] != "212" for words in signals):
@@ -70,20 +48,9 @@ def read_signal(file: Path, header: Path) -> npt.NDArray[np.int16]:
 
 
 def read_beats(file: Path) -> tuple[list[int], list[bool]]:
-    """Read where the beats are, and which of them are premature ventricular contractions.
+    """Read the sample of each beat's mark in a file ``.atr``, and whether it is a premature ventricular contraction.
 
-    Args:
-        file: The file ``.atr``.
-
-    Returns:
-        The sample of each beat's mark, in order, and whether it is a PVC.
-
-    Raises:
-        DataNotFoundError: There is no such file.
-        DamagedFileError: It ends without an end mark.
-
-    Reference:
-        "annot(5)" of the WFDB applications guide, https://physionet.org/physiotools/wag/annot-5.htm
+    Source of the format: "annot(5)" of the WFDB applications guide, https://physionet.org/physiotools/wag/annot-5.htm
     """
     raw = given_file(file, "annotations of PhysioNet").read_bytes()
     words = np.frombuffer(raw[: len(raw) // 2 * 2], "<u2").tolist()
@@ -112,18 +79,10 @@ def read_beats(file: Path) -> tuple[list[int], list[bool]]:
 
 
 def mitbih(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """Read the twelve records.
+    """Read the twelve records from the folder of ``100.hea``, ``100.dat``, ``100.atr`` and those of the others.
 
-    Args:
-        downloads: The folder of ``100.hea``, ``100.dat``, ``100.atr`` and those of the others.
-
-    Returns:
-        ``ecg`` ``[12, T]`` int16, ``record``, ``gain`` (units per mV), ``fs``, ``beat``, ``beat_is_pvc`` and
-        ``beat_offsets``.
-
-    Raises:
-        DataNotFoundError: A file is absent.
-        DamagedFileError: A file is damaged.
+    The arrays are ``ecg`` ``[12, T]`` int16, ``record``, ``gain`` (units per mV), ``fs``, ``beat``, ``beat_is_pvc`` and
+    ``beat_offsets``.
     """
     ecg, beats, pvc, offsets = [], [], [], [0]
     for name in RECORDS:

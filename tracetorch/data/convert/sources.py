@@ -15,6 +15,7 @@ from tracetorch.data.convert.idx import images
 from tracetorch.data.convert.motion import motion
 from tracetorch.data.convert.physionet import RECORDS, mitbih
 from tracetorch.data.convert.speech import speech
+from tracetorch.data.files import write_file
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,7 @@ SOURCES = {
 
 
 def make_data_file(name: str, downloads: str | os.PathLike[str], folder: str | os.PathLike[str] = ".") -> Path:
-    """Make a data file, whole or not at all.
-
-    Args:
-        name: A key of `SOURCES`.
-        downloads: The folder of the original downloads.
-        folder: Where the file goes; an older one is not overwritten.
-
-    Returns:
-        The file.
-
-    Raises:
-        ValueError: There is no such data file.
-        FileExistsError: The file is there.
-        DataNotFoundError: An original is absent.
-        DamagedFileError: An original is damaged.
-    """
+    """Make the data file of a key of `SOURCES` from its downloads, whole or not at all; an older one stays."""
     if name not in SOURCES:
         raise ValueError(f"no data file {name!r}: choose one of {', '.join(SOURCES)}")
     file = Path(folder).expanduser() / SOURCES[name].file
@@ -111,10 +97,5 @@ def make_data_file(name: str, downloads: str | os.PathLike[str], folder: str | o
     content = io.BytesIO()
     np.savez_compressed(content, **SOURCES[name].convert(Path(downloads).expanduser()))  # type: ignore[arg-type]
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content.getvalue())
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_file(file, content.getvalue())
     return file

@@ -18,18 +18,7 @@ RATE = 8000
 
 
 def clips(downloads: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Yield class, file name and content of each clip, by class and name.
-
-    Args:
-        downloads: ``speech_commands_test_set_v0.02.tar.gz``, the folder that it is in, or that it was unpacked into.
-
-    Yields:
-        The clips.
-
-    Raises:
-        DataNotFoundError: There is nothing of the kind.
-        DamagedFileError: The archive is damaged.
-    """
+    """Yield class, file name and content of each clip, by class and name, from the archive or the unpacked folder."""
     if downloads.is_dir() and any((downloads / name).is_dir() for name in CLASSES):
         for name in CLASSES:
             for file in sorted((downloads / name).glob("*.wav")):
@@ -54,17 +43,8 @@ def clips(downloads: Path) -> Iterator[tuple[str, str, bytes]]:
 def speech(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
     """Read all clips at 8 kHz, each cut or padded to one second.
 
-    Args:
-        downloads: As `clips` takes it.
-
-    Returns:
-        ``wave`` int16, all clips in a row; ``offsets`` ``[N + 1]``; ``label`` ``[N]``; ``speaker`` ``[N]``, -1 where it
-        is unknown; ``classes``.
-
-    Raises:
-        DataNotFoundError: There are no clips.
-        DamagedFileError: A clip is no sound of 16 bits.
-        ImportError: SciPy is not installed.
+    The arrays are ``wave`` int16, all clips in a row; ``offsets`` ``[N + 1]``; ``label`` ``[N]``; ``speaker`` ``[N]``,
+    -1 where it is unknown; ``classes``.
     """
     try:
         from scipy.signal import resample_poly

@@ -74,19 +74,7 @@ class Dialect:
 
 
 def network(net: nn.Module | Sequence[nn.Module], dialect: Dialect, *, share: bool) -> nn.Sequential:
-    """Return the network of a sequence of another program's modules.
-
-    Args:
-        net: the sequence.
-        dialect: how the program writes a network.
-        share: whether the weights are the same tensors as there, or copies.
-
-    Returns:
-        The network.
-
-    Raises:
-        NotCarriedOverError: if a part has no counterpart.
-    """
+    """Return the network of a sequence of another program's modules; `share` its weights, or copy them."""
     items = list(_flat(net, dialect))
     found = [dialect.counterpart(m, name) if type(m) in dialect.neurons else None for name, m in items]
     built, index = nn.Sequential(), 0
@@ -168,12 +156,16 @@ def _identity(width: Width | None, name: str) -> nn.Module:
         raise NotCarriedOverError(
             name, "a neuron needs a synapse before it, with batch norms, dropout and pooling between them at most"
         )
-    kind, size = width
+    return identity(*width)
+
+
+def identity(kind: type[nn.Module], size: int, dtype: torch.dtype | None = None) -> nn.Module:
+    """Return a synapse that hands its input on and is not learned: a linear one, or one that convolves channels."""
     if kind is nn.Linear:
-        module: nn.Module = nn.Linear(size, size, bias=False)
-        weight = torch.eye(size)
+        module: nn.Module = nn.Linear(size, size, bias=False, dtype=dtype)
+        weight = torch.eye(size, dtype=dtype)
     else:
-        module = kind(size, size, 1, groups=size, bias=False)
+        module = kind(size, size, 1, groups=size, bias=False, dtype=dtype)
         weight = torch.ones_like(module.weight)  # type: ignore[arg-type]
     module.weight = nn.Parameter(weight, requires_grad=False)
     return module

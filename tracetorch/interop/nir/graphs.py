@@ -34,17 +34,9 @@ class Flat:
 
 
 def flat(graph: Any) -> Flat:
-    """Return a graph as a flat one.
+    """Return a `nir.NIRGraph` as a flat graph.
 
-    Args:
-        graph: the graph, a `nir.NIRGraph`.
-
-    Returns:
-        The flat graph.
-
-    Raises:
-        NotCarriedOverError: if it has not one input and one output, or a cycle that is not a neuron with a linear
-            synapse back to itself.
+    It must have one input and one output, and no cycle but of a neuron with a linear synapse back to itself.
     """
     nodes, edges = _inlined(graph, "")
     for kind in ("Input", "Output"):

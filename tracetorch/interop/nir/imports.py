@@ -11,6 +11,7 @@ from torch import fx, nn
 from tracetorch import Layer
 from tracetorch.interop.discretisation import Discretisation, Euler, Exponential
 from tracetorch.interop.errors import NotCarriedOverError
+from tracetorch.interop.networks.sequence import identity
 from tracetorch.interop.nir.graphs import NEURONS, SYNAPSES, Flat, flat
 from tracetorch.interop.nir.modules import read_module, rescaled
 from tracetorch.interop.nir.neurons import Reading, ReadNeuron, read_neuron
@@ -120,19 +121,12 @@ def _layer(synapse: nn.Module, read: ReadNeuron, found: Flat, name: str, how: Re
 
 def _identity(unit: tuple[int, ...], name: str, dtype: torch.dtype) -> nn.Module:
     """Return a synapse that hands its input on, for a neuron that no synapse feeds alone."""
-    if len(unit) == 1:
-        module: nn.Module = nn.Linear(unit[0], unit[0], bias=False, dtype=dtype)
-        weight = torch.eye(unit[0], dtype=dtype)
-    elif len(unit) in (2, 3):
-        kind = nn.Conv1d if len(unit) == 2 else nn.Conv2d
-        module = kind(unit[0], unit[0], 1, groups=unit[0], bias=False, dtype=dtype)
-        weight = torch.ones(unit[0], *[1] * len(unit), dtype=dtype)
-    else:
+    kinds: dict[int, type[nn.Module]] = {1: nn.Linear, 2: nn.Conv1d, 3: nn.Conv2d}
+    if len(unit) not in kinds:
         raise NotCarriedOverError(
             name, f"no synapse feeds it alone, and units of the shape {list(unit)} have no identity"
         )
-    module.weight = nn.Parameter(weight, requires_grad=False)
-    return module
+    return identity(kinds[len(unit)], unit[0], dtype)
 
 
 def _distinct(names: dict[str, str]) -> dict[str, str]:
@@ -140,9 +134,8 @@ def _distinct(names: dict[str, str]) -> dict[str, str]:
     used: dict[str, str] = {}
     for node, name in names.items():
         plain = name.replace(".", "_") or "node"
-        taken, number = set(used.values()), 1
-        fresh = plain
-        while fresh in taken:
+        fresh, number = plain, 1
+        while fresh in used.values():
             fresh, number = f"{plain}_{number}", number + 1
         used[node] = fresh
     return used

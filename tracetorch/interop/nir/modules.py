@@ -19,20 +19,7 @@ Shape = tuple[int, ...]
 
 
 def module_node(module: nn.Module, shape: Shape, name: str, scale: Array | None = None) -> Any:
-    """Return the node of a module.
-
-    Args:
-        module: the module.
-        shape: shape of its input, without the batch.
-        name: its name, for messages.
-        scale: factor of its outputs, `[*out]`, that goes into its weights; None for 1.
-
-    Returns:
-        The node.
-
-    Raises:
-        NotCarriedOverError: if NIR has no node for it.
-    """
+    """Return the node of a module with inputs of a shape, its weights times a factor of its outputs, `[*out]`."""
     import nir
 
     if isinstance(module, nn.Linear):
@@ -97,19 +84,7 @@ def flatten_node(start: int, end: int, shape: Shape, name: str) -> Any:
 
 
 def read_module(node: Any, name: str, dtype: torch.dtype) -> nn.Module:
-    """Return the module of a node without a state.
-
-    Args:
-        node: the node.
-        name: its name, for messages.
-        dtype: of its weights.
-
-    Returns:
-        The module, with weights of its own.
-
-    Raises:
-        NotCarriedOverError: if traceTorch has no such module.
-    """
+    """Return the module of a node without a state, with weights of its own."""
     kind = type(node).__name__
     if kind in ("Linear", "Affine"):
         weight, bias = _tensor(node.weight, dtype), _tensor(node.bias, dtype) if kind == "Affine" else None
@@ -153,16 +128,7 @@ def _read_conv(node: Any, dims: int, dtype: torch.dtype) -> nn.Module:
 
 
 def rescaled(module: nn.Module, scale: Array, name: str) -> None:
-    """Multiply a synapse's outputs by a factor per unit, in place, through its weights.
-
-    Args:
-        module: the synapse.
-        scale: the factor, `[*unit]` or a number.
-        name: its name, for messages.
-
-    Raises:
-        NotCarriedOverError: if the factor differs from place to place, where a convolution has one weight.
-    """
+    """Multiply a synapse's outputs by a factor per unit, `[*unit]` or a number, in place, through its weights."""
     weight, bias = _weights(module, scale, name)
     _filled(module, torch.as_tensor(weight), None if bias is None else torch.as_tensor(bias))
 

@@ -30,13 +30,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Writing:
-    """How a network is written as a graph.
-
-    Args:
-        time: from decays to time constants.
-        other_reset: what to do with a reset that is not hard.
-        unit_resistance: write `r = 1` and scale the weights instead.
-    """
+    """How a network is written as a graph; `unit_resistance` writes `r = 1` and scales the weights instead."""
 
     time: Discretisation
     other_reset: OtherReset
@@ -45,14 +39,7 @@ class Writing:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a graph is read as a network.
-
-    Args:
-        time: from time constants to decays.
-        reset: the reset of all neurons; None for what the metadata say, and else NIR's hard one.
-        surrogate: stand-in for the derivative of the spike.
-        dtype: of all weights and parameters.
-    """
+    """How a graph is read as a network; a `reset` of None is what the metadata say, and else NIR's hard one."""
 
     time: Discretisation
     reset: Reset | None
@@ -62,13 +49,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class ReadNeuron:
-    """A neuron, and the factor by which the weights before it are to be multiplied.
-
-    Args:
-        neuron: the neuron.
-        scale: the factor, `[*unit]`; None for 1.
-        unit: shape of the units in the graph.
-    """
+    """A neuron, the factor of the weights before it, `[*unit]` or None for 1, and the shape of its units there."""
 
     neuron: Neuron
     scale: Array | None
@@ -76,20 +57,7 @@ class ReadNeuron:
 
 
 def neuron_node(neuron: Neuron, unit: tuple[int, ...], name: str, how: Writing) -> tuple[Any, Array | None]:
-    """Return the node of a neuron, and the factor by which the weights before it are to be multiplied.
-
-    Args:
-        neuron: the neuron.
-        unit: shape of its units.
-        name: the layer's name, for messages.
-        how: how it is written.
-
-    Returns:
-        The node, and the factor, `[*unit]`, or None for 1.
-
-    Raises:
-        NotCarriedOverError: if NIR has no such neuron.
-    """
+    """Return the node of a neuron, and the factor of the weights before it, `[*unit]`, or None for 1."""
     import nir
 
     def full(value: Tensor | float) -> Array:
@@ -127,19 +95,7 @@ def neuron_node(neuron: Neuron, unit: tuple[int, ...], name: str, how: Writing) 
 
 
 def read_neuron(node: Any, name: str, how: Reading) -> ReadNeuron:
-    """Return the neuron of a node.
-
-    Args:
-        node: `nir.LIF`, `nir.LI`, `nir.CubaLIF` or `nir.IF`.
-        name: its name, for messages.
-        how: how it is read.
-
-    Returns:
-        The neuron and the factor of the weights before it.
-
-    Raises:
-        NotCarriedOverError: if a value is out of range.
-    """
+    """Return the neuron of a `nir.LIF`, `LI`, `CubaLIF` or `IF`, and the factor of the weights before it."""
     kind = type(node).__name__
     r = _array(node.r)
     unit = tuple(int(n) for n in np.shape(node.r if kind in ("IF", "LI") else node.v_threshold))

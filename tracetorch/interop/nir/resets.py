@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tracetorch import HardReset, Layer, NoReset, SoftReset
+from tracetorch import HardReset, Layer, NoReset, SoftReset, record
 from tracetorch import reset as tt_reset
 from tracetorch.interop.errors import NotCarriedOverError
 from tracetorch.neurons.resets import Reset
@@ -24,19 +24,7 @@ def reset_metadata(kind: Reset) -> dict[str, Any]:
 
 
 def written_reset(kind: Reset, name: str, other_reset: OtherReset) -> tuple[dict[str, Any], float]:
-    """Return the metadata and `v_reset` of a neuron's reset.
-
-    Args:
-        kind: the reset.
-        name: the layer's name, for messages.
-        other_reset: what to do with a reset that is not hard.
-
-    Returns:
-        The metadata, and the value that the membrane is set to.
-
-    Raises:
-        NotCarriedOverError: if NIR's equations cannot say it and `other_reset` is "refuse".
-    """
+    """Return a reset as a node's metadata, and the value that the membrane is set to."""
     if isinstance(kind, HardReset):
         if kind.value and not kind.decayed:
             why = f"{kind} sets the membrane after the decay; NIR sets it before: HardReset(value={kind.value} / beta)"
@@ -55,18 +43,7 @@ def written_reset(kind: Reset, name: str, other_reset: OtherReset) -> tuple[dict
 
 
 def read_reset(metadata: Mapping[str, Any], name: str) -> Reset | None:
-    """Return the reset that a node's metadata names; None where they name none.
-
-    Args:
-        metadata: the node's metadata.
-        name: the node's name, for messages.
-
-    Returns:
-        The reset; the value of a hard one stands in the node.
-
-    Raises:
-        NotCarriedOverError: if the metadata name a reset of an unknown kind.
-    """
+    """Return the reset that a node's metadata name; None where they name none. A hard one's value is in the node."""
     kind = metadata.get("reset")
     if kind is None:
         return None
@@ -100,6 +77,8 @@ def reset_difference(net: nn.Module, xs: Tensor) -> dict[str, float]:
     """
     ours, hard = copy.deepcopy(net), copy.deepcopy(net)
     chosen = layers_without_hard_reset(net)
+    if not chosen:
+        return {}
     for layer in map(hard.get_submodule, chosen):
         neuron = copy.deepcopy(layer.neuron)  # another object, so that nothing derived from the old one is reused
         spiking: Any = getattr(neuron, "inner", neuron)
@@ -120,18 +99,8 @@ def _is_hard(neuron: nn.Module) -> bool:
 
 
 def _spikes(net: nn.Module, chosen: Sequence[str], xs: Tensor) -> dict[str, Tensor]:
-    record: dict[str, list[Tensor]] = {name: [] for name in chosen}
-
-    def hook(name: str) -> Any:
-        return lambda module, args, output: record[name].append(output.detach())
-
-    handles = [net.get_submodule(name).register_forward_hook(hook(name)) for name in chosen]
-    try:
-        tt_reset(net)
-        with torch.no_grad():
-            for x in xs:
-                net(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: torch.stack(zs) for name, zs in record.items()}
+    tt_reset(net)
+    with torch.no_grad(), record(net, *(f"{name}.outputs" for name in chosen), last=len(xs)) as seen:
+        for x in xs:
+            net(x)
+    return {name: seen[f"{name}.outputs"] for name in chosen}

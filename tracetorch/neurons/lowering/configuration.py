@@ -35,14 +35,9 @@ class _Same:
 
 
 def configuration(module: nn.Module) -> tuple[tuple[Any, ...], bool]:
-    """Return what a module's code may read besides tensors.
+    """Return what a module's code may read besides tensors, as a key that is equal where modules compute the same.
 
-    Args:
-        module: a neuron, or a module inside one.
-
-    Returns:
-        A hashable key, equal for modules that compute the same from the same tensors; and whether it can only change
-        by an assignment to an attribute, as all values in it are immutable.
+    Also whether it can only change by an assignment to an attribute, as all values in it are immutable.
     """
     kind = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
     parts: list[Any] = [kind, tensor_names(module)]
@@ -69,11 +64,7 @@ def _of_library(kind: type) -> bool:
 def reads(kind: type) -> list[tuple[Mapping[str, Any], str, Any]]:
     """Return the plain values outside of a module that its code may read: of its classes, and global ones.
 
-    Args:
-        kind: the module's class; those of this library read none.
-
-    Returns:
-        Where each value stands, its name, and the value now.
+    They are where each stands, its name, and the value now; classes of this library read none.
     """
     found: list[tuple[Mapping[str, Any], str, Any]] = []
     for cls in kind.__mro__:

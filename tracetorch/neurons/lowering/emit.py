@@ -170,14 +170,10 @@ def tensor_blocks(lowered: Lowered, learned: tuple[str, ...]) -> Function:
 
 @lru_cache(maxsize=256)
 def tensor_constant(lowered: Lowered) -> Function:
-    """Return A and B of a step in which they depend on parameters alone, as a function of tensors.
+    """Return A and B of a step of one current in which they depend on parameters alone, as a function of tensors.
 
-    Args:
-        lowered: the step, of one current.
-
-    Returns:
-        A function `(p, like) -> (A, B)` of the values that A and B depend on, in the order of `lowered.parameters` and
-        of one element each, and a tensor whose dtype and device literals have; A is `[S, S]`, B `[S]`.
+    It is `(p, like) -> (A, B)`, of the values that A and B depend on, in the order of `lowered.parameters` and of one
+    element each, and of a tensor whose dtype and device literals have; A is `[S, S]`, B `[S]`.
     """
     rows = (lowered.A, lowered.B)
     used = sorted(v.index for v in lowered.inputs(rows))

@@ -10,15 +10,25 @@ from torch import nn
 
 from tracetorch.neurons import LI, LIF, Learnable, Neuron
 from tracetorch.rules import Rule, cascade, drtrl, eprop, sltt
-from tracetorch.testing import oracle
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
-from tracetorch.testing.conformance.depth import deep, names
+from tracetorch.testing.conformance.case import Case, Finding, judge
+from tracetorch.testing.conformance.depth import deep
 from tracetorch.testing.conformance.networks import Beside
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, build, layer, readout, stream
-from tracetorch.testing.running import rule_gradients
+from tracetorch.testing.conformance.setup import (
+    INPUTS,
+    MIXED,
+    OUTPUTS,
+    STEPS,
+    UNITS,
+    Setup,
+    build,
+    layer,
+    readout,
+    stream,
+    windows,
+)
 
-SPLITS: tuple[list[int], ...] = ([STEPS], [0] * STEPS, [4, 0, 1, STEPS - 6])
+SPLITS: tuple[list[int], ...] = ([STEPS], [0] * STEPS, MIXED)
 ABOVE = ("IF", "LIF soft", "LIF refractory", "SynapticLIF", "LIF soft not decayed")
 """Neurons whose states pass on alike whatever their spikes: above them credit is exact."""
 SEVERAL = Kind("LIF of three decays", lambda unit: LIF(beta=torch.tensor([0.5, 0.9, 0.7, 0.9, 0.5])))
@@ -26,79 +36,55 @@ SEVERAL = Kind("LIF of three decays", lambda unit: LIF(beta=torch.tensor([0.5, 0
 NAMES = ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF", "LIF per unit", "Resonator (a user's)")
 
 
-def two_layers(below: Kind, above: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
-    """Two layers under a head without memory, with a loss at each step, are BPTT in all that they learn."""
+def under_linear(below: Kind, above: Kind) -> Setup:
+    """Return two layers under a head without memory, with a loss at each step."""
     hidden = layer(INPUTS, UNITS + 1, below.make), layer(UNITS + 1, UNITS, above.make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+
+
+def two_layers(below: Kind, above: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
+    """Two layers under a head without memory are BPTT in all that they learn."""
+    setup = under_linear(below, above)
+    return judge(setup.run(rule, splits), setup.bptt())
 
 
 def of_several(k: Kind, heads: Sequence[Neuron], rule: Rule, splits: list[int], low: float = 0.0) -> list[Finding]:
     """One layer under readouts of several decays is BPTT in all that it learns; with `low`, it is not."""
     setup = build(layer(INPUTS, UNITS, k.make), Beside(*(readout(neuron=head) for head in heads)), xs=stream(INPUTS))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    if low:
-        return together(same_values(got, want), apart(got.grads, want.grads, names(setup, 0), low=low))
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    got, want = setup.run(rule, splits), setup.bptt()
+    return judge(got, want, exact=(), differ=setup.names(0), low=low) if low else judge(got, want)
 
 
 def under_readout(k: Kind, rule: Rule, splits: list[int], head: Neuron) -> list[Finding]:
     """One layer under a leaky readout is BPTT in all that it learns."""
     setup = build(layer(INPUTS, UNITS, k.make), readout(neuron=head), xs=stream(INPUTS))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt())
 
 
 def not_two_layers(above: Kind, rule: Rule, low: float) -> list[Finding]:
     """The lower of two layers is not BPTT under another rule, or below a neuron whose states pass on as it spikes."""
-    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, above.make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
-    return together(
-        same_values(got, want),
-        equal(got.grads, want.grads, names=names(setup, 1)),
-        apart(got.grads, want.grads, names(setup, 0), low=low),
-    )
+    setup = under_linear(kind("LIF soft"), above)
+    return judge(setup.run(rule, [0] * STEPS), setup.bptt(), differ=setup.names(0), low=low)
 
 
 def not_exact_anywhere(above: Kind, rule: Rule, low: float) -> list[Finding]:
     """No hidden layer is BPTT under a rule without traces."""
-    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, above.make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
-    return together(same_values(got, want), apart(got.grads, want.grads, names(setup, 0) + names(setup, 1), low=low))
+    setup = under_linear(kind("LIF soft"), above)
+    return judge(setup.run(rule, [0] * STEPS), setup.bptt(), exact=(), differ=setup.names(0, 1), low=low)
 
 
 def one_pair(above: Kind) -> list[Finding]:
     """One pair loses some of the weights' credit, and none of that of biases and neuron parameters."""
-    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, above.make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, cascade(pairs=1), splits=[0] * STEPS)
-    lost = ["0.synapse.weight"]
-    rest = [name for name in names(setup, 0) + names(setup, 1) if not name.endswith("synapse.weight")]
-    return together(
-        same_values(got, want), equal(got.grads, want.grads, names=rest), apart(got.grads, want.grads, lost)
-    )
+    setup = under_linear(kind("LIF soft"), above)
+    got, want = setup.run(cascade(pairs=1), [0] * STEPS), setup.bptt()
+    rest = [name for name in setup.names(0, 1) if not name.endswith("synapse.weight")]
+    return judge(got, want, exact=rest, differ=["0.synapse.weight"])
 
 
 def three_layers(rule: Rule) -> list[Finding]:
     """The lowest of three layers is near BPTT, and not BPTT."""
     setup = deep("three layers")
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule)
-    exact = names(setup, 1) + names(setup, 2)
-    return together(
-        same_values(got, want),
-        equal(got.grads, want.grads, names=exact),
-        apart(got.grads, want.grads, names(setup, 0), low=1e-4),
-    )
+    return judge(setup.run(rule), setup.bptt(), differ=setup.names(0), low=1e-4)
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
@@ -106,21 +92,21 @@ def for_kind(k: Kind) -> Iterator[Case]:
     claim = "cascade = BPTT: two layers under a head without memory"
     if k.spikes:
         for splits in SPLITS:
-            told = f"{k.name} below LIF, windows {','.join(map(str, sorted(set(splits))))}"
+            told = f"{k.name} below LIF, {windows(splits)}"
             yield Case(claim, told, partial(two_layers, k, kind("LIF soft"), cascade(), splits))
         pairs = cascade(pairs=STEPS)
         yield Case(
             claim, f"{k.name} below LIF, all pairs", partial(two_layers, k, kind("LIF soft"), pairs, [0] * STEPS)
         )
         claim = "cascade = BPTT: one layer under a leaky readout"
-        yield Case(claim, k.name, partial(under_readout, k, cascade(), [4, 0, 1, STEPS - 6], LI(beta=0.85)))
+        yield Case(claim, k.name, partial(under_readout, k, cascade(), MIXED, LI(beta=0.85)))
         claim = "cascade = BPTT: one layer under readouts of several decays"
         for splits in SPLITS:
-            told = f"{k.name}, two heads, windows {','.join(map(str, sorted(set(splits))))}"
+            told = f"{k.name}, two heads, {windows(splits)}"
             heads = [LI(beta=0.85), LI(beta=Learnable(0.5))]
             yield Case(claim, told, partial(of_several, k, heads, cascade(), splits))
         one = [LI(beta=Learnable(torch.tensor([0.5, 0.9, 0.7, 0.9])))]
-        yield Case(claim, f"{k.name}, a decay per unit", partial(of_several, k, one, cascade(), [4, 0, 1, STEPS - 6]))
+        yield Case(claim, f"{k.name}, a decay per unit", partial(of_several, k, one, cascade(), MIXED))
         heads = [LI(beta=0.8), one[0], LI(beta=0.95, normalized=True)]
         pairs = cascade(pairs=STEPS)
         yield Case(claim, f"{k.name}, three heads, all pairs", partial(of_several, k, heads, pairs, [0] * STEPS))
@@ -131,15 +117,15 @@ def cases() -> Iterator[Case]:
     claim = "cascade = BPTT: two layers under a head without memory"
     for name in ABOVE:
         for splits in SPLITS:
-            told = f"LIF below {name}, windows {','.join(map(str, sorted(set(splits))))}"
+            told = f"LIF below {name}, {windows(splits)}"
             yield Case(claim, told, partial(two_layers, kind("LIF hard"), kind(name), cascade(), splits))
     for splits in SPLITS:
-        told = f"LIF below LIF of three decays, windows {','.join(map(str, sorted(set(splits))))}"
+        told = f"LIF below LIF of three decays, {windows(splits)}"
         yield Case(claim, told, partial(two_layers, kind("LIF hard"), SEVERAL, cascade(), splits))
     claim = "cascade = BPTT: one layer under a leaky readout"
     for splits in SPLITS:
         head = partial(LI, beta=0.7, normalized=True)
-        told = f"normalized, windows {','.join(map(str, sorted(set(splits))))}"
+        told = f"normalized, {windows(splits)}"
         yield Case(claim, told, partial(under_readout, kind("ALIF"), cascade(), splits, head()))
     claim = "two layers are not BPTT where credit has no memory above, or slopes above pass on"
     soft, mean = kind("LIF soft"), cascade(buckets=1)

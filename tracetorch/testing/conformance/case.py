@@ -163,12 +163,34 @@ def equal(
     return found
 
 
+def sensible(got: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> list[Finding]:
+    """Judge that gradients are equal; what neither has under a rule is left out."""
+    return equal(got, reference, names=[n for n, g in reference.items() if bool(g.any()) or bool(got[n].any())])
+
+
 def apart(
     got: Mapping[str, Tensor], reference: Mapping[str, Tensor], names: Collection[str], *, low: float = APART
 ) -> list[Finding]:
     """Judge that gradients differ."""
     return [
         Finding(f"{name} must differ", agreement(got[name], reference[name]).relative_error, low, 1e6) for name in names
+    ]
+
+
+def judge(
+    got: Gradients,
+    reference: Gradients,
+    *,
+    exact: Collection[str] | None = None,
+    differ: Collection[str] = (),
+    low: float = APART,
+) -> list[Finding]:
+    """Judge that outputs are the same, gradients equal (None: all that need not differ), and others different."""
+    names = [name for name in reference.grads if name not in differ] if exact is None else exact
+    return [
+        same_values(got, reference),
+        *equal(got.grads, reference.grads, names=names),
+        *apart(got.grads, reference.grads, differ, low=low),
     ]
 
 

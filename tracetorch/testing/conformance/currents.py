@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from torch import nn
-
 from tracetorch.feedback import RandomFeedback
 from tracetorch.neurons import LI
 from tracetorch.rules import Rule, cascade, drtrl, eprop, ottt, rate, sltt, tbptt, trace, traced_bptt
 from tracetorch.testing.conformance import one_layer
-from tracetorch.testing.conformance.cascade import under_readout
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
-from tracetorch.testing.conformance.depth import names
-from tracetorch.testing.conformance.linearity import batch_of_kind, rows_of_kind
+from tracetorch.testing.conformance.cascade import two_layers, under_linear, under_readout
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, raises, together
+from tracetorch.testing.conformance.linearity import batch, of_kind, rows
 from tracetorch.testing.conformance.neurons import SEVERAL, Kind, kind
 from tracetorch.testing.conformance.readouts import LEAKY, filtered
-from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import INPUTS, MIXED, STEPS, UNITS, build, layer, readout, stream, windows
 from tracetorch.testing.conformance.splits import kind_agrees
-from tracetorch.testing.oracle import bptt
-from tracetorch.testing.running import rule_gradients, split
+from tracetorch.testing.running import split
 
-MIXED = [4, 0, 1, STEPS - 6]
 STEPWISE: dict[str, Rule] = {
     "sltt": sltt(),
     "eprop": eprop(),
@@ -43,40 +38,21 @@ REFUSED: dict[str, Rule] = {
 def refused(k: Kind, rule: Rule) -> list[Finding]:
     """A rule that cannot represent the neuron says so."""
     setup = build(layer(INPUTS, UNITS, k.make), readout(), xs=stream(INPUTS))
-    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, rule), "currents per unit", "drtrl")
-
-
-def below_lif(k: Kind, splits: list[int]) -> list[Finding]:
-    """Under a LIF layer and a head without memory, `cascade` is BPTT in all that both layers learn."""
-    hidden = layer(INPUTS, UNITS + 1, k.make), layer(UNITS + 1, UNITS, kind("LIF soft").make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
-    want = bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, cascade(), splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return raises(lambda: setup.run(rule), "currents per unit", "drtrl")
 
 
 def above_lif(k: Kind, rule: Rule | None) -> list[Finding]:
     """Above another layer, it is exact itself and credit below it is instantaneous; `cascade` is refused there."""
-    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, k.make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
+    setup = under_linear(kind("LIF soft"), k)
     if rule is None:
-        action = partial(rule_gradients, setup.net, setup.xs, setup.loss, cascade())
-        return raises(action, "several currents", "drtrl")
-    want = bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=MIXED)
-    return together(
-        same_values(got, want),
-        equal(got.grads, want.grads, names=names(setup, 1)),
-        apart(got.grads, want.grads, names(setup, 0), low=1e-2),
-    )
+        return raises(lambda: setup.run(cascade()), "several currents", "drtrl")
+    return judge(setup.run(rule, MIXED), setup.bptt(), differ=setup.names(0), low=1e-2)
 
 
 def recurrent(k: Kind) -> list[Finding]:
     """With dense recurrence, a window of all steps is BPTT, and `drtrl` is not."""
     setup = build(layer(INPUTS, UNITS, k.make, recurrent=0.7), xs=stream(INPUTS))
-    want = bptt(setup.net, setup.xs, setup.loss)
-    whole = rule_gradients(setup.net, setup.xs, setup.loss, traced_bptt(), splits=[STEPS])
-    cut = rule_gradients(setup.net, setup.xs, setup.loss, drtrl(), splits=[STEPS])
+    want, whole, cut = setup.bptt(), setup.run(traced_bptt()), setup.run(drtrl())
     return together(equal(whole.grads, want.grads), apart(cut.grads, want.grads, ["0.synapse.weight"]))
 
 
@@ -95,11 +71,11 @@ def for_kind(k: Kind) -> Iterator[Case]:
         check = partial(filtered, k, leak, eprop(), [[0] * STEPS, [STEPS], MIXED][i])
         yield Case("kappa e-prop = BPTT through LI", f"{k.name} to {name}", check)
     for splits in ([STEPS], [0] * STEPS, MIXED):
-        label = f"{k.name}, windows {','.join(map(str, sorted(set(splits))))}"
+        label = f"{k.name}, {windows(splits)}"
         head = partial(under_readout, k, cascade(), splits, LI(beta=0.85))
         yield Case("cascade = BPTT: one layer under a leaky readout", label, head)
         claim = "cascade = BPTT: two layers under a head without memory"
-        yield Case(claim, f"{label}, below LIF", partial(below_lif, k, splits))
+        yield Case(claim, f"{label}, below LIF", partial(two_layers, k, kind("LIF soft"), cascade(), splits))
     claim = "several currents per unit above a layer: exact itself, instantaneous below, cascade refused"
     yield Case(claim, f"drtrl, {k.name}", partial(above_lif, k, drtrl()), True)
     yield Case(claim, f"cascade, {k.name}", partial(above_lif, k, None), True)
@@ -109,8 +85,9 @@ def for_kind(k: Kind) -> Iterator[Case]:
         yield Case(claim, f"{name}, {k.name}", partial(refused, k, rule), True)
     for name, rule in STEPWISE.items():
         yield Case("single steps = one scan = any split", f"{name}, {k.name} to LI", partial(kind_agrees, k, rule))
-        yield Case("batch = sum of single runs", f"{name}, {k.name} to LI", partial(batch_of_kind, k, rule))
-        yield Case("reset(mask) = separate runs", f"{name}, {k.name} to LI", partial(rows_of_kind, k, rule))
+        yield Case("batch = sum of single runs", f"{name}, {k.name} to LI", partial(batch, of_kind(k), rule))
+        check = partial(rows, of_kind(k), rule, [True, False, True])
+        yield Case("reset(mask) = separate runs", f"{name}, {k.name} to LI", check)
 
 
 def cases() -> Iterator[Case]:

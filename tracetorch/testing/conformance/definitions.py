@@ -5,56 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from tracetorch import rules
 from tracetorch.feedback import RandomFeedback, SignSymmetric
 from tracetorch.network import set_rule
-from tracetorch.rules import (
-    Rule,
-    drtrl,
-    eprop,
-    otpe,
-    ottt,
-    pp_prop,
-    rate,
-    rflo,
-    s_tllr,
-    sltt,
-    stdp,
-    trace,
-    triplet_stdp,
-)
-from tracetorch.testing.conformance.case import Case, Finding, same_values, together
-from tracetorch.testing.conformance.linearity import sensible
+from tracetorch.rules import Rule
+from tracetorch.testing.conformance.case import Case, Finding, same_values, sensible
 from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import INPUTS, UNITS, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import INPUTS, SHORT, UNITS, build, layer, readout, stream
 from tracetorch.testing.definition import definition
 from tracetorch.testing.oracle import Out
-from tracetorch.testing.running import rule_gradients
 
-SHORT = 11
 DEFINED: dict[str, Rule] = {
-    "sltt": sltt(),
-    "eprop": eprop(),
-    "eprop(0.6)": eprop(kappa=0.6),
-    "drtrl": drtrl(),
-    "drtrl(gain)": drtrl(input="gain"),
-    "otpe": otpe(),
-    "otpe, random": otpe(feedback=RandomFeedback()),
-    "pp_prop": pp_prop(decay=0.8),
-    "pp_prop, random": pp_prop(decay=0.6, feedback=RandomFeedback()),
-    "drtrl, signs": drtrl(feedback=SignSymmetric()),
-    "rflo": rflo(),
-    "s_tllr": s_tllr(),
-    "s_tllr, random": s_tllr(lambda_pre=0.6, alpha_post=0.5, feedback=RandomFeedback()),
-    "stdp": stdp(tau_plus=5.0, tau_minus=4.0),
-    "triplet_stdp": triplet_stdp(tau=(5.0, 4.0, 3.0, 6.0), pair=(0.5, 0.8), triplet=(0.6, 0.3)),
-    "trace": trace(decay=0.7),
-    "rate": rate(),
-    "sltt, random": sltt(feedback=RandomFeedback()),
-    "eprop, random": eprop(feedback=RandomFeedback()),
-    "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
-    "trace, random": trace(decay=0.7, feedback=RandomFeedback()),
-    "rate, random": rate(feedback=RandomFeedback()),
+    "sltt": rules.sltt(),
+    "eprop": rules.eprop(),
+    "eprop(0.6)": rules.eprop(kappa=0.6),
+    "drtrl": rules.drtrl(),
+    "drtrl(gain)": rules.drtrl(input="gain"),
+    "otpe": rules.otpe(),
+    "otpe, random": rules.otpe(feedback=RandomFeedback()),
+    "pp_prop": rules.pp_prop(decay=0.8),
+    "pp_prop, random": rules.pp_prop(decay=0.6, feedback=RandomFeedback()),
+    "drtrl, signs": rules.drtrl(feedback=SignSymmetric()),
+    "rflo": rules.rflo(),
+    "s_tllr": rules.s_tllr(),
+    "s_tllr, random": rules.s_tllr(lambda_pre=0.6, alpha_post=0.5, feedback=RandomFeedback()),
+    "stdp": rules.stdp(tau_plus=5.0, tau_minus=4.0),
+    "triplet_stdp": rules.triplet_stdp(tau=(5.0, 4.0, 3.0, 6.0), pair=(0.5, 0.8), triplet=(0.6, 0.3)),
+    "trace": rules.trace(decay=0.7),
+    "rate": rules.rate(),
+    "sltt, random": rules.sltt(feedback=RandomFeedback()),
+    "eprop, random": rules.eprop(feedback=RandomFeedback()),
+    "drtrl(gain), random": rules.drtrl(input="gain", feedback=RandomFeedback()),
+    "trace, random": rules.trace(decay=0.7, feedback=RandomFeedback()),
+    "rate, random": rules.rate(feedback=RandomFeedback()),
 }
 """Rules whose definition needs no window."""
 SAME_DECAY = (
@@ -74,9 +58,8 @@ def defined(name: str, rule: Rule, out: Out = "all") -> list[Finding]:
     setup = network(name, steps=SHORT)
     set_rule(setup.net, rule)
     want = definition(setup.net, setup.xs, setup.loss, out=out)
-    splits = [SHORT] if rule.window == "sequence" else [4, 0, SHORT - 5]
-    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits, out=out)
-    return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
+    got = setup.run(splits=[SHORT] if rule.window == "sequence" else [4, 0, SHORT - 5], out=out)
+    return [same_values(got, want), *sensible(got.grads, want.grads)]
 
 
 def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
@@ -84,10 +67,10 @@ def presynaptic(names: tuple[str, str], random: bool) -> list[Finding]:
     xs = stream(INPUTS, steps=SHORT)
     first, second = (kind(n) for n in names)
     setup = build(layer(INPUTS, UNITS, first.make), layer(UNITS, UNITS, second.make), readout(), xs=xs)
-    set_rule(setup.net, ottt(feedback=RandomFeedback()) if random else ottt())
+    set_rule(setup.net, rules.ottt(feedback=RandomFeedback()) if random else rules.ottt())
     want = definition(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=[4, 0, SHORT - 5])
-    return together(same_values(got, want), sensible(dict(got.grads), dict(want.grads)))
+    got = setup.run(splits=[4, 0, SHORT - 5])
+    return [same_values(got, want), *sensible(got.grads, want.grads)]
 
 
 def cases() -> Iterator[Case]:
@@ -104,9 +87,9 @@ def cases() -> Iterator[Case]:
             if chain and not refuses(name, rule) and (not one_decay or name in SAME_DECAY):
                 yield Case(claim, f"{label}, {name}", partial(defined, name, rule))
     for name in SAME_DECAY:
-        yield Case(claim, f"trace, one event, {name}", partial(defined, name, trace(decay=0.7), "last"))
+        yield Case(claim, f"trace, one event, {name}", partial(defined, name, rules.trace(decay=0.7), "last"))
         if name not in ("spikes out", "Conv2d"):
-            yield Case(claim, f"trace(), one event, {name}", partial(defined, name, trace(), "last"))
+            yield Case(claim, f"trace(), one event, {name}", partial(defined, name, rules.trace(), "last"))
     for names in (
         ("LIF soft", "SynapticLIF"),
         ("LIF soft, gradient", "IF"),

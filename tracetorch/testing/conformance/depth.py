@@ -9,14 +9,23 @@ from typing import Any
 from torch import nn
 
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, sltt, tbptt, trace, traced_bptt
-from tracetorch.testing import oracle
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, judge
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, Setup, build, layer, quadratic, readout, stream
-from tracetorch.testing.oracle import learned
-from tracetorch.testing.running import rule_gradients, split
+from tracetorch.testing.conformance.setup import (
+    INPUTS,
+    STEPS,
+    UNITS,
+    Setup,
+    build,
+    layer,
+    quadratic,
+    readout,
+    stream,
+    windows,
+)
+from tracetorch.testing.running import split
 
-SECOND = ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF", "LIF per unit", "Resonator (a user's)")
+NAMES = ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF", "LIF per unit", "Resonator (a user's)")
 
 
 class Residual(nn.Module):
@@ -37,20 +46,10 @@ def two(first: Kind, second: Kind) -> Setup:
     return build(layer(INPUTS, UNITS + 1, first.make), layer(UNITS + 1, UNITS, second.make), xs=xs)
 
 
-def names(setup: Setup, position: int) -> list[str]:
-    """Return the names of what a layer learns."""
-    return [n for n in learned(setup.net) if n.startswith(f"{position}.")]
-
-
 def upper(first: Kind, second: Kind, rule: Rule, splits: list[int], both: bool) -> list[Finding]:
     """The upper layer is exact; the lower one only where the upper one's output has no memory."""
     setup = two(first, second)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    exact = together(same_values(got, want), equal(got.grads, want.grads, names=names(setup, 1)))
-    if both:
-        return together(exact, equal(got.grads, want.grads, names=names(setup, 0)))
-    return together(exact, apart(got.grads, want.grads, names(setup, 0), low=1e-2))
+    return judge(setup.run(rule, splits), setup.bptt(), differ=() if both else setup.names(0), low=1e-2)
 
 
 def fed(rule: Rule, splits: list[int]) -> list[Finding]:
@@ -58,13 +57,7 @@ def fed(rule: Rule, splits: list[int]) -> list[Finding]:
     xs = stream(INPUTS)
     first, second = kind("LIF soft"), kind("ALIF")
     setup = build(layer(INPUTS, UNITS, first.make), layer(UNITS, UNITS, second.make), readout(), xs=xs)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(
-        same_values(got, want),
-        equal(got.grads, want.grads, names=names(setup, 1) + names(setup, 2)),
-        apart(got.grads, want.grads, names(setup, 0), low=1e-2),
-    )
+    return judge(setup.run(rule, splits), setup.bptt(), differ=setup.names(0), low=1e-2)
 
 
 def deep(name: str, loss: Any = quadratic) -> Setup:
@@ -91,48 +84,31 @@ DEEP = ("three layers", "recurrent", "modules between", "residual")
 def whole(name: str, rule: Rule, splits: list[int]) -> list[Finding]:
     """One window from a reset is BPTT at any depth."""
     setup = deep(name)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt())
 
 
-def windows(name: str, rule: Rule, splits: list[int]) -> list[Finding]:
+def in_windows(name: str, rule: Rule, splits: list[int]) -> list[Finding]:
     """Windows with traces are autograd inside, each layer alone before; windows of one step are drtrl(psi)."""
     setup = deep(name)
-    lengths = [max(s, 1) for s in splits]
-    if rule.window == "step":
-        lengths = [1] * STEPS
-    want = oracle.traced(setup.net, setup.xs, setup.loss, lengths)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.traced([1] * STEPS if rule.window == "step" else splits))
 
 
 def truncated(name: str, splits: list[int]) -> list[Finding]:
     """Truncated BPTT cuts every layer's state at each window."""
     setup = deep(name)
-    want = oracle.truncated(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
-    got = rule_gradients(setup.net, setup.xs, setup.loss, tbptt(), splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(tbptt(), splits), setup.truncated(splits))
 
 
 def short(k: int) -> list[Finding]:
     """Windows shorter than the sequence miss what the lower layer did to the upper one before them."""
     setup = two(kind("LIF soft"), kind("ALIF"))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, traced_bptt(), splits=split(STEPS, k))
-    return together(
-        same_values(got, want),
-        equal(got.grads, want.grads, names=names(setup, 1)),
-        apart(got.grads, want.grads, names(setup, 0)),
-    )
+    return judge(setup.run(traced_bptt(), split(STEPS, k)), setup.bptt(), differ=setup.names(0))
 
 
 def one_scan(rule: Rule, low: float) -> list[Finding]:
     """No instantaneous rule is BPTT in the lowest of three layers."""
     setup = deep("three layers")
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule)
-    return together(same_values(got, want), apart(got.grads, want.grads, names(setup, 0), low=low))
+    return judge(setup.run(rule), setup.bptt(), exact=(), differ=setup.names(0), low=low)
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
@@ -147,9 +123,6 @@ def for_kind(k: Kind) -> Iterator[Case]:
         yield Case(claim, f"ottt, {k.name} below D = 0", partial(upper, k, none, ottt(), [5, 0, STEPS - 6], True))
 
 
-NAMES = SECOND
-
-
 def cases() -> Iterator[Case]:
     """Yield the cases of fixed networks."""
     claim = "two layers: the upper is exact, the lower where the upper has D = 0"
@@ -160,11 +133,11 @@ def cases() -> Iterator[Case]:
         yield Case("window of T = BPTT", f"bptt steps, {name}", partial(whole, name, bptt(), [0] * STEPS))
         claim = "windows at any depth = autograd inside, each layer alone before"
         for splits in ([0] * STEPS, split(STEPS, 4), [1, 6, 0, STEPS - 8]):
-            told = f"{name}, windows {','.join(map(str, sorted(set(splits))))}"
-            yield Case(claim, f"traced_bptt, {told}", partial(windows, name, traced_bptt(), splits))
-            yield Case(claim, f"drtrl, {told}", partial(windows, name, drtrl(), splits))
+            told = f"{name}, {windows(splits)}"
+            yield Case(claim, f"traced_bptt, {told}", partial(in_windows, name, traced_bptt(), splits))
+            yield Case(claim, f"drtrl, {told}", partial(in_windows, name, drtrl(), splits))
         yield Case("tbptt = autograd cut at windows", name, partial(truncated, name, [2, 5, 3, STEPS - 10]))
-        yield Case(claim, f"eprop without kappa, {name}", partial(windows, name, eprop(kappa=0.0), [7, STEPS - 7]))
+        yield Case(claim, f"eprop without kappa, {name}", partial(in_windows, name, eprop(kappa=0.0), [7, STEPS - 7]))
     for k in (1, 4, STEPS - 1):
         yield Case("windows k < T at depth 2 are not BPTT", f"k = {k}", partial(short, k), True)
     for rule in (sltt(), ottt(approximate=True), eprop(), drtrl(), drtrl(input="gain"), trace()):

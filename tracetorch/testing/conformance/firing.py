@@ -12,11 +12,11 @@ from tracetorch.network import reset, set_rule
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, traced_bptt
 from tracetorch.scan import scan
-from tracetorch.testing.conformance.case import Case, Finding
-from tracetorch.testing.conformance.linearity import sensible
+from tracetorch.testing.conformance.case import Case, Finding, sensible
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
-from tracetorch.testing.oracle import Cuts, gradients_of, learned, open_graph, starts
+from tracetorch.testing.oracle import Cuts, gradients_of, open_graph, starts
+from tracetorch.testing.running import collected
 
 STRENGTH, TARGET, LIFE = 3.0, 0.12, 4.0
 NAMES: tuple[str, ...] = (
@@ -80,7 +80,7 @@ def run_with(
             kept.pop().backward()
     if kept:
         torch.stack(kept).sum().backward()
-    return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(net).items()}
+    return collected(net)
 
 
 def with_loss(k: Kind, rule: Rule, splits: list[int], recurrent: float, running: bool) -> list[Finding]:
@@ -133,9 +133,8 @@ def cases() -> Iterator[Case]:
     for running in (False, True):
         claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
         for name in ("LIF soft, gradient", "ALIF, gradient", "SynapticLIF, gradient", "LIF per unit"):
-            approximate = ottt(approximate=True)
-            label = f"ottt, approximate where it must, {name}"
-            yield Case(claim, label, partial(splits_agree, kind(name), approximate, running))
+            check = partial(splits_agree, kind(name), ottt(approximate=True), running)
+            yield Case(claim, f"ottt, approximate where it must, {name}", check)
         for rule in (drtrl(), eprop(), ottt(), traced_bptt(), bptt()):
             splits = [4, 0, STEPS - 5]
             yield Case(claim, f"{rule}, alone", partial(alone, k, rule, splits, running, None))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
@@ -15,15 +14,23 @@ from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule
 from tracetorch.scan import scan
 from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.conformance.case import Case, Finding, equal, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, same_values, sensible
 from tracetorch.testing.conformance.networks import HOPS, RECURRENT, RULES, WHOLE, network, refuses
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import BATCH, INPUTS, Quadratic, Setup, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import (
+    BATCH,
+    INPUTS,
+    SHORT,
+    Quadratic,
+    Setup,
+    build,
+    copied,
+    layer,
+    readout,
+    stream,
+)
 from tracetorch.testing.liveness import DEAD, require_alive
-from tracetorch.testing.oracle import learned
-from tracetorch.testing.running import rule_gradients
-
-SHORT = 11
+from tracetorch.testing.running import collected, rule_gradients
 
 
 def splits_of(rule: Rule) -> list[int]:
@@ -36,51 +43,36 @@ def added(runs: list[Gradients]) -> dict[str, Tensor]:
     return {n: torch.stack([run.grads[n] for run in runs]).sum(0) for n in runs[0].grads}
 
 
-def sensible(got: dict[str, Tensor], want: dict[str, Tensor]) -> list[Finding]:
-    """Judge that gradients are equal; what neither has under this rule is left out."""
-    names = [n for n in want if float(want[n].norm()) > 0 or float(got[n].norm()) > 0]
-    return equal(got, want, names=names)
+def of_name(name: str) -> Callable[[], Setup]:
+    """Return what builds one of the networks on a short stream."""
+    return partial(network, name, steps=SHORT)
 
 
-def batch(name: str, rule: Rule) -> list[Finding]:
+def of_kind(k: Kind) -> Callable[[], Setup]:
+    """Return what builds a layer of a neuron and a readout on a short stream."""
+    return lambda: build(layer(INPUTS, 5, k.make), readout(), xs=stream(INPUTS, steps=SHORT))
+
+
+def batch(make: Callable[[], Setup], rule: Rule) -> list[Finding]:
     """A batch is the sum of its samples."""
-    setup = network(name, steps=SHORT)
-    return _batch(setup, rule)
-
-
-def batch_of_kind(k: Kind, rule: Rule) -> list[Finding]:
-    """The same for one neuron."""
-    return _batch(build(layer(INPUTS, 5, k.make), readout(), xs=stream(INPUTS, steps=SHORT)), rule)
-
-
-def _batch(setup: Setup, rule: Rule) -> list[Finding]:
+    setup = make()
     loss, everything = cast(Quadratic, setup.loss), slice(0, SHORT)
-    got = rule_gradients(setup.net, setup.xs, loss, rule, splits=splits_of(rule))
+    got = setup.run(rule, splits_of(rule))
     runs = [
         rule_gradients(setup.net, setup.xs[:, b : b + 1], loss.part(everything, b), splits=splits_of(rule))
         for b in range(BATCH)
     ]
     values = Gradients(torch.cat([run.values for run in runs], 1), {})
-    return together(same_values(got, values), sensible(dict(got.grads), added(runs)))
+    return [same_values(got, values), *sensible(got.grads, added(runs))]
 
 
-def rows(name: str, rule: Rule, mask: list[bool]) -> list[Finding]:
+def rows(make: Callable[[], Setup], rule: Rule, mask: list[bool]) -> list[Finding]:
     """A reset of some rows is a run of each row before it and another after it."""
-    setup = network(name, steps=SHORT)
-    return _rows(setup, rule, mask)
-
-
-def rows_of_kind(k: Kind, rule: Rule) -> list[Finding]:
-    """The same for one neuron."""
-    setup = build(layer(INPUTS, 5, k.make), readout(), xs=stream(INPUTS, steps=SHORT))
-    return _rows(setup, rule, [True, False, True])
-
-
-def _rows(setup: Setup, rule: Rule, mask: list[bool]) -> list[Finding]:
+    setup = make()
     loss, at, late = cast(Quadratic, setup.loss), 4, SHORT - 4
     whole = rule.window == "sequence"
     first, second = ([at], [late]) if whole else ([3, 0], [0, 2, late - 3])
-    got = rule_gradients(setup.net, setup.xs, loss, rule, splits=first + second, resets={at: torch.tensor(mask)})
+    got = setup.run(rule, first + second, resets={at: torch.tensor(mask)})
     runs: list[Gradients] = []
     values: list[Tensor] = []
     for b, cut in enumerate(mask):
@@ -91,7 +83,7 @@ def _rows(setup: Setup, rule: Rule, mask: list[bool]) -> list[Finding]:
         ]
         runs += row
         values.append(torch.cat([r.values for r in row]))
-    return together(same_values(got, Gradients(torch.cat(values, 1), {})), sensible(dict(got.grads), added(runs)))
+    return [same_values(got, Gradients(torch.cat(values, 1), {})), *sensible(got.grads, added(runs))]
 
 
 def between(name: str, rule: Rule) -> list[Finding]:
@@ -111,9 +103,7 @@ def between(name: str, rule: Rule) -> list[Finding]:
             loss.backward()
             if start == 4 and not early:
                 reset(setup.net, mask)
-        grads.append(
-            {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in learned(setup.net).items()}
-        )
+        grads.append(collected(setup.net))
     return sensible(grads[1], grads[0])
 
 
@@ -121,13 +111,12 @@ def last_event(rule: Rule) -> list[Finding]:
     """With one loss at the end, a row that started again is credited since then only."""
     setup = network("LIF", steps=SHORT)
     loss, mask = cast(Quadratic, setup.loss), torch.tensor([True, False, False])
-    got = rule_gradients(setup.net, setup.xs, loss, rule, splits=[4, 0, SHORT - 5], out="last", resets={4: mask})
+    got = setup.run(rule, [4, 0, SHORT - 5], out="last", resets={4: mask})
     runs = []
     for b in range(BATCH):
-        start = 4 if b == 0 else 0
-        steps = slice(start, SHORT)
+        steps = slice(4 if b == 0 else 0, SHORT)
         runs.append(rule_gradients(setup.net, setup.xs[steps, b : b + 1], loss.part(steps, b), out="last"))
-    return sensible(dict(got.grads), added(runs))
+    return sensible(got.grads, added(runs))
 
 
 def shared(rule: Rule, tied: bool) -> list[Finding]:
@@ -142,7 +131,7 @@ def shared(rule: Rule, tied: bool) -> list[Finding]:
     net = nn.Sequential(first, second, out).double()
     require_alive(net, xs, dead=DEAD)
     setup = Setup(net, xs, Quadratic(torch.randn(SHORT, BATCH, 4, dtype=torch.float64)))
-    apart = nn.Sequential(_copy(first), _copy(second), _copy(out))
+    apart = nn.Sequential(copied(first), copied(second), copied(out))
     set_rule(net, rule)
     set_rule(apart, rule)
     for ours, theirs in zip(net, apart, strict=True):
@@ -154,19 +143,16 @@ def shared(rule: Rule, tied: bool) -> list[Finding]:
     for n in own.grads:
         if n.startswith("1.synapse") or (tied and n.startswith("1.neuron")):
             want["0." + n[2:]] = own.grads[n] + own.grads["0." + n[2:]]
-    return together(same_values(got, own), sensible(dict(got.grads), want))
-
-
-def _copy(one: Layer) -> Layer:
-    return Layer(copy.deepcopy(one.synapse), copy.deepcopy(one.neuron), rule=one.rule)
+    return [same_values(got, own), *sensible(got.grads, want)]
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of a neuron."""
     for told in ("eprop", "ottt", "trace", "traced_bptt", "rate"):
-        yield Case("batch = sum of single runs", f"{told}, {k.name}", partial(batch_of_kind, k, RULES[told]))
+        yield Case("batch = sum of single runs", f"{told}, {k.name}", partial(batch, of_kind(k), RULES[told]))
         if told != "rate":
-            yield Case("reset(mask) = separate runs", f"{told}, {k.name}", partial(rows_of_kind, k, RULES[told]))
+            check = partial(rows, of_kind(k), RULES[told], [True, False, True])
+            yield Case("reset(mask) = separate runs", f"{told}, {k.name}", check)
 
 
 NAMES: tuple[str, ...] = ("LIF hard, gradient", "ALIF refractory not decayed", "SynapticLIF normalized refractory")
@@ -185,17 +171,17 @@ def cases() -> Iterator[Case]:
         "Mean",
     )
     for told, rule in HOPS.items():
-        yield Case("batch = sum of single runs", f"{told}, {RECURRENT}", partial(batch, RECURRENT, rule))
-        mask = [False, True, True]
-        yield Case("reset(mask) = separate runs", f"{told}, {RECURRENT}", partial(rows, RECURRENT, rule, mask))
+        make, mask = of_name(RECURRENT), [False, True, True]
+        yield Case("batch = sum of single runs", f"{told}, {RECURRENT}", partial(batch, make, rule))
+        yield Case("reset(mask) = separate runs", f"{told}, {RECURRENT}", partial(rows, make, rule, mask))
     for told, rule in RULES.items():
         if "random" not in told or told.startswith("eprop"):
             for name in some:
                 if refuses(name, rule) or (name in ("residual", "two heads") and rule.window == "sequence"):
                     continue  # the latter can only be run step by step, and says so
-                yield Case("batch = sum of single runs", f"{told}, {name}", partial(batch, name, rule))
-                mask = [True, True, True] if told in WHOLE else [False, True, True]
-                yield Case("reset(mask) = separate runs", f"{told}, {name}", partial(rows, name, rule, mask))
+                make, mask = of_name(name), [told in WHOLE, True, True]
+                yield Case("batch = sum of single runs", f"{told}, {name}", partial(batch, make, rule))
+                yield Case("reset(mask) = separate runs", f"{told}, {name}", partial(rows, make, rule, mask))
             if told not in WHOLE and told != "bptt":
                 claim = "reset(mask) between forward and backward"
                 yield Case(claim, told, partial(between, "recurrent SynapticLIF, LIF", rule))

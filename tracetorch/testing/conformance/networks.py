@@ -7,75 +7,54 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from tracetorch import rules
 from tracetorch.feedback import RandomFeedback, SignSymmetric, Symmetric
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
-from tracetorch.rules import (
-    ReadoutMemory,
-    Rule,
-    bptt,
-    cascade,
-    drtrl,
-    eprop,
-    ostl,
-    otpe,
-    ottt,
-    pp_prop,
-    rate,
-    rflo,
-    rtrl,
-    s_tllr,
-    sltt,
-    snap1,
-    stdp,
-    tbptt,
-    trace,
-    traced_bptt,
-    triplet_stdp,
-)
+from tracetorch.rules import ReadoutMemory, Rule
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.depth import Residual
 from tracetorch.testing.conformance.neurons import diagonal, kind, lif
 from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
 
 STEPWISE: dict[str, Rule] = {
-    "sltt": sltt(),
-    "ottt": ottt(approximate=True),
-    "eprop": eprop(),
-    "eprop(0.6)": eprop(kappa=0.6),
-    "drtrl": drtrl(),
-    "cascade": cascade(),
-    "cascade, all pairs": cascade(pairs=4 * STEPS),
-    "drtrl(gain)": drtrl(input="gain"),
-    "otpe(0.6)": otpe(kappa=0.6),
-    "pp_prop": pp_prop(decay=0.8),
-    "ostl": ostl(),
-    "rtrl(0.6)": rtrl(kappa=0.6),
-    "snap1": snap1(),
-    "s_tllr": s_tllr(),
-    "stdp": stdp(tau_plus=5.0, tau_minus=4.0),
-    "triplet_stdp": triplet_stdp(tau=(5.0, 4.0, 3.0, 6.0), pair=(0.5, 0.8), triplet=(0.6, 0.3)),
-    "trace": trace(),
-    "trace(0.6)": trace(decay=0.6),
+    "sltt": rules.sltt(),
+    "ottt": rules.ottt(approximate=True),
+    "eprop": rules.eprop(),
+    "eprop(0.6)": rules.eprop(kappa=0.6),
+    "drtrl": rules.drtrl(),
+    "cascade": rules.cascade(),
+    "cascade, all pairs": rules.cascade(pairs=4 * STEPS),
+    "drtrl(gain)": rules.drtrl(input="gain"),
+    "otpe(0.6)": rules.otpe(kappa=0.6),
+    "pp_prop": rules.pp_prop(decay=0.8),
+    "ostl": rules.ostl(),
+    "rtrl(0.6)": rules.rtrl(kappa=0.6),
+    "snap1": rules.snap1(),
+    "s_tllr": rules.s_tllr(),
+    "stdp": rules.stdp(tau_plus=5.0, tau_minus=4.0),
+    "triplet_stdp": rules.triplet_stdp(tau=(5.0, 4.0, 3.0, 6.0), pair=(0.5, 0.8), triplet=(0.6, 0.3)),
+    "trace": rules.trace(),
+    "trace(0.6)": rules.trace(decay=0.6),
 }
 """Rules that credit step by step; the presynaptic trace approximates where it must."""
 
 RANDOM: dict[str, Rule] = {
-    "sltt, random": sltt(feedback=RandomFeedback()),
-    "ottt, random": ottt(approximate=True, feedback=RandomFeedback()),
-    "eprop, random": eprop(feedback=RandomFeedback()),
-    "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
-    "eprop, signs": eprop(feedback=SignSymmetric()),
-    "rflo": rflo(),
-    "cascade, random": cascade(feedback=RandomFeedback()),
-    "trace, random": trace(feedback=RandomFeedback(0.7)),
+    "sltt, random": rules.sltt(feedback=RandomFeedback()),
+    "ottt, random": rules.ottt(approximate=True, feedback=RandomFeedback()),
+    "eprop, random": rules.eprop(feedback=RandomFeedback()),
+    "drtrl(gain), random": rules.drtrl(input="gain", feedback=RandomFeedback()),
+    "eprop, signs": rules.eprop(feedback=SignSymmetric()),
+    "rflo": rules.rflo(),
+    "cascade, random": rules.cascade(feedback=RandomFeedback()),
+    "trace, random": rules.trace(feedback=RandomFeedback(0.7)),
 }
 """The same with a fixed random feedback."""
 
-WINDOWED: dict[str, Rule] = {"bptt": bptt(), "tbptt": tbptt(), "traced_bptt": traced_bptt()}
+WINDOWED: dict[str, Rule] = {"bptt": rules.bptt(), "tbptt": rules.tbptt(), "traced_bptt": rules.traced_bptt()}
 """Rules with autograd inside a window."""
 
-WHOLE: dict[str, Rule] = {"rate": rate()}
+WHOLE: dict[str, Rule] = {"rate": rules.rate()}
 """Rules that want the sequence in one scan."""
 
 RULES: dict[str, Rule] = {**STEPWISE, **RANDOM, **WINDOWED, **WHOLE}
@@ -85,9 +64,9 @@ RULES: dict[str, Rule] = {**STEPWISE, **RANDOM, **WINDOWED, **WHOLE}
 RECURRENT = "recurrent SynapticLIF, LIF"
 """The network with dense recurrence in both hidden layers."""
 HOPS: dict[str, Rule] = {
-    "eprop, two hops": eprop(hops=2),
-    "cascade, two hops": cascade(hops=2),
-    "cascade, a hop, all pairs": cascade(hops=1, pairs=4 * STEPS),
+    "eprop, two hops": rules.eprop(hops=2),
+    "cascade, two hops": rules.cascade(hops=2),
+    "cascade, a hop, all pairs": rules.cascade(hops=1, pairs=4 * STEPS),
 }
 """Rules that credit paths through recurrent spikes, on it."""
 
@@ -122,8 +101,8 @@ def conv2d() -> list[nn.Module]:
     first = nn.Conv2d(2, 4, 3, stride=(2, 1), padding=1, groups=2)
     second = nn.Conv2d(4, 3, (2, 3), padding=(1, 0), dilation=(2, 1), bias=False)
     return [
-        Layer(first, kind("LIF soft").make((4, 3, 4)), rule=sltt()),
-        Layer(second, kind("ALIF per unit").make((3, 3, 2)), rule=sltt()),
+        Layer(first, kind("LIF soft").make((4, 3, 4)), rule=rules.sltt()),
+        Layer(second, kind("ALIF per unit").make((3, 3, 2)), rule=rules.sltt()),
         nn.Flatten(),
         readout(18),
     ]
@@ -134,8 +113,8 @@ def conv1d() -> list[nn.Module]:
     first = nn.Conv1d(2, 4, 3, stride=2, padding=2, dilation=2)
     second = nn.Conv1d(4, 4, 2, groups=4)
     return [
-        Layer(first, kind("SynapticLIF, gradient").make((4, 4)), rule=sltt()),
-        Layer(second, lif(learn="unit")((4, 1)), rule=sltt()),
+        Layer(first, kind("SynapticLIF, gradient").make((4, 4)), rule=rules.sltt()),
+        Layer(second, lif(learn="unit")((4, 1)), rule=rules.sltt()),
         nn.Flatten(),
         readout(12),
     ]
@@ -146,8 +125,8 @@ def up_and_down() -> list[nn.Module]:
     first = nn.ConvTranspose3d(2, 4, (1, 2, 2), stride=(1, 2, 1), groups=2)
     second = nn.Conv3d(4, 3, (1, 2, 2), stride=(1, 2, 1), padding=(0, 1, 0))
     return [
-        Layer(first, kind("LIF soft").make((4, 2, 4, 3)), rule=sltt()),
-        Layer(second, kind("ALIF per unit").make((3, 2, 3, 2)), rule=sltt()),
+        Layer(first, kind("LIF soft").make((4, 2, 4, 3)), rule=rules.sltt()),
+        Layer(second, kind("ALIF per unit").make((3, 2, 3, 2)), rule=rules.sltt()),
         nn.Flatten(),
         readout(36),
     ]
@@ -161,68 +140,52 @@ def _dense(*names: str, recurrent: float = 0.0) -> list[nn.Module]:
     return [*hidden, readout(sizes[len(names)])]
 
 
-NETWORKS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
-    "LIF": (lambda: _dense("LIF soft"), (INPUTS,)),
-    "hard ALIF, LIF per unit": (lambda: _dense("ALIF hard, gradient", "LIF per unit"), (INPUTS,)),
-    "recurrent SynapticLIF, LIF": (lambda: _dense("SynapticLIF", "LIF refractory", recurrent=1.0), (INPUTS,)),
-    "diagonal LIF, a user's": (
-        lambda: [
-            layer(INPUTS, UNITS, diagonal(lif(learn="unit"))),
-            layer(UNITS, UNITS, kind("Resonator (a user's)").make),
-            readout(),
-        ],
-        (INPUTS,),
-    ),
-    "modules between": (
-        lambda: [
-            layer(INPUTS, UNITS, kind("LIF soft").make),
-            nn.Linear(UNITS, UNITS),
-            nn.LayerNorm(UNITS),
-            nn.Sequential(layer(UNITS, UNITS, kind("LIF hard").make, bias=False), nn.Identity()),
-            readout(neuron=LI(beta=0.7, normalized=True)),
-        ],
-        (INPUTS,),
-    ),
-    "Conv2d": (conv2d, (2, 5, 4)),
-    "Conv1d": (conv1d, (2, 8)),
-    "ConvTranspose3d, Conv3d": (up_and_down, (2, 2, 2, 2)),
-    "a user's synapse": (
-        lambda: [
-            Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=sltt()),
-            Layer(LinearInWeights(Weighted(UNITS, UNITS)), kind("ALIF").make((UNITS,)), rule=sltt()),
-            readout(),
-        ],
-        (INPUTS,),
-    ),
-    "Mean": (lambda: [layer(INPUTS, UNITS, kind("IF").make), readout(neuron=Mean())], (INPUTS,)),
-    "spikes out": (
-        lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
-        (INPUTS,),
-    ),
-    "two heads": (
-        lambda: [
-            layer(INPUTS, UNITS + 1, kind("ALIF").make),
-            layer(UNITS + 1, UNITS, kind("LIF per unit").make),
-            Beside(readout(outputs=2), readout(outputs=3, neuron=LI(beta=0.6))),
-        ],
-        (INPUTS,),
-    ),
-    "residual": (
-        lambda: [
-            layer(INPUTS, UNITS, kind("LIF soft").make),
-            Residual(layer(UNITS, UNITS, kind("ALIF").make)),
-            readout(),
-        ],
-        (INPUTS,),
-    ),
+NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
+    "LIF": lambda: _dense("LIF soft"),
+    "hard ALIF, LIF per unit": lambda: _dense("ALIF hard, gradient", "LIF per unit"),
+    "recurrent SynapticLIF, LIF": lambda: _dense("SynapticLIF", "LIF refractory", recurrent=1.0),
+    "diagonal LIF, a user's": lambda: [
+        layer(INPUTS, UNITS, diagonal(lif(learn="unit"))),
+        layer(UNITS, UNITS, kind("Resonator (a user's)").make),
+        readout(),
+    ],
+    "modules between": lambda: [
+        layer(INPUTS, UNITS, kind("LIF soft").make),
+        nn.Linear(UNITS, UNITS),
+        nn.LayerNorm(UNITS),
+        nn.Sequential(layer(UNITS, UNITS, kind("LIF hard").make, bias=False), nn.Identity()),
+        readout(neuron=LI(beta=0.7, normalized=True)),
+    ],
+    "Conv2d": conv2d,
+    "Conv1d": conv1d,
+    "ConvTranspose3d, Conv3d": up_and_down,
+    "a user's synapse": lambda: [
+        Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=rules.sltt()),
+        Layer(LinearInWeights(Weighted(UNITS, UNITS)), kind("ALIF").make((UNITS,)), rule=rules.sltt()),
+        readout(),
+    ],
+    "Mean": lambda: [layer(INPUTS, UNITS, kind("IF").make), readout(neuron=Mean())],
+    "spikes out": lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
+    "two heads": lambda: [
+        layer(INPUTS, UNITS + 1, kind("ALIF").make),
+        layer(UNITS + 1, UNITS, kind("LIF per unit").make),
+        Beside(readout(outputs=2), readout(outputs=3, neuron=LI(beta=0.6))),
+    ],
+    "residual": lambda: [
+        layer(INPUTS, UNITS, kind("LIF soft").make),
+        Residual(layer(UNITS, UNITS, kind("ALIF").make)),
+        readout(),
+    ],
 }
-"""Networks by name: what makes their modules, and the shape of their input."""
+"""What makes the modules of networks, by name."""
+SHAPES = {"Conv2d": (2, 5, 4), "Conv1d": (2, 8), "ConvTranspose3d, Conv3d": (2, 2, 2, 2)}
+"""Shapes of the inputs that are no vectors."""
 
 
-def network(name: str, *, steps: int = STEPS, constant: bool = False) -> Setup:
+def network(name: str, *, steps: int = STEPS) -> Setup:
     """Return one of the networks on a stream."""
-    make, shape = NETWORKS[name]
-    return build(*make(), xs=stream(*shape, steps=steps, constant=constant))
+    xs = stream(*SHAPES.get(name, (INPUTS,)), steps=steps)
+    return build(*NETWORKS[name](), xs=xs)
 
 
 def refuses(name: str, rule: Rule) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -71,96 +72,77 @@ def spread(low: float, high: float, unit: tuple[int, ...]) -> Tensor:
     return values[torch.randperm(len(values), generator=torch.Generator().manual_seed(1))].reshape(unit)
 
 
-def lif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
-    """Give LIF neurons; decay and threshold learned shared or per unit, or fixed shared or per unit."""
+PARAMETERS: dict[type[Neuron], dict[str, Callable[[tuple[int, ...]], dict[str, Any]]]] = {
+    LIF: {
+        "shared": lambda unit: {"half_life": Learnable(4.0), "threshold": Learnable(1.1)},
+        "unit": lambda unit: {
+            "tau": Learnable(spread(2.0, 9.0, unit)),
+            "threshold": Learnable(spread(0.7, 1.3, unit)),
+        },
+        "unit threshold": lambda unit: {"beta": 0.8, "threshold": Learnable(1.0, shape=unit)},
+        "fixed": lambda unit: {"beta": 0.8},
+        "fixed unit": lambda unit: {"half_life": spread(2.0, 8.0, unit), "threshold": spread(0.7, 1.3, unit)},
+    },
+    ALIF: {
+        "shared": lambda unit: {
+            "half_life": Learnable(4.0),
+            "adaptation_half_life": Learnable(7.0),
+            "adaptation": Learnable(0.3),
+            "threshold": Learnable(1.0),
+        },
+        "unit": lambda unit: {
+            "half_life": Learnable(4.0, shape=unit),
+            "adaptation_tau": Learnable(spread(4.0, 12.0, unit)),
+            "adaptation": Learnable(spread(0.1, 0.5, unit)),
+            "threshold": Learnable(spread(0.7, 1.3, unit)),
+        },
+        "fixed": lambda unit: {"beta": 0.85, "adaptation_beta": 0.92, "adaptation": spread(0.0, 0.5, unit)},
+    },
+    SynapticLIF: {
+        "shared": lambda unit: {
+            "half_life": Learnable(4.0),
+            "synaptic_half_life": Learnable(2.0),
+            "threshold": Learnable(1.0),
+        },
+        "unit": lambda unit: {
+            "half_life": Learnable(spread(2.0, 7.0, unit)),
+            "synaptic_beta": Learnable(spread(0.3, 0.8, unit)),
+            "threshold": Learnable(1.0),
+        },
+        "fixed": lambda unit: {"tau": 5.0, "synaptic_tau": 2.0},
+    },
+    SEAdLIF: {
+        "shared": lambda unit: {
+            "tau": Learnable(4.0),
+            "adaptation_tau": Learnable(9.0),
+            "a": Learnable(2.0),
+            "b": Learnable(5.0),
+        },
+        "unit": lambda unit: {
+            "half_life": Learnable(spread(2.0, 7.0, unit)),
+            "adaptation_half_life": Learnable(spread(4.0, 12.0, unit)),
+            "a": Learnable(spread(0.5, 3.0, unit)),
+            "b": Learnable(spread(2.0, 8.0, unit)),
+            "threshold": Learnable(spread(0.7, 1.3, unit)),
+        },
+    },
+    IF: {"shared": lambda unit: {"threshold": Learnable(1.2)}},
+}
+"""Parameters of each kind of neuron: learned and shared, learned per unit, or fixed."""
 
-    def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, dict[str, Any]] = {
-            "shared": {"half_life": Learnable(4.0), "threshold": Learnable(1.1)},
-            "unit": {"tau": Learnable(spread(2.0, 9.0, unit)), "threshold": Learnable(spread(0.7, 1.3, unit))},
-            "unit threshold": {"beta": 0.8, "threshold": Learnable(1.0, shape=unit)},
-            "fixed": {"beta": 0.8},
-            "fixed unit": {"half_life": spread(2.0, 8.0, unit), "threshold": spread(0.7, 1.3, unit)},
-        }
-        return LIF(reset=reset, **values[learn], **options)
 
-    return make
+def neurons(kind: type[Neuron], reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
+    """Return what makes neurons of a kind, with parameters of the table."""
+    return lambda unit: kind(reset=reset, **PARAMETERS[kind][learn](unit), **options)
 
 
-def alif(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
-    """Give adaptive neurons, with everything learned, shared or per unit."""
-
-    def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, dict[str, Any]] = {
-            "shared": {
-                "half_life": Learnable(4.0),
-                "adaptation_half_life": Learnable(7.0),
-                "adaptation": Learnable(0.3),
-                "threshold": Learnable(1.0),
-            },
-            "unit": {
-                "half_life": Learnable(4.0, shape=unit),
-                "adaptation_tau": Learnable(spread(4.0, 12.0, unit)),
-                "adaptation": Learnable(spread(0.1, 0.5, unit)),
-                "threshold": Learnable(spread(0.7, 1.3, unit)),
-            },
-            "fixed": {"beta": 0.85, "adaptation_beta": 0.92, "adaptation": spread(0.0, 0.5, unit)},
-        }
-        return ALIF(reset=reset, **values[learn], **options)
-
-    return make
-
-
-def synaptic(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
-    """Give current-based neurons, with everything learned, shared or per unit."""
-
-    def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, dict[str, Any]] = {
-            "shared": {"half_life": Learnable(4.0), "synaptic_half_life": Learnable(2.0), "threshold": Learnable(1.0)},
-            "unit": {
-                "half_life": Learnable(spread(2.0, 7.0, unit)),
-                "synaptic_beta": Learnable(spread(0.3, 0.8, unit)),
-                "threshold": Learnable(1.0),
-            },
-            "fixed": {"tau": 5.0, "synaptic_tau": 2.0},
-        }
-        return SynapticLIF(reset=reset, **values[learn], **options)
-
-    return make
-
-
-def adaptive(reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
-    """Give adaptive neurons of the symplectic form, with everything learned, shared or per unit."""
-
-    def make(unit: tuple[int, ...]) -> Neuron:
-        values: dict[str, dict[str, Any]] = {
-            "shared": {
-                "tau": Learnable(4.0),
-                "adaptation_tau": Learnable(9.0),
-                "a": Learnable(2.0),
-                "b": Learnable(5.0),
-            },
-            "unit": {
-                "half_life": Learnable(spread(2.0, 7.0, unit)),
-                "adaptation_half_life": Learnable(spread(4.0, 12.0, unit)),
-                "a": Learnable(spread(0.5, 3.0, unit)),
-                "b": Learnable(spread(2.0, 8.0, unit)),
-                "threshold": Learnable(spread(0.7, 1.3, unit)),
-            },
-        }
-        return SEAdLIF(reset=reset, **values[learn], **options)
-
-    return make
+lif, alif, synaptic = partial(neurons, LIF), partial(neurons, ALIF), partial(neurons, SynapticLIF)
+adaptive, integrate = partial(neurons, SEAdLIF), partial(neurons, IF)
 
 
 def balanced(unit: tuple[int, ...]) -> Neuron:
     """Give balanced resonators, in steps so long that their oscillation shows in a few of them."""
     return BRF(unit, omega=(2.0, 6.0), offset=(0.3, 1.5), dt=0.1, threshold=Learnable(1.0))
-
-
-def integrate(reset: Reset | None = None, **options: Any) -> Factory:
-    """Give neurons without a leak."""
-    return lambda unit: IF(threshold=Learnable(1.2), reset=reset, **options)
 
 
 def diagonal(inner: Factory) -> Factory:

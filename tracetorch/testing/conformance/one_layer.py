@@ -11,39 +11,26 @@ import torch
 from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, sltt, tbptt, traced_bptt
 from tracetorch.scan import scan
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, equal, judge, raises, together
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import STEPS, Setup, single
+from tracetorch.testing.conformance.setup import MIXED, STEPS, single
 from tracetorch.testing.neuron_check import NeuronError, check_neuron
 from tracetorch.testing.oracle import bptt as backpropagate
-from tracetorch.testing.oracle import learned, truncated
-from tracetorch.testing.running import rule_gradients, split
+from tracetorch.testing.running import collected, rule_gradients, split
 
 FULL: dict[str, tuple[Rule, list[int]]] = {
     "drtrl steps": (drtrl(), [0] * STEPS),
     "drtrl(gain) scan": (drtrl(input="gain"), [STEPS]),
-    "eprop mixed": (eprop(), [4, 0, 1, STEPS - 6]),
+    "eprop mixed": (eprop(), MIXED),
     "traced_bptt steps": (traced_bptt(), [0] * STEPS),
     "traced_bptt windows of 4": (traced_bptt(), split(STEPS, 4)),
 }
 
 
-def weights_of(setup: Setup) -> list[str]:
-    """Return the names of the synapses' weights."""
-    return [n for n in learned(setup.net) if n.endswith(".weight")]
-
-
-def per_unit(setup: Setup) -> list[str]:
-    """Return the names of what has one value per unit and so a trace of its own: biases and neuron parameters."""
-    return [n for n in learned(setup.net) if not n.endswith(".weight")]
-
-
 def full(k: Kind, rule: Rule, splits: list[int], bias: bool = True) -> list[Finding]:
     """Full eligibility is BPTT for weights, biases and every neuron parameter."""
     setup = single(k.make, bias=bias)
-    want = backpropagate(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt())
 
 
 def one_event(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
@@ -58,9 +45,7 @@ def one_event(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
         scan(setup.net, setup.xs[start : start + length])
         start += length
     setup.loss(scan(setup.net, setup.xs[last:]), slice(last, last + 1)).backward()
-    return equal(
-        {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in learned(setup.net).items()}, want.grads
-    )
+    return equal(collected(setup.net), want.grads)
 
 
 def single_precision(k: Kind) -> list[Finding]:
@@ -80,57 +65,35 @@ def presynaptic(k: Kind, splits: list[int]) -> list[Finding]:
     """The presynaptic trace is BPTT; or, for weights, that of the neuron with its reset detached; or it raises."""
     setup = single(k.make)
     if k.presynaptic == "impossible":
-        net, xs = setup.net, setup.xs
-        return raises(lambda: rule_gradients(net, xs, setup.loss, ottt(), splits=splits), "approximate", "drtrl|eprop")
-    want = backpropagate(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, ottt(), splits=splits)
+        return raises(lambda: setup.run(ottt(), splits), "approximate", "drtrl|eprop")
+    got, want = setup.run(ottt(), splits), setup.bptt()
     if k.presynaptic == "exact":
-        return together(same_values(got, want), equal(got.grads, want.grads))
+        return judge(got, want)
     assert k.detached is not None
     weights = setup.net.state_dict()
     other = single(k.detached)
     other.net.load_state_dict(weights)
     cut = backpropagate(other.net, setup.xs, setup.loss)
-    names, own = weights_of(setup), per_unit(setup)
-    return together(
-        same_values(got, want),
-        equal(got.grads, cut.grads, names=names),
-        equal(got.grads, want.grads, names=own),
-        apart(got.grads, want.grads, names),
-    )
+    names = setup.weights()
+    return together(judge(got, want, differ=names), equal(got.grads, cut.grads, names=names))
 
 
 def approximated(k: Kind, splits: list[int]) -> list[Finding]:
     """An approximate presynaptic trace is not BPTT for weights; biases and neuron parameters have exact traces."""
     setup = single(k.make)
-    want = backpropagate(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, ottt(approximate=True), splits=splits)
-    return together(
-        same_values(got, want),
-        apart(got.grads, want.grads, weights_of(setup)),
-        equal(got.grads, want.grads, names=per_unit(setup)),
-    )
+    return judge(setup.run(ottt(approximate=True), splits), setup.bptt(), differ=setup.weights())
 
 
 def not_bptt(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
     """A rule that drops the past is not BPTT."""
     setup = single(k.make)
-    want = backpropagate(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), apart(got.grads, want.grads, weights_of(setup), low=1e-2))
+    return judge(setup.run(rule, splits), setup.bptt(), exact=(), differ=setup.weights(), low=1e-2)
 
 
 def cut(k: Kind, splits: list[int]) -> list[Finding]:
     """Truncated BPTT is autograd with the state detached at each window."""
     setup = single(k.make)
-    want = truncated(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
-    got = rule_gradients(setup.net, setup.xs, setup.loss, tbptt(), splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
-
-
-def whole(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
-    """A window of the whole sequence is BPTT."""
-    return full(k, rule, splits)
+    return judge(setup.run(tbptt(), splits), setup.truncated(splits))
 
 
 def neuron(k: Kind) -> list[Finding]:
@@ -148,8 +111,8 @@ def for_kind(k: Kind) -> Iterator[Case]:
     for name, (rule, splits) in FULL.items():
         yield Case("full = BPTT", f"{name}, {k.name}", partial(full, k, rule, splits))
     yield Case("full = BPTT", f"after windows without loss, {k.name}", partial(one_event, k, drtrl(), [9, STEPS - 10]))
-    yield Case("window of T = BPTT", f"tbptt, one layer, {k.name}", partial(whole, k, tbptt(), [STEPS]))
-    yield Case("window of T = BPTT", f"bptt steps, one layer, {k.name}", partial(whole, k, bptt(), [0] * STEPS))
+    yield Case("window of T = BPTT", f"tbptt, one layer, {k.name}", partial(full, k, tbptt(), [STEPS]))
+    yield Case("window of T = BPTT", f"bptt steps, one layer, {k.name}", partial(full, k, bptt(), [0] * STEPS))
     yield Case("tbptt = autograd cut at windows", k.name, partial(cut, k, [4, 0, 3, STEPS - 8]))
     impossible = k.presynaptic == "impossible"
     yield Case(

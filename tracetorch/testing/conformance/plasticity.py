@@ -11,15 +11,14 @@ from torch import Tensor
 
 from tracetorch.rules import Rule, rtrl, stdp, triplet_stdp, uoro
 from tracetorch.testing import oracle
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, together
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.recurrence import ring
-from tracetorch.testing.conformance.setup import STEPS, Setup, single
+from tracetorch.testing.conformance.setup import MIXED, STEPS, WAYS, Setup, single
 from tracetorch.testing.running import rule_gradients
 
 PAIRS = stdp(tau_plus=4.0, tau_minus=6.0, a_plus=0.9, a_minus=0.7)
 TAU, PAIR, TRIPLET = (4.0, 6.0, 3.0, 5.0), (0.9, 0.7), (0.6, 0.4)
-WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": [4, 0, 1, STEPS - 6]}
 NAMES = ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF", "Resonator (a user's)")
 DRAWS, ROWS = 24, 64
 
@@ -64,17 +63,15 @@ def timed(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
     """The weights have their sums; the bias and the neuron's parameters nothing; none of it is BPTT."""
     setup = single(k.make)
     want = {"0.synapse.weight": pairs(setup) if rule.name == "stdp" else triplets(setup)}
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    exact = oracle.bptt(setup.net, setup.xs, setup.loss)
+    got = setup.run(rule, splits)
     rest = [Finding(f"{n} learns nothing", float(g.norm())) for n, g in got.grads.items() if n not in want]
-    return together(same_values(got, exact), equal(got.grads, want), rest, apart(got.grads, exact.grads, list(want)))
+    return together(judge(got, setup.bptt(), exact=(), differ=list(want)), equal(got.grads, want), rest)
 
 
 def reversed_order(k: Kind) -> list[Finding]:
     """The other order of the same spikes is another change."""
     setup = single(k.make)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, PAIRS)
-    return apart(got.grads, {"0.synapse.weight": pairs(setup, reverse=True)}, ["0.synapse.weight"])
+    return apart(setup.run(PAIRS).grads, {"0.synapse.weight": pairs(setup, reverse=True)}, ["0.synapse.weight"])
 
 
 def _repeated(setup: Setup, draws: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -84,7 +81,7 @@ def _repeated(setup: Setup, draws: int) -> tuple[dict[str, Tensor], dict[str, Te
         target = oracle.run(setup.net, setup.xs)
     found: dict[str, list[Tensor]] = {}
     for _ in range(draws):
-        grads = rule_gradients(setup.net, xs, _Repeated(setup, target), rule, splits=WAYS["windows"]).grads
+        grads = rule_gradients(setup.net, xs, _Repeated(setup, target), rule, splits=MIXED).grads
         for name, g in grads.items():
             found.setdefault(name, []).append(g / ROWS)
     stacked = {name: torch.stack(values) for name, values in found.items()}
@@ -110,7 +107,7 @@ class _Repeated:
 def unbiased(k: Kind, to: bool) -> list[Finding]:
     """The mean over many draws is RTRL to its standard error, and one draw is not RTRL."""
     setup = ring(k, to=to)
-    want = rule_gradients(setup.net, setup.xs, setup.loss, rtrl(), splits=WAYS["windows"])
+    want = setup.run(rtrl(), MIXED)
     mean, error = _repeated(setup, DRAWS)
     found, scores = [], []
     for name, exact in want.grads.items():
@@ -125,7 +122,7 @@ def unbiased(k: Kind, to: bool) -> list[Finding]:
         Finding("mean squared distance in standard errors", float(z.mean()), 0.2, 2.5),
         Finding("standard error", small, 1e-9, 0.3),
     ]
-    one = rule_gradients(setup.net, setup.xs, setup.loss, uoro(seed=5), splits=WAYS["windows"])
+    one = setup.run(uoro(seed=5), MIXED)
     names = [n for n in want.grads if n.startswith("0.") and "weight" in n]
     return together(found, apart(one.grads, want.grads, names))
 
@@ -133,9 +130,7 @@ def unbiased(k: Kind, to: bool) -> list[Finding]:
 def whole(k: Kind) -> list[Finding]:
     """Within one window from a reset nothing is drawn: UORO is BPTT."""
     setup = ring(k)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, uoro())
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(uoro()), setup.bptt())
 
 
 def for_kind(k: Kind) -> Iterator[Case]:

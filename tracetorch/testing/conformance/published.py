@@ -10,20 +10,17 @@ import torch
 from tracetorch.linking import layers
 from tracetorch.neurons import LI
 from tracetorch.rules import Rule, drtrl, ostl, otpe, pp_prop, rflo, rtrl, s_tllr, sltt, snap1
-from tracetorch.testing import oracle
 from tracetorch.testing.conformance import cascade, recurrence
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, same_values, together
-from tracetorch.testing.conformance.depth import deep, names
+from tracetorch.testing.conformance.case import Case, Finding, apart, judge
+from tracetorch.testing.conformance.depth import deep
 from tracetorch.testing.conformance.networks import network
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.one_layer import full, per_unit, weights_of
+from tracetorch.testing.conformance.one_layer import full
 from tracetorch.testing.conformance.recurrence import not_whole, ring
-from tracetorch.testing.conformance.setup import STEPS, Setup, single
-from tracetorch.testing.running import rule_gradients
+from tracetorch.testing.conformance.setup import MIXED, STEPS, WAYS, Setup, single
 
 LEAKY = ("LIF soft", "LIF normalized", "LIF no reset", "LIF refractory", "LIF thresholds per unit", "LIF fixed", "IF")
 """Neurons whose one state leaks with a decay that all units share."""
-MIXED = [4, 0, 1, STEPS - 6]
 
 
 def decay_of(setup: Setup) -> float:
@@ -37,35 +34,25 @@ def decay_of(setup: Setup) -> float:
 def causal(k: Kind, splits: list[int]) -> list[Finding]:
     """Without the acausal term, and with the membrane's decay, spike timing is BPTT of one layer."""
     setup = single(k.make)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    rule = s_tllr(lambda_pre=decay_of(setup), alpha_post=0.0)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(s_tllr(lambda_pre=decay_of(setup), alpha_post=0.0), splits), setup.bptt())
 
 
 def timed(k: Kind, rule: Rule) -> list[Finding]:
     """With another decay, or with the acausal term, it is not; biases and neuron parameters are."""
     setup = single(k.make)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=MIXED)
-    differs = apart(got.grads, want.grads, weights_of(setup))
-    return together(same_values(got, want), differs, equal(got.grads, want.grads, names=per_unit(setup)))
+    return judge(setup.run(rule, MIXED), setup.bptt(), differ=setup.weights())
 
 
 def smoothed(k: Kind) -> list[Finding]:
     """Without smoothing, the weights have what the present step alone gives them."""
     setup = single(k.make)
-    want = rule_gradients(setup.net, setup.xs, setup.loss, sltt(), splits=MIXED)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, pp_prop(decay=0.0), splits=MIXED)
-    return together(same_values(got, want), equal(got.grads, want.grads, names=weights_of(setup)))
+    return judge(setup.run(pp_prop(decay=0.0), MIXED), setup.run(sltt(), MIXED), exact=setup.weights())
 
 
 def recurrent(k: Kind, splits: list[int], to: bool) -> list[Finding]:
     """Real-time recurrent learning is BPTT in all that a recurrent layer, and its readout, learn."""
     setup = ring(k, to=to)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rtrl(), splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rtrl(), splits), setup.bptt())
 
 
 def diagonal(k: Kind, splits: list[int]) -> list[Finding]:
@@ -73,59 +60,44 @@ def diagonal(k: Kind, splits: list[int]) -> list[Finding]:
     setup = ring(k)
     one = next(iter(layers(setup.net).values()))
     weight = one.get_parameter("recurrent.weight")
-    got = rule_gradients(setup.net, setup.xs, setup.loss, snap1(), splits=splits)
-    whole, none = oracle.bptt(setup.net, setup.xs, setup.loss), rule_gradients(setup.net, setup.xs, setup.loss, drtrl())
-    differ = [*apart(got.grads, whole.grads, weights_of(setup)), *apart(got.grads, none.grads, weights_of(setup))]
+    got = setup.run(snap1(), splits)
+    others = (setup.bptt(), setup.run(drtrl()))
+    differ = [finding for other in others for finding in apart(got.grads, other.grads, setup.weights())]
     with torch.no_grad():
         weight.copy_(weight.diagonal().diag())
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    own = rule_gradients(setup.net, setup.xs, setup.loss, snap1(), splits=splits)
-    return together(same_values(own, want), equal(own.grads, want.grads), differ)
+    return [*judge(setup.run(snap1(), splits), setup.bptt()), *differ]
 
 
 def same_rule(first: Rule, second: Rule, name: str) -> list[Finding]:
     """Two rules are one on a network."""
     setup = network(name)
-    want = rule_gradients(setup.net, setup.xs, setup.loss, first, splits=MIXED)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, second, splits=MIXED)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(second, MIXED), setup.run(first, MIXED))
 
 
 def depth_three(rule: Rule, exact: Sequence[int]) -> list[Finding]:
     """Of three layers, those that are named are BPTT, and the others not."""
     setup = deep("three layers")
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=MIXED)
-    same = [n for i in exact for n in names(setup, i)]
-    rest = [n for i in range(3) if i not in exact for n in names(setup, i)]
-    return together(
-        same_values(got, want), equal(got.grads, want.grads, names=same), apart(got.grads, want.grads, rest)
-    )
+    rest = setup.names(*{0, 1, 2}.difference(exact))
+    return judge(setup.run(rule, MIXED), setup.bptt(), differ=rest)
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of one neuron."""
-    ways = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
     if k.name in LEAKY:
-        claim = "s_tllr = BPTT"
-        for told, splits in ways.items():
-            yield Case(claim, f"{k.name}, {told}", partial(causal, k, splits))
+        for told, splits in WAYS.items():
+            yield Case("s_tllr = BPTT", f"{k.name}, {told}", partial(causal, k, splits))
     if k.name in cascade.NAMES:
         claim = "otpe = BPTT"
-        for told, splits in ways.items():
+        for told, splits in WAYS.items():
             check = partial(cascade.two_layers, k, kind("LIF soft"), otpe(), splits)
             yield Case(claim, f"{k.name} below LIF, {told}", check)
         yield Case(claim, f"{k.name} to LI", partial(cascade.under_readout, k, otpe(), MIXED, LI(beta=0.85)))
         yield Case("rflo = BPTT", k.name, partial(full, k, rflo(), MIXED))
-
     if k.name in recurrence.NAMES:
-        claim = "rtrl = BPTT"
-        for told, splits in ways.items():
-            yield Case(claim, f"rtrl, {k.name}, {told}", partial(recurrent, k, splits, False))
-        yield Case(claim, f"rtrl, {k.name} to LI", partial(recurrent, k, MIXED, True))
-        for told, splits in ways.items():
-            claim = "snap1 = BPTT"
-            yield Case(claim, f"{k.name}, {told}", partial(diagonal, k, splits))
+        for told, splits in WAYS.items():
+            yield Case("rtrl = BPTT", f"rtrl, {k.name}, {told}", partial(recurrent, k, splits, False))
+            yield Case("snap1 = BPTT", f"{k.name}, {told}", partial(diagonal, k, splits))
+        yield Case("rtrl = BPTT", f"rtrl, {k.name} to LI", partial(recurrent, k, MIXED, True))
 
 
 def cases() -> Iterator[Case]:

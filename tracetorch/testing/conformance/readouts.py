@@ -14,7 +14,7 @@ from tracetorch.network import set_rule
 from tracetorch.neurons import LI, Learnable, Mean, Neuron
 from tracetorch.rules import Rule, drtrl, eprop, rate, trace
 from tracetorch.testing.agreement import agreement
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, raises, together
 from tracetorch.testing.conformance.neurons import Factory, Kind, kind, lif
 from tracetorch.testing.conformance.setup import (
     INPUTS,
@@ -29,7 +29,7 @@ from tracetorch.testing.conformance.setup import (
     single,
     stream,
 )
-from tracetorch.testing.oracle import Cuts, Loss, Out, bptt, gradients_of, learned, run
+from tracetorch.testing.oracle import Cuts, Loss, Out, gradients_of, run
 from tracetorch.testing.running import rule_gradients
 
 LEAKY: dict[str, dict[str, Any]] = {
@@ -47,78 +47,51 @@ def fed(
     return build(layer(INPUTS, UNITS, make, **options), readout(neuron=to()), xs=xs, loss=event if last else quadratic)
 
 
-def under(setup: Setup, names: list[str]) -> list[str]:
-    """Return the names of learned parameters which end with one of the given words."""
-    return [n for n in learned(setup.net) if n.endswith(tuple(names))]
-
-
 def weights(setup: Setup) -> list[str]:
     """Return the names of the first layer's weights."""
-    return [n for n in learned(setup.net) if n.startswith("0.") and n.endswith(".weight")]
-
-
-def others(setup: Setup) -> list[str]:
-    """Return the names of everything learned but the first layer's weights."""
-    return [n for n in learned(setup.net) if n not in weights(setup)]
+    return [n for n in setup.names(0) if n.endswith(".weight")]
 
 
 def filtered(k: Kind, leak: dict[str, Any], rule: Rule, splits: list[int]) -> list[Finding]:
     """The eligibility filtered with the readout's decay is BPTT through the leaky readout."""
     setup = fed(k.make, partial(LI, **leak))
     set_rule(setup.net, rule)
-    want = bptt(setup.net, setup.xs, setup.loss, cuts=Cuts(feedback=True))
-    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(splits=splits), setup.bptt(cuts=Cuts(feedback=True)))
 
 
 def unfiltered(
     k: Kind, rule: Rule, low: float, high: float, between: Callable[[], nn.Module] | None = None
 ) -> list[Finding]:
     """Without the filter, or with another decay, or across a normalization, the readout's memory is missed."""
-    xs = stream(INPUTS)
     middle = [] if between is None else [between()]
-    setup = build(layer(INPUTS, UNITS, k.make), *middle, readout(), xs=xs)
-    want = bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
+    setup = build(layer(INPUTS, UNITS, k.make), *middle, readout(), xs=stream(INPUTS))
+    got, want = setup.run(rule, [0] * STEPS), setup.bptt()
     found = [
         Finding(f"{n} must differ", agreement(got.grads[n], want.grads[n]).relative_error, low, high)
         for n in weights(setup)
     ]
-    return together(
-        same_values(got, want), found, equal(got.grads, want.grads, names=[f"{len(middle) + 1}.synapse.weight"])
-    )
+    return [*judge(got, want, exact=[f"{len(middle) + 1}.synapse.weight"]), *found]
 
 
 def across(between: Callable[[], nn.Module], told: bool) -> list[Finding]:
     """A constant linear map between a layer and its readout leaves the filter exact."""
     setup = build(layer(INPUTS, UNITS, kind("LIF soft").make), between(), readout(), xs=stream(INPUTS))
-    want = bptt(setup.net, setup.xs, setup.loss)
     rule = eprop(kappa=float(readout().neuron.beta)) if told else eprop()
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[4, 0, STEPS - 5])
-    names = [n for n in learned(setup.net) if not n.startswith("1.")]
-    return together(same_values(got, want), equal(got.grads, want.grads, names=names))
+    return judge(setup.run(rule, [4, 0, STEPS - 5]), setup.bptt(), exact=setup.names(0, 2))
 
 
 def counted(k: Kind, splits: list[int]) -> list[Finding]:
     """With a filter that forgets nothing, e-prop is BPTT through a plain mean."""
     setup = fed(k.make, Mean)
-    want = bptt(setup.net, setup.xs, setup.loss)
-    found = []
-    for rule in (eprop(), eprop(kappa=1.0)):
-        got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-        found += [same_values(got, want), *equal(got.grads, want.grads)]
-    return found
+    want = setup.bptt()
+    return together(*(judge(setup.run(rule, splits), want) for rule in (eprop(), eprop(kappa=1.0))))
 
 
 def traced(k: Kind, to: Callable[[], Neuron], constant: bool, out: Out, splits: list[int]) -> list[Finding]:
     """`trace` is BPTT for biases and neuron parameters, and for weights where the input is constant."""
     setup = fed(k.make, to, constant=constant, last=out == "last")
-    want = bptt(setup.net, setup.xs, setup.loss, out=out)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, trace(), splits=splits, out=out)
-    if constant:
-        return together(same_values(got, want), equal(got.grads, want.grads))
-    different = apart(got.grads, want.grads, weights(setup))
-    return together(same_values(got, want), equal(got.grads, want.grads, names=others(setup)), different)
+    got, want = setup.run(trace(), splits, out=out), setup.bptt(out=out)
+    return judge(got, want, differ=() if constant else weights(setup))
 
 
 def running_means(net: nn.Module, xs: Tensor, loss: Loss, q: float) -> dict[str, Tensor]:
@@ -141,17 +114,15 @@ def on_spikes(k: Kind, constant: bool, splits: list[int]) -> list[Finding]:
 
     want = running_means(setup.net, setup.xs, loss, 0.8)
     got = rule_gradients(setup.net, setup.xs, loss, trace(decay=0.8), splits=splits).grads
-    if constant:
-        return equal(got, want)
-    return together(equal(got, want, names=others(setup)), apart(got, want, weights(setup)))
+    differ = [] if constant else weights(setup)
+    return [*equal(got, want, names=[n for n in want if n not in differ]), *apart(got, want, differ)]
 
 
 def wrong_mean(k: Kind) -> list[Finding]:
     """With another decay than the readout's, `trace` is not BPTT."""
     setup = fed(k.make, partial(LI, beta=0.85), constant=True, last=True)
-    want = bptt(setup.net, setup.xs, setup.loss, out="last")
-    got = rule_gradients(setup.net, setup.xs, setup.loss, trace(decay=0.3), out="last")
-    return apart(got.grads, want.grads, [n for n in others(setup) if n.startswith("0.")] + weights(setup))
+    got, want = setup.run(trace(decay=0.3), out="last"), setup.bptt(out="last")
+    return apart(got.grads, want.grads, setup.names(0))
 
 
 def mean_rate(net: nn.Module, xs: Tensor) -> Loss:
@@ -168,18 +139,14 @@ def rated(k: Kind, constant: bool, to: Callable[[], Neuron] | None) -> list[Find
     else:
         setup = fed(k.make, to, constant=constant, last=True)
     out: Out = "all" if to is None else "last"
-    want = bptt(setup.net, setup.xs, setup.loss, out=out)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rate(), out=out)
-    if constant:
-        return together(same_values(got, want), equal(got.grads, want.grads))
-    different = apart(got.grads, want.grads, weights(setup))
-    return together(same_values(got, want), equal(got.grads, want.grads, names=others(setup)), different)
+    got, want = setup.run(rate(), out=out), setup.bptt(out=out)
+    return judge(got, want, differ=() if constant else weights(setup))
 
 
 def rated_in_parts(k: Kind) -> list[Finding]:
     """`rate` over parts of a sequence is refused."""
     setup = fed(k.make, Mean, constant=True, last=True)
-    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, rate(), splits=[5, STEPS - 5], out="last"))
+    return raises(lambda: setup.run(rate(), [5, STEPS - 5], out="last"))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:

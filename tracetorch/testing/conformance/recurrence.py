@@ -14,11 +14,12 @@ from tracetorch.neurons import surrogates
 from tracetorch.rules import Rule, bptt, cascade, drtrl, eprop, ottt, rate, tbptt, trace, traced_bptt
 from tracetorch.testing import oracle
 from tracetorch.testing.agreement import agreement
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, raises, same_values, together
 from tracetorch.testing.conformance.neurons import Kind, kind, lif
 from tracetorch.testing.conformance.readouts import mean_rate
 from tracetorch.testing.conformance.setup import (
     INPUTS,
+    MIXED,
     STEPS,
     UNITS,
     Setup,
@@ -28,9 +29,10 @@ from tracetorch.testing.conformance.setup import (
     quadratic,
     readout,
     stream,
+    windows,
 )
-from tracetorch.testing.oracle import Cuts, Loss, gradients_of, learned
-from tracetorch.testing.running import rule_gradients, split
+from tracetorch.testing.oracle import Cuts, Loss, Out, gradients_of
+from tracetorch.testing.running import split
 
 NAMES: tuple[str, ...] = (
     "LIF soft",
@@ -60,19 +62,15 @@ def ring(k: Kind, *, constant: bool = False, to: bool = False, bias: bool = True
 def detached(k: Kind, rule: Rule, splits: list[int], *, to: bool = False, bias: bool = True) -> list[Finding]:
     """A trace of each unit alone is autograd with the recurrent spikes detached."""
     setup = ring(k, to=to, bias=bias)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss, cuts=DETACHED)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt(cuts=DETACHED))
 
 
 def not_whole(k: Kind, rule: Rule, splits: list[int], low: float, high: float) -> list[Finding]:
     """Without the paths through recurrent spikes the gradient points elsewhere than BPTT's."""
     setup = ring(k)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    names = [n for n in learned(setup.net) if n.endswith("weight")]
+    got, want, names = setup.run(rule, splits), setup.bptt(), setup.weights()
     cosines = [Finding(f"cosine of {n}", agreement(got.grads[n], want.grads[n]).cosine, low, high) for n in names]
-    return together(same_values(got, want), apart(got.grads, want.grads, names, low=1e-2), cosines)
+    return [*judge(got, want, exact=(), differ=names, low=1e-2), *cosines]
 
 
 def along(net: nn.Sequential, xs: Tensor, loss: Loss, hops: int) -> dict[str, Tensor]:
@@ -100,9 +98,8 @@ def along(net: nn.Sequential, xs: Tensor, loss: Loss, hops: int) -> dict[str, Te
 def hop(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
     """One hop is BPTT along the paths through one recurrent spike at most."""
     setup = ring(k)
-    want = along(setup.net, setup.xs, setup.loss, 1)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, oracle.bptt(setup.net, setup.xs, setup.loss)), equal(got.grads, want))
+    got, want = setup.run(rule, splits), along(setup.net, setup.xs, setup.loss, 1)
+    return together(same_values(got, setup.bptt()), equal(got.grads, want))
 
 
 FLAT = Kind("LIF of one slope", lif(surrogate=surrogates.StraightThrough(0.5, math.inf)))
@@ -125,47 +122,37 @@ def hops_of_one_slope(shape: str, rule: Rule, hops: int, splits: list[int]) -> l
     """Where slopes are constant, hops are BPTT along the paths through so many recurrent spikes, and no fewer."""
     setup = sloped(shape)
     paths = [along(setup.net, setup.xs, setup.loss, h) for h in (hops, hops - 1)]
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    weight = ["0.synapse.weight"]
+    got, want, weight = setup.run(rule, splits), setup.bptt(), ["0.synapse.weight"]
+    exact = equal(got.grads, paths[0])
     if hops < SHORT - 1:
-        apart_from = [*apart(got.grads, paths[1], weight, low=1e-3), *apart(got.grads, want.grads, weight, low=1e-4)]
-        return together(same_values(got, want), equal(got.grads, paths[0]), apart_from)
-    return together(same_values(got, want), equal(got.grads, paths[0]), equal(got.grads, want.grads))
+        fewer = apart(got.grads, paths[1], weight, low=1e-3)
+        return together(judge(got, want, exact=(), differ=weight, low=1e-4), exact, fewer)
+    return together(judge(got, want), exact)
 
 
 def short(k: Kind, rule: Rule, low: float) -> list[Finding]:
     """On two steps there is no path of two hops: one hop is BPTT, and none is not."""
     setup = build(layer(INPUTS, UNITS, k.make, recurrent=SIZE), xs=stream(INPUTS, steps=2), rate=0.4)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0, 0])
-    if low:
-        return together(same_values(got, want), apart(got.grads, want.grads, ["0.synapse.weight"], low=low))
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    got, want = setup.run(rule, [0, 0]), setup.bptt()
+    return judge(got, want, exact=(), differ=["0.synapse.weight"], low=low) if low else judge(got, want)
 
 
-def windows(k: Kind, splits: list[int]) -> list[Finding]:
+def in_windows(k: Kind, splits: list[int]) -> list[Finding]:
     """Windows with traces are autograd inside, and each unit alone before."""
     setup = ring(k)
-    want = oracle.traced(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
-    got = rule_gradients(setup.net, setup.xs, setup.loss, traced_bptt(), splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(traced_bptt(), splits), setup.traced(splits))
 
 
 def truncated(k: Kind, splits: list[int]) -> list[Finding]:
     """Truncated BPTT cuts states and recurrent spikes at each window."""
     setup = ring(k)
-    want = oracle.truncated(setup.net, setup.xs, setup.loss, [max(s, 1) for s in splits])
-    got = rule_gradients(setup.net, setup.xs, setup.loss, tbptt(), splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(tbptt(), splits), setup.truncated(splits))
 
 
 def whole(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
     """One window of the whole sequence is BPTT."""
     setup = ring(k, to=True)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt())
 
 
 def averaged(k: Kind, rule: Rule) -> list[Finding]:
@@ -176,17 +163,14 @@ def averaged(k: Kind, rule: Rule) -> list[Finding]:
         setup = build(layer(INPUTS, UNITS, k.make, recurrent=SIZE), xs=xs, loss=mean_rate)
     else:
         setup = ring(k, constant=True, to=True, last=True)
-    want = oracle.bptt(setup.net, setup.xs, setup.loss, out="all" if uniform else "last", cuts=DETACHED)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, out="all" if uniform else "last")
-    names = [n for n in want.grads if n != "0.recurrent.weight"]
-    different = apart(got.grads, want.grads, ["0.recurrent.weight"])
-    return together(same_values(got, want), equal(got.grads, want.grads, names=names), different)
+    out: Out = "all" if uniform else "last"
+    return judge(setup.run(rule, out=out), setup.bptt(out=out, cuts=DETACHED), differ=["0.recurrent.weight"])
 
 
 def refused(k: Kind) -> list[Finding]:
     """A presynaptic trace of a recurrent layer that it cannot represent raises."""
     setup = ring(k)
-    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, ottt()), "approximate", "drtrl|eprop")
+    return raises(lambda: setup.run(ottt()), "approximate", "drtrl|eprop")
 
 
 def convolutional(rule: Rule, splits: list[int], dense: bool) -> list[Finding]:
@@ -194,9 +178,7 @@ def convolutional(rule: Rule, splits: list[int], dense: bool) -> list[Finding]:
     ring_of = nn.Linear(3, 3) if dense else nn.Conv2d(4, 4, 3, padding=1)
     one = Layer(nn.Conv2d(2, 4, 2), kind("ALIF, gradient").make((4, 3, 3)), recurrent=ring_of, rule=rule)
     setup = build(one, xs=stream(2, 4, 4))
-    want = oracle.bptt(setup.net, setup.xs, setup.loss, cuts=DETACHED)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt(cuts=DETACHED))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
@@ -206,7 +188,9 @@ def for_kind(k: Kind) -> Iterator[Case]:
     yield Case(claim, f"eprop windows to LI, {k.name}", partial(detached, k, eprop(), [4, 0, STEPS - 5], to=True))
     yield Case(claim, f"traced_bptt steps, {k.name}", partial(detached, k, traced_bptt(), [0] * STEPS))
     yield Case(claim, f"drtrl scan without bias, {k.name}", partial(detached, k, drtrl(), [STEPS], bias=False))
-    yield Case("dense recurrence: traced_bptt = autograd inside its windows", k.name, partial(windows, k, [5, 1, 6, 3]))
+    yield Case(
+        "dense recurrence: traced_bptt = autograd inside its windows", k.name, partial(in_windows, k, [5, 1, 6, 3])
+    )
     yield Case("tbptt = autograd cut at windows", f"recurrent {k.name}", partial(truncated, k, [5, 0, 6, 3]))
     yield Case("window of T = BPTT", f"traced_bptt, recurrent {k.name}", partial(whole, k, traced_bptt(), [STEPS]))
     yield Case("window of T = BPTT", f"bptt, recurrent {k.name}", partial(whole, k, bptt(), [3, 0, STEPS - 4]))
@@ -231,8 +215,8 @@ def cases() -> Iterator[Case]:
         k = kind(name)
         paths = "dense recurrence: one hop = BPTT along paths through one recurrent spike"
         for rule in (eprop(hops=1), cascade(hops=1)):
-            for splits in ([STEPS], [0] * STEPS, [4, 0, 1, STEPS - 6]):
-                told = f"{rule}, {name}, windows {','.join(map(str, sorted(set(splits))))}"
+            for splits in ([STEPS], [0] * STEPS, MIXED):
+                told = f"{rule}, {name}, {windows(splits)}"
                 yield Case(paths, told, partial(hop, k, rule, splits))
         yield Case("dense recurrence: one hop = BPTT on two steps", name, partial(short, k, eprop(hops=1), 0.0))
     paths = "dense recurrence, constant slopes: hops = BPTT along paths through so many recurrent spikes"
@@ -242,8 +226,7 @@ def cases() -> Iterator[Case]:
                 if rule.name == "eprop" and shape == "above a layer":
                     continue
                 for splits in ([SHORT], [0] * SHORT, [2, 0, SHORT - 3]):
-                    windows_ = ",".join(map(str, sorted(set(splits))))
-                    told = f"{rule}, {rule.weight!r}, {hops} hops, {shape}, windows {windows_}"
+                    told = f"{rule}, {rule.weight!r}, {hops} hops, {shape}, {windows(splits)}"
                     yield Case(paths, told, partial(hops_of_one_slope, shape, rule, hops, splits))
     soft = kind("LIF soft")
     yield Case(claim, "on two steps, LIF soft", partial(short, soft, eprop(), 1e-3), True)

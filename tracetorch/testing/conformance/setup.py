@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,27 +11,69 @@ from torch import Tensor, nn
 
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Neuron
-from tracetorch.rules import sltt
+from tracetorch.rules import Rule, sltt
+from tracetorch.testing import oracle
+from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.neurons import Factory
 from tracetorch.testing.liveness import DEAD, calibrate, require_alive
-from tracetorch.testing.oracle import Loss, run
+from tracetorch.testing.oracle import Cuts, Loss, Out, learned, run
+from tracetorch.testing.running import rule_gradients
 
 STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 15, 3, 6, 5, 4
+SHORT = 11
+"""Steps of the sequences on which every rule and network is tried."""
+MIXED = [4, 0, 1, STEPS - 6]
+WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
+"""Windows of all steps by name; 0 is one step through `net(x)`."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A network, its input and its loss.
-
-    Args:
-        net: the network, in double precision, every spiking layer alive.
-        xs: inputs, `[T, B, *in]`.
-        loss: a sum over steps.
-    """
+    """A network in double precision, all layers alive, inputs `[T, B, *in]`, and a loss that is a sum over steps."""
 
     net: nn.Sequential
     xs: Tensor
     loss: Loss
+
+    def bptt(self, *, out: Out = "all", cuts: Cuts | None = None) -> Gradients:
+        """Return BPTT's outputs and gradients."""
+        return oracle.bptt(self.net, self.xs, self.loss, out=out, cuts=cuts)
+
+    def traced(self, splits: Sequence[int]) -> Gradients:
+        """Return those of autograd inside windows, and of each layer alone before them."""
+        return oracle.traced(self.net, self.xs, self.loss, [max(k, 1) for k in splits])
+
+    def truncated(self, splits: Sequence[int]) -> Gradients:
+        """Return those of autograd with every state cut at windows."""
+        return oracle.truncated(self.net, self.xs, self.loss, [max(k, 1) for k in splits])
+
+    def run(
+        self,
+        rule: Rule | None = None,
+        splits: Sequence[int] | None = None,
+        *,
+        out: Out = "all",
+        resets: Mapping[int, Tensor] | None = None,
+    ) -> Gradients:
+        """Return those of a rule, over windows; see `rule_gradients`."""
+        return rule_gradients(self.net, self.xs, self.loss, rule, splits=splits, out=out, resets=resets)
+
+    def names(self, *positions: int) -> list[str]:
+        """Return the names of what the layers at some positions learn."""
+        return [n for i in positions for n in learned(self.net) if n.startswith(f"{i}.")]
+
+    def weights(self) -> list[str]:
+        """Return the names of the synapses' weights."""
+        return [n for n in learned(self.net) if n.endswith(".weight")]
+
+    def per_unit(self) -> list[str]:
+        """Return the names of what has one value per unit and so a trace of its own: biases and neuron parameters."""
+        return [n for n in learned(self.net) if not n.endswith(".weight")]
+
+
+def windows(splits: Sequence[int]) -> str:
+    """Return the lengths of windows as the name of a case states them."""
+    return f"windows {','.join(map(str, sorted(set(splits))))}"
 
 
 def stream(*shape: int, steps: int = STEPS, batch: int = BATCH, constant: bool = False) -> Tensor:
@@ -43,11 +86,7 @@ def stream(*shape: int, steps: int = STEPS, batch: int = BATCH, constant: bool =
 
 @dataclass(frozen=True)
 class Quadratic:
-    """Half the squared distance to targets, summed over everything.
-
-    Args:
-        targets: what outputs should be, `[T, B, *out]`.
-    """
+    """Half the squared distance to targets `[T, B, *out]`, summed over everything."""
 
     targets: Tensor
 
@@ -92,6 +131,11 @@ def layer(inputs: int, units: int, neuron: Factory | Neuron, *, recurrent: float
     if ring is not None:
         nn.init.normal_(ring.weight, std=recurrent / units**0.5)
     return Layer(synapse, made, recurrent=ring, rule=sltt())
+
+
+def copied(one: Layer) -> Layer:
+    """Return a layer with the same rule, and parameters and a state of its own."""
+    return Layer(copy.deepcopy(one.synapse), copy.deepcopy(one.neuron), rule=one.rule)
 
 
 def readout(units: int = UNITS, outputs: int = OUTPUTS, *, neuron: Neuron | None = None) -> Layer:

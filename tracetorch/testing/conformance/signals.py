@@ -17,12 +17,12 @@ from tracetorch.testing import oracle
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, together
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, Quadratic, build, layer, stream
+from tracetorch.testing.conformance.setup import INPUTS, MIXED, OUTPUTS, STEPS, UNITS, Quadratic, build, layer, stream
 from tracetorch.testing.oracle import Loss
 from tracetorch.testing.running import rule_gradients
 
 NAMES = ("LIF soft", "ALIF, gradient", "Resonator (a user's)")
-SPLITS = {"steps": [0] * STEPS, "windows": [4, 0, 1, STEPS - 6]}
+SPLITS = {"steps": [0] * STEPS, "windows": MIXED}
 
 
 class Joined(nn.Module):
@@ -65,9 +65,11 @@ def _alone(net: nn.Sequential, xs: Tensor, losses: list[Loss]) -> list[Gradients
     return found
 
 
-def _compared(got: Gradients, prefix: str, alone: list[Gradients]) -> list[Finding]:
-    want = {f"{prefix}.{i}.{n}": g for i, one in enumerate(alone) for n, g in one.grads.items()}
-    return equal(got.grads, want)
+def _compared(got: Gradients, alone: list[Gradients], whole: Gradients) -> list[Finding]:
+    """Judge that each layer has the gradient of its own loss, and those below the top not that of the last loss."""
+    below = {n: got.grads[f"net.net.{n}"] for n in whole.grads}
+    want = {f"{i}.{n}": g for i, one in enumerate(alone) for n, g in one.grads.items()}
+    return together(equal(below, want), apart(below, whole.grads, ["0.synapse.weight", "1.synapse.weight"]))
 
 
 def local(k: Kind, splits: list[int]) -> list[Finding]:
@@ -81,11 +83,7 @@ def local(k: Kind, splits: list[int]) -> list[Finding]:
         for i in range(3)
     ]
     got = rule_gradients(Joined(readouts), xs, Quadratic(targets), drtrl(), splits=splits)
-    alone = _alone(net, xs, losses)
-    whole = oracle.bptt(net, xs, lambda ys, t: losses[2](ys, t))
-    below = {n: got.grads[f"net.net.{n}"] for n in whole.grads}
-    names = ["0.synapse.weight", "1.synapse.weight"]
-    return together(_compared(got, "net.net", alone), apart(below, whole.grads, names))
+    return _compared(got, _alone(net, xs, losses), oracle.bptt(net, xs, losses[2]))
 
 
 def targeted(k: Kind, splits: list[int]) -> list[Finding]:
@@ -98,10 +96,7 @@ def targeted(k: Kind, splits: list[int]) -> list[Finding]:
     loss = Quadratic(targets)
     told = torch.cat([xs, targets], 2)
     got = rule_gradients(Targeted(projected), told, loss, drtrl(), splits=splits)
-    whole = oracle.bptt(net, xs, loss)
-    below = {n: got.grads[f"net.net.{n}"] for n in whole.grads}
-    names = ["0.synapse.weight", "1.synapse.weight"]
-    return together(_compared(got, "net.net", _alone(net, xs, [*losses, loss])), apart(below, whole.grads, names))
+    return _compared(got, _alone(net, xs, [*losses, loss]), oracle.bptt(net, xs, loss))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:

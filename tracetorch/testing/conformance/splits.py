@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from tracetorch.rules import Rule, cascade, ottt, rate, tbptt, trace, traced_bptt
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
+from tracetorch.testing.conformance.case import Case, Finding, apart, judge, raises, same_values, sensible
 from tracetorch.testing.conformance.networks import HOPS, NETWORKS, RANDOM, RECURRENT, STEPWISE, network, refuses
 from tracetorch.testing.conformance.neurons import Kind
-from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, build, layer, readout, stream
-from tracetorch.testing.oracle import Out, bptt, learned
-from tracetorch.testing.running import rule_gradients
+from tracetorch.testing.conformance.setup import INPUTS, SHORT, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.oracle import Out, learned
 
-SHORT = 11
 SPLITS: tuple[list[int], ...] = ([SHORT], [4, 0, 1, SHORT - 6])
 MORE: tuple[list[int], ...] = ([1] * SHORT, [SHORT - 1, 1], [1, SHORT - 1], [2, 3, 0, 5])
 FEW = ("LIF", "recurrent SynapticLIF, LIF", "Conv2d", "modules between")
@@ -23,36 +21,33 @@ FEW = ("LIF", "recurrent SynapticLIF, LIF", "Conv2d", "modules between")
 def splits_agree(name: str, rule: Rule, out: Out = "all") -> list[Finding]:
     """Steps through `net(x)` and windows through `scan` of any lengths agree."""
     setup = network(name, steps=SHORT)
-    want = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * SHORT, out=out)
-    plain = bptt(setup.net, setup.xs, setup.loss, out=out)
-    found = [same_values(want, plain)]
+    want = setup.run(rule, [0] * SHORT, out=out)
+    found = [same_values(want, setup.bptt(out=out))]
     for splits in (*SPLITS, *MORE) if name == "LIF" else SPLITS:
-        got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits, out=out)
-        reference = {n: g for n, g in want.grads.items() if float(g.norm()) > 0 or float(got.grads[n].norm()) > 0}
-        found += [same_values(got, want), *equal(got.grads, reference)]
+        got = setup.run(splits=splits, out=out)
+        found += [same_values(got, want), *sensible(got.grads, want.grads)]
     return found
 
 
 def kind_agrees(k: Kind, rule: Rule) -> list[Finding]:
     """The same for one neuron."""
     setup = build(layer(INPUTS, UNITS, k.make), readout(), xs=stream(INPUTS))
-    want = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[0] * STEPS)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[4, STEPS - 4])
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    want = setup.run(rule, [0] * STEPS)
+    return judge(setup.run(rule, [4, STEPS - 4]), want)
 
 
 def splits_differ(rule: Rule, names: tuple[str, ...]) -> list[Finding]:
     """For a rule whose window means something, other windows give another gradient."""
     setup = network("hard ALIF, LIF per unit")
-    one = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[STEPS])
-    parts = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=[5] * 3)
+    one = setup.run(rule, [STEPS])
+    parts = setup.run(rule, [5] * 3)
     return apart(parts.grads, one.grads, [n for n in learned(setup.net) if n.startswith(names)])
 
 
 def rate_refuses() -> list[Finding]:
     """`rate` takes no single steps."""
     setup = network("LIF")
-    return raises(lambda: rule_gradients(setup.net, setup.xs, setup.loss, rate(), splits=[0] * STEPS))
+    return raises(lambda: setup.run(rate(), [0] * STEPS))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:

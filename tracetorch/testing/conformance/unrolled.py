@@ -14,16 +14,13 @@ from tracetorch.layer import Layer
 from tracetorch.network import set_rule
 from tracetorch.rules import Rule, Smoothed, SpikeTimes, Timing, sltt
 from tracetorch.synapses import LinearInWeights
-from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, raises, same_values, together
-from tracetorch.testing.conformance.linearity import sensible, splits_of
+from tracetorch.testing.conformance.case import Case, Finding, judge, raises, same_values, sensible
+from tracetorch.testing.conformance.linearity import splits_of
 from tracetorch.testing.conformance.networks import RULES
 from tracetorch.testing.conformance.neurons import Kind, kind
-from tracetorch.testing.conformance.setup import build, readout, stream
-from tracetorch.testing.oracle import bptt
+from tracetorch.testing.conformance.setup import SHORT, build, copied, readout, stream
 from tracetorch.testing.running import rule_gradients
 
-SHORT = 11
 CONVOLUTIONS: dict[str, tuple[type[nn.Module], dict[str, object], tuple[int, ...]]] = {
     "Conv1d": (nn.Conv1d, {"kernel_size": 3, "stride": 2, "padding": 1}, (2, 7)),
     "Conv1d dilated, groups": (nn.Conv1d, {"kernel_size": 2, "dilation": 3, "groups": 2, "bias": False}, (2, 7)),
@@ -112,7 +109,7 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
     flat_two, units_two = dense(two, tuple(units_one), k)
     out = setup.net[3]
     assert isinstance(out, Layer)
-    flat_out = Layer(copy.deepcopy(out.synapse), copy.deepcopy(out.neuron), rule=sltt())
+    flat_out = copied(out)
     net = nn.Sequential(flat_one, flat_two, nn.Flatten(), flat_out)
     set_rule(setup.net, rule)
     set_rule(net, rule)
@@ -120,12 +117,12 @@ def convolution(name: str, k: Kind, rule: Rule) -> list[Finding]:
         for conv, flat, at in ((one, flat_one, shape), (two, flat_two, tuple(units_one))):
             flat.feedback.data.copy_(unroll(conv.synapse, conv.feedback.data, at))  # type: ignore[union-attr]
         flat_out.feedback.data.copy_(out.feedback.data)  # type: ignore[union-attr]
-    got = rule_gradients(setup.net, setup.xs, setup.loss, splits=splits_of(rule))
+    got = setup.run(splits=splits_of(rule))
     own = rule_gradients(net, setup.xs.flatten(2), setup.loss, splits=splits_of(rule))
     grads = dict(own.grads)
     want = {n: g for n, g in grads.items() if n.startswith("3.")}
     want |= rolled(one, shape, units_one, grads, 0) | rolled(two, tuple(units_one), units_two, grads, 1)
-    return together(same_values(got, own), sensible(dict(got.grads), want))
+    return [same_values(got, own), *sensible(got.grads, want)]
 
 
 def one_layer(name: str, rule: Rule, splits: list[int], *, exact: bool) -> list[Finding]:
@@ -135,10 +132,8 @@ def one_layer(name: str, rule: Rule, splits: list[int], *, exact: bool) -> list[
     with torch.no_grad():
         units = tuple(synapse(torch.zeros(1, *shape)).shape[1:])
     setup = build(Layer(synapse, kind("ALIF per unit").make(units), rule=sltt()), xs=stream(*shape, steps=SHORT))
-    want = bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    found = equal(got.grads, want.grads) if exact else apart(got.grads, want.grads, ["0.synapse.weight"])
-    return together(same_values(got, want), found)
+    got, want = setup.run(rule, splits), setup.bptt()
+    return judge(got, want) if exact else judge(got, want, exact=(), differ=["0.synapse.weight"])
 
 
 def per_channel(rule: Rule, splits: list[int]) -> list[Finding]:
@@ -146,9 +141,7 @@ def per_channel(rule: Rule, splits: list[int]) -> list[Finding]:
     synapse = nn.Conv2d(2, CHANNELS, 2, stride=2)
     k = kind("LIF per unit")
     setup = build(Layer(synapse, k.make((CHANNELS, 1, 1)), rule=sltt()), xs=stream(2, 4, 4))
-    want = bptt(setup.net, setup.xs, setup.loss)
-    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
-    return together(same_values(got, want), equal(got.grads, want.grads))
+    return judge(setup.run(rule, splits), setup.bptt())
 
 
 def declared(rule: Rule, conv: bool) -> list[Finding]:
@@ -161,13 +154,13 @@ def declared(rule: Rule, conv: bool) -> list[Finding]:
     one, out = setup.net[0], setup.net[2]
     assert isinstance(one, Layer) and isinstance(out, Layer)
     twin = Layer(LinearInWeights(copy.deepcopy(one.synapse)), copy.deepcopy(one.neuron), rule=sltt())
-    other = nn.Sequential(twin, nn.Flatten(), Layer(copy.deepcopy(out.synapse), copy.deepcopy(out.neuron), rule=sltt()))
-    want = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits_of(rule))
+    other = nn.Sequential(twin, nn.Flatten(), copied(out))
+    want = setup.run(rule, splits_of(rule))
     got = rule_gradients(other, setup.xs, setup.loss, rule, splits=splits_of(rule))
     renamed = {n.replace("synapse.module.", "synapse."): g for n, g in got.grads.items()}
     if isinstance(rule.weight, Smoothed | SpikeTimes | Timing):  # the bias of a declared module is one of its weights
         renamed["0.synapse.bias"] = want.grads["0.synapse.bias"]
-    return together(same_values(got, Gradients(want.values, {})), sensible(renamed, dict(want.grads)))
+    return [same_values(got, want), *sensible(renamed, want.grads)]
 
 
 class _Masked(nn.Linear):
@@ -200,11 +193,8 @@ def cases() -> Iterator[Case]:
         yield Case(claim, f"{label}, ALIF, Conv2d", partial(convolution, "Conv2d strided, padded", kind("ALIF"), rule))
         if isinstance(rule.feedback, Symmetric):
             for conv in (False, True):
-                yield Case(
-                    "a declared synapse = the built-in one",
-                    f"{label}{', Conv2d' if conv else ''}",
-                    partial(declared, rule, conv),
-                )
+                told = f"{label}{', Conv2d' if conv else ''}"
+                yield Case("a declared synapse = the built-in one", told, partial(declared, rule, conv))
     for name in ("Conv3d", "Conv2d circular", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"):
         for label, splits in (("drtrl", [0] * SHORT), ("eprop", [4, 0, SHORT - 5]), ("traced_bptt", [3, SHORT - 3])):
             yield Case("full = BPTT", f"{label}, {name}", partial(one_layer, name, RULES[label], splits, exact=True))

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
-from tracetorch.train.tasks.kinds import Rate, Size, Span
+from tracetorch.train.tasks.drawn import StackedTask, unlabelled
+from tracetorch.train.tasks.kinds import Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BinaryAdding(DrawnTask):
+class BinaryAdding(StackedTask):
     """Binary adding: a stream of random bits, some of which are marked; the number of marked ones is due.
 
     One input is the bit, the other the mark, so that a unit has to look at both, and keep the sum until the end. With
@@ -32,10 +32,8 @@ class BinaryAdding(DrawnTask):
     time_steps: Size = option(100, "time steps of a sequence, one bit each")
     marks: Size = option(10, "number of marked bits")
 
-    hidden_layers: Size = option(2, "number of hidden layers")
     half_life: Span = option(50.0, "half-life of the hidden neurons, steps")
     readout_half_life: Span = option(50.0, "half-life of the readout, steps")
-    lr: Rate = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
     def __post_init__(self) -> None:
@@ -48,10 +46,6 @@ class BinaryAdding(DrawnTask):
     def shape(self) -> tuple[int, int]:
         """Return the number of input channels and of classes."""
         return 2, self.marks + 1
-
-    def network(self) -> nn.Module:
-        """Build hidden layers of LIF neurons under leaky integrators."""
-        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences. See `DrawnTask.draw`."""

@@ -147,39 +147,19 @@ def classified(output: Tensor, target: Tensor) -> Outcome:
 
 @torch.no_grad()
 def record(net: nn.Module, xs: Tensor, *, units: int = 8) -> dict[str, Tensor]:
-    """Run one sequence from a reset, step by step, and keep what its layers do.
+    """Run one sequence ``[T, 1, *in]`` from a reset; return the arrays of `Task.figures` of input, layers and output.
 
-    Args:
-        net: The network.
-        xs: One sequence, ``[T, 1, *in]``.
-        units: Number of units whose membrane is kept.
-
-    Returns:
-        The arrays ``input``, ``spikes.<layer>``, ``membrane.<layer>`` and ``output`` of `Task.figures`.
+    Of membranes the first `units` are recorded.
     """
-    named = tt.layers(net)
-    spikes: dict[str, list[Tensor]] = {name: [] for name in named}
-    membranes: dict[str, list[Tensor]] = {name: [] for name in named}
-    outputs: list[Tensor] = []
+    membranes = {name: f"{name}.{layer.neuron.state[0]}" for name, layer in tt.layers(net).items()}
+    spikes = {name: f"{name}.outputs" for name in list(membranes)[:-1]}
     tt.reset(net)
-    for x in like(xs, net):
-        handles = [
-            layer.register_forward_hook(lambda _m, _x, out, rows=spikes[name]: rows.append(out[0].flatten().cpu()))
-            for name, layer in named.items()
-        ]
-        try:
-            outputs.append(net(x)[0].flatten().cpu())
-        finally:
-            for handle in handles:
-                handle.remove()
-        for name, layer in named.items():
-            membranes[name].append(layer.state[0][0].flatten()[:units].cpu().clone())
+    with tt.record(net, *spikes.values(), *membranes.values(), last=len(xs)) as seen:
+        outputs = torch.stack([net(x) for x in like(xs, net)])
     tt.reset(net)
-    result = {"input": xs[:, 0].flatten(1).cpu()}
-    *hidden, last = named
-    for name in hidden:
-        result[f"spikes.{name}"] = torch.stack(spikes[name])
-    for name in (*hidden, last):
-        result[f"membrane.{name}"] = torch.stack(membranes[name])
-    result["output"] = torch.stack(outputs)
-    return result
+    return {
+        "input": xs[:, 0].flatten(1).cpu(),
+        **{f"spikes.{name}": seen[key][:, 0].flatten(1).cpu() for name, key in spikes.items()},
+        **{f"membrane.{name}": seen[key][:, 0].flatten(1)[:, :units].cpu() for name, key in membranes.items()},
+        "output": outputs[:, 0].flatten(1).cpu(),
+    }

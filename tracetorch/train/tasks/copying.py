@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
+from tracetorch.train.tasks.drawn import StackedTask, groups, unlabelled
 from tracetorch.train.tasks.kinds import Count, OneOf, Pair, Probability, Rate, Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Copy(DrawnTask):
+class Copy(StackedTask):
     """Copying: symbols are shown one after the other, then a delay, then they are due in the same order.
 
     Each symbol makes its own group of channels fire for `symbol_steps` steps. After the delay one more group fires
@@ -39,9 +39,7 @@ class Copy(DrawnTask):
     off: Probability = option(0.0, "the same of a group that is not active")
 
     hidden: Size = option(200, "neurons in each hidden layer")
-    half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
     readout_half_life: Span = option(2.0, "half-life of the readout, steps")
-    hidden_layers: Size = option(2, "number of hidden layers")
     lr: Rate = option(3e-3, "highest learning rate (Adam)")
     loss: Annotated[str, OneOf("every")] = option(
         "every", "where the loss is: at 'every' step at which an answer is due"
@@ -51,10 +49,6 @@ class Copy(DrawnTask):
     def shape(self) -> tuple[int, int]:
         """Return the number of input channels and of classes."""
         return (self.symbols + 1) * self.channels, self.symbols
-
-    def network(self) -> nn.Module:
-        """Build hidden layers of LIF neurons under leaky integrators."""
-        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences; ``extra["symbols"]`` is ``[B, length]``. See `DrawnTask.draw`."""

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
-from tracetorch.train.tasks.kinds import Count, Probability, Rate, Size, Span
+from tracetorch.train.tasks.drawn import StackedTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Count, Probability, Size
 
 GO = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DelayedXOR(DrawnTask):
+class DelayedXOR(StackedTask):
     """Delayed XOR: two bits, a delay after each, then a cue at which their exclusive or is due.
 
     A bit makes one of two groups of channels fire for `cue_steps` steps; a third group fires at the end, for as long,
@@ -36,19 +35,10 @@ class DelayedXOR(DrawnTask):
     on: Probability = option(0.6, "probability that a channel of an active group fires in a step")
     off: Probability = option(0.02, "the same of a group that is not active")
 
-    hidden_layers: Size = option(2, "number of hidden layers")
-    half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
-    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
-    lr: Rate = option(5e-3, "highest learning rate (Adam)")
-
     @property
     def shape(self) -> tuple[int, int]:
         """Return the number of input channels and of classes."""
         return 3 * self.channels, 2
-
-    def network(self) -> nn.Module:
-        """Build hidden layers of LIF neurons under leaky integrators."""
-        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences; ``extra["bits"]`` is ``[B, 2]``. See `DrawnTask.draw`."""

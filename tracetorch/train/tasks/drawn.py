@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import UNLABELLED, ClassificationTask
-from tracetorch.train.tasks.kinds import Count, Size
+from tracetorch.train.tasks.kinds import Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
 from tracetorch.train.tasks.seeds import generator
 
@@ -54,13 +54,6 @@ class DrawnTask(ClassificationTask):
         """Return the targets that the score counts, ``[B]`` or ``[T, B]``: those of the last step here."""
         return y[-1]
 
-    def stack(self, *, half_life: float, readout_half_life: float, input_scale: float = 1.0) -> nn.Sequential:
-        """Build hidden layers of LIF neurons under leaky integrators, one per class; half-lives in steps."""
-        inputs, classes = self.shape
-        sizes = (inputs, *[self.hidden] * self.hidden_layers, classes)
-        half_lives = {"half_life": half_life, "readout_half_life": readout_half_life}
-        return stack(sizes, **half_lives, recurrent=self.recurrent, input_scale=input_scale)
-
     def batch(self, iteration: int) -> Batch:
         """Draw the sequences of `iteration`."""
         return self.draw(self.batch_size, generator(self.seed, self.name, iteration))
@@ -78,24 +71,36 @@ class DrawnTask(ClassificationTask):
             yield Batch(batches.x[:, part], y[..., part], {key: value[part] for key, value in batches.extra.items()})
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StackedTask(DrawnTask):
+    """Such a task whose network is hidden layers of LIF neurons under leaky integrators, one per class."""
+
+    hidden_layers: Size = option(2, "number of hidden layers")
+    half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
+    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
+    lr: Rate = option(5e-3, "highest learning rate (Adam)")
+
+    def network(self) -> nn.Module:
+        """Build hidden layers of LIF neurons under leaky integrators."""
+        return self.stack()
+
+    def stack(self, input_scale: float = 1.0) -> nn.Sequential:
+        """Build them with the first layer's first weights times a factor."""
+        inputs, classes = self.shape
+        sizes = (inputs, *[self.hidden] * self.hidden_layers, classes)
+        half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
+        return stack(sizes, **half_lives, recurrent=self.recurrent, input_scale=input_scale)
+
+
 def groups(active: Tensor, size: int, source: torch.Generator, *, on: float, off: float) -> Tensor:
-    """Code which groups are active as spikes: every channel of a group fires with the probability of its state.
+    """Code which groups are active, ``[T, B, G]``, as spikes of `size` channels each, ``[T, B, G * size]``.
 
-    Args:
-        active: ``[T, B, G]``, bool.
-        size: Channels in a group, n.
-        source: Generator on the CPU.
-        on: Probability that a channel of an active group fires in a step.
-        off: The same of a group that is not active.
+    Every channel fires in a step with the probability of its group's state, `on` or `off`.
 
-    Returns:
-        ``[T, B, G * n]``, 0 or 1.
-
-    Example:
-        >>> import torch
-        >>> on = torch.tensor([[[True, False]]])
-        >>> groups(on, 2, torch.Generator().manual_seed(0), on=1.0, off=0.0).tolist()
-        [[[1.0, 1.0, 0.0, 0.0]]]
+    >>> import torch
+    >>> active = torch.tensor([[[True, False]]])
+    >>> groups(active, 2, torch.Generator().manual_seed(0), on=1.0, off=0.0).tolist()
+    [[[1.0, 1.0, 0.0, 0.0]]]
     """
     chance = torch.where(active, on, off).repeat_interleave(size, dim=-1)
     return (torch.rand(chance.shape, generator=source) < chance).float()

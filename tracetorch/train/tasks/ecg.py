@@ -211,22 +211,13 @@ LEVELS = (0.1, 0.3, 1.0)
 
 
 def standardised(signal: Tensor, baseline: int, scale: int) -> Tensor:
-    """Subtract the mean of the last `baseline` samples, divide by the deviation over `scale`.
+    """Subtract the mean of the last `baseline` samples, divide by the root mean square over the last `scale`.
 
-    Args:
-        signal: ``[T]``.
-        baseline: Samples whose mean is the zero.
-        scale: Samples whose root mean square, after the subtraction, is the unit.
-
-    Returns:
-        ``[T]``, float32; value t depends on samples up to t only.
-
-    Example:
-        >>> import torch
-        >>> signal = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-        >>> whole, part = standardised(signal, 50, 200), standardised(signal[:600], 50, 200)
-        >>> bool(torch.equal(whole[:600], part))
-        True
+    >>> import torch
+    >>> signal = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    >>> whole, part = standardised(signal, 50, 200), standardised(signal[:600], 50, 200)
+    >>> bool(torch.equal(whole[:600], part))  # nothing looks ahead
+    True
     """
     signal = signal.double()
     centred = signal - _past_mean(signal, baseline)

@@ -24,13 +24,9 @@ QUICK = 500
 
 
 class Streams(NamedTuple):
-    """Recordings of some persons in a row: inputs, labels, and where windows may end.
+    """Recordings of some persons in a row: standardised inputs ``[samples, 6]`` and labels ``[samples]``.
 
-    Attributes:
-        x: ``[samples, 6]``, standardised.
-        y: ``[samples]``, int64.
-        ends: The last sample of each window that lies within one recording, ``[windows]``.
-        person: The person of each window, ``[windows]``.
+    `ends` are the last samples of windows that lie within one recording, `person` their persons, ``[windows]`` each.
     """
 
     x: Tensor

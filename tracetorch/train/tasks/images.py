@@ -101,21 +101,7 @@ class FashionMNIST(MNIST):
 
 
 def shifted(images: Tensor, most: int, source: torch.Generator) -> Tensor:
-    """Shift each image by its own random number of pixels along both axes; zeros come in at the edges.
-
-    Args:
-        images: ``[B, H, W]``.
-        most: Largest shift, pixels; 0 returns the images as they are.
-        source: Generator on the CPU.
-
-    Returns:
-        ``[B, H, W]``.
-
-    Example:
-        >>> import torch
-        >>> shifted(torch.ones(2, 5, 5), 2, torch.Generator().manual_seed(0)).shape
-        torch.Size([2, 5, 5])
-    """
+    """Shift images ``[B, H, W]``, each by its own random number of pixels along both axes; zeros come in."""
     if most == 0:
         return images
     size, height, width = images.shape

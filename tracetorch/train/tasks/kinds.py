@@ -12,11 +12,7 @@ from tracetorch.train.schema import Count, Positive, Range
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """Words to choose from, as the second argument of ``Annotated``.
-
-    Attributes:
-        words: The words.
-    """
+    """Words to choose from, as the second argument of ``Annotated``."""
 
     words: tuple[str, ...]
 
@@ -63,14 +59,9 @@ __all__ = [
 
 @cache
 def kinds_of(cls: type) -> dict[str, Any]:
-    """Return what each annotated name of a class can be, with bounds.
+    """Return what each annotated name of a class can be, as `tracetorch.train.schema.check` takes it.
 
-    Args:
-        cls: The class.
-
-    Returns:
-        Kinds by name, as `tracetorch.train.schema.check` takes them. A class that declares a name again without bounds
-        has those of the class above.
+    A class that declares a name again without bounds has those of the class above.
     """
     above = [typing.get_type_hints(base, include_extras=True) for base in cls.__mro__]
     return {

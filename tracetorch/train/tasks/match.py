@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
-from tracetorch.train.tasks.kinds import Count, Pair, Probability, Rate, Size, Span
+from tracetorch.train.tasks.drawn import StackedTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Count, Pair, Probability, Size, Span
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DelayedMatch(DrawnTask):
+class DelayedMatch(StackedTask):
     """Delayed match to sample: a stimulus, a delay, a second stimulus; are they the same?
 
     Each stimulus makes a group of channels of its own fire. The answer is due while the second one is shown, and is
@@ -36,19 +36,12 @@ class DelayedMatch(DrawnTask):
     on: Probability = option(0.5, "probability that a channel of an active group fires in a step")
     off: Probability = option(0.02, "the same of a group that is not active")
 
-    hidden_layers: Size = option(2, "number of hidden layers")
     half_life: Span = option(30.0, "half-life of the hidden neurons, steps")
-    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
-    lr: Rate = option(5e-3, "highest learning rate (Adam)")
 
     @property
     def shape(self) -> tuple[int, int]:
         """Return the number of input channels and of classes."""
         return self.stimuli * self.channels, 2
-
-    def network(self) -> nn.Module:
-        """Build hidden layers of LIF neurons under leaky integrators."""
-        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences; ``extra["stimuli"]`` is ``[B, 2]``. See `DrawnTask.draw`."""

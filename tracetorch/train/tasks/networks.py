@@ -20,21 +20,12 @@ def stack(
     recurrent: bool = False,
     input_scale: float = 1.0,
 ) -> nn.Sequential:
-    """Build dense layers of LIF neurons, then leaky integrators.
+    """Build dense layers of LIF neurons, then leaky integrators, of sizes from the inputs to the classes.
 
-    Args:
-        sizes: Number of inputs, of neurons in each hidden layer, of classes.
-        half_life: Half-life of the hidden neurons, steps; a number or a tensor per unit.
-        readout_half_life: Half-life of the readout, steps.
-        recurrent: Whether each hidden layer has dense recurrent weights.
-        input_scale: Factor on the first layer's first weights, of torch's default.
+    Half-lives are in steps; `input_scale` multiplies the first layer's first weights, of torch's default.
 
-    Returns:
-        The network; its layers are "0", "1", ... in the order of execution.
-
-    Example:
-        >>> len(stack([8, 16, 16, 10], half_life=8.0, readout_half_life=16.0))
-        3
+    >>> len(stack([8, 16, 16, 10], half_life=8.0, readout_half_life=16.0))
+    3
     """
     *hidden, classes = sizes
     layers: list[nn.Module] = []

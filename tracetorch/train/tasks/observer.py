@@ -40,25 +40,14 @@ class IdealObserver:
     contrasts: int = 48
 
     def left(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return P(more left clicks than right | channels), given that the numbers differ.
+        """Return P(more left clicks than right | channels), ``[B]``, given that the numbers differ.
 
-        Args:
-            left: Number of left channels that fire, ``[T, B]``, integers from 0 to `channels`.
-            right: The same for the right ones, ``[T, B]``.
+        `left` and `right` are the numbers of channels of a side that fire, ``[T, B]``, from 0 to `channels`.
 
-        Returns:
-            Probabilities, ``[B]``, float64.
-
-        Raises:
-            ValueError: The two do not have one shape ``[T, B]``.
-
-        Example:
-            >>> import torch
-            >>> observer = IdealObserver(channels=10, noise=0.05, fires=0.9, clicks_per_frame=1.0)
-            >>> left = torch.tensor([[9], [0], [10]])
-            >>> right = torch.tensor([[0], [8], [1]])
-            >>> bool(observer.left(left, right) > 0.99)
-            True
+        >>> import torch
+        >>> observer = IdealObserver(channels=10, noise=0.05, fires=0.9, clicks_per_frame=1.0)
+        >>> bool(observer.left(torch.tensor([[9], [0], [10]]), torch.tensor([[0], [8], [1]])) > 0.99)
+        True
         """
         if left.dim() != 2 or left.shape != right.shape:
             raise ValueError(

@@ -15,23 +15,10 @@ def examples(seed: int, iteration: int, *, size: int, batch_size: int) -> Tensor
 
     The rest of an epoch that fills no batch is left out of that epoch.
 
-    Args:
-        seed: The run's seed.
-        iteration: The iteration's number, from 0.
-        size: Number of examples there are.
-        batch_size: Number of examples an iteration sees.
-
-    Returns:
-        ``[batch_size]``, int64.
-
-    Raises:
-        ValueError: There are fewer examples than a batch has.
-
-    Example:
-        >>> import torch
-        >>> epoch = [examples(0, i, size=10, batch_size=5) for i in range(2)]
-        >>> torch.cat(epoch).sort().values.tolist() == list(range(10))
-        True
+    >>> import torch
+    >>> epoch = [examples(0, i, size=10, batch_size=5) for i in range(2)]
+    >>> torch.cat(epoch).sort().values.tolist() == list(range(10))
+    True
     """
     if not 0 < batch_size <= size:
         raise ValueError(f"a batch has between 1 and {size} examples, got {batch_size}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tracetorch.train.schema import Range
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
+from tracetorch.train.tasks.drawn import StackedTask, unlabelled
 from tracetorch.train.tasks.kinds import Pair, Rate, Size, Span
 from tracetorch.train.tasks.seeds import generator
 
@@ -23,7 +23,7 @@ PROBES = 2000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Randman(DrawnTask):
+class Randman(StackedTask):
     r"""Randman: which of some random smooth manifolds is a point of?
 
     A manifold of a class maps `dimensions` coordinates u in [0, 1] to one number for each input, a product of random
@@ -48,10 +48,10 @@ class Randman(DrawnTask):
     smoothness: Annotated[float, Range(0.5, 1e3)] = option(2.0, "exponent with which frequencies fall off")
     time_steps: Pair = option(50, "time steps of a sequence")
 
+    hidden_layers: Size = option(1, "number of hidden layers")
     half_life: Span = option(15.0, "half-life of the hidden neurons, steps")
     readout_half_life: Span = option(15.0, "half-life of the readout, steps")
     input_scale: Rate = option(4.0, "factor on the first layer's first weights, of torch's default")
-    lr: Rate = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
     @property
@@ -61,8 +61,7 @@ class Randman(DrawnTask):
 
     def network(self) -> nn.Module:
         """Build hidden layers of LIF neurons under leaky integrators."""
-        half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
-        return self.stack(**half_lives, input_scale=self.input_scale)
+        return self.stack(self.input_scale)
 
     @cached_property
     def _series(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,15 +93,9 @@ class Randman(DrawnTask):
 
 
 def along(places: Tensor, series: Tensor, smoothness: float) -> Tensor:
-    """Return the points of a manifold.
+    """Return the points of a manifold, ``[n, inputs]``, at coordinates ``[n, dimensions]``.
 
-    Args:
-        places: coordinates on it, ``[n, dimensions]``.
-        series: A, B and C, ``[3, inputs, dimensions, K]``.
-        smoothness: exponent with which frequencies fall off.
-
-    Returns:
-        ``[n, inputs]``.
+    `series` is A, B and C, ``[3, inputs, dimensions, K]``.
     """
     a, b, c = series.unbind(0)
     k = torch.arange(1, a.shape[-1] + 1, dtype=a.dtype)

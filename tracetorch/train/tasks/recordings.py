@@ -11,20 +11,9 @@ FOLDS = 5
 def held_out_persons(person: Tensor, fold: int) -> Tensor:
     """Return which recordings are of held-out persons: every fifth person, from number `fold` in rising order.
 
-    Args:
-        person: The person's number of each recording, ``[N]``.
-        fold: 0 to 4.
-
-    Returns:
-        ``[N]``, bool; all recordings of a person have one value.
-
-    Raises:
-        ValueError: `fold` is out of range.
-
-    Example:
-        >>> import torch
-        >>> held_out_persons(torch.tensor([7, 9, 7, 11]), 0).tolist()
-        [True, False, True, False]
+    >>> import torch
+    >>> held_out_persons(torch.tensor([7, 9, 7, 11]), 0).tolist()
+    [True, False, True, False]
     """
     if not 0 <= fold < FOLDS:
         raise ValueError(f"fold is between 0 and {FOLDS - 1}, got {fold}")

@@ -43,18 +43,7 @@ _FALSE = {"false", "no", "off", "0"}
 
 
 def find(word: str) -> type[Problem]:
-    """Return the class of a task.
-
-    Args:
-        word: A key of `TASKS`, or a script and the name of a class in it, ``my_task.py:Task``.
-
-    Returns:
-        The class.
-
-    Raises:
-        ValueError: There is no such task, or the script has no such class.
-        FileNotFoundError: There is no such script.
-    """
+    """Return the class of a task: a key of `TASKS`, or a script and the name of a class in it, ``my_task.py:Task``."""
     if not is_script(word):
         if word not in TASKS:
             raise ValueError(f"no task {word!r}: choose one of {', '.join(TASKS)}, or one of yours, my_task.py:Task")

@@ -29,13 +29,7 @@ QUICK = 400
 
 
 class Clips(NamedTuple):
-    """Coded clips.
-
-    Attributes:
-        x: Events ``[T, N, channels]``, bool, or currents, float32.
-        y: ``[N]``, int64, 0 to 9.
-        speaker: ``[N]``, int64.
-    """
+    """Coded clips: events, bool, or currents, ``[T, N, channels]``, labels 0 to 9 and speakers, ``[N]`` each."""
 
     x: Tensor
     y: Tensor
@@ -124,15 +118,7 @@ class Speech(ClassificationTask):
 
 
 def log_mel(waves: Tensor, bands: int) -> Tensor:
-    """Return the logarithms of the energies of mel bands, every 10 ms.
-
-    Args:
-        waves: ``[N, samples]`` at 8 kHz, in [-1, 1].
-        bands: Number of bands.
-
-    Returns:
-        ``[1 + samples // 80, N, bands]``.
-    """
+    """Return the logarithms of the energies of mel bands, every 10 ms, ``[1 + samples // 80, N, bands]``, at 8 kHz."""
     window = torch.hann_window(FRAME)
     power = torch.stft(waves, FRAME, HOP, window=window, return_complex=True).abs().square()
     return torch.log(mel_bank(bands) @ power + 1e-6).permute(2, 0, 1)
@@ -141,20 +127,11 @@ def log_mel(waves: Tensor, bands: int) -> Tensor:
 def mel_bank(bands: int, *, low: float = 60.0, high: float = 3800.0) -> Tensor:
     r"""Return triangular filters that are evenly spaced on the mel scale, :math:`2595 \log_{10}(1 + f / 700)`.
 
-    Each filter is at least as wide as the spacing of the Fourier transform, so that none is empty.
+    Each filter is at least as wide as the spacing of the Fourier transform, so that none is empty. They are
+    ``[bands, 129]``, weights of the energies of 0 to 4,000 Hz, from `low` to `high` hertz.
 
-    Args:
-        bands: Number of filters.
-        low: Lower end of the first, hertz.
-        high: Upper end of the last, hertz.
-
-    Returns:
-        ``[bands, 129]``, weights of the energies of 0 to 4,000 Hz.
-
-    Example:
-        >>> bank = mel_bank(40)
-        >>> bool((bank.sum(-1) > 0).all())
-        True
+    >>> bool((mel_bank(40).sum(-1) > 0).all())
+    True
     """
     first, last = (2595.0 * math.log10(1.0 + f / 700.0) for f in (low, high))
     ends = torch.linspace(first, last, bands + 2)

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import UNLABELLED
-from tracetorch.train.tasks.drawn import DrawnTask, groups, unlabelled
-from tracetorch.train.tasks.kinds import Pair, Probability, Rate, Size, Span
+from tracetorch.train.tasks.drawn import StackedTask, groups, unlabelled
+from tracetorch.train.tasks.kinds import Pair, Probability, Size, Span
 
 STORE, RECALL = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StoreRecall(DrawnTask):
+class StoreRecall(StackedTask):
     """Store-recall: a stream of random bits, of which the one under a store command is asked for later.
 
     Time is cut into tokens of `token_steps` steps. In each token one of two groups of channels shows a bit; a third
@@ -40,19 +40,12 @@ class StoreRecall(DrawnTask):
     on: Probability = option(0.5, "probability that a channel of an active group fires in a step")
     off: Probability = option(0.02, "the same of a group that is not active")
 
-    hidden_layers: Size = option(2, "number of hidden layers")
     half_life: Span = option(40.0, "half-life of the hidden neurons, steps")
-    readout_half_life: Span = option(5.0, "half-life of the readout, steps")
-    lr: Rate = option(5e-3, "highest learning rate (Adam)")
 
     @property
     def shape(self) -> tuple[int, int]:
         """Return the number of input channels and of classes."""
         return 4 * self.channels, 2
-
-    def network(self) -> nn.Module:
-        """Build hidden layers of LIF neurons under leaky integrators."""
-        return self.stack(half_life=self.half_life, readout_half_life=self.readout_half_life)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences; ``extra["bits"]`` and ``extra["commands"]`` are ``[B, tokens]``. See `DrawnTask.draw`."""

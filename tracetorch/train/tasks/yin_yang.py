@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.drawn import DrawnTask, unlabelled
+from tracetorch.train.tasks.drawn import StackedTask, unlabelled
 from tracetorch.train.tasks.kinds import Pair, Rate, Size, Span
 
 SMALL, BIG = 0.1, 0.5
@@ -17,7 +17,7 @@ SMALL, BIG = 0.1, 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class YinYang(DrawnTask):
+class YinYang(StackedTask):
     """Yin-Yang: is a point of the disc in the yin, the yang, or one of the two dots?
 
     A point has four coordinates, x, y, 1 - x and 1 - y; an input of each fires once, the later the larger it is, and a
@@ -34,10 +34,10 @@ class YinYang(DrawnTask):
     time_steps: Pair = option(40, "time steps of a sequence")
 
     hidden: Size = option(120, "neurons in each hidden layer")
+    hidden_layers: Size = option(1, "number of hidden layers")
     half_life: Span = option(20.0, "half-life of the hidden neurons, steps")
     readout_half_life: Span = option(20.0, "half-life of the readout, steps")
     input_scale: Rate = option(3.0, "factor on the first layer's first weights, of torch's default")
-    lr: Rate = option(5e-3, "highest learning rate (Adam)")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
     @property
@@ -47,8 +47,7 @@ class YinYang(DrawnTask):
 
     def network(self) -> nn.Module:
         """Build hidden layers of LIF neurons under leaky integrators."""
-        half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
-        return self.stack(**half_lives, input_scale=self.input_scale)
+        return self.stack(self.input_scale)
 
     def draw(self, size: int, source: torch.Generator) -> Batch:
         """Draw sequences; ``extra["points"]`` is ``[B, 2]``. See `DrawnTask.draw`."""
@@ -66,18 +65,11 @@ class YinYang(DrawnTask):
 
 
 def regions(points: Tensor) -> Tensor:
-    """Return the region of each point.
+    """Return the region of points ``[n, 2]`` in the unit square: 0 yin, 1 yang, 2 a dot, -1 outside the disc.
 
-    Args:
-        points: ``[n, 2]``, in the unit square; the disc touches its sides.
-
-    Returns:
-        ``[n]``: 0 yin, 1 yang, 2 a dot, -1 outside the disc.
-
-    Example:
-        >>> import torch
-        >>> regions(torch.tensor([[0.75, 0.5], [0.5, 0.9], [0.5, 0.1], [0.0, 0.0]])).tolist()
-        [2, 0, 1, -1]
+    >>> import torch
+    >>> regions(torch.tensor([[0.75, 0.5], [0.5, 0.9], [0.5, 0.1], [0.0, 0.0]])).tolist()
+    [2, 0, 1, -1]
     """
     centre, right, left = (
         torch.linalg.vector_norm(points - points.new_tensor(place), dim=-1)
