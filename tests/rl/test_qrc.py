@@ -59,9 +59,9 @@ def expected(
         cut = 1.0 if a == int(qs[t].argmax()) else 0.0
         last = end and t == len(actions) - 1
         error = r + (0.0 if last else GAMMA * qs[t + 1].max()) - qs[t, a]
-        dq, dh, value = slope(qs[t, a], q), slope(hs[t, a], h), float(hs[t, a])
+        dq, dh, value = slope(qs[t, a], q), slope(hs[t, a], h), float(hs[t, a].detach())
         zh, zw, zt = (cut * GAMMA * LAM * z + new for z, new in ((zh, value), (zw, dq), (zt, dh)))
-        delta = float(error)
+        delta = float(error.detach())
         w = delta * zw - value * dq - zh * slope(error, q)
         found.append(torch.cat([w, RATE * (delta * zt - value * dh - BETA * theta)]))
     return found
@@ -166,7 +166,7 @@ def test_without_memory_both_values_are_of_a_first_step() -> None:
     agent.learn(1.0, xs[1, 0].numpy(), terminated=False, truncated=False)
     after = oracle.run(q, xs[1:])[0, 0].max()
     before = oracle.run(q, xs[:1])[0, 0].max()
-    assert agent.errors[0] == pytest.approx(float(1.0 + GAMMA * after - before), rel=1e-12)
+    assert agent.errors[0] == pytest.approx((1.0 + GAMMA * after - before).item(), rel=1e-12)
 
 
 def test_what_does_not_fit_is_refused() -> None:
