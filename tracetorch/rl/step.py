@@ -204,7 +204,7 @@ class OptimizerStep(Step):
     def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
         """Let the optimizer take one step, along the mean over rows."""
         require_finite([float(trace.value.sum())])
-        trace.write_grad(trace.weighted(torch.tensor(errors)) / -len(errors))
+        trace.write_grad(trace.weighted(trace.value.new_tensor(errors)) / -len(errors))
         self.optimizer.step()
         self.optimizer.zero_grad()
 
