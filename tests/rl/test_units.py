@@ -19,8 +19,10 @@ POLICY = tt.rl.Categorical(2)
 
 def network(rule: tt.Rule) -> nn.Sequential:
     torch.manual_seed(0)
-    layer = tt.Layer(nn.Linear(nets.INPUTS, 2 * UNITS), tt.RTU(UNITS, r_min=0.5, r_max=0.95), rule=rule)
-    return nn.Sequential(layer, nn.Linear(UNITS, POLICY.outputs + 1)).double()
+    layer = tt.Layer(nn.Linear(nets.INPUTS, 2 * UNITS), tt.RTU(UNITS, r_min=0.5, r_max=0.95))
+    net = nn.Sequential(layer, nn.Linear(UNITS, POLICY.outputs + 1)).double()
+    tt.set_rule(net, rule)
+    return net
 
 
 class Still(tt.rl.Step):

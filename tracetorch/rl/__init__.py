@@ -14,6 +14,7 @@ from tracetorch.rl.init import sparse_, sparse_init
 from tracetorch.rl.look_ahead import LookAhead, twin
 from tracetorch.rl.normalize import ErrorScale, RewardScale, RunningNorm, UnitNorm
 from tracetorch.rl.policy import Categorical, Gaussian, Policy
+from tracetorch.rl.predict import Predictor
 from tracetorch.rl.q import Q
 from tracetorch.rl.qrc import QRC
 from tracetorch.rl.reflect import Reflect
@@ -39,6 +40,7 @@ __all__ = [
     "OptimizerStep",
     "ParameterTrace",
     "Policy",
+    "Predictor",
     "Q",
     "Reflect",
     "RewardEProp",

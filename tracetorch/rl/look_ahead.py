@@ -69,9 +69,15 @@ class LookAhead:
         return out
 
     def with_graph(self, x: Tensor) -> Tensor:
-        """Return the output at the next input, `[B, *in] -> [B, *out]`, whose backward credits the parameters.
+        """Return the output at the next input, with a graph whose backward credits the parameters.
 
-        The twin takes a copy, since traces advance in place where they are large.
+        The twin takes a copy of what the network carries, since traces advance in place where they are large.
+
+        Args:
+            x: the input, `[B, *in]`.
+
+        Returns:
+            The output, `[B, *out]`.
         """
         set_state(self._twin, get_state(self._net))
         out: Tensor = self._twin(x)

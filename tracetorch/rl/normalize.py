@@ -228,5 +228,12 @@ class UnitNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return rows of length 1, `[B, n] -> [B, n]`."""
+        """Return rows of length 1.
+
+        Args:
+            x: the rows, `[B, n]`.
+
+        Returns:
+            The same divided by their lengths, `[B, n]`.
+        """
         return nn.functional.normalize(x, dim=-1)
