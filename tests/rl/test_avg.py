@@ -11,6 +11,7 @@ from torch import Tensor, distributions, nn
 
 import tracetorch as tt
 from rl import nets
+from tracetorch.backends.numba import why_not
 from tracetorch.rl.trace import ParameterTrace
 from tracetorch.testing import oracle
 
@@ -215,3 +216,25 @@ def test_learning_before_acting_is_refused() -> None:
     agent = tt.rl.AVG(plain(nets.INPUTS, 2, 0), plain(nets.INPUTS + 1, 1, 1))
     with pytest.raises(RuntimeError, match="learn came before act"):
         agent.learn(1.0, nets.inputs(1)[0, 0].numpy(), terminated=False, truncated=False)
+
+
+def test_a_compiled_actor_is_the_same() -> None:
+    if why_not():
+        pytest.skip(f"compiled kernels cannot run here: {why_not()}")
+
+    def make() -> tt.rl.AVG:
+        torch.manual_seed(0)
+        hidden = tt.Layer(nn.Linear(nets.INPUTS, 8), tt.LIF(half_life=3.0, threshold=0.5))
+        actor = nn.Sequential(hidden, tt.Layer(nn.Linear(8, 2), tt.LI(half_life=2.0))).double()
+        tt.set_rule(actor, tt.rules.drtrl())
+        return tt.rl.AVG(actor, plain(nets.INPUTS + 1, 1, 1), steps=(tt.rl.FixedStep(0.1), tt.rl.FixedStep(0.1)))
+
+    one, two = make(), make()
+    two.compile()
+    xs = nets.inputs(13)[:, 0].numpy() * 2
+    for agent in (one, two):
+        for t in range(12):
+            agent.act(xs[t])
+            agent.learn(float(xs[t, 0]), xs[t + 1], terminated=t == 5, truncated=False)
+    for a, b in zip(one.net.parameters(), two.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
