@@ -116,3 +116,29 @@ def test_sparse_weights_spare_small_fan_ins():
     assert all(not m.bias.any() for m in net)
     with pytest.raises(ValueError, match="sparsity"):
         tt.rl.sparse_(torch.zeros(2, 2), 1.0)
+
+
+def test_the_adaptive_bounded_step_is_the_papers():
+    """Against NumPy, with errors below and above one; and it is not the plain bounded step."""
+    torch.manual_seed(0)
+    net = nn.Linear(4, 3).double()
+    trace, step = tt.rl.ParameterTrace(net), tt.rl.AdaptiveObGD(lr=0.7, kappa=2.5, beta=0.9)
+    draws = np.random.default_rng(0)
+    w = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy().copy()
+    v = np.zeros_like(w)
+    for t, error in enumerate((0.3, -2.0, 1e-3, 5.0), start=1):
+        z = draws.normal(size=w.size)
+        trace.value.copy_(torch.from_numpy(z))
+        v = 0.9 * v + 0.1 * (error * z) ** 2
+        scaled = z / np.sqrt(v / (1 - 0.9**t) + 1e-8)
+        bound = max(1.0, abs(error)) * np.abs(scaled).sum() * 0.7 * 2.5
+        plain = 0.7 / max(1.0, max(1.0, abs(error)) * np.abs(z).sum() * 0.7 * 2.5) * error * z
+        moved = 0.7 / max(1.0, bound) * error * scaled
+        assert abs(moved - plain).max() > 0.1 * abs(moved).max()
+        w = w + moved
+        step(trace, [error])
+        found = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
+        assert np.abs(found - w).max() < 1e-12
+    other = tt.rl.AdaptiveObGD(lr=0.7, kappa=2.5, beta=0.9)
+    other.load_state_dict(step.state_dict())
+    assert torch.equal(other.state_dict()["squares"], step.state_dict()["squares"])

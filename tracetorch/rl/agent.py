@@ -198,25 +198,64 @@ class Agent(ABC):
             terminated: whether each row's task ended.
             truncated: whether each row's episode was cut off.
         """
-        head, action = self._head, self._action
-        if head is None or action is None:
-            raise RuntimeError("learn came before act: an agent learns from an action's outcome, once")
+        _ = self.last
         done = [a or b for a, b in zip(terminated, truncated, strict=True)]
         self.senses.check(rewards)
         x = self.senses.follow(observations, done)
         rewards = self.senses.reward(rewards, done)
-        nexts = [0.0] * len(done) if all(terminated) else self.targets(self.body.ahead(x))
-        self.errors = [
-            r + (0.0 if end else self.gamma * after) - before
-            for r, end, after, before in zip(rewards, terminated, nexts, self.values(head, action), strict=True)
-        ]
-        self.trace.decay(self.gamma * self.lam)
-        self.body.credit(self.trace, self.cotangent(head, action, self.errors))
-        self.step(self.trace, self.errors)
+        self.improve(x, rewards, terminated, done)
         self._head = self._action = None
         self.steps += 1
         if any(done):
             self.forget(None if len(done) == 1 else torch.tensor(done))
+
+    def improve(self, x: Tensor, rewards: Sequence[float], terminated: Sequence[bool], done: Sequence[bool]) -> None:
+        """Compute the errors of the last actions, and move the parameters.
+
+        Args:
+            x: the network's next input, `[R, *in]`.
+            rewards: one for each row, as `senses` scales them.
+            terminated: whether each row's task ended.
+            done: whether each row's episode ended, so or by truncation.
+        """
+        head, action = self.last
+        ahead = None if all(terminated) else self.body.ahead(x)
+        nexts = [0.0] * len(done) if ahead is None else self.targets(ahead)
+        self.errors = [
+            r + (0.0 if end else self.gamma * after) - before
+            for r, end, after, before in zip(rewards, terminated, nexts, self.values(head, action), strict=True)
+        ]
+        self.move(ahead, terminated)
+
+    def move(self, ahead: Tensor | None, terminated: Sequence[bool]) -> None:
+        """Take the last step up in the trace, and move the parameters along it by `errors`.
+
+        Args:
+            ahead: the network's next output, `[R, n]`, without a graph; None where all rows terminated.
+            terminated: whether each row's task ended.
+        """
+        self.trace.decay(self.gamma * self.lam)
+        self.body.credit(self.trace, self.cotangent(*self.last, self.errors))
+        self.step(self.trace, self.errors)
+
+    @property
+    def last(self) -> tuple[Tensor, Tensor]:
+        """The last output, `[R, n]`, without a graph, and the actions drawn from it.
+
+        Raises:
+            RuntimeError: if no action waits for its outcome.
+        """
+        if self._head is None or self._action is None:
+            raise RuntimeError("learn came before act: an agent learns from an action's outcome, once")
+        return self._head, self._action
+
+    def cut(self, mask: Tensor | None = None) -> None:
+        """Clear the traces and leave the states.
+
+        Args:
+            mask: `[R]`, true for the rows; None for all.
+        """
+        self.trace.clear(mask)
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes: clear traces and states.
@@ -224,7 +263,7 @@ class Agent(ABC):
         Args:
             mask: `[R]`, true for the rows that start a new sequence; None for all.
         """
-        self.trace.clear(mask)
+        self.cut(mask)
         self.body.forget(mask)
 
     def compile(self) -> None:

@@ -27,6 +27,10 @@ class Body(ABC):
     def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add the gradient of the last output, met by a cotangent `[R, n]`, to a trace."""
 
+    def credit_ahead(self, trace: ParameterTrace, cotangent: Tensor) -> None:
+        """Add the gradient of the last output of `ahead`, met by a cotangent `[R, n]`, to a trace."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient of the next output")
+
     @abstractmethod
     def forget(self, mask: Tensor | None = None) -> None:
         """Begin new episodes in some rows, `[R]`, or in all."""
@@ -92,6 +96,34 @@ class AutogradBody(Body):
         set_state(self._net, state)
 
 
+class DifferentiableAhead(AutogradBody):
+    """Run any network through autograd, with a gradient of the output at the next input too.
+
+    Args:
+        net: the network, on the device where it stays.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
+        self._next: Tensor | None = None
+
+    def ahead(self, x: Tensor) -> Tensor:
+        """Return the output at the next input, and save its graph; see `Body.ahead`."""
+        self._next = self._look.with_graph(x)
+        return self._next.detach()
+
+    def credit_ahead(self, trace: ParameterTrace, cotangent: Tensor) -> None:
+        """Send a cotangent back from the next output; see `Body.credit_ahead`."""
+        output, self._next = self._next, None
+        if output is None:
+            raise RuntimeError("there is no next output to give credit for: call ahead before credit_ahead, once")
+        trace.add(output, cotangent)
+
+    def another(self) -> DifferentiableAhead:
+        """Return one on a twin of the network; see `Body.another`."""
+        return DifferentiableAhead(twin(self._net))
+
+
 class Memoryless(Body):
     """Reset a network before each step, and for each look ahead: what is left of it without memory.
 
@@ -115,6 +147,10 @@ class Memoryless(Body):
     def credit(self, trace: ParameterTrace, cotangent: Tensor) -> None:
         """Add credit for the one step; see `Body.credit`."""
         self._body.credit(trace, cotangent)
+
+    def credit_ahead(self, trace: ParameterTrace, cotangent: Tensor) -> None:
+        """Add credit for the step ahead; see `Body.credit_ahead`."""
+        self._look.credit_ahead(trace, cotangent)
 
     def forget(self, mask: Tensor | None = None) -> None:
         """Do nothing: it is done before each step."""

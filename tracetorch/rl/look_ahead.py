@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
-from tracetorch.network import restart
+from tracetorch.network import get_state, restart, set_state
 
 
 def twin(net: nn.Module) -> nn.Module:
@@ -56,7 +56,7 @@ class LookAhead:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        self._twin = twin(net)
+        self._net, self._twin = net, twin(net)
         self._layers = list(zip(_layers(net), _layers(self._twin), strict=True))
 
     @torch.no_grad()
@@ -65,9 +65,28 @@ class LookAhead:
         for layer, borrower in self._layers:
             borrower.core.state = layer.core.peek()
         out: Tensor = self._twin(x)
+        self._return()
+        return out
+
+    def with_graph(self, x: Tensor) -> Tensor:
+        """Return the output at the next input, with a graph whose backward credits the parameters.
+
+        The twin takes a copy of what the network carries, since traces advance in place where they are large.
+
+        Args:
+            x: the input, `[B, *in]`.
+
+        Returns:
+            The output, `[B, *out]`.
+        """
+        set_state(self._twin, get_state(self._net))
+        out: Tensor = self._twin(x)
+        self._return()
+        return out
+
+    def _return(self) -> None:
         for _, borrower in self._layers:
             borrower.core.state = borrower.core.spikes = None
-        return out
 
 
 def _layers(net: nn.Module) -> list[Layer]:

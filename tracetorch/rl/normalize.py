@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 Array = npt.NDArray[np.float64]
 
@@ -148,3 +149,91 @@ class RewardScale:
         self.sums = list(state["sums"])
         for name in ("count", "mean", "squares"):
             setattr(self._values, name, state[name])
+
+
+class ErrorScale:
+    r"""A scale for TD errors, from the spread of rewards and of what episodes gave.
+
+    .. math:: \sigma^2 = \operatorname{var}(r) + \operatorname{var}(\gamma_t)\, \overline{G^2}
+
+    with :math:`\gamma_t` the discount, 0 where the task ends, and :math:`G` the sum of an episode's rewards. The
+    variance is at least 1e-4, and sigma is 1 as long as the variance is at most 0.01 and no episode has ended.
+
+    Args:
+        gamma: the discount, per step.
+        rows: number of streams, each with a sum of its own.
+
+    Source: T. Schaul, G. Ostrovski, I. Kemaev, D. Borsa, "Return-based Scaling: Yet Another Normalisation Trick for
+    Deep RL" (2021), https://arxiv.org/abs/2105.05347.
+
+    Example:
+        >>> import tracetorch as tt
+        >>> scale = tt.rl.ErrorScale(0.9)
+        >>> for reward in (1.0, 3.0):
+        ...     scale.update([reward], [False], [False])
+        >>> scale.sigma
+        1.0
+    """
+
+    def __init__(self, gamma: float, rows: int = 1) -> None:
+        self.gamma = gamma
+        self.sums = [0.0] * rows
+        self._statistics = {"rewards": _Welford(0.0), "gammas": _Welford(0.0), "squares": _Welford(0.0)}
+
+    def update(self, rewards: Sequence[float], terminated: Sequence[bool], done: Sequence[bool]) -> None:
+        """Count a step of all rows.
+
+        Args:
+            rewards: one for each row.
+            terminated: whether the row's task ended.
+            done: whether the row's episode ended, so or by truncation.
+        """
+        for row, (reward, end, over) in enumerate(zip(rewards, terminated, done, strict=True)):
+            self.sums[row] += reward
+            self._statistics["rewards"].update(reward)
+            self._statistics["gammas"].update(0.0 if end else self.gamma)
+            if over:
+                self._statistics["squares"].update(self.sums[row] ** 2)
+                self.sums[row] = 0.0
+
+    @property
+    def sigma(self) -> float:
+        """The scale, in the unit of rewards."""
+        rewards, gammas = (s.squares / max(1, s.count) for s in list(self._statistics.values())[:2])
+        ended = self._statistics["squares"]
+        variance = float(max(rewards + gammas * ended.mean, 1e-4))
+        return 1.0 if variance <= 0.01 and not ended.count else variance**0.5
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums and statistics."""
+        return {"sums": list(self.sums)} | {name: dict(vars(s)) for name, s in self._statistics.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the `state` that `state_dict` returned."""
+        self.sums = list(state["sums"])
+        for name, statistics in self._statistics.items():
+            vars(statistics).update(state[name])
+
+
+class UnitNorm(nn.Module):
+    """Divide each row by its length, so that what stands under a last layer has the same size in every state.
+
+    Source: M. Bjorck, C. P. Gomes, K. Q. Weinberger, "Is High Variance Unavoidable in RL? A Case Study in Continuous
+    Control" (2022), https://openreview.net/forum?id=9xhgmsNVHu; for one step at a time see `AVG`.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> tt.rl.UnitNorm()(torch.tensor([[3.0, 4.0]]))
+        tensor([[0.6000, 0.8000]])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return rows of length 1.
+
+        Args:
+            x: the rows, `[B, n]`.
+
+        Returns:
+            The same divided by their lengths, `[B, n]`.
+        """
+        return nn.functional.normalize(x, dim=-1)

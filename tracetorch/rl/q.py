@@ -20,7 +20,9 @@ class Q(Agent):
         z_t = [a_t \text{ is greedy}]\,\gamma\lambda\,z_{t-1} + \nabla Q(s_t, a_t)
 
     The network puts out :math:`Q(s, a)` for each action. What follows an exploratory action says nothing about the
-    greedy policy from before it, so the trace is cut there.
+    greedy policy from before it, so the trace is cut there. With the bounded step `ObGD`, running scales of
+    observations and rewards (`Senses`), sparse first weights (`sparse_init`) and layer normalisation in the network
+    this is stream Q(lambda); its authors cut the trace after the exploratory action's update, here it is before.
 
     Args:
         net: the network, `[B, *in] -> [B, actions]`.
@@ -31,7 +33,8 @@ class Q(Agent):
         senses: what stands between environment and network.
 
     Source: C. J. C. H. Watkins, "Learning from Delayed Rewards" (1989),
-    https://www.cs.rhul.ac.uk/~chrisw/new_thesis.pdf.
+    https://www.cs.rhul.ac.uk/~chrisw/new_thesis.pdf; M. Elsayed, G. Vasan, A. R. Mahmood, "Streaming Deep Reinforcement
+    Learning Finally Works" (2024), https://arxiv.org/abs/2410.14606.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -66,7 +69,7 @@ class Q(Agent):
         action = torch.where(draws[0].to(head.device) < self.epsilon, anyone, head.argmax(-1))
         explores = head.gather(-1, action.unsqueeze(-1)).squeeze(-1) < head.amax(-1)
         if bool(explores.any()):
-            self.trace.clear(None if len(action) == 1 else explores)
+            self.cut(None if len(action) == 1 else explores)
         return action
 
     def greedy(self, head: Tensor) -> Tensor:

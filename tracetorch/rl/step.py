@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tracetorch.rl.trace import ParameterTrace
 
@@ -101,6 +101,62 @@ class ObGD(Step):
         trace.move([size * error / len(errors) for size, error in zip(sizes, errors, strict=True)])
 
 
+class AdaptiveObGD(ObGD):
+    r"""A bounded step whose entries are scaled by the running size of their own updates.
+
+    .. math:: v &\leftarrow \beta v + (1 - \beta)\,(\delta z)^2, \qquad
+        \hat z = z / \sqrt{v / (1 - \beta^t) + \epsilon} \\
+        \eta &= \frac{\alpha}{\max(1,\ \alpha\,\kappa\,\max(1, |\delta|)\,\lVert \hat z\rVert_1)}, \qquad
+        \theta \leftarrow \theta + \eta\,\delta\,\hat z
+
+    Args:
+        lr: largest step size, alpha.
+        kappa: how strictly to bound, larger is smaller steps.
+        beta: decay of the running squares per step.
+
+    Source: M. Elsayed, G. Vasan, A. R. Mahmood, "Streaming Deep Reinforcement Learning Finally Works" (2024),
+    https://arxiv.org/abs/2410.14606.
+
+    Example:
+        >>> import torch, tracetorch as tt
+        >>> net = torch.nn.Linear(2, 1)
+        >>> step = tt.rl.AdaptiveObGD()
+        >>> step(tt.rl.ParameterTrace(net), [1.0])
+    """
+
+    epsilon = 1e-8
+    """What keeps the root from zero."""
+
+    def __init__(self, lr: float = 1.0, kappa: float = 2.0, *, beta: float = 0.999) -> None:
+        super().__init__(lr, kappa)
+        if not 0 <= beta < 1:
+            raise ValueError(f"beta is a decay per step in [0, 1), got {beta}")
+        self.beta, self._steps = beta, 0
+        self._squares: Tensor | None = None
+
+    def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
+        """Move the trace's parameters, each row by its own bound; see the class for the formula."""
+        z = trace.value
+        require_finite([float(z.sum())])
+        updates = z * z.new_tensor(errors).unsqueeze(-1)
+        self._squares = torch.zeros_like(z) if self._squares is None else self._squares
+        self._squares.mul_(self.beta).addcmul_(updates, updates, value=1 - self.beta)
+        self._steps += 1
+        roots = (self._squares / (1 - self.beta**self._steps) + self.epsilon).sqrt()
+        norms = torch.linalg.vector_norm(z / roots, 1, 1).tolist()
+        sizes = [self.size(norm, error) / len(errors) for norm, error in zip(norms, errors, strict=True)]
+        trace.shift(z.new_tensor(sizes) @ (updates / roots))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the running squares and how many steps they are of."""
+        return {"squares": self._squares, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the `state` that `state_dict` returned."""
+        squares = state["squares"]
+        self._squares, self._steps = None if squares is None else squares.clone(), state["steps"]
+
+
 class FixedStep(Step):
     r"""A step of a fixed size: :math:`\theta \leftarrow \theta + \eta\,\delta\,z`.
 
@@ -148,7 +204,7 @@ class OptimizerStep(Step):
     def __call__(self, trace: ParameterTrace, errors: Sequence[float]) -> None:
         """Let the optimizer take one step, along the mean over rows."""
         require_finite([float(trace.value.sum())])
-        trace.write_grad(trace.weighted(torch.tensor(errors)) / -len(errors))
+        trace.write_grad(trace.weighted(trace.value.new_tensor(errors)) / -len(errors))
         self.optimizer.step()
         self.optimizer.zero_grad()
 

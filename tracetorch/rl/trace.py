@@ -144,7 +144,15 @@ class ParameterTrace:
         if len(self.value) == 1:
             torch._foreach_add_(self._weights, self._views[0], alpha=scales[0])
         else:
-            torch._foreach_add_(self._weights, self.split(self.weighted(self.value.new_tensor(scales))))
+            self.shift(self.weighted(self.value.new_tensor(scales)))
+
+    def shift(self, flat: Tensor) -> None:
+        """Add a flat row to the parameters.
+
+        Args:
+            flat: the row, `[P]`.
+        """
+        torch._foreach_add_(self._weights, self.split(flat))
 
     def write_grad(self, flat: Tensor) -> None:
         """Make a flat row the parameters' `.grad`, for an optimizer of torch.

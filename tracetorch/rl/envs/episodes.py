@@ -167,10 +167,10 @@ class Episodes:
 
 
 def gym(name: str, **options: Any) -> Environment:
-    """Make an environment of gymnasium by name.
+    """Make an environment of gymnasium by name; observations that are no arrays are flattened to one-hot codes.
 
     Args:
-        name: its name, such as `CartPole-v1`.
+        name: its name, such as `CartPole-v1`, or `popgym:popgym-RepeatFirstEasy-v0` with the package that has it.
         **options: what `gymnasium.make` takes besides.
 
     Returns:
@@ -190,5 +190,8 @@ def gym(name: str, **options: Any) -> Environment:
         raise ImportError(
             f"{name} needs gymnasium, which is not installed: pip install 'gymnasium[classic-control]'"
         ) from error
-    env: Environment = gymnasium.make(name, **options)
-    return env
+    env = gymnasium.make(name, **options)
+    if not isinstance(env.observation_space, gymnasium.spaces.Box):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    made: Environment = env
+    return made
