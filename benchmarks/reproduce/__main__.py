@@ -1,4 +1,7 @@
-"""Published results beside ours: ``python -m benchmarks.reproduce eprop-regression|eprop-classification|adding|psmnist``."""
+"""Published results beside ours, from the root of a clone: ``python -m benchmarks.reproduce NAME``.
+
+The losses of the e-prop paper, and tables: `adding`, `psmnist`, `randman`. ``tracetorch reproduce NAME`` is the same.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from benchmarks import lines
 from benchmarks.envs import default_folder
 from benchmarks.reproduce import classification, regression
 from benchmarks.reproduce.neuroseqbench import ADDING, PSMNIST
+from benchmarks.reproduce.otpe import RANDMAN
 from benchmarks.reproduce.published import JOB, ROWS, Run, Table, markdown, work
 
-TABLES: Mapping[str, Table] = {table.name: table for table in (ADDING, PSMNIST)}
+TABLES: Mapping[str, Table] = {table.name: table for table in (ADDING, PSMNIST, RANDMAN)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,12 +2,12 @@
 
 Source: C. Ma, X. Chen, Y. Li, Q. Yang, Y. Wu, G. Li, G. Pan, H. Tang, K. C. Tan, J. Wu, "Spiking Neural Networks for
 Temporal Processing: Status Quo and Future Prospects" (2025), https://arxiv.org/abs/2502.09449. Sizes, decays,
-surrogates, optimizer and the windows of T-BPTT are those of the configurations in https://github.com/liyc5929/neuroseqbench;
-those of its `SLTT` and `e-prop` runs were not to be had and are taken to be BPTT's.
+surrogates, optimizer and the windows of T-BPTT are those of the configurations in
+https://github.com/liyc5929/neuroseqbench; for SLTT and e-prop, whose configurations we did not find, BPTT's are taken.
 
-Differences: the data are drawn anew by the same recipe; single precision throughout, where the published runs on MNIST
-are in mixed precision; weights start as torch's default. As published, the reset's derivative is kept by BPTT and T-BPTT
-and dropped by the others, and a score is the best over all evaluations on the held-out sequences.
+Differences: other draws of the data, by the same recipe; single precision, where the published runs on MNIST are in
+mixed precision. Weights start as torch's default. As published, BPTT and T-BPTT have the reset's derivative and the
+others drop it, and a score is the best of all evaluations on the held-out sequences.
 """
 
 from __future__ import annotations
@@ -147,16 +147,20 @@ class SequenceTable:
     def _neuron(setting: Setting, row: str) -> Neuron:
         return setting.neuron(gradient=row in ("bptt", "tbptt"))
 
-    def logits(self, net: nn.Module, x: Tensor, case: str, row: str) -> Tensor:
-        """Run sequences, in windows for T-BPTT."""
+    def outputs(self, net: nn.Module, x: Tensor, case: str, row: str) -> Tensor:
+        """Run sequences, in windows for T-BPTT; return ``[B, classes]``."""
         windows = x.split(self.setting(case, row).window) if row == "tbptt" else (x,)
         if self.mean and row != "lru":
             return torch.cat([tt.scan(net, window) for window in windows]).mean(0)
         return [tt.scan(net, window, "last") for window in windows][-1]
 
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the cross-entropy."""
-        return cross_entropy(logits, y, label_smoothing=self.smoothing)
+        return cross_entropy(outputs, y, label_smoothing=self.smoothing)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the class of the largest output."""
+        return outputs.argmax(-1)
 
     def rate(self, case: str, row: str, epoch: int) -> float:
         """Return the learning rate of an epoch."""
@@ -164,7 +168,7 @@ class SequenceTable:
 
 
 def adding(count: int = 50_000, held_out: int = 2_000, *, steps: int = 100, marks: int = 9) -> Examples:
-    """Draw Binary Adding: random bits, nine of them marked; how many of these are ones? All ten answers equally often."""
+    """Draw Binary Adding: how many of the nine marked bits are ones? All ten answers equally often."""
     source = generator(0, "binary adding", steps, marks)
     total = count + held_out
     y = torch.arange(total) % (marks + 1)

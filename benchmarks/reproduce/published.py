@@ -5,6 +5,7 @@ All runs of a table advance by one evaluation in turn, so that whatever is there
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,11 +95,14 @@ class Table(Protocol):
     def network(self, case: str, row: str) -> nn.Module:
         """Build the network of a cell, its rule set."""
 
-    def logits(self, net: nn.Module, x: Tensor, case: str, row: str) -> Tensor:
-        """Run sequences; return ``[B, classes]``."""
+    def outputs(self, net: nn.Module, x: Tensor, case: str, row: str) -> Tensor:
+        """Run sequences."""
 
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss."""
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the classes that the outputs state, ``[B]``."""
 
     def rate(self, case: str, row: str, epoch: int) -> float:
         """Return the learning rate of an epoch, from 0."""
@@ -137,7 +141,7 @@ class Run:
                 x, y = self.data.batch_of(seed, iteration)
                 tt.reset(net)
                 optimizer.zero_grad()
-                loss = table.loss(table.logits(net, x, case, row), y)
+                loss = table.loss(table.outputs(net, x, case, row), y)
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.detach())
@@ -171,7 +175,7 @@ class Run:
         case, row = self.job["case"], self.job["row"]
         for x, y in self.data.held_out(self.held_out):
             tt.reset(net)
-            right += int((self.table.logits(net, x, case, row).argmax(-1) == y).sum())
+            right += int((self.table.answers(self.table.outputs(net, x, case, row)) == y).sum())
             total += len(y)
         return {"accuracy": right / total, "held_out": total, "firing": self._firing(net)}
 
@@ -202,24 +206,29 @@ def work(table: Table, runs: Sequence[Run], path: Path, epochs: float) -> Iterat
 
 
 def markdown(table: Table, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table in text: ours at the most epochs that all runs have, the best evaluation so far, as published."""
+    """Return the table in text; of ours the best evaluation up to the epochs that all rows of a column have."""
     mine = [row for row in rows if row["table"] == table.name and (row["case"], row["row"]) in table.cells]
-    reached: dict[tuple[str, str, int], float] = {}
-    for row in mine:
-        key = (row["case"], row["row"], row["seed"])
-        reached[key] = max(reached.get(key, 0.0), row["epochs"])
-    common = min(reached.values(), default=0.0)
-    text = [f"### {table.title}", "", f"{common:g} of {table.epochs} epochs; accuracy, %, ours | published", ""]
-    text += ["| |" + "".join(f" {case} | published |" for case in table.cases), "|---" * (2 * len(table.cases) + 1) + "|"]
+    common = {case: _common(row for row in mine if row["case"] == case) for case in table.cases}
+    heads = [f" {case}, {common[case]:g} epochs | published, {table.epochs} |" for case in table.cases]
+    text = [f"### {table.title}", "", "Accuracy, %.", "", "| |" + "".join(heads), "|---" * (2 * len(heads) + 1) + "|"]
     for name in table.rows:
         cells = []
         for case in table.cases:
             seeds: dict[int, float] = {}
             for row in mine:
-                if (row["case"], row["row"]) == (case, name) and row["epochs"] <= common:
+                if (row["case"], row["row"]) == (case, name) and row["epochs"] <= common[case]:
                     seeds[row["seed"]] = max(seeds.get(row["seed"], 0.0), row["accuracy"])
-            cells.append(f"{100 * sum(seeds.values()) / len(seeds):.1f}" if seeds else "–")
             stated = table.published.get((case, name))
+            cells.append(f"{100 * statistics.fmean(seeds.values()):.1f}" if seeds else "–")
             cells.append("–" if stated is None else f"{stated:.1f}")
         text.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*text, "", f"Published: {table.source}"])
+
+
+def _common(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Return the epochs that every run has."""
+    reached: dict[tuple[str, int], float] = {}
+    for row in rows:
+        key = (row["row"], row["seed"])
+        reached[key] = max(reached.get(key, 0.0), row["epochs"])
+    return min(reached.values(), default=0.0)
