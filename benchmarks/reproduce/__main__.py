@@ -62,8 +62,8 @@ def run_table(table: Table, words: argparse.Namespace) -> None:
                 if case in words.cases and row in words.rules:
                     job = dict(zip(JOB, (table.name, case, row, seed), strict=True))
                     checkpoint = words.checkpoints / ("-".join(map(str, job.values())) + ".pt")
-                    runs.append(Run(table, data, job, checkpoint, words.held_out))
-        for done in work(table, runs, words.rows, words.epochs):
+                    runs.append(Run(table, data, job, checkpoint, words.epochs, words.held_out))
+        for done in work(runs, words.rows):
             print(*(done[name] for name in (*JOB, "epochs")), f"{100 * done['accuracy']:.1f} %", flush=True)
     print(markdown(table, lines.read(words.rows)))
 

@@ -50,11 +50,13 @@ class RandmanTable:
         hidden: units in each of the two hidden layers.
         examples: sequences to learn from.
         held_out: sequences that are scored.
+        smoothness: exponent with which the manifolds' frequencies fall off.
     """
 
     hidden: int = 128
     examples: int = 25_600
     held_out: int = 2_000
+    smoothness: float = 1.0
     name: str = "randman"
     title: str = "Randman, 10 manifolds of 3 dimensions, 50 steps"
     source: str = "T. Summe et al. (2023), https://arxiv.org/abs/2311.16151, and its authors' code"
@@ -76,7 +78,7 @@ class RandmanTable:
 
     def data(self, folder: str | None) -> Examples:
         """Draw the sequences."""
-        task = Randman(classes=CLASSES, inputs=INPUTS, dimensions=3, smoothness=1.0, time_steps=STEPS)
+        task = Randman(classes=CLASSES, inputs=INPUTS, dimensions=3, smoothness=self.smoothness, time_steps=STEPS)
         source, xs, ys = generator(0, "randman", "published"), [], []
         total = self.examples + self.held_out
         for begin in range(0, total, 400):

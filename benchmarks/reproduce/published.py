@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from benchmarks import lines
-from tracetorch.neurons import Readout
+from tracetorch.neurons.spiking import Spiking
 from tracetorch.train.tasks.order import examples
 from tracetorch.train.tasks.seeds import derived_seed
 
@@ -117,6 +117,7 @@ class Run:
         data: its sequences.
         job: table, case, row and seed by name.
         checkpoint: the file from which the run resumes, absent at first.
+        epochs: where it ends.
         held_out: number of held-out sequences that are scored, None for all.
     """
 
@@ -124,6 +125,7 @@ class Run:
     data: Examples
     job: Mapping[str, Any]
     checkpoint: Path
+    epochs: float
     held_out: int | None = None
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -134,7 +136,7 @@ class Run:
             net = table.network(case, row)
         optimizer = table.optimizer(net.parameters(), weight_decay=0.0)
         part, seconds = self._resume(net, optimizer)
-        for done in range(part, table.epochs * table.parts):
+        for done in range(part, round(self.epochs * table.parts)):
             begun, losses = time.perf_counter(), []
             for iteration in self._iterations(done):
                 optimizer.param_groups[0]["lr"] = table.rate(case, row, done // table.parts)
@@ -170,7 +172,7 @@ class Run:
 
     @torch.no_grad()
     def score(self, net: nn.Module) -> dict[str, Any]:
-        """Return accuracy, number of sequences, and the mean output of each layer whose units spike."""
+        """Return accuracy, number of sequences, and the firing rate of each layer whose units spike."""
         right = total = 0
         case, row = self.job["case"], self.job["row"]
         for x, y in self.data.held_out(self.held_out):
@@ -184,23 +186,23 @@ class Run:
         tt.reset(net)
         rates = []
         for module in net.children():
-            spikes = isinstance(module, tt.Layer) and not isinstance(module.neuron, Readout)
+            spikes = isinstance(module, tt.Layer) and isinstance(module.neuron, Spiking)
             x = tt.scan(module, x) if isinstance(module, tt.Layer) else module(x)
             if spikes:
                 rates.append(round(float(x.mean()), 4))
         return rates
 
 
-def work(table: Table, runs: Sequence[Run], path: Path, epochs: float) -> Iterator[dict[str, Any]]:
-    """Advance all runs together up to a number of epochs; append and yield each row that is not there."""
+def work(runs: Sequence[Run], path: Path) -> Iterator[dict[str, Any]]:
+    """Advance all runs together; append and yield each row that is not there."""
     done = {lines.text_of(row, *JOB, "epochs") for row in lines.read(path)}
     going = [run.rows() for run in runs]
     while going:
         for run in list(going):
             row = next(run, None)
-            if row is None or row["epochs"] >= epochs:
+            if row is None:
                 going.remove(run)
-            if row is not None and lines.text_of(row, *JOB, "epochs") not in done:
+            elif lines.text_of(row, *JOB, "epochs") not in done:
                 lines.append(path, [row])
                 yield row
 

@@ -34,7 +34,7 @@ def shortened(table: SequenceTable) -> Table:
 TABLES: dict[str, Table] = {
     "adding": shortened(ADDING),
     "psmnist": shortened(PSMNIST),
-    "randman": RandmanTable(hidden=8, examples=128, held_out=10, epochs=1),
+    "randman": RandmanTable(hidden=8, examples=128, held_out=10, smoothness=3.0, epochs=1),
 }
 
 
@@ -67,12 +67,14 @@ def test_a_run_that_resumes_ends_as_one_in_one_piece(tmp_path):
     torch.manual_seed(0)
     data = table.data(None)
 
-    def rows(name: str) -> Run:
-        return Run(table, data, {"table": "adding", "case": "recurrent", "row": "eprop", "seed": 3}, tmp_path / name)
+    def rows(name: str, epochs: float) -> list[dict]:
+        job = {"table": "adding", "case": "recurrent", "row": "eprop", "seed": 3}
+        return list(Run(table, data, job, tmp_path / name, epochs).rows())
 
-    whole = list(rows("whole").rows())
-    first = next(rows("parts").rows())
-    (second,) = rows("parts").rows()
+    whole = rows("whole", 2)
+    (first,) = rows("parts", 1)
+    assert rows("parts", 1) == []
+    (second,) = rows("parts", 2)
     for got, want in zip((first, second), whole, strict=True):
         assert {**got, "seconds": 0} == {**want, "seconds": 0}
 
@@ -81,10 +83,10 @@ def test_all_runs_advance_together(tmp_path):
     table, jobs = TABLES["adding"], [("feed-forward", "sltt"), ("recurrent", "sltt")]
     data = table.data(None)
     runs = [
-        Run(table, data, {"table": "adding", "case": case, "row": row, "seed": 0}, tmp_path / case)
+        Run(table, data, {"table": "adding", "case": case, "row": row, "seed": 0}, tmp_path / case, 2)
         for case, row in jobs
     ]
-    got = [(row["case"], row["epochs"]) for row in work(table, runs, tmp_path / "rows.jsonl", 2)]
+    got = [(row["case"], row["epochs"]) for row in work(runs, tmp_path / "rows.jsonl")]
     assert got == [("feed-forward", 1.0), ("recurrent", 1.0), ("feed-forward", 2.0), ("recurrent", 2.0)]
 
 
