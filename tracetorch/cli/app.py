@@ -12,6 +12,7 @@ from tracetorch.cli.compare import compare_command
 from tracetorch.cli.data import data
 from tracetorch.cli.evaluate import evaluate
 from tracetorch.cli.listing import info, list_command
+from tracetorch.cli.reproduce import reproduce
 from tracetorch.cli.train import train
 from tracetorch.train.folder import versions
 
@@ -27,6 +28,11 @@ app.command("eval")(evaluate)
 app.command("compare")(compare_command)
 app.command("audit")(audit_command)
 app.command("data")(data)
+app.command(
+    "reproduce",
+    # Help and options, of which this command knows nothing, go to the module that it runs.
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)(reproduce)
 app.command("list")(list_command)
 app.command("info")(info)
 

@@ -22,8 +22,8 @@ class BinaryAdding(StackedTask):
 
     Source: the adding problem of S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory" (1997),
     https://doi.org/10.1162/neco.1997.9.8.1735, with bits instead of numbers, as in C. Ma et al., "Spiking Neural
-    Networks for Temporal Processing: Status Quo and Future Prospects" (2025), https://arxiv.org/abs/2502.09449. How
-    many bits are marked there is not public; it is an option here.
+    Networks for Temporal Processing: Status Quo and Future Prospects" (2025), https://arxiv.org/abs/2502.09449. There
+    nine bits are marked and the ten sums are equally frequent: ``tracetorch reproduce adding``.
     """
 
     name: ClassVar[str] = "adding"
