@@ -14,8 +14,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-
 from tracetorch.train import audit_task, compare, comparison_figure, make, summarise
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
@@ -101,8 +99,10 @@ for rule, layers in audit.agreements.items():
     cosines = ", ".join(f"layer {name}: {found[0].cosine:.3f}" for name, found in layers.items())
     print(f"{rule:8} cosine to BPTT's gradient: {cosines}")
 
+# %%
+# A notebook shows the figure; in a program ``figure.savefig("rules.png")`` writes it.
 figure = comparison_figure(results, metric="accuracy", title="Which lamp was first?")
-plt.show()
+figure
 
 # %%
 # :doc:`/howto/own_task` has the commands, and :doc:`/howto/own_data` readers for your own recordings.
