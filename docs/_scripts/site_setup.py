@@ -70,18 +70,31 @@ def place_versions(app: Sphinx, error: Exception | None) -> None:
     file.write_text(json.dumps([{**v, "url": at + v["url"]} for v in versions]), encoding="utf-8")
 
 
-def describe_for_others(
-    app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: object
-) -> None:
+def describe_for_others(app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: object) -> None:
     """Name the picture and the words that other sites show for a link to a page."""
     base = app.config.html_baseurl.rstrip("/")
     picture = f"{base}/_static/social.png" if base else context["pathto"]("_static/social.png", 1)
     title = re.sub(r"<[^>]*>", "", context.get("title") or "") or app.config.html_title
     tags = [f'<meta property="og:image" content="{picture}">', '<meta property="og:image:width" content="1200">']
-    tags += ['<meta property="og:image:height" content="630">', '<meta name="twitter:card" content="summary_large_image">']
+    tags += [
+        '<meta property="og:image:height" content="630">',
+        '<meta name="twitter:card" content="summary_large_image">',
+    ]
     if "og:title" not in (context.get("metatags") or ""):
         tags.append(f'<meta property="og:title" content="{escape(unescape(title))}">')
     context["metatags"] = "\n".join([context.get("metatags") or "", *tags])
+
+
+def name_repository(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Write the repository's address into the pages, where the forge names it."""
+    context = app.config.html_context
+    if "github_repo" not in context:
+        return
+    name = f"{context['github_user']}/{context['github_repo']}"
+    source[0] = source[0].replace("git clone URL", f"git clone https://github.com/{name}")
+    colab = f"https://colab.research.google.com/github/{name}/blob/main/examples/quickstart.ipynb"
+    if docname == "introduction/plot_00_quickstart":
+        source[0] = source[0].replace("notebook for Colab.", f"notebook for Colab: `open it there <{colab}>`__.")
 
 
 def copy_mathjax(app: Sphinx) -> None:
@@ -216,6 +229,7 @@ def lead_edits_to_sources(app: Sphinx, pagename: str, template: str, context: di
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("builder-inited", copy_mathjax)
+    app.connect("source-read", name_repository)
     app.connect("builder-inited", annotate_arguments)
     app.connect("build-finished", name_controls)
     app.connect("build-finished", fold_drawing, priority=900)  # after the gallery has linked the names in the code

@@ -4,7 +4,8 @@ Quickstart
 
 In ten minutes: data from a ``DataLoader``, a spiking network, a training loop, an accuracy, a look inside, and another
 learning rule. You need PyTorch, and the library with its extra ``train`` (:doc:`/start/installation`). The buttons
-at the end of the page download it as a notebook or as a program.
+at the end of the page download it as a notebook or as a program; ``examples/quickstart.ipynb`` in the repository is a
+notebook for Colab.
 
 **What to expect:** about 85 % of handwritten digits, read row by row, and a figure of spikes. About 20 seconds.
 """

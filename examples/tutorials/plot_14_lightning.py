@@ -30,8 +30,8 @@ from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, windows = (2, 4) if short else (10, 100)
-print("Expect: the network names the activity in most steps, far more often than the commonest one alone is right, and")
-print("goes on improving from one pass over a part of the stream to the next.")
+print("Expect, of the generated recordings: about 69 % of the held-out steps right after 100 windows, about 80 % at")
+print("the end. To name the commonest activity always is right in 23 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few windows to learn anything.")
 warnings.filterwarnings("ignore", module="lightning")
