@@ -192,5 +192,18 @@ label(axes[1], x="step of 20 ms", y="probability")
 plt.show()
 
 # %%
+# Try changing
+# ------------
+# - ``tt.rules.cascade()`` instead of ``trace()``.
+# - Windows of 5 and of 100 steps: what changes, speed or accuracy?
+# - ``devices=1``: are the numbers the same?
+#
+# What usually goes wrong
+# -----------------------
+# - *A process waits for ever*: processes must take the same number of windows. ``Stream(..., windows=)`` fixes it.
+# - *A row carries the last recording's state on*: ``tt.reset(net, window.resets[0])`` before the window;
+#   ``OnlineModule`` does it.
+# - *A loss over filled-up steps*: index with ``window.valid``.
+#
 # :doc:`/howto/lightning` has windows of whole sequences, and what a module of your own needs. ``tracetorch train har``
 # learns from windows of two seconds of the same recordings.

@@ -103,4 +103,17 @@ figure = comparison_figure(results, metric="accuracy", title="Which lamp was fir
 figure
 
 # %%
+# Try changing
+# ------------
+# - ``--set length=80``: which rule loses first?
+# - ``eprop`` among the rules: it is exact here.
+# - A third lamp.
+#
+# What usually goes wrong
+# -----------------------
+# - *Data that depend on more than the seed and the iteration*: a run that is resumed is then another run.
+# - *No controls*: with ``frozen`` and ``sltt`` in ``--rules`` you see whether the task needs credit through time at
+#   all.
+# - *A value is refused*: options keep the bounds of the class above; the message names the option.
+#
 # :doc:`/howto/own_task` has the commands, and :doc:`/howto/own_data` readers for your own recordings.
