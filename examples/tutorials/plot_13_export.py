@@ -91,7 +91,7 @@ with torch.no_grad():
 found, membranes = run(folder / "float.onnx")
 rounded, rounded_membranes = run(folder / "int8.onnx")
 print(f"state: {', '.join(step.names)}")
-print(f"onnxruntime beside torch, greatest difference of an output: {abs(found - own).max():.1e}")
+print(f"onnxruntime against torch, greatest difference of an output: {abs(found - own).max():.1e}")
 
 # %%
 # What eight bits change
