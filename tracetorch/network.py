@@ -293,7 +293,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
     Args:
         net: any module with layers in it.
         backend: `auto`, `torch` (step by step, serves everything), `numba` (compiled for CPUs) or
-            `triton` (GPUs).
+            `triton` (GPUs; in their present form run under Triton's interpreter only, never on one).
         sparse: whether dense synapses and convolutions go through their inputs by events; by density where it is None.
 
     Raises:
