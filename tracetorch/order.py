@@ -153,13 +153,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             )
         if isinstance(below.rule.above, AllMemory):
             received = below.received
-            found = None if received is None else _route(received, core)
-            if received is not None and found is not None:
-                edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
-                feeds.append(Feed(received, edge, x.dtype, node, others, *found))
-            if any(
-                stage.activity is core.activity and _told(stage, core, rule, neuron) for stage in source.above.stages
-            ):
+            if any(_told(stage, core, rule, neuron) for stage in source.above.stages):
+                found = None if received is None else _route(received, core)
+                if received is not None and found is not None:
+                    edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
+                    feeds.append(Feed(received, edge, x.dtype, node, others, *found))
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
                 core.wiring.renew(node_of(core, rule, neuron))
@@ -167,9 +165,9 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
                 if received is not None:
                     received.doubted = True
                 continue
-        if below.rule.derives and not source.above.known:
+        elif below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
-        if below.rule.agrees(below.neuron, source.above, neuron, core.above):
+        if below.rule.agrees(below.neuron, source.above, neuron, core.above) and not below.rule.above.groups:
             continue
         follower = source.above.follower
         known = "nothing" if follower is None else repr(follower)
