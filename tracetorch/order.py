@@ -143,17 +143,10 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             _join((source, below.rule, below.neuron), (core, rule, neuron))
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)
-        together = source.calls != below.call or not _remembered(below, neuron)
-        if not together and not core.in_step(source, window or 1, credited=rule.above.groups > 0):
-            raise RuntimeError(
-                f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
-                f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a "
-                f"graph and the other not. Run both at each step and reset them together, tt.reset(net); or take "
-                f"tt.rules.drtrl(), which has no such filter"
-            )
         if isinstance(below.rule.above, AllMemory):
             received = below.received
             if any(_told(stage, core, rule, neuron) for stage in source.above.stages):
+                _require_in_step(core, rule, neuron, (source, below), window or 1)
                 found = None if received is None else _route(received, core)
                 if received is not None and found is not None:
                     edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
@@ -168,6 +161,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         elif below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above) and not below.rule.above.groups:
+            if isinstance(neuron, Readout) and (below.rule.derives or below.rule.above.needs_network):
+                _require_in_step(core, rule, neuron, (source, below), window or 1)
             continue
         follower = source.above.follower
         known = "nothing" if follower is None else repr(follower)
@@ -181,12 +176,16 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
     return tuple(feeds)
 
 
-def _remembered(below: Producer, neuron: Neuron) -> bool:
-    """Return whether a layer's rule has a filter of the memory of one that it feeds."""
-    above = below.rule.above
-    if isinstance(above, AllMemory):
-        return True
-    return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
+def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Producer], ahead: int) -> None:
+    """Raise RuntimeError where a layer has not run whenever one has that feeds it, as that one's filter takes it."""
+    source, below = fed
+    if source.calls == below.call and not core.in_step(source, ahead, credited=rule.above.groups > 0):
+        raise RuntimeError(
+            f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its outputs, "
+            f"but the two are not in step: one has run, was reset, was given a rule or ran without a graph and the other "
+            f"not. Run both at each step and reset them together, tt.reset(net); or take tt.rules.drtrl(), which has no "
+            f"such filter"
+        )
 
 
 def _told(stage: Stage, core: Core, rule: Rule, neuron: Neuron) -> bool:
