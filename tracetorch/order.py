@@ -181,10 +181,10 @@ def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Pr
     source, below = fed
     if source.calls == below.call and not core.in_step(source, ahead, credited=rule.above.groups > 0):
         raise RuntimeError(
-            f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its outputs, "
-            f"but the two are not in step: one has run, was reset, was given a rule or ran without a graph and the other "
-            f"not. Run both at each step and reset them together, tt.reset(net); or take tt.rules.drtrl(), which has no "
-            f"such filter"
+            f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
+            f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a graph "
+            f"and the other not. Run both at each step and reset them together, tt.reset(net); or take "
+            f"tt.rules.drtrl(), which has no such filter"
         )
 
 
