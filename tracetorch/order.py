@@ -179,7 +179,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
 def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Producer], ahead: int) -> None:
     """Raise RuntimeError where a layer has not run whenever one has that feeds it, as that one's filter takes it."""
     source, below = fed
-    if source.calls == below.call and not core.in_step(source, ahead, credited=rule.above.groups > 0):
+    credited = bool(rule.above.groups and below.rule.above.groups)
+    if source.calls == below.call and not core.in_step(source, ahead, credited=credited):
         raise RuntimeError(
             f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
             f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a graph "
