@@ -167,8 +167,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
             if before is not None:
                 _rewire(found, before[0], executed=before[1])
     for name, one in restored.items():
-        found[name].core.restart(object())
-        found[name].core.state = one
+        core = found[name].core
+        core.state, core.began, core.time, core.credited = one, object(), 0, 0
     for name, dropout in dropped.items():
         dropout.mask = masks.get(name)
 

@@ -129,7 +129,7 @@ class Core:
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
         self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
-        self.steps, self.time, self.credited = 0, 0, 0
+        self.steps, self.time, self.credited, self._credited = 0, 0, 0, 0
         self.began = object()
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
@@ -167,13 +167,14 @@ class Core:
 
     def passed(self, steps: int) -> None:
         """Count time steps."""
+        self._credited = self.credited
         self.time += steps
         self.credited += steps
 
     def restart(self, began: object) -> None:
         """Begin a new sequence, together with the layers that are given the same sign of it."""
         self.state, self.spikes, self.began = None, None, began
-        self.steps = self.time = self.credited = 0
+        self.steps = self.time = self.credited = self._credited = 0
 
     def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
         """Return whether each row has made, and is credited for, as many steps as a layer that feeds this one.
@@ -213,7 +214,7 @@ class Core:
             return False
         self.undone = self.calls
         self.steps -= 1
-        self.passed(-1)
+        self.time, self.credited = self.time - 1, self._credited
         self.shown = False
         if self.wiring is not None and not self.started:
             self.wiring.unsee(self.activity)
