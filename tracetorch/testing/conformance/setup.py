@@ -53,7 +53,7 @@ class Setup:
         splits: Sequence[int] | None = None,
         *,
         out: Out = "all",
-        resets: Mapping[int, Tensor] | None = None,
+        resets: Mapping[int, Tensor | None] | None = None,
     ) -> Gradients:
         """Return those of a rule, over windows; see `rule_gradients`."""
         return rule_gradients(self.net, self.xs, self.loss, rule, splits=splits, out=out, resets=resets)
