@@ -66,10 +66,6 @@ class Setup:
         """Return the names of the synapses' weights."""
         return [n for n in learned(self.net) if n.endswith(".weight")]
 
-    def per_unit(self) -> list[str]:
-        """Return the names of what has one value per unit and so a trace of its own: biases and neuron parameters."""
-        return [n for n in learned(self.net) if not n.endswith(".weight")]
-
 
 def windows(splits: Sequence[int]) -> str:
     """Return the lengths of windows as the name of a case states them."""
