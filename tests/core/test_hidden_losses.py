@@ -125,6 +125,7 @@ RUNS: dict[str, tuple[type[Net], Callable[[Net, Tensor], Iterator[Tensor]]]] = {
     "scans, hooked": (Hooked, scans([3, 15])),
     "layerwise": (Net, layerwise([STEPS])),
     "layerwise, windows": (Net, layerwise([4, 1, 13])),
+    "upper layer in steps": (Net, upper_steps),
 }
 BETWEEN: dict[str, Callable[[], nn.Module]] = {
     "direct": nn.Identity,
@@ -183,6 +184,7 @@ def test_compiled_steps_credit_it_too(how: Any, backend: str) -> None:
     rules = [tt.rules.cascade(pairs=STEPS)] + [tt.rules.cascade(pairs=None)] * (how is steps)
     for rule in rules:
         for _ in range(2):
+            net.h.clear()
             assert error(gradients(net, how, rule), want) < 1e-10
     assert net.a.core.bypassed and not net.b.core.bypassed
 
@@ -320,6 +322,7 @@ def test_groups_of_learned_decays_go_on_as_they_were_formed(first: Any, then: An
     tt.reset(net)
     tt.scan(net, xs[:5]).square().sum().backward()
     net.b.neuron.load_state_dict(made(*then).b.neuron.state_dict())
+    net.h.clear()
     if way == "copy":
         other = copy.deepcopy(net)
     else:
