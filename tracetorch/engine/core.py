@@ -104,7 +104,7 @@ class Core:
         time: number of time steps since a reset of all layers that this one is in step with, or as good as that.
         began: what stands for the last reset of any of its rows, the same in layers that were reset together.
         length: number of time steps of the last call.
-        credited: number of time steps for which it carries credit: since a reset, another rule, or steps without a graph.
+        credited: number of steps for which it carries credit: since a reset, another rule, or steps without a graph.
         peers: all layers of its network, itself too, as far as it has been told.
     """
 
@@ -172,7 +172,7 @@ class Core:
         self.steps = self.time = self.credited = self._credited = 0
 
     def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
-        """Return whether each row has made, and is credited for, the steps before those that a layer below hands on now.
+        """Return whether each row has made, and is credited for, all steps before those that a layer below hands on.
 
         Args:
             below: that layer.
