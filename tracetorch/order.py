@@ -144,20 +144,21 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             and (below.rule.above.groups or (source.wiring is not None and source.wiring.filters))
         ):
             _join((source, below.rule, below.neuron), (core, rule, neuron))
-        if core.wiring is not None and core.wiring is source.wiring:
-            core.wiring.saw(source.activity, core.activity)
+        together = core.wiring if core.wiring is source.wiring else None
         if isinstance(below.rule.above, AllMemory):
             received = below.received
             if any(_told(stage, core, rule, neuron) for stage in source.above.stages):
                 _require_in_step(core, rule, neuron, (source, below), window or 1)
+                _see(together, source, core)
                 found = None if received is None else _route(received, core)
                 if received is not None and found is not None:
                     edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
                     feeds.append(Feed(received, edge, x.dtype, node, others, *found))
                 continue
-            if core.wiring is not None and core.wiring is source.wiring and source.first:
-                core.wiring.renew(node_of(core, rule, neuron))
-                core.wiring.doubted = True
+            if together is not None and source.first:
+                _see(together, source, core)
+                together.renew(node_of(core, rule, neuron))
+                together.doubted = True
                 if received is not None:
                     received.doubted = True
                 continue
@@ -166,6 +167,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above) and not below.rule.above.groups:
             if _remembered(below, neuron):
                 _require_in_step(core, rule, neuron, (source, below), window or 1)
+            _see(together, source, core)
             if below is nearest and core.wiring is source.wiring is not None:
                 core.agreed = _agreement(core, rule, neuron, below, source)
             continue
@@ -193,15 +195,20 @@ def _as_before(core: Core, rule: Rule, neuron: Neuron, below: Producer, window: 
         return False
     if not all(map(operator.is_, core.agreed, _agreement(core, rule, neuron, below, source))):
         return False
-    source.wiring.saw(source.activity, core.activity)  # type: ignore[union-attr] # as it was
     if _remembered(below, neuron):
         _require_in_step(core, rule, neuron, (source, below), window or 1)
+    _see(source.wiring, source, core)
     return True
 
 
 def _remembered(below: Producer, neuron: Neuron) -> bool:
     """Return whether a rule that reads the memory of the next readout has a filter of the layer's own."""
     return isinstance(neuron, Readout) and (below.rule.derives or below.rule.above.needs_network)
+
+
+def _see(wiring: Wiring | None, below: Core, above: Core) -> None:
+    if wiring is not None:
+        wiring.saw(below.activity, above.activity)
 
 
 def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Producer], ahead: int) -> None:

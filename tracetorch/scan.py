@@ -193,7 +193,8 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
 
 def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
     """Run a network over a window, its first step apart where that has to show which layers feed which."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+    dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, dims) is not False:
         return run(net, xs)
     unknown = any(
         isinstance(layer.rule.above, AllMemory)

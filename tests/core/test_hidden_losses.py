@@ -67,7 +67,7 @@ def stream() -> Tensor:
 def loss(ys: Tensor, hs: Tensor, at: slice) -> Tensor:
     target = torch.linspace(-1, 1, STEPS * BATCH * 2, dtype=torch.float64).sin().reshape(STEPS, BATCH, 2)
     weight = torch.linspace(0, 9, STEPS * BATCH * 9, dtype=torch.float64).cos().reshape(STEPS, BATCH, 9)
-    return (ys - target[at]).square().sum() + (hs * weight[at]).sum() + (hs.mean() - 0.1).square()
+    return (ys - target[at]).square().sum() + (hs * weight[at]).sum() + (hs.mean((1, 2)) - 0.1).square().sum()
 
 
 def windows(sizes: list[int]) -> Iterator[slice]:
@@ -125,6 +125,7 @@ RUNS: dict[str, tuple[type[Net], Callable[[Net, Tensor], Iterator[Tensor]]]] = {
     "scans, hooked": (Hooked, scans([3, 15])),
     "layerwise": (Net, layerwise([STEPS])),
     "layerwise, windows": (Net, layerwise([4, 1, 13])),
+    "upper layer in steps": (Net, upper_steps),
 }
 BETWEEN: dict[str, Callable[[], nn.Module]] = {
     "direct": nn.Identity,
@@ -149,7 +150,7 @@ def gradients(net: Net, run: Any, rule: tt.Rule, *, reset: bool = True) -> dict[
 
 
 def error(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
-    assert got.keys() == want.keys()
+    assert got.keys() >= want.keys()
     return max(float((got[n] - want[n]).norm() / want[n].norm()) for n in want)
 
 
@@ -158,7 +159,8 @@ def error(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
 def test_a_loss_on_hidden_outputs_is_bptt(run: str, between: str) -> None:
     kind, how = RUNS[run]
     net = kind(BETWEEN[between])
-    want = gradients(copy.deepcopy(net), steps, tt.rules.bptt())
+    want = gradients(kind(BETWEEN[between]), steps, tt.rules.bptt())
+    want = {name: value for name, value in want.items() if "between" not in name}  # of the present step alone
     for _ in range(2):
         assert error(gradients(net, how, tt.rules.cascade(pairs=None)), want) < 1e-10
     assert error(gradients(net, how, tt.rules.cascade(pairs=STEPS)), want) < 1e-10
@@ -182,6 +184,7 @@ def test_compiled_steps_credit_it_too(how: Any, backend: str) -> None:
     rules = [tt.rules.cascade(pairs=STEPS)] + [tt.rules.cascade(pairs=None)] * (how is steps)
     for rule in rules:
         for _ in range(2):
+            net.h.clear()
             assert error(gradients(net, how, rule), want) < 1e-10
     assert net.a.core.bypassed and not net.b.core.bypassed
 
@@ -319,6 +322,7 @@ def test_groups_of_learned_decays_go_on_as_they_were_formed(first: Any, then: An
     tt.reset(net)
     tt.scan(net, xs[:5]).square().sum().backward()
     net.b.neuron.load_state_dict(made(*then).b.neuron.state_dict())
+    net.h.clear()
     if way == "copy":
         other = copy.deepcopy(net)
     else:
