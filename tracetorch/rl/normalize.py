@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -202,7 +203,7 @@ class ErrorScale:
         rewards, gammas = (s.squares / max(1, s.count) for s in list(self._statistics.values())[:2])
         ended = self._statistics["squares"]
         variance = float(max(rewards + gammas * ended.mean, 1e-4))
-        return 1.0 if variance <= 0.01 and not ended.count else variance**0.5
+        return 1.0 if variance <= 0.01 and not ended.count else math.sqrt(variance)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums and statistics."""
