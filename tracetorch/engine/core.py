@@ -210,7 +210,7 @@ class Core:
         self.steps -= 1
         self.time, self.credited = self.time - 1, self._credited
         self.shown = False
-        if self.wiring is not None:
+        if self.wiring is not None and not self.started:
             self.wiring.unsee(self.activity)
         return True
 

@@ -121,7 +121,7 @@ class Wiring:
                 self.doubted = True
 
     def unsee(self, layer: Activity) -> None:
-        """Forget what a layer has shown, of whose steps one was taken back, until it shows it again."""
+        """Forget what a layer has shown in a first step that was taken back."""
         self._ran.pop(layer, None)
         self._seen.pop(layer, None)
 
