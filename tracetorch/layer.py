@@ -356,10 +356,8 @@ class Layer(nn.Module):
         return other
 
     def __copy__(self) -> Layer:
-        raise TypeError(
-            "a shallow copy of a tt.Layer would share its state; use copy.deepcopy(layer), or layer.tied() for a "
-            "layer with the same parameters and a state of its own"
-        )
+        own = "copy.deepcopy(layer), or layer.tied() for a layer with the same parameters and a state of its own"
+        raise TypeError(f"a shallow copy of a tt.Layer would share its state; use {own}")
 
     def _replicate_for_data_parallel(self) -> Layer:
         raise RuntimeError(
@@ -368,6 +366,8 @@ class Layer(nn.Module):
         )
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> Layer:
+        if self.core.first:
+            self.settle()  # while the traces wait for what the first step has shown
         state = self.core.state  # first, as it may be computed by what is converted here
         super()._apply(fn, recurse)
         if state is not None:

@@ -237,8 +237,6 @@ def test_credit_of_losses_on_every_layer_is_the_sum_of_what_each_gives(rule: tt.
 def alone(net: Net, what: str) -> None:
     if what == "step":
         net.a(stream()[0])
-    elif what == "reset":
-        tt.reset(net.b)
     elif what == "rows":
         tt.reset(net.a, torch.tensor([True, False, False]))
     elif what == "rule":
@@ -249,7 +247,7 @@ def alone(net: Net, what: str) -> None:
         net.b(h)
 
 
-@pytest.mark.parametrize("what", ["step", "reset", "rows", "rule", "no graph"])
+@pytest.mark.parametrize("what", ["step", "rows", "rule", "no graph"])
 def test_a_layer_out_of_step_with_the_one_above_is_refused(what: str) -> None:
     xs, net = stream(), Net()
     tt.reset(net)

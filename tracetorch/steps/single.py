@@ -257,8 +257,8 @@ def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | 
     x = ctx.saved_tensors[1] if ctx.needs_input_grad[3] else single.cell.piece("held", ctx.block)
     step = Step(single.layer, single.above, single.since(ctx.before, ctx.large, ctx.steps), x, ctx.feeds)
     x_bar, grads = credit_again(step, parts, z_bar)
-    own: list[int | str] = [*map(id, single.parameters), *single.part.learned]
-    return None, None, None, x_bar, *(grads[key] for key in own)
+    weights = (grads[id(p)] for p in single.parameters)
+    return None, None, None, x_bar, *weights, *(grads[name] for name in single.part.learned)
 
 
 _TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
