@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tracetorch.backends import available_backends
 from tracetorch.dropout import dropouts
-from tracetorch.engine import LayerState, fitted, measured
+from tracetorch.engine import LayerState, fitted, measured, require_types
 from tracetorch.entry import require_flags, require_network
 from tracetorch.layer import Layer
 from tracetorch.linking import layers, link, settle
@@ -153,6 +153,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     measurements = {name: layer.core.activity.tensors() for name, layer in found.items()}
     done = False
     try:
+        for name, part in parts.items():
+            require_types(found[name].spec(), name, part)
         activities = _activities(found, parts)
         if fed and wiring is not None:
             edges = _edges(found, fed)

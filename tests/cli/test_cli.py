@@ -186,7 +186,7 @@ def interrupt(task: Toy, path: Path, capsys: pytest.CaptureFixture[str]) -> tupl
     folder = begin(trainer, path)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(typer.Exit) as stopped:
-        _go(trainer, folder, figures=False, json_answer=False)
+        _go(trainer, folder, figures=False, json_answer=False, every={})
     assert signal.getsignal(signal.SIGINT) is before
     return stopped.value.exit_code, capsys.readouterr().err, trainer
 

@@ -1,7 +1,7 @@
 """The engine: one layer over one window, as pure functions of what the layer is and what it carries."""
 
 from tracetorch.engine.core import Core, Place, Seen
-from tracetorch.engine.restore import fitted, measured
+from tracetorch.engine.restore import fitted, measured, require_types
 from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
 from tracetorch.engine.spec import Spec, require_finite_input
@@ -22,6 +22,7 @@ __all__ = [
     "measured",
     "merge",
     "require_finite_input",
+    "require_types",
     "rewired",
     "run",
     "select",

@@ -34,15 +34,7 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         ValueError: if names or shapes are not those of the layer under its rule.
     """
     neuron, weight = spec.neuron, spec.synapses[0].weights()[0]
-    single = torch.float32 if weight.dtype in (torch.float16, torch.bfloat16) else weight.dtype
-    for key, value in flat.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name}/{key} of the state is a tensor, got {type(value).__name__}")
-        if value.is_floating_point() and value.dtype != single:
-            raise TypeError(
-                f"{name}/{key} of the state is {value.dtype}, the layer computes in {single}; convert the state, "
-                f"{{k: v.to({single}) if v.is_floating_point() else v for k, v in state.items()}}, or the network"
-            )
+    require_types(spec, name, flat)
     _require_storage(spec, name, flat)
     size = len(neuron.state) + len(neuron.counters)
     given = sum(key.startswith("s.") for key in flat)
@@ -74,6 +66,20 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
     _require_values(spec, trace, name, flat)
     moved = {key: value.to(like.device if weight.is_meta else weight.device) for key, value in flat.items()}
     return LayerState.from_tensors(trace, moved)
+
+
+def require_types(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> None:
+    """Raise TypeError where a part of a saved state is no tensor, or of another dtype than the layer computes in."""
+    weight = spec.synapses[0].weights()[0]
+    single = torch.float32 if weight.dtype in (torch.float16, torch.bfloat16) else weight.dtype
+    for key, value in flat.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}/{key} of the state is a tensor, got {type(value).__name__}")
+        if value.is_floating_point() and value.dtype != single and not key.startswith("activity."):
+            raise TypeError(
+                f"{name}/{key} of the state is {value.dtype}, the layer computes in {single}; convert the state, "
+                f"{{k: v.to({single}) if v.is_floating_point() else v for k, v in state.items()}}, or the network"
+            )
 
 
 def measured(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
