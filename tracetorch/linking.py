@@ -76,7 +76,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
         core = layer.core
         stands = above[core.activity]
         if core.version == wiring.version and not core.above.same(stands):
-            core.above, state = stands, core.peek()
+            core.above, core.bypassed, state = stands, False, core.peek()
             if state is not None and not state.credits:
                 core.state = replace(state, trace=layer.spec().trace(tuple(state.s[0].shape[1:])))
         if not torch.compiler.is_compiling():

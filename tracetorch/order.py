@@ -38,8 +38,10 @@ class Producer:
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     """Note on the graph of a layer's outputs whose they are."""
+    if torch.compiler.is_compiling():
+        return
     node: Any = out.grad_fn
-    if node is not None and not torch.compiler.is_compiling():
+    if node is not None:
         if core.received is not None:
             core.received.passed = weakref.WeakMethod(core.note_bypass)
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls, core.received)
@@ -108,9 +110,9 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
     Returns:
         How it is sent, for each layer below that tells it apart.
     """
-    node: Any = x.grad_fn
-    if node is None or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.grad_fn is None:
         return ()
+    node: Any = x.grad_fn
     nearest: Producer | None = node.metadata.get("tracetorch")
     if nearest is not None and _as_before(core, rule, neuron, nearest, window):
         return ()

@@ -175,6 +175,11 @@ def test_a_layer_that_runs_twice_before_its_consumer_does_is_refused(rule: str, 
     tt.reset(net)
     if rule == "cascade":  # its first step shows which layers feed which
         net[2](net[0](a)).sum().backward()
+    chosen = net[0].rule
+    if chosen.derives or chosen.above.needs_network:  # whose filter is of a layer above that runs at each step
+        with pytest.raises(RuntimeError, match="not in step"):
+            net[2](net[0](a).detach() + net[0](b))
+        return
     for _ in range(2):
         net[2](net[0](a).detach() + net[0](b)).sum().backward()
 

@@ -195,7 +195,7 @@ class Core:
             if its is None or (own is not None and own.batch != its.batch):
                 return True  # another error tells
             steps = its.steps if own is None else its.steps - own.masked(own.steps).to(its.steps)
-            lag = int(steps[0])
+            lag = int(steps[0]) if len(steps) else ahead
             if not ahead <= lag <= max(ahead, below.length) or bool((steps != lag).any()):
                 return False
             self.began, self.time = below.began, below.time - lag
@@ -286,7 +286,7 @@ class Core:
         self.version, above = wiring.version, wiring.above()[self.activity]
         if self.above.same(above):
             return None
-        self.above = above
+        self.above, self.bypassed = above, False  # what was noted was past the layers that were told before
         return above
 
     @property
