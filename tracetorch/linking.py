@@ -8,6 +8,7 @@ from torch import nn
 from tracetorch.engine import Core
 from tracetorch.layer import Layer
 from tracetorch.order import count_filters
+from tracetorch.rules.chains import measured
 from tracetorch.rules.wiring import Node, Wiring
 
 
@@ -74,7 +75,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
             core.above = stands
         if not torch.compiler.is_compiling():
             count_filters(layer.core, layer.rule, layer.neuron)
-        wanted = id(core.activity) in read and not layer.neuron.is_constant(shared=False)
+        wanted = id(core.activity) in read and measured(layer.neuron)
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted

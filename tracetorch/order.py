@@ -14,7 +14,7 @@ from tracetorch.engine import Core
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
-from tracetorch.rules.chains import Hopped, MeanResponses, groups, route
+from tracetorch.rules.chains import Hopped, MeanResponses, groups, measured, poles, route
 from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed
 
@@ -177,7 +177,7 @@ def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) ->
     for core in peers:
         core.wiring, core.version, core.peers = wiring, 0, peers
     consumer, _, neuron = above
-    if not (consumer.activity.wanted or neuron.is_constant(shared=False)):
+    if measured(neuron) and not consumer.activity.wanted:
         consumer.end_program()
         consumer.activity.wanted = True
 
@@ -219,6 +219,6 @@ def _fed(source: Core, core: Core, x: Tensor, nodes: tuple[Any, ...]) -> list[Fe
     for stage in filter.above.stages:
         if stage.activity is core.activity:
             found = route(filter.above, stage, filter.most)
-            edge, group = get_gradient_edge(x), groups(stage, filter.most)
-            return [Feed(source.ports, edge, x.dtype, nodes[0], nodes[1:], found, group)]
+            edge, group, pole = get_gradient_edge(x), groups(stage, filter.most), poles(stage, filter.most)
+            return [Feed(source.ports, edge, x.dtype, x.shape, nodes[0], nodes[1:], found, group, pole)]
     return []

@@ -26,6 +26,7 @@ from tracetorch.network import restart
 from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
 from tracetorch.rules import AllMemory
+from tracetorch.rules.chains import cut
 from tracetorch.trees import joined, leaves, mapped, stacked
 from tracetorch.undo import whole_or_nothing
 
@@ -194,21 +195,29 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
 
 def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
     """Run a network over a window, its first step apart where that has to show which layers feed which."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, None) is not False:
+    dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, dims) is not False:
         return run(net, xs)
-    unknown = any(
-        isinstance(layer.rule.above, AllMemory)
+    unknown = [
+        layer
+        for layer in layers(net).values()
+        if isinstance(layer.rule.above, AllMemory)
         and layer.core.peek() is None
         and layer.core.wiring is not None
         and not (layer.core.wiring.executed and layer.core.wiring.ended)
-        for layer in layers(net).values()
-    )
+    ]
     if not unknown:
         return run(net, xs)
     first = run(net, mapped(lambda x: x[:1], xs))
     ends(leaves(first))
     if len(leaves(xs)[0]) == 1:
         return first
+    for layer in unknown:
+        layer.settle()
+    if any(cut(layer.core.above, layer.rule.above.groups) for layer in unknown):
+        for layer in unknown:
+            layer.core.state = None
+        return run(net, xs)  # as no window may follow another one
     return joined([first, run(net, mapped(lambda x: x[1:], xs))])
 
 
@@ -345,7 +354,8 @@ def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]
 
 def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
     """Return whether credit at the last output needs no graph of the steps before."""
-    if any(layer.rule.input == "window" or layer.core.counted for layer in found.values()):
+    whole = ("window", "inside")
+    if any(layer.core.counted or layer.rule.sends(layer.neuron) in whole for layer in found.values()):
         return False
     return _after(module, dims) is not False
 

@@ -4,6 +4,9 @@ A way leads from layer to layer; where the units of a layer have responses of th
 groups. Its filter is the chain of the mean responses on it:
 
 .. math:: F_g = F_{\text{above}} \circ \bar r_g
+
+Layers whose units take several currents send credit back by their own Jacobians inside a window. Above such a layer's
+feeder stand then a way without memory, and those of what crosses the window's start (`tracetorch.traces.across`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules.above import Above, Credited, Stage, require_hops
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.across import crossing
+from tracetorch.traces.across import poles as poles_of
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.bank import Bank, beside
 from tracetorch.traces.response import groups_of, mean_responses
@@ -26,15 +31,50 @@ NO_WAY: Way = ((), -1)
 """The way above a layer that feeds none."""
 PAST: Way = ((-1,), -1)
 """The way past all layers that a layer feeds, which has no memory."""
+CROSSING = -2
+"""The first of the ways of what crosses a window's start; the others count down."""
+
+
+def inside(neuron: Neuron) -> bool:
+    """Return whether a layer of a neuron sends credit back by its own Jacobians inside a window."""
+    return len(neuron.currents) > 1
+
+
+def measured(neuron: Neuron) -> bool:
+    """Return whether the mean response of a layer of a neuron is measured where it stands above another."""
+    return not inside(neuron) and not neuron.is_constant(shared=False)
+
+
+def poles(stage: Stage, most: int) -> Tensor | None:
+    """Return the pole of each unit of a layer, fixed for the sequence; None where nothing crosses a window's start."""
+    if not (inside(stage.neuron) and stage.groups):
+        return None
+    return stage.activity.groups(most, lambda: poles_of(stage.neuron, most))
+
+
+def cut(above: Above, most: int) -> Neuron | None:
+    """Return a neuron above of which no filter stands for what crosses a window's start; None where there is none."""
+    for stage in above.stages:
+        inner = stage.groups if inside(stage.neuron) else _told_apart(stage, count(stage, most), most)
+        if inside(stage.neuron) and stage.groups and poles(stage, most) is None:
+            return stage.neuron
+        found = cut(stage.above, inner) if inner else None
+        if found is not None:
+            return found
+    return None
 
 
 def groups(stage: Stage, most: int) -> Tensor | None:
     """Return the group of each unit of a layer, fixed for the sequence; None for one."""
+    if inside(stage.neuron):
+        return None
     return stage.activity.groups(most, lambda: groups_of(stage.neuron, most))
 
 
 def count(stage: Stage, most: int) -> int:
     """Return the number of groups of a layer's units."""
+    if inside(stage.neuron):
+        return 1
     return stage.activity.count(most, lambda: groups_of(stage.neuron, most))
 
 
@@ -45,6 +85,10 @@ def ways(above: Above, most: int) -> list[Way]:
     """
     found = [PAST] if above.past and above.stages else []
     for i, stage in enumerate(above.stages):
+        if inside(stage.neuron):
+            found.append(((i,), -1))
+            found += [((i, CROSSING - k), -1) for k in range(_crossing(stage, most))]
+            continue
         parts = count(stage, most)
         beyond = own_ways(stage, _told_apart(stage, parts, most))
         for part in range(parts):
@@ -62,6 +106,11 @@ def bank(above: Above, most: int, like: Tensor) -> Bank | None:
     """Return the filters of the ways above a layer, in their order; None where nothing stands above."""
     found = [Bank.through(like)] if above.past and above.stages else []
     for stage in above.stages:
+        if inside(stage.neuron):
+            pole = poles(stage, most)
+            inner = None if pole is None else bank(stage.above, stage.groups, like)
+            found.append(Bank.through(like) if pole is None else crossing(stage.neuron, pole, inner, like))
+            continue
         group = groups(stage, most)
         responses = mean_responses(stage.neuron, like, stage.activity.blocks, group)
         inner = _beyond(stage, _told_apart(stage, len(responses), most), like)
@@ -75,6 +124,8 @@ def _beyond(stage: Stage, most: int, like: Tensor) -> Bank | None:
         found = bank(stage.above, most, like)
     else:
         for one in reversed(_first(stage.above)):
+            if inside(one.neuron):
+                continue
             (response,) = mean_responses(one.neuron, like, one.activity.blocks)
             found = Bank.of(response) if found is None else found.behind(response)
     return hopped(found, stage.neuron, stage.activity, stage.hops, like) if stage.hops else found
@@ -113,6 +164,8 @@ def route(above: Above, fed: Stage, most: int) -> tuple[tuple[int, ...], ...]:
     """
     number = {way: i for i, way in enumerate(ways(above, most))}
     place, parts = above.stages.index(fed), count(fed, most)
+    if inside(fed.neuron):
+        return ((number[(place,), -1],),)
     found = []
     for path, inner in own_ways(fed, fed.groups):
         group = inner if most > 1 else -1
@@ -125,10 +178,12 @@ class MeanResponses(OutputFilter):
     """The chains of the mean responses of all layers above, as they are now.
 
     Args:
+        rule: the rule's name, for messages.
         above: the layers above.
         most: number of groups at most that the units of a layer are told apart in.
     """
 
+    rule: str
     above: Above
     most: int
 
@@ -136,6 +191,19 @@ class MeanResponses(OutputFilter):
     def normalized(self) -> bool:
         """Return True: a cotangent is one on the chain's output over its response to ones."""
         return True
+
+    def why_whole(self) -> str:
+        """Return why no window may begin after another one: no filter stands for what crosses over."""
+        neuron = cut(self.above, self.most)
+        if neuron is None:
+            return ""
+        return (
+            f"rule {self.rule!r} credits what a layer below {neuron._get_name()} did before this window by one filter "
+            f"for each different pole of the units above, and has none here: there are more than buckets={self.most}, "
+            f"or they are not linear. Give the whole sequence to one tt.scan after tt.reset(net), in which credit is "
+            f"exact; for linear units (tt.LRU) take cascade(buckets=...) with as many as there are units; or take "
+            f"tt.rules.traced_bptt(), which drops what crosses between layers, or tt.rules.drtrl()"
+        )
 
     @property
     def states(self) -> int:
@@ -194,6 +262,10 @@ class Hopped(OutputFilter):
         """G, the number of filters."""
         return (self.count + 1) * (1 if self.above is None else self.above.outputs)
 
+    def why_whole(self) -> str:
+        """Return why no window may begin after another one; empty where one may."""
+        return "" if self.above is None else self.above.why_whole()
+
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the states of all filters, with the output of the first."""
         return self.bank(neuron, like).only
@@ -209,13 +281,26 @@ class Hopped(OutputFilter):
 def _states(above: Above, most: int) -> int:
     total = 0
     for stage in above.stages:
+        if inside(stage.neuron):
+            total += _crossing(stage, most)
+            continue
         parts = count(stage, most)
         inner = _told_apart(stage, parts, most)
-        beyond = _states(stage.above, inner) if inner else sum(len(s.neuron.state) for s in _first(stage.above))
+        through = [s.neuron for s in _first(stage.above) if not inside(s.neuron)]
+        beyond = _states(stage.above, inner) if inner else sum(len(neuron.state) for neuron in through)
         own = len(own_ways(stage, inner)) // (stage.hops + 1)
         beyond += stage.hops * (1 + len(stage.neuron.state)) * own
         total += parts * (len(stage.neuron.state) + beyond)
     return total
+
+
+def _crossing(stage: Stage, most: int) -> int:
+    """Return the number of states of the filters for what crosses a window's start through a layer."""
+    pole = poles(stage, most)
+    if pole is None:
+        return 0
+    of_each = len(stage.neuron.state) * (1 + _states(stage.above, stage.groups))
+    return stage.activity.count(most, lambda: pole) * of_each
 
 
 @dataclass(frozen=True)
@@ -256,16 +341,8 @@ class AllMemory(Credited):
         return super().apart(neuron, above) or (not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1)
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
-        """Return the chains; raise ValueError where a layer above takes several currents per unit."""
-        for other in above.neurons:
-            if len(other.currents) > 1:
-                raise ValueError(
-                    f"rule {rule!r} filters with one response per layer above, but each unit of "
-                    f"{other._get_name()} above takes several currents ({', '.join(other.currents)}) and answers "
-                    f"each in its own way; take tt.rules.drtrl(), whose credit to the layers below such a one is "
-                    f"instantaneous, or put it below the others, where it is exact"
-                )
-        return MeanResponses(above, self.buckets) if above.stages else None
+        """Return the chains of what stands above; None where nothing does."""
+        return MeanResponses(rule, above, self.buckets) if above.stages else None
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is one of the layers that were told to follow."""

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from tracetorch.synapses import Synapse
+from tracetorch.traces.across import signals as signals_across
 from tracetorch.traces.base import Trace
 from tracetorch.traces.passing import Credit, Feed
-from tracetorch.traces.window import Traces, per_current, sum_to
+from tracetorch.traces.window import Traces, Window, per_current, sum_to
 
 MOVED_ON = (
     "backward came after the layer's traces moved on: the layer ran again before this window's backward. Call "
@@ -112,6 +113,7 @@ class Call:
         finite: whether to refuse cotangents that are not finite.
         in_graph: whether the carried rows keep their graph from call to call.
         feeds: how credit goes apart at the layers that feed this one; none where each has one filter above it.
+        begins: whether the carried rows are those of a window's start, and not of an earlier call in it.
     """
 
     credit: Credit
@@ -122,6 +124,7 @@ class Call:
     finite: bool
     in_graph: bool
     feeds: tuple[Feed, ...] = ()
+    begins: bool = True
 
 
 class _Credited(torch.autograd.Function):
@@ -155,7 +158,7 @@ class _Credited(torch.autograd.Function):
         several = window.numbers.outputs > 1
         if several:
             parts = parts.to(z_bar.dtype).reshape(-1, *z_bar.shape)
-            z_bar = torch.cat([(z_bar - parts.sum(0)).unsqueeze(0), parts])
+            z_bar = torch.cat([(z_bar - _present(window, parts, 1).sum(0)).unsqueeze(0), parts])
         pulled = call.credit.pull(z_bar, raw, carry_bar, below=ctx.needs_input_grad[2])
         grads = pulled.weights
         for name in call.names:
@@ -164,8 +167,8 @@ class _Credited(torch.autograd.Function):
         if pulled.below is None:
             return (None, pulled.start, None, None, *[None] * len(call.feeds), *grads)
         below = pulled.below if window.numbers.bank is not None else pulled.below.unsqueeze(0)
-        x_bar = _below(call, below.sum(0) if len(below) > 1 else below[0], x, feedback)
-        apart = [_apart(call, feed, below, (x, feedback)) for feed in call.feeds]
+        x_bar = _below(call, _present(window, below, 0).sum(0) if len(below) > 1 else below[0], x, feedback)
+        apart = [_apart(call, feed, (below, pulled.start), (x, feedback)) for feed in call.feeds]
         return (None, pulled.start, x_bar, None, *apart, *grads)
 
 
@@ -194,13 +197,25 @@ def _below(call: Call, signal: Tensor, x: Tensor, feedback: Tensor) -> Tensor:
     return flat.reshape(x.shape)
 
 
-def _apart(call: Call, feed: Feed, below: Tensor, saved: tuple[Tensor, Tensor]) -> Tensor:
+def _present(window: Window, parts: Tensor, first: int) -> Tensor:
+    """Return those of a layer's cotangents by its filters, from the `first` on, that are among what reaches it."""
+    bank = window.numbers.bank
+    return parts if bank is None else parts[bank.p[first : first + len(parts)] != 0]
+
+
+def _apart(call: Call, feed: Feed, signals: tuple[Tensor, Tensor], saved: tuple[Tensor, Tensor]) -> Tensor:
     """Return the cotangents of a feeding layer's outputs by its filters, all but the first, `[P - 1, *outputs]`."""
     found: list[Tensor] = []
-    for signal in feed.signals(below):
+    below, start = signals
+    across, window = None, call.credit.window
+    if feed.pole is not None and call.begins:
+        filter = window.numbers.filter
+        start = start[: window.size + (0 if filter is None else filter.size)]
+        across = signals_across(window.scan.neuron, feed.pole, start)
+    for signal in feed.signals(below, across):
         part = None if signal is None else _below(call, signal, *saved)
         if part is not None:
-            part = back_to(feed.edge, feed.node, feed.nodes, part.to(feed.dtype))
+            part = back_to(feed.edge, feed.node, feed.nodes, part.to(feed.dtype).reshape(feed.shape))
         found.append(feed.ports.new_zeros(feed.ports.shape[1:]) if part is None else part.reshape(feed.ports.shape[1:]))
     return torch.stack(found)
 

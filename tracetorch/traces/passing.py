@@ -110,22 +110,35 @@ class Feed:
         ports: what takes up the parts at that layer, all but the first, `[P - 1, *outputs]`, with its graph.
         edge: where the input is in the graph.
         dtype: the input's.
+        shape: the input's.
         node: the node of that layer's outputs.
         nodes: those of all layers of whose outputs the input is made, none of which is gone through.
         route: for each filter above this layer, and each group of its units, the number of the part.
         group: the group of each unit, in a shape that broadcasts to the units'; None for one.
+        pole: the pole of each unit, where what crosses the window's start has parts too: those after the first of
+            `route`.
     """
 
     ports: Tensor
     edge: Any
     dtype: torch.dtype
+    shape: torch.Size
     node: Any
     nodes: tuple[Any, ...]
     route: tuple[tuple[int, ...], ...]
     group: Tensor | None
+    pole: Tensor | None = None
 
-    def signals(self, below: Tensor) -> list[Tensor | None]:
-        """Return the signals per unit of all parts but the first, from those of each filter, `[G, E, B, *unit]`."""
+    def signals(self, below: Tensor, across: Tensor | None) -> list[Tensor | None]:
+        """Return the signals per unit of all parts but the first, from those of each filter, `[G, E, B, *unit]`.
+
+        Args:
+            below: the signals.
+            across: those on what crosses the window's start, `[K, B, *unit]`; None where nothing does.
+
+        Returns:
+            The signals.
+        """
         found: list[Tensor | None] = [None] * self.ports.shape[0]
         for signal, row in zip(below, self.route, strict=True):
             for group, part in enumerate(row):
@@ -133,6 +146,9 @@ class Feed:
                     own = signal if self.group is None else signal * (self.group == group)
                     before = found[part - 1]
                     found[part - 1] = own if before is None else before + own
+        for part, signal in enumerate(() if across is None else across, start=self.route[0][0]):
+            found[part] = torch.zeros_like(below[0])
+            found[part][0] = signal
         return found
 
 

@@ -17,12 +17,16 @@ from tracetorch.testing.conformance.depth import names
 from tracetorch.testing.conformance.linearity import batch_of_kind, rows_of_kind
 from tracetorch.testing.conformance.neurons import SEVERAL, Kind, kind
 from tracetorch.testing.conformance.readouts import LEAKY, filtered
-from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import INPUTS, OUTPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
 from tracetorch.testing.conformance.splits import kind_agrees
 from tracetorch.testing.oracle import bptt
 from tracetorch.testing.running import rule_gradients, split
 
 MIXED = [4, 0, 1, STEPS - 6]
+EXACT = ("above LIF", "above its like", "three", "under LI", "under LIF")
+"""Stacks without a slope between two memories: `cascade` is exact in any windows where units are linear."""
+STACKS = (*EXACT, "above two LIF", "GELU between")
+LINEAR = ("LRU", "LRU on a narrow ring")
 STEPWISE: dict[str, Rule] = {
     "sltt": sltt(),
     "eprop": eprop(),
@@ -55,20 +59,52 @@ def below_lif(k: Kind, splits: list[int]) -> list[Finding]:
     return together(same_values(got, want), equal(got.grads, want.grads))
 
 
-def above_lif(k: Kind, rule: Rule | None) -> list[Finding]:
-    """Above another layer, it is exact itself and credit below it is instantaneous; `cascade` is refused there."""
-    hidden = layer(INPUTS, UNITS + 1, kind("LIF soft").make), layer(UNITS + 1, UNITS, k.make)
-    setup = build(*hidden, nn.Linear(UNITS, OUTPUTS), xs=stream(INPUTS))
-    if rule is None:
-        action = partial(rule_gradients, setup.net, setup.xs, setup.loss, cascade())
-        return raises(action, "several currents", "drtrl")
+def stack(k: Kind, name: str) -> Setup:
+    """Return a network in which a neuron of several currents stands above another layer."""
+    spiking, double = kind("LIF soft").make, kind("LIF hard").make
+    hidden = {
+        "above LIF": [layer(INPUTS, UNITS + 1, double), layer(UNITS + 1, UNITS, k.make)],
+        "above two LIF": [
+            layer(INPUTS, UNITS, double),
+            layer(UNITS, UNITS, spiking),
+            layer(UNITS, UNITS, k.make),
+        ],
+        "above its like": [layer(INPUTS, UNITS, k.make), nn.Linear(UNITS, UNITS + 1), layer(UNITS + 1, UNITS, k.make)],
+        "three": [layer(INPUTS, UNITS, k.make), layer(UNITS, 3, k.make), layer(3, UNITS, k.make)],
+        "under LI": [layer(INPUTS, UNITS, k.make), layer(UNITS, UNITS, k.make)],
+        "under LIF": [layer(INPUTS, UNITS, k.make), layer(UNITS, 3, k.make), layer(3, UNITS, spiking)],
+        "GELU between": [layer(INPUTS, UNITS, k.make), nn.GELU(), layer(UNITS, UNITS, k.make), nn.GELU()],
+    }[name]
+    head = readout() if name == "under LI" else nn.Linear(UNITS, OUTPUTS)
+    return build(*hidden, head, xs=stream(INPUTS))
+
+
+def above(k: Kind, name: str, rule: Rule, splits: list[int]) -> list[Finding]:
+    """Above another layer, `cascade` is BPTT in one scan, and in any windows where each pole has a filter."""
+    setup = stack(k, name)
+    want = bptt(setup.net, setup.xs, setup.loss)
+    got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=splits)
+    return together(same_values(got, want), equal(got.grads, want.grads))
+
+
+def above_not(k: Kind, name: str, rule: Rule) -> list[Finding]:
+    """Above another layer, it is exact itself, and credit below it is not where it is instantaneous or cut."""
+    setup = stack(k, name)
     want = bptt(setup.net, setup.xs, setup.loss)
     got = rule_gradients(setup.net, setup.xs, setup.loss, rule, splits=MIXED)
+    last = max(int(name.partition(".")[0]) for name in want.grads if "synapse" in name)
     return together(
         same_values(got, want),
-        equal(got.grads, want.grads, names=names(setup, 1)),
+        equal(got.grads, want.grads, names=names(setup, last)),
         apart(got.grads, want.grads, names(setup, 0), low=1e-2),
     )
+
+
+def parted(k: Kind, rule: Rule) -> list[Finding]:
+    """A window that follows another one is refused where no filter stands for what crosses over."""
+    setup = stack(k, "above LIF")
+    action = partial(rule_gradients, setup.net, setup.xs, setup.loss, rule, splits=MIXED)
+    return raises(action, "one tt.scan", "buckets", "drtrl")
 
 
 def recurrent(k: Kind) -> list[Finding]:
@@ -100,9 +136,20 @@ def for_kind(k: Kind) -> Iterator[Case]:
         yield Case("cascade = BPTT: one layer under a leaky readout", label, head)
         claim = "cascade = BPTT: two layers under a head without memory"
         yield Case(claim, f"{label}, below LIF", partial(below_lif, k, splits))
-    claim = "several currents per unit above a layer: exact itself, instantaneous below, cascade refused"
-    yield Case(claim, f"drtrl, {k.name}", partial(above_lif, k, drtrl()), True)
-    yield Case(claim, f"cascade, {k.name}", partial(above_lif, k, None), True)
+    claim = "cascade = BPTT in one scan: several currents per unit above a layer"
+    for name in STACKS:
+        yield Case(claim, f"{name}, {k.name}", partial(above, k, name, cascade(), [STEPS]))
+    claim = "cascade = BPTT: linear units above a layer, with a filter for each pole"
+    for name in EXACT if k.name in LINEAR else ():
+        for splits in ([0] * STEPS, MIXED):
+            label = f"{name}, {k.name}, windows {','.join(map(str, sorted(set(splits))))}"
+            yield Case(claim, label, partial(above, k, name, cascade(buckets=UNITS), splits))
+    claim = "several currents per unit above a layer are not BPTT where credit is instantaneous or cut"
+    for rule in (drtrl(), traced_bptt()):
+        yield Case(claim, f"{rule.name}, {k.name}", partial(above_not, k, "above LIF", rule), True)
+    claim = "several currents per unit above a layer, windows without a filter for each pole are refused"
+    for rule in (cascade(),) if k.name in LINEAR else (cascade(), cascade(buckets=UNITS)):
+        yield Case(claim, f"{k.name}, {rule.above!r}", partial(parted, k, rule), True)
     yield Case("window of T = BPTT", f"recurrent, {k.name}", partial(recurrent, k))
     claim = "several currents per unit are refused where there is one memory per unit"
     for name, rule in REFUSED.items():
