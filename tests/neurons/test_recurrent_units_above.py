@@ -92,7 +92,7 @@ def test_rows_that_are_reset_are_sequences_of_their_own(splits: list[int]) -> No
     got = rule_gradients(net, xs, loss, splits=splits, resets={at: mask})
     total: dict[str, Tensor] = {}
     for row, cut in enumerate(mask.tolist()):
-        for part in ([slice(0, at), slice(at, STEPS)] if cut else [slice(0, STEPS)]):
+        for part in [slice(0, at), slice(at, STEPS)] if cut else [slice(0, STEPS)]:
 
             def own(ys: Tensor, steps: slice, part: slice = part) -> Tensor:
                 return loss(ys, slice(part.start + steps.start, part.start + steps.stop))
@@ -124,7 +124,7 @@ def test_a_window_after_another_is_refused_without_filters_and_a_new_sequence_is
     net, xs = network(tt.Layer(nn.Linear(6, 12), neuron)), inputs()
     tt.reset(net)
     tt.scan(net, xs[:6]).sum().backward()
-    with pytest.raises(RuntimeError, match="one tt.scan"):
+    with pytest.raises(RuntimeError, match="whole sequence"):
         tt.scan(net, xs[6:])
     with torch.no_grad():
         tt.scan(net, xs[6:])
@@ -132,7 +132,7 @@ def test_a_window_after_another_is_refused_without_filters_and_a_new_sequence_is
     tt.scan(net, xs).sum().backward()
     tt.reset(net)
     net(xs[0]).sum().backward()
-    with pytest.raises(RuntimeError, match="one tt.scan"):
+    with pytest.raises(RuntimeError, match="whole sequence"):
         net(xs[1])
 
 
@@ -151,5 +151,5 @@ def test_spiking_layers_below_are_not_run_by_compiled_steps() -> None:
     net = nn.Sequential(tt.Layer(nn.Linear(9, 6), tt.LIF(half_life=4)), lru(6, 6), nn.Linear(6, 2))
     tt.reset(net)
     net(inputs()[0].float()).sum().backward()
-    with pytest.raises(RuntimeError, match="one tt.scan"):
+    with pytest.raises(RuntimeError, match="whole sequence"):
         net(inputs()[1].float())
