@@ -315,6 +315,7 @@ class Layer(nn.Module):
     def _run(self, spec: Spec, xs: Tensor, *, event: Tensor | None, feeds: tuple[Feed, ...]) -> Result:
         core, before = self.core, self.core.state
         result = run(spec, before, xs, event=event, opened=core.opened, feeds=feeds)
+        begins = core.opened is None or not core.opened.calls
         if core.opened is not None:
             core.opened.calls += 1
         if compiling():  # a compiled graph would be bound to the number of a call
@@ -323,6 +324,7 @@ class Layer(nn.Module):
             return result
         core.called()
         core.ports = result.ports
+        core.begun = (core.calls, core.ports) if begins else core.begun
         core.stepped(result.state, result.spikes, result.before)
         core.show(spec, before, xs, result.z)
         if core.calls >= core.silence.due and self.training and result.last.requires_grad:

@@ -14,7 +14,7 @@ from tracetorch.engine import Core
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
-from tracetorch.rules.chains import Hopped, MeanResponses, groups, measured, poles, route
+from tracetorch.rules.chains import Hopped, MeanResponses, groups, inside, measured, poles, route
 from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed
 
@@ -141,8 +141,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: bool = F
         if core.wiring is not None and core.wiring is source.wiring:
             core.wiring.saw(source.activity, core.activity)
         if isinstance(below.rule.above, AllMemory) and not isinstance(below.neuron, Readout):
-            if source.ports is not None and source.calls == below.call:
-                feeds += _fed(source, core, x, (node, *(other for other, _, _ in sources)))
+            call, ports = source.calls, source.ports
+            if inside(neuron) and (core.opened is None or not core.opened.calls):
+                call, ports = source.begun  # only what crosses the window's start goes apart
+            if ports is not None and call == below.call:
+                feeds += _fed((source, ports), core, x, (node, *(other for other, _, _ in sources)))
             if any(stage.activity is core.activity for stage in source.above.stages):
                 continue
             if core.wiring is not None and core.wiring is source.wiring and source.first:
@@ -209,16 +212,17 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         )
 
 
-def _fed(source: Core, core: Core, x: Tensor, nodes: tuple[Any, ...]) -> list[Feed]:
-    """Return how the credit that a layer sends goes apart at one that feeds it."""
+def _fed(below: tuple[Core, Tensor], core: Core, x: Tensor, nodes: tuple[Any, ...]) -> list[Feed]:
+    """Return how the credit that a layer sends goes apart at one that feeds it, given by what takes up its parts."""
+    source, ports = below
     state = source.peek()
     filter = None if state is None else state.trace.filter
     filter = filter.above if isinstance(filter, Hopped) else filter
-    if source.ports is None or not isinstance(filter, MeanResponses):
+    if not isinstance(filter, MeanResponses):
         return []
     for stage in filter.above.stages:
         if stage.activity is core.activity:
             found = route(filter.above, stage, filter.most)
             edge, group, pole = get_gradient_edge(x), groups(stage, filter.most), poles(stage, filter.most)
-            return [Feed(source.ports, edge, x.dtype, x.shape, nodes[0], nodes[1:], found, group, pole)]
+            return [Feed(ports, edge, x.dtype, x.shape, nodes[0], nodes[1:], found, group, pole)]
     return []

@@ -88,6 +88,7 @@ class Core:
         wiring: which layers of its network feed which.
         version: the version of it that `above` is of.
         ports: what takes up the last call's credit of all filters above but the first; None where there is one.
+        begun: number of the first call of the last window, and what took up its credit.
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
@@ -114,6 +115,7 @@ class Core:
         self.wiring: Wiring | None = None
         self.version = 0
         self.ports: Tensor | None = None
+        self.begun: tuple[int, Tensor | None] = (0, None)
         self.stepper: Stepper | None = None
         self.calls, self.undone = 0, 0
         self.feeders: list[tuple[Core, Rule, Neuron, Neuron]] = []
@@ -266,6 +268,7 @@ class Core:
             "wiring": None,
             "version": 0,
             "ports": None,
+            "begun": (0, None),
             "peers": (),
         }
         return self.__dict__ | changed

@@ -112,7 +112,8 @@ def poles(neuron: Neuron, most: int) -> Tensor | None:
     distinct, index = (c / SAME).round().t().unique(dim=0, return_inverse=True)
     if len(distinct) > most or bool((left.abs() > SERIES * rho.abs().sum(0)).any()):
         return None
-    return index.reshape(unit)
+    found: Tensor = index.reshape(unit)
+    return found
 
 
 def crossing(neuron: Neuron, group: Tensor, inner: Bank | None, like: Tensor) -> Bank:
@@ -162,4 +163,5 @@ def signals(neuron: Neuron, group: Tensor, start: Tensor) -> Tensor:
     beyond = units.responses(size)[:, None, None] * level[None, :, :, None]  # [S, M, B, C, U]
     each = torch.cat([torch.stack(own), beyond.flatten(0, 1)])
     belongs = one_hot(group.expand(unit).flatten()).to(each).t()  # [poles, U]
-    return (belongs[:, None, None, None] * each).flatten(0, 1).unflatten(-1, unit)
+    found: Tensor = (belongs[:, None, None, None] * each).flatten(0, 1).unflatten(-1, unit)
+    return found

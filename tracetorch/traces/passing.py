@@ -147,8 +147,7 @@ class Feed:
                     before = found[part - 1]
                     found[part - 1] = own if before is None else before + own
         for part, signal in enumerate(() if across is None else across, start=self.route[0][0]):
-            found[part] = torch.zeros_like(below[0])
-            found[part][0] = signal
+            found[part] = torch.cat([signal.unsqueeze(0), torch.zeros_like(below[0, 1:])])
         return found
 
 

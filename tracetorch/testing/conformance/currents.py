@@ -62,7 +62,7 @@ def below_lif(k: Kind, splits: list[int]) -> list[Finding]:
 def stack(k: Kind, name: str) -> Setup:
     """Return a network in which a neuron of several currents stands above another layer."""
     spiking, double = kind("LIF soft").make, kind("LIF hard").make
-    hidden = {
+    hidden: list[nn.Module] = {
         "above LIF": [layer(INPUTS, UNITS + 1, double), layer(UNITS + 1, UNITS, k.make)],
         "above two LIF": [
             layer(INPUTS, UNITS, double),
