@@ -25,7 +25,7 @@ from benchmarks import lines
 from tracetorch.train import fit
 from tracetorch.train.reward.remember import Chain
 
-SEEDS, STEPS, UNITS = (0, 1, 2), 40_000, 8
+SEEDS, STEPS, UNITS = (0, 1, 2), 20_000, 8
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "memory_units.jsonl"
 JOB = ("net", "seed", "steps")
 Row = Mapping[str, Any]
@@ -76,14 +76,18 @@ def run(net: str, seed: int, steps: int) -> dict[str, Any]:
     return {"net": net, "seed": seed, "steps": steps, **{k: scores[k] for k in ("return", "best", "steps_to_goal")}}
 
 
+def _shown(value: float | None, form: str) -> str:
+    return "never" if value is None or math.isnan(value) else format(value, form)
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the returns at the end, seed by seed, and the steps to a mean of 0.9."""
     found = ["| units, rule | return | best mean of 100 episodes | steps to a mean of 0.9 |", "|---|---|---|---|"]
     for net in NETS:
         own = sorted((row for row in rows if row["net"] == net), key=lambda row: row["seed"])
         if own:
-            cells = [", ".join(f"{row[key]:.2f}" for row in own) for key in ("return", "best")]
-            goal = ", ".join("never" if math.isnan(n := row["steps_to_goal"]) else f"{n:,.0f}" for row in own)
+            cells = [", ".join(_shown(row[key], ".2f") for row in own) for key in ("return", "best")]
+            goal = ", ".join(_shown(row["steps_to_goal"], ",.0f") for row in own)
             found.append(f"| {net} | {' | '.join(cells)} | {goal} |")
     return "\n".join(found)
 
