@@ -38,6 +38,14 @@ def crossings(count: int) -> list[Way]:
     return [((0, CROSSING - k), -1) for k in range(count)]
 
 
+def inside_of(ways: Sequence[Way]) -> list[int]:
+    """Return for each of some ways its number; for those of what crosses a window's start that of the last before."""
+    found: list[int] = []
+    for i, way in enumerate(ways):
+        found.append(found[-1] if found and crosses(way) else i)
+    return found
+
+
 def crosses(way: Way) -> bool:
     """Return whether a way is of what crosses a window's start, which comes beside the credit of the window itself."""
     return any(step <= CROSSING for step in way[0])
@@ -110,11 +118,6 @@ class Bank:
         """Return the bank with all outputs but the first `count`, which are of the past alone, one step earlier."""
         d = torch.cat([self.d[:count], self.d[count:] @ self.a])
         return Bank(self.a, self.b, d, torch.cat([self.p[:count], self.d[count:] @ self.b]))
-
-    def present(self, count: int) -> Tensor:
-        """Return for each of the first outputs the number of the last, from it back, that has a present part."""
-        own = torch.arange(count, device=self.p.device)
-        return torch.where(self.p[:count] != 0, own, 0).cummax(0).values
 
     def forward(self, values: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Pass values through the filters.

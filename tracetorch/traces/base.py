@@ -17,7 +17,7 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
-from tracetorch.traces.bank import OutputFilter, Way, hopping
+from tracetorch.traces.bank import OutputFilter, Way, hopping, inside_of
 from tracetorch.traces.hops import hopped
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start, last_of
@@ -276,8 +276,8 @@ class Trace(ABC):
         n, response = ones_through(shown, start.level(RESPONSE, size), window.steps)
         if not self.normalized:
             n[:outer] = 1
-        elif bank is not None:  # what crosses a window's start is as much as what comes inside it
-            n[:outer] = n[bank.present(outer)]
+        elif bank is not None and self.filter is not None:  # what crosses the start is as much as what comes inside
+            n[:outer] = n[inside_of(self.filter.ways)]
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
@@ -286,7 +286,8 @@ class Trace(ABC):
             gain, level = bank.forward(gain, start.level(LEVEL, (filter.size, *start.driven)))
             carried[LEVEL], n = level, torch.where(n == 0, torch.ones_like(n), n)
             gain = gain / torch.where(shared == 0, torch.ones_like(shared), shared)
-            gain[:outer] = gain[bank.present(outer)]
+            if self.filter is not None:
+                gain[:outer] = gain[inside_of(self.filter.ways)]
         elif gain is not None and outputs.level is not None:
             gain, carried[LEVEL] = gain / last_of(shared, gain), outputs.level
         traces = replace(past, other=past.other | carried)

@@ -62,7 +62,7 @@ def refused(k: Kind, rule: Rule) -> list[Finding]:
 def stack(k: Kind, name: str) -> Setup:
     """Return a network in which a neuron of several currents stands above another layer."""
     spiking, double = kind("LIF soft").make, kind("LIF hard").make
-    hidden: list[nn.Module] = {
+    networks: dict[str, list[nn.Module]] = {
         "above LIF": [layer(INPUTS, UNITS + 1, double), layer(UNITS + 1, UNITS, k.make)],
         "above two LIF": [
             layer(INPUTS, UNITS, double),
@@ -74,9 +74,9 @@ def stack(k: Kind, name: str) -> Setup:
         "under LI": [layer(INPUTS, UNITS, k.make), layer(UNITS, UNITS, k.make)],
         "under LIF": [layer(INPUTS, UNITS, k.make), layer(UNITS, 3, k.make), layer(3, UNITS, spiking)],
         "GELU between": [layer(INPUTS, UNITS, k.make), nn.GELU(), layer(UNITS, UNITS, k.make), nn.GELU()],
-    }[name]
+    }
     head = readout() if name == "under LI" else nn.Linear(UNITS, OUTPUTS)
-    return build(*hidden, head, xs=stream(INPUTS))
+    return build(*networks[name], head, xs=stream(INPUTS))
 
 
 def above(k: Kind, name: str, rule: Rule, splits: list[int]) -> list[Finding]:
