@@ -117,6 +117,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": False,
     "capture_repr": (),  # what is worth showing is printed or drawn
     "reset_modules": ("matplotlib", "site_setup.seed"),
+    "image_scrapers": ("site_setup.own_figures", "matplotlib"),
     "thumbnail_size": (480, 320),
     "write_computation_times": False,
 }
@@ -154,6 +155,7 @@ html_theme_options: dict[str, object] = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
     "navbar_start": ["navbar-logo", "version"],
+    "switcher": {"json_url": "_static/versions.json", "version_match": version},
     "navbar_end": ["theme-switcher", "navbar-icon-links"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],

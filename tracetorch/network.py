@@ -167,8 +167,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
             if before is not None:
                 _rewire(found, before[0], executed=before[1])
     for name, one in restored.items():
-        found[name].core.restart(object())
-        found[name].core.state = one
+        core = found[name].core
+        core.state, core.began, core.time, core.credited = one, object(), 0, 0
     for name, dropout in dropped.items():
         dropout.mask = masks.get(name)
 
@@ -293,7 +293,7 @@ def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = 
     Args:
         net: any module with layers in it.
         backend: `auto`, `torch` (step by step, serves everything), `numba` (compiled for CPUs) or
-            `triton` (GPUs).
+            `triton` (GPUs; in their present form run under Triton's interpreter only, never on one).
         sparse: whether dense synapses and convolutions go through their inputs by events; by density where it is None.
 
     Raises:

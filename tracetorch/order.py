@@ -146,39 +146,33 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             and (below.rule.above.groups or (source.wiring is not None and source.wiring.filters))
         ):
             _join((source, below.rule, below.neuron), (core, rule, neuron))
-        if core.wiring is not None and core.wiring is source.wiring:
-            core.wiring.saw(source.activity, core.activity)
-        together = source.calls != below.call or not _remembered(below, neuron)
-        if not together and not core.in_step(source, window or 1, credited=rule.above.groups > 0):
-            raise RuntimeError(
-                f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
-                f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a "
-                f"graph and the other not. Run both at each step and reset them together, tt.reset(net); or take "
-                f"tt.rules.drtrl(), which has no such filter"
-            )
+        together = core.wiring if core.wiring is source.wiring else None
         if isinstance(below.rule.above, AllMemory):
             received = below.received
-            found = None if received is None else _route(received, core)
-            if received is not None and found is not None:
-                edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
-                route, group, pole = found
-                pole = pole if below.call == first[id(source)] else None  # a window's start is in the first call alone
-                feeds.append(Feed(received, edge, x.dtype, x.shape, node, others, route, group, pole))
-            if any(
-                stage.activity is core.activity and _told(stage, core, rule, neuron) for stage in source.above.stages
-            ):
+            if any(_told(stage, core, rule, neuron) for stage in source.above.stages):
+                _require_in_step(core, rule, neuron, (source, below), window or 1)
+                _see(together, source, core)
+                found = None if received is None else _route(received, core)
+                if received is not None and found is not None:
+                    edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
+                    route, group, pole = found
+                    pole = pole if below.call == first[id(source)] else None  # a window's start is in one call alone
+                    feeds.append(Feed(received, edge, x.dtype, x.shape, node, others, route, group, pole))
                 continue
-            if core.wiring is not None and core.wiring is source.wiring and source.first:
-                core.wiring.renew(node_of(core, rule, neuron))
-                core.wiring.doubted = True
+            if together is not None and source.first:
+                _see(together, source, core)
+                together.renew(node_of(core, rule, neuron))
+                together.doubted = True
                 if received is not None:
                     received.doubted = True
                 continue
-        if below.rule.derives and not source.above.known:
+        elif below.rule.derives and not source.above.known:
             source.followed_by(below.rule, below.neuron, neuron, core)
-        if below.rule.agrees(below.neuron, source.above, neuron, core.above):
-            alone = below is nearest and not isinstance(below.rule.above, AllMemory)
-            if alone and core.wiring is source.wiring is not None:
+        if below.rule.agrees(below.neuron, source.above, neuron, core.above) and not below.rule.above.groups:
+            if _remembered(below, neuron):
+                _require_in_step(core, rule, neuron, (source, below), window or 1)
+            _see(together, source, core)
+            if below is nearest and core.wiring is source.wiring is not None:
                 core.agreed = _agreement(core, rule, neuron, below, source)
             continue
         follower = source.above.follower
@@ -205,16 +199,33 @@ def _as_before(core: Core, rule: Rule, neuron: Neuron, below: Producer, window: 
         return False
     if not all(map(operator.is_, core.agreed, _agreement(core, rule, neuron, below, source))):
         return False
-    source.wiring.saw(source.activity, core.activity)  # type: ignore[union-attr] # as it was
-    return not _remembered(below, neuron) or core.in_step(source, window or 1, credited=rule.above.groups > 0)
+    if _remembered(below, neuron):
+        _require_in_step(core, rule, neuron, (source, below), window or 1)
+    _see(source.wiring, source, core)
+    return True
 
 
 def _remembered(below: Producer, neuron: Neuron) -> bool:
-    """Return whether a layer's rule has a filter of the memory of one that it feeds."""
-    above = below.rule.above
-    if isinstance(above, AllMemory):
-        return True
-    return isinstance(neuron, Readout) and (below.rule.derives or above.needs_network)
+    """Return whether a rule that reads the memory of the next readout has a filter of the layer's own."""
+    return isinstance(neuron, Readout) and (below.rule.derives or below.rule.above.needs_network)
+
+
+def _see(wiring: Wiring | None, below: Core, above: Core) -> None:
+    if wiring is not None:
+        wiring.saw(below.activity, above.activity)
+
+
+def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Producer], ahead: int) -> None:
+    """Raise RuntimeError where a layer has not run whenever one has that feeds it, as that one's filter takes it."""
+    source, below = fed
+    credited = bool(rule.above.groups and below.rule.above.groups)
+    if source.calls == below.call and not core.in_step(source, ahead, credited=credited):
+        raise RuntimeError(
+            f"rule {below.rule.name!r} filters a layer ({below.neuron!r}) as {neuron!r} above it remembers its "
+            f"outputs, but the two are not in step: one has run, was reset, was given a rule or ran without a graph "
+            f"and the other not. Run both at each step and reset them together, tt.reset(net); or take "
+            f"tt.rules.drtrl(), which has no such filter"
+        )
 
 
 def _told(stage: Stage, core: Core, rule: Rule, neuron: Neuron) -> bool:

@@ -120,6 +120,92 @@ def cascade() -> Drawing:
     return drawing
 
 
+def queue() -> Drawing:
+    """Return a queue of the last values beside a trace, which is one value that fades."""
+    drawing = Drawing(
+        760,
+        210,
+        "Left: a queue stores the last n inputs, a new one enters and the oldest leaves. Right: a trace stores one "
+        "number, which is multiplied by beta at each step before the new input is added.",
+    )
+    drawing.text((190, 22), "a queue: n numbers", size=15, bold=True)
+    drawing.text((34, 100), "x_{t}", size=15)
+    drawing.arrow([(50, 100), (76, 100)], colour=FORWARD)
+    for i, name in enumerate(("x_{t}", "x_{t−1}", "x_{t−2}", "…", "x_{t−n+1}")):
+        drawing.box((78 + 52 * i, 80), (48, 40), name, colour=FORWARD, font=12)
+    drawing.arrow([(334, 100), (366, 100)], colour=GREY, dashed=True)
+    drawing.text((206, 154), "the oldest is forgotten at once", size=13)
+    drawing.text((206, 182), "mean = sum / n", size=14)
+    drawing.text((580, 22), "a trace: one number", size=15, bold=True)
+    drawing.text((436, 100), "x_{t}", size=15)
+    drawing.arrow([(452, 100), (498, 100)], colour=FORWARD)
+    drawing.box((500, 82), (36, 36), "+", colour=FORWARD, font=18)
+    drawing.arrow([(536, 100), (700, 100)], colour=TRACE)
+    drawing.text((722, 100), "x̂_{t}", size=15)
+    drawing.arrow([(640, 100), (640, 62), (518, 62), (518, 80)], colour=TRACE)
+    drawing.box((546, 46), (66, 30), "× β", colour=TRACE)
+    drawing.text((580, 154), "everything is forgotten slowly", size=13)
+    drawing.text((580, 182), "x̂_{t} = β x̂_{t−1} + x_{t}", size=14)
+    return drawing
+
+
+def orders() -> Drawing:
+    """Return the triangle of pairs of times twice: summed by columns, from the end, and by rows, as they happen."""
+    drawing = Drawing(
+        760,
+        300,
+        "Two triangles of pairs of times, input k to the right and error t downwards. Left, BPTT sums each column from "
+        "the last step back and stores all steps. Right, a trace sums each row as it happens and stores one number.",
+    )
+    for left, head, colour in (
+        (110, "BPTT: columns, from the end", CREDIT),
+        (490, "trace: rows, as they happen", TRACE),
+    ):
+        drawing.text((left + 90, 22), head, size=15, bold=True)
+        for t in range(5):
+            for k in range(t + 1):
+                drawing.box((left + 36 * k, 66 + 36 * t), (30, 30), "", colour=colour)
+        drawing.text((left + 90, 50), "input at step k →", size=12)
+        drawing.text((left - 56, 158), "error at", size=12)
+        drawing.text((left - 56, 174), "step t ↓", size=12)
+    for k in range(5):
+        drawing.arrow([(125 + 36 * k, 246), (125 + 36 * k, 74 + 36 * k)], colour=CREDIT)
+        drawing.arrow([(496, 81 + 36 * k), (514 + 36 * k, 81 + 36 * k)], colour=TRACE)
+    drawing.text((200, 272), "starts when the sequence is over: all steps stored", size=13)
+    drawing.text((580, 272), "one number per input: x̂_{t} = β x̂_{t−1} + x_{t}", size=13)
+    return drawing
+
+
+def decide() -> Drawing:
+    """Return the questions that lead to a rule."""
+    drawing = Drawing(
+        760,
+        300,
+        "Three questions. If the whole graph fits in memory and learning may wait for the end, take bptt. If not, and "
+        "there is one hidden layer under a readout, take eprop. If not, and memory or time is short, take trace. "
+        "Otherwise take cascade, the default.",
+    )
+    questions = (
+        ("Does the graph of a whole sequence fit in memory,", "and may learning wait for its end?", "bptt()"),
+        ("Is there one hidden layer,", "under a leaky readout?", "eprop()"),
+        ("Is the network wide, and memory or time short?", "(Depth and order count less.)", "trace(), ottt()"),
+    )
+    for i, (first, second, rule) in enumerate(questions):
+        y = 16 + 74 * i
+        drawing.box((30, y), (420, 52), (first, second), colour=GREY, font=13)
+        drawing.arrow([(450, y + 26), (548, y + 26)], colour=FORWARD)
+        drawing.text((496, y + 14), "yes", size=13)
+        drawing.box((550, y), (180, 52), rule, colour=FORWARD)
+        drawing.arrow([(240, y + 52), (240, y + 72)])
+        drawing.text((262, y + 62), "no", size=13)
+    drawing.box((30, 238), (420, 46), "cascade(), the default", colour=TRACE)
+    drawing.text((550, 261), "near BPTT at depth", size=13, anchor="start")
+    return drawing
+
+
 if __name__ == "__main__":
+    queue().save(FIGURES / "queue.svg")
+    orders().save(FIGURES / "orders.svg")
+    decide().save(FIGURES / "decide.svg")
     cells().save(FIGURES / "cells.svg")
     cascade().save(FIGURES / "rule_cascade.svg")

@@ -6,14 +6,17 @@ import contextlib
 import importlib
 import importlib.metadata
 import inspect
+import json
 import pkgutil
 import random
 import re
 import shutil
 import sys
 import typing
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -42,6 +45,56 @@ def seed(gallery_conf: dict[str, Any], filename: str | None) -> None:
     np.random.seed(0)  # noqa: NPY002 - the global generator is what is meant
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float32)  # some examples compute in double precision
+
+
+def own_figures(block: tuple[str, str, int], block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Show the figure that a block of an example made without pyplot, as `tracetorch.plot` does, and named `figure`."""
+    from matplotlib.figure import Figure
+    from sphinx_gallery.scrapers import figure_rst
+
+    figure = block_vars["example_globals"].get("figure")
+    if not isinstance(figure, Figure) or hasattr(figure, "number"):  # pyplot numbers its own
+        return ""
+    del block_vars["example_globals"]["figure"]  # once
+    path = next(block_vars["image_path_iterator"])
+    figure.savefig(path)
+    return str(figure_rst([path], gallery_conf["src_dir"]))
+
+
+def place_versions(app: Sphinx, error: Exception | None) -> None:
+    """Begin the addresses in the list of versions with the path at which the site is served."""
+    if error is not None or app.builder.format != "html":
+        return
+    at, file = urlsplit(app.config.html_baseurl).path.rstrip("/"), Path(app.outdir) / "_static/versions.json"
+    versions = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps([{**v, "url": at + v["url"]} for v in versions]), encoding="utf-8")
+
+
+def describe_for_others(app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Name the picture and the words that other sites show for a link to a page."""
+    base = app.config.html_baseurl.rstrip("/")
+    picture = f"{base}/_static/social.png" if base else context["pathto"]("_static/social.png", 1)
+    title = re.sub(r"<[^>]*>", "", context.get("title") or "") or app.config.html_title
+    tags = [f'<meta property="og:image" content="{picture}">', '<meta property="og:image:width" content="1200">']
+    tags += [
+        '<meta property="og:image:height" content="630">',
+        '<meta name="twitter:card" content="summary_large_image">',
+    ]
+    if "og:title" not in (context.get("metatags") or ""):
+        tags.append(f'<meta property="og:title" content="{escape(unescape(title))}">')
+    context["metatags"] = "\n".join([context.get("metatags") or "", *tags])
+
+
+def name_repository(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Write the repository's address into the pages, where the forge names it."""
+    context = app.config.html_context
+    if "github_repo" not in context:
+        return
+    name = f"{context['github_user']}/{context['github_repo']}"
+    source[0] = source[0].replace("git clone URL", f"git clone https://github.com/{name}")
+    colab = f"https://colab.research.google.com/github/{name}/blob/main/examples/quickstart.ipynb"
+    if docname == "introduction/plot_00_quickstart":
+        source[0] = source[0].replace("notebook for Colab.", f"notebook for Colab: `open it there <{colab}>`__.")
 
 
 def copy_mathjax(app: Sphinx) -> None:
@@ -183,9 +236,12 @@ def lead_back_from_sources(app: Sphinx, pagename: str, template: str, context: d
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("builder-inited", copy_mathjax)
+    app.connect("source-read", name_repository)
     app.connect("builder-inited", annotate_arguments)
     app.connect("build-finished", name_controls)
     app.connect("build-finished", fold_drawing, priority=900)  # after the gallery has linked the names in the code
+    app.connect("build-finished", place_versions)
+    app.connect("html-page-context", describe_for_others)
     app.connect("html-page-context", lead_edits_to_sources, priority=900)  # after the theme has made its link
     app.connect("html-page-context", lead_back_from_sources)
     app.connect("autodoc-process-bases", name_public_bases)

@@ -4,7 +4,8 @@ Quickstart
 
 In ten minutes: data from a ``DataLoader``, a spiking network, a training loop, an accuracy, a look inside, and another
 learning rule. You need PyTorch, and the library with its extra ``train`` (:doc:`/start/installation`). The buttons
-at the end of the page download it as a notebook or as a program.
+at the end of the page download it as a notebook or as a program; ``examples/quickstart.ipynb`` in the repository is a
+notebook for Colab.
 
 **What to expect:** about 85 % of handwritten digits, read row by row, and a figure of spikes. About 20 seconds.
 """
@@ -59,9 +60,11 @@ print("a window:", tuple(xs.shape), "outputs:", tuple(tt.scan(net, xs).shape))
 
 # %%
 # A network that does not fire learns nothing. This scales each unit's weights so that it fires in 20 % of the steps:
-print("before:", firing_rates(net, xs))
+for name, firing in firing_rates(net, xs).items():
+    print(f"layer {name} before: {firing}")
 tt.init_firing(net, xs, rate=0.2)
-print("after: ", firing_rates(net, xs))
+for name, firing in firing_rates(net, xs).items():
+    print(f"layer {name} after:  {firing}")
 
 # %%
 # Training
@@ -96,11 +99,13 @@ for epoch in range(epochs):
 # %%
 # A look inside
 # -------------
-# Spikes of the first layer for one image. ``net[0]`` is a layer like any module:
+# Spikes of the first layer for one image. ``net[0]`` is a layer like any module. A notebook shows the figure; in a
+# program ``figure.savefig("spikes.png")`` writes it.
 tt.reset(net)
 with torch.no_grad():
     spikes = tt.scan(net[0], steps(images[:1]))
-raster(spikes[:, 0], title="First hidden layer, one digit: a dot is a spike")
+figure = raster(spikes[:, 0], title="First hidden layer, one digit: a dot is a spike")
+figure
 
 # %%
 # One step at a time

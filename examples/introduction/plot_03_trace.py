@@ -30,6 +30,11 @@ LOOKS = ((COLOURS[0], "-"), (COLOURS[1], "--"), (COLOURS[2], ":"))
 # How often did something happen lately? You can store the last :math:`n` values in a queue and average them, which
 # costs :math:`n` numbers. Or you can store a single number and let it fade:
 #
+# .. figure:: /_static/figures/queue.svg
+#    :alt: Left, a queue of the last n inputs; a new one enters, the oldest leaves. Right, a trace, one number that is
+#       multiplied by beta before the new input is added.
+#    :figclass: tt-figure
+#
 # .. math:: \hat x_t = \beta\, \hat x_{t-1} + x_t = \sum_{k \le t} \beta^{\,t-k} x_k.
 #
 # The right-hand side shows why this works: it contains the whole past, each step with its own weight, although only

@@ -64,9 +64,14 @@ print(f"the neuron fires {int(z.sum())} times in {T} steps")
 #
 # .. math:: \frac{dL}{dw} = \sum_{t} \sum_{k \le t} L_t\, \psi_t\, \beta^{\,t-k}\, x_k .
 #
-# The picture shows the pairs, summed over the six inputs: column :math:`k`, row :math:`t` is what the inputs at
-# step :math:`k` contribute to the gradient through the spike at step :math:`t`. (Colours saturate at 30 % of the
-# largest value, so that the many small ones are visible.)
+# .. figure:: /_static/figures/orders.svg
+#    :alt: Two triangles of pairs of times. BPTT sums each column from the last step back and stores all steps; a trace
+#       sums each row as it happens and stores one number per input.
+#    :figclass: tt-figure
+#
+# The next picture shows the pairs of our neuron, summed over the six inputs: column :math:`k`, row :math:`t` is what
+# the inputs at step :math:`k` contribute to the gradient through the spike at step :math:`t`. (Colours saturate at
+# 30 % of the largest value, so that the many small ones are visible.)
 when = torch.arange(T)
 lag = when[:, None] - when[None, :]
 pairs = torch.where(lag >= 0, (L * psi)[:, None] * beta ** lag.clamp(min=0), 0.0)

@@ -214,6 +214,11 @@ except RuntimeError as error:
 #
 # What to take when
 # -----------------
+# .. figure:: /_static/figures/decide.svg
+#    :alt: Three questions. The graph fits in memory and learning may wait: bptt. One hidden layer under a leaky
+#       readout: eprop. Wide, and memory or time short: trace or ottt. Otherwise cascade, the default.
+#    :figclass: tt-figure
+#
 # ==================================================  ==========================================================
 # you have                                            take
 # ==================================================  ==========================================================
@@ -236,8 +241,8 @@ except RuntimeError as error:
 # - **snnTorch** (https://github.com/snntorch/snntorch) has years of tutorials and a large community. To learn the field
 #   with BPTT, start there.
 # - **SpikingJelly** (https://github.com/fangwei123456/spikingjelly) has GPU kernels and loaders for neuromorphic
-#   datasets. This library's GPU kernels have never run on a GPU; if you train large convolutional networks on one,
-#   with short sequences, take SpikingJelly.
+#   datasets. This library's GPU kernels were run under an interpreter only, never on a GPU; if you train large
+#   convolutional networks on one, with short sequences, take SpikingJelly.
 # - **Norse** (https://github.com/norse/norse) has neurons as stateless functions, closest to the equations.
 # - **BrainTrace** (https://github.com/chaobrain/braintrace) has online rules in JAX, with neurons from a large
 #   brain-modelling stack.

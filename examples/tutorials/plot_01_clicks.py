@@ -52,6 +52,9 @@ def draw(size, generator):
     return spikes[:, decided], (right > left)[decided].long()
 
 
+x, y = draw(64, torch.Generator().manual_seed(1))
+print("a batch:", tuple(x.shape), "labels:", tuple(y.shape))
+
 # %%
 # The network
 # -----------
@@ -173,6 +176,14 @@ plt.show()
 # - ``SILENCE = 200``, or half-lives that start at 40: how much does ``trace`` lose?
 # - ``tt.rules.eprop()``, or the default, ``tt.rules.cascade()``: exact for this network. Does it need fewer iterations?
 # - One half-life for the whole layer: ``tt.Learnable(10.0)``.
+#
+# What usually goes wrong
+# -----------------------
+# - *The answers stay at chance*: an optimizer over the synapses' parameters alone leaves every half-life at 10 steps.
+#   Look at ``dict(net.named_parameters())``.
+# - *An error about the batch size*: trials without an answer are left out, so batches differ in size, and
+#   ``tt.reset(net)`` must come before each.
+# - *ottt raises*: one trace per input cannot represent a decay for each neuron.
 #
 # What to read next
 # -----------------

@@ -53,6 +53,8 @@ def spoil(spikes, generator, jitter=2.0, lost=0.1):
     return found
 
 
+print("five patterns:", tuple(patterns(5, torch.Generator().manual_seed(0)).shape))
+
 # %%
 # The network
 # -----------
@@ -161,6 +163,14 @@ plt.show()
 # - ``tt.rules.ottt()`` should equal ``eprop()`` up to the readout's filter: does it?
 # - A half-life of 5 or 60 steps: which memory fits 60 steps of pattern?
 # - No ``synapse.weight.mul_(3)``: print ``firing_rates`` and see why nothing is learned.
+#
+# What usually goes wrong
+# -----------------------
+# - *Nothing is learned*: three spikes a channel are little input. Print ``tracetorch.testing.firing_rates(net, x)``
+#   before you train.
+# - *Batch first*: a window is ``[T, B, channels]``. With the first two axes exchanged everything runs, on another
+#   task.
+# - *The control is too strong or too weak*: freeze ``net[0]`` only; the readout learns in the control too.
 #
 # What to read next
 # -----------------

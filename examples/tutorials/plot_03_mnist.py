@@ -48,6 +48,8 @@ def encode(images, generator):
     return encoding.bernoulli(images.flatten(1), steps=20, generator=generator)
 
 
+print("a batch:", tuple(encode(data.x_train[:64], torch.Generator().manual_seed(0)).shape))
+
 # %%
 # The network
 # -----------
@@ -143,6 +145,14 @@ plt.show()
 # - A loss at every step: ``tt.scan(net, x)`` without ``out``. It costs more time; is it better?
 # - ``tt.LI(half_life=5)`` instead of ``tt.Mean()``.
 # - Five steps instead of 20: how much accuracy do the other 15 add?
+#
+# What usually goes wrong
+# -----------------------
+# - *The second layer is silent* with PyTorch's initial weights: ``tt.init_firing(net, x, rate=0.2)`` or
+#   ``calibrate``.
+# - *Another readout*: ``out="last"`` gives the mean over all steps with ``tt.Mean``, and the last step alone with the
+#   others.
+# - *Accuracy varies between evaluations*: the spikes are drawn; give the encoder a generator with a seed.
 #
 # What to read next
 # -----------------

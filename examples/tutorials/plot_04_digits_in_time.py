@@ -45,6 +45,8 @@ def encode(images):
     return encoding.rows(images * (3.0 / 255.0), repeat=2)
 
 
+print("a batch:", tuple(encode(data.x_train[:64]).shape))
+
 # %%
 # The network
 # -----------
@@ -155,6 +157,13 @@ plt.show()
 # - ``tt.rules.cascade(pairs=1)``: the cheapest form of ``cascade``.
 # - Three hidden layers: which rules lose most?
 # - A half-life of 2 steps in the hidden layers: the first rows are forgotten, under every rule.
+#
+# What usually goes wrong
+# -----------------------
+# - *A window shorter than the digit*: under ``tbptt`` and ``traced_bptt`` a call of ``tt.scan`` is the window, so cut
+#   the sequence where you mean to.
+# - *A reset between the pieces* would erase the rows before: reset once, before the first piece.
+# - *Rules look alike*: compare with the frozen control first. A task that it solves does not test a rule.
 #
 # What to read next
 # -----------------

@@ -210,6 +210,12 @@ plt.show()
 # - ``tt.reset(net)`` after each beat: what does the context between beats add?
 # - A label for one beat in ten.
 #
+# What usually goes wrong
+# -----------------------
+# - *Looking ahead*: statistics over the whole signal know the future. Normalise by the past alone.
+# - *Accuracy of an unbalanced stream*: most beats are normal, so report balanced accuracy.
+# - *Memory that grows*: outputs or losses are gathered with their graph; store ``loss.item()``.
+#
 # What to read next
 # -----------------
 # The same stream under truncated backpropagation with two windows is in the :doc:`results </results>`: with a

@@ -208,6 +208,11 @@ plt.show()
 # - Another split of the speakers: how much do the scores vary?
 # - A loss at every step.
 #
+# What usually goes wrong
+# -----------------------
+# - *A split by clips instead of speakers*: the same voice on both sides makes every score too good.
+# - *Statistics of all clips* in the normalisation: take those of the training part.
+#
 # What to read next
 # -----------------
 # ``eprop`` costs a trace for every weight here, as the half-lives differ between neurons: 256 x 96 numbers for each

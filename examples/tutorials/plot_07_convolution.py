@@ -51,6 +51,8 @@ def encode(images, generator):
     return encoding.bernoulli(images.unsqueeze(1), steps=10, generator=generator)
 
 
+print("a batch:", tuple(encode(data.x_train[:64], torch.Generator().manual_seed(0)).shape))
+
 # %%
 # The network
 # -----------
@@ -170,6 +172,13 @@ plt.show()
 # - ``tt.rules.drtrl()``: how much better is the gradient of the first layer?
 # - Stride 2 instead of pooling.
 # - ``groups=``: one filter bank per channel.
+#
+# What usually goes wrong
+# -----------------------
+# - *Shapes*: a window is ``[T, B, C, H, W]``, and modules between layers see ``[B, C, H, W]``.
+# - *The second layer hardly fires*: pooling averages spikes to small values; lower its threshold or scale its
+#   weights.
+# - *A frozen net[:2]* leaves the second convolution learning: the pooling counts as a module.
 #
 # What to read next
 # -----------------

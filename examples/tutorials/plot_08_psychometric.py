@@ -150,6 +150,12 @@ print(
 # - ``tt.rules.eprop()`` for the fourth subject.
 # - Two times the silence for the trained networks: who still answers?
 #
+# What usually goes wrong
+# -----------------------
+# - *A mean over all trials* hides what differs: most trials are easy. Look at the close ones.
+# - *A kernel from few trials* is noise: 4,000 trials give ten weights.
+# - *Half-lives that should be learned* need ``learned=True``; a half-life that is a number is a constant.
+#
 # What to read next
 # -----------------
 # :doc:`results </results>` has a less noisy version of the task with more iterations and five seeds, compared with

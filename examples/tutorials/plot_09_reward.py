@@ -181,6 +181,14 @@ plt.show()
 # - Other seeds: learning from reward varies.
 # - ``tt.rl.ThreeFactor``: any loss under any rule, times a reward that comes later, without an agent.
 #
+# What usually goes wrong
+# -----------------------
+# - *No learning at all*: call ``agent.learn`` after each step, also the last of an episode, with ``terminated`` and
+#   ``truncated`` apart.
+# - *It learns, then forgets*: one large step destroys what was learned. Keep the bounded step (``ObGD``) and the
+#   running scales.
+# - *One good seed*: run several before you compare.
+#
 # What to read next
 # -----------------
 # One seed each is an illustration, not a result: learning from reward varies a lot between seeds. :doc:`/results`

@@ -219,6 +219,12 @@ plt.show()
 # - ``reset=``: let a spike set ``v`` to zero, and run ``check_neuron`` again.
 # - Periods that differ by 10 %: where does the network fail?
 #
+# What usually goes wrong
+# -----------------------
+# - *Units mix inside the step*: a mean over units gives wrong gradients without an error. ``check_neuron`` finds it.
+# - *A state changed in place*: return ``s.replace(...)``.
+# - *A parameter without a trace*: assign an ``nn.Parameter`` in ``__init__``, not a tensor.
+#
 # What to read next
 # -----------------
 # The library compiles the step of this neuron as it does that of a built-in one (``neuron.lowered()`` shows how); a

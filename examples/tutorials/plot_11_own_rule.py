@@ -209,6 +209,12 @@ plt.show()
 # - Another weight credit, ``Full()`` or ``Pairs(10)``: which combinations raise, and why?
 # - Signs of another random matrix instead of the first weights': does it still learn?
 #
+# What usually goes wrong
+# -----------------------
+# - *A combination is refused*: read the message, it names the axis.
+# - *The rule learns, so it is right*: a wrong gradient often learns too. Audit it.
+# - *set_rule after training began* drops what the layer carries.
+#
 # What to read next
 # -----------------
 # If you want to keep a rule, test its claims: ``tracetorch.testing.conformance`` holds the library's table of what

@@ -156,6 +156,12 @@ plt.show()
 # - One more layer: how fast does the first cosine fall?
 # - The same audit after 100 updates.
 #
+# What usually goes wrong
+# -----------------------
+# - *A silent layer*: it has no gradient under any rule, so every rule looks exact. Call ``require_alive`` first.
+# - *Float precision*: the audit computes in double precision on a copy; your own comparison should too.
+# - *A loss that is a mean over steps*: the audit takes sums over the steps that it names.
+#
 # What to read next
 # -----------------
 # A low cosine in a layer that matters for your task is a reason to take ``cascade``, ``traced_bptt`` with a window,

@@ -91,7 +91,7 @@ with torch.no_grad():
 found, membranes = run(folder / "float.onnx")
 rounded, rounded_membranes = run(folder / "int8.onnx")
 print(f"state: {', '.join(step.names)}")
-print(f"onnxruntime beside torch, greatest difference of an output: {abs(found - own).max():.1e}")
+print(f"onnxruntime against torch, greatest difference of an output: {abs(found - own).max():.1e}")
 
 # %%
 # What eight bits change
@@ -129,5 +129,17 @@ label(axes[1], x="step", y="membrane of the unit that differs most")
 plt.show()
 
 # %%
+# Try changing
+# ------------
+# - ``tt.export.window(net, 16)``: a digit in one call.
+# - Weights pruned before ``int8``: which layer suffers?
+# - A net of ``tt.ALIF``: which states has the file?
+#
+# What usually goes wrong
+# -----------------------
+# - *Exporting the network itself* makes its state a constant; export ``tt.export.step(net)``.
+# - *The state is lost between calls*: feed each ``next/`` output back as the input of that name; zeros are a reset.
+# - *Another accuracy in the runtime*: inputs must be encoded as in training, and divided alike.
+#
 # :doc:`/howto/export` says what can be exported and what is refused. For simulators and neuromorphic chips there is
 # :doc:`/howto/nir`.

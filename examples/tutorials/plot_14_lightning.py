@@ -30,8 +30,8 @@ from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, windows = (2, 4) if short else (10, 100)
-print("Expect: the network names the activity in most steps, far more often than the commonest one alone is right, and")
-print("goes on improving from one pass over a part of the stream to the next.")
+print("Expect, of the generated recordings: about 69 % of the held-out steps right after 100 windows, about 80 % at")
+print("the end. To name the commonest activity always is right in 23 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few windows to learn anything.")
 warnings.filterwarnings("ignore", module="lightning")
@@ -192,5 +192,18 @@ label(axes[1], x="step of 20 ms", y="probability")
 plt.show()
 
 # %%
+# Try changing
+# ------------
+# - ``tt.rules.cascade()`` instead of ``trace()``.
+# - Windows of 5 and of 100 steps: what changes, speed or accuracy?
+# - ``devices=1``: are the numbers the same?
+#
+# What usually goes wrong
+# -----------------------
+# - *A process waits for ever*: processes must take the same number of windows. ``Stream(..., windows=)`` fixes it.
+# - *A row carries the last recording's state on*: ``tt.reset(net, window.resets[0])`` before the window;
+#   ``OnlineModule`` does it.
+# - *A loss over filled-up steps*: index with ``window.valid``.
+#
 # :doc:`/howto/lightning` has windows of whole sequences, and what a module of your own needs. ``tracetorch train har``
 # learns from windows of two seconds of the same recordings.

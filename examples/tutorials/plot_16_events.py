@@ -148,8 +148,14 @@ label(time, x="ms of movement", y="right")
 plt.show()
 
 # %%
-# Things to try
-# -------------
+# Try changing
+# ------------
 # - ``tonic.SlicedDataset`` with ``SliceByTime`` cuts recordings of hours; give it to ``TonicRecordings`` as it is.
 # - ``dt``: what is lost, or gained, with steps of 5 and of 60 ms?
 # - :doc:`/howto/own_data` has HDF5, sound and tables.
+#
+# What usually goes wrong
+# -----------------------
+# - *ToFrame in the data set*: give Tonic's events as they are; the reader makes the frames of a window.
+# - *A silent network*: events are sparse; scale the weights, or call ``tt.init_firing``.
+# - *Axes*: ``sensor_size`` is width, height, polarities, as in Tonic; a step is ``[polarity, height, width]``.

@@ -168,8 +168,14 @@ label(axes[1], x="step of 10 ms", y="probability")
 plt.show()
 
 # %%
-# Things to try
-# -------------
+# Try changing
+# ------------
 # - ``out="all"`` and ``batch.valid`` for a loss at every step of a recording.
 # - A :class:`tracetorch.data.RowPool` wastes no padding at all: :doc:`/tutorials/plot_14_lightning`.
 # - :doc:`/howto/resets_and_streams` has masks, and resets within a window.
+#
+# What usually goes wrong
+# -----------------------
+# - *Reading the padded end*: pass ``lengths``.
+# - *A loss at every step* of a padded batch counts the filling: index with ``batch.valid``.
+# - *Filling with zeros is not silence for a bias*: the current is the bias, and neurons go on firing.

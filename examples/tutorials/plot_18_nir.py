@@ -162,7 +162,13 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %%
-# Things to try
-# -------------
+# Try changing
+# ------------
 # - ``tt.interop.Exponential`` instead of Euler's step, in writing and in reading.
 # - :doc:`/howto/nir` says what snnTorch and Norse do with a graph, and :doc:`/howto/coming_from` brings networks here.
+#
+# What usually goes wrong
+# -----------------------
+# - *A soft reset* is not in the standard: train with ``tt.HardReset()`` if the network has to leave.
+# - *Single precision*: a membrane next to its threshold may fire on one side only; compare in double precision.
+# - *Recurrent or adaptive layers*: ``to_nir`` names what does not fit; :doc:`/howto/nir` has the table.

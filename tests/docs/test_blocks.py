@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(not (DOCS / "howto").is_dir(), reason="the pages
 FOLDERS = ("start", "howto", "theory", "project")
 PAGES = sorted(page for folder in (*FOLDERS, ".") for page in (DOCS / folder).glob("*.md"))
 OPTIONAL = {"snntorch", "spikingjelly", "norse", "nir", "onnxruntime", "lightning", "tonic", "safetensors", "numba"}
+OPTIONAL |= {"neurobench"}
 """What a block may import that need not be installed: such a block is left out where it is not."""
 GALLERIES = {"introduction", "tutorials", "reference"}
 

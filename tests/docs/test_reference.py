@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -88,6 +89,28 @@ def test_drawings_are_whole_and_small(drawing: Path) -> None:
     assert "http://" not in re.sub(
         r'xmlns(:\w+)?="[^"]*"|http://www\.w3\.org\S*|http://purl\.org\S*|http://creativecommons\.org\S*', "", text
     )
+
+
+def test_the_picture_for_links_is_one() -> None:
+    image = pytest.importorskip("matplotlib.image").imread(DOCS / "_static" / "social.png")
+    assert image.shape[:2] == (630, 1200)
+    assert len({tuple(pixel) for pixel in image[::7, ::7].reshape(-1, image.shape[2]).round(2).tolist()}) > 5
+
+
+def test_the_newest_version_in_the_list_is_this_one() -> None:
+    tracetorch = importlib.import_module("tracetorch")
+    versions = json.loads((DOCS / "_static" / "versions.json").read_text("utf-8"))
+    assert versions[0]["version"] == tracetorch.__version__ and versions[0]["url"] == "/"
+    assert len({v["url"] for v in versions}) == len({v["version"] for v in versions}) == len(versions)
+
+
+def test_the_notebook_is_the_quickstart() -> None:
+    script = DOCS / "_scripts" / "notebook.py"
+    spec = importlib.util.spec_from_file_location("notebook", script)
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.NOTEBOOK.read_text("utf-8") == made.text(), "python docs/_scripts/notebook.py"
 
 
 @pytest.mark.parametrize("example", sorted((DOCS.parent / "examples").rglob("plot_*.py")), ids=lambda path: path.stem)

@@ -100,7 +100,10 @@ def test_the_header_and_the_page_have_what_a_reader_looks_for(site: Path) -> Non
     import tracetorch
 
     text = (site / "introduction/plot_03_trace.html").read_text(encoding="utf-8")
-    assert f">{tracetorch.__version__}</span>" in text
+    assert f">{tracetorch.__version__}<span" in text
+    picture = re.search(r'property="og:image" content="([^"]*)"', text)
+    assert picture is not None
+    assert "://" in picture[1] or (site / "introduction" / picture[1]).is_file()
     assert 'rel="icon"' in text or 'rel="shortcut icon"' in text
     assert "copybutton.js" in text
     assert "search" in text
@@ -178,6 +181,17 @@ def test_the_navigation_is_clicked_through(address: str, browser: Any, width: st
         page.wait_for_load_state("load")
         assert page.locator("h1").count() >= 1
     context.close()
+
+
+def test_another_version_can_be_chosen(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/howto/speed.html")
+    page.wait_for_selector(".version-switcher__menu a", state="attached")
+    page.locator(".bd-header .version-switcher__button").first.click()
+    page.locator(".version-switcher__menu a").first.click()
+    page.wait_for_load_state("load")
+    assert page.url == f"{address}/howto/speed.html"
+    page.close()
 
 
 def test_search_finds_a_name(address: str, browser: Any) -> None:

@@ -46,8 +46,8 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command
                 }
             )
             return
-        title = f"{trainer.task.name} · {trainer.choice.text} · iteration {trainer.iteration}"
-        task = trainer.task
-        out().print(score_table(scores, title=title, metric=task.metric, scored_on=task.scored_on))
+        problem = trainer.task
+        title = f"{problem.name} · {trainer.choice.text} · iteration {trainer.iteration}"
+        out().print(score_table(scores, title=title, metric=problem.metric, scored_on=problem.scored_on))
         for path in drawn:
             out().print(f"figure: {path}", soft_wrap=True, markup=False, style="dim")

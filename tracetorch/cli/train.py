@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -138,14 +137,7 @@ def interval(text: str) -> dict[str, Any]:
     raise ValueError(f"--checkpoint-every takes iterations, as in 500, or seconds, as in 60s; got {text!r}")
 
 
-def _go(
-    trainer: Runner[Any],
-    folder: RunFolder,
-    *,
-    figures: bool,
-    json_answer: bool,
-    every: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
+def _go(trainer: Runner[Any], folder: RunFolder, *, figures: bool, json_answer: bool, every: Mapping[str, Any]) -> None:
     """Train to the end or to an interruption; draw and answer: the first process alone, where there are several."""
     if not trainer.fabric.is_global_zero:
         with Interrupt(trainer):

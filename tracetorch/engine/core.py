@@ -104,7 +104,8 @@ class Core:
         steps: number of calls since the network began a sequence, but for those that were taken back.
         time: number of time steps since a reset of all layers that this one is in step with, or as good as that.
         began: what stands for the last reset of any of its rows, the same in layers that were reset together.
-        credited: number of those for which it carries credit: since a reset, another rule, or steps without a graph.
+        length: number of time steps of the last call.
+        credited: number of steps for which it carries credit: since a reset, another rule, or steps without a graph.
         peers: all layers of its network, itself too, as far as it has been told.
         known: the numbers of its trace in the sequence before; None for none.
         agreed: the one layer that feeds it, and all else by which that was found in order; None for none.
@@ -129,8 +130,8 @@ class Core:
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
         self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
-        self.steps, self.time, self.credited = 0, 0, 0
-        self.began = object()
+        self.steps, self.time, self.credited, self._credited = 0, 0, 0, 0
+        self.began, self.length = object(), 0
         self.peers: tuple[Core, ...] = ()
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
@@ -163,41 +164,42 @@ class Core:
         """Count a call of some time steps."""
         self.calls += 1
         self.steps += 1
+        self.length = steps
         self.passed(steps)
 
     def passed(self, steps: int) -> None:
         """Count time steps."""
+        self._credited = self.credited
         self.time += steps
         self.credited += steps
 
     def restart(self, began: object) -> None:
         """Begin a new sequence, together with the layers that are given the same sign of it."""
         self.state, self.spikes, self.began = None, None, began
-        self.steps = self.time = self.credited = 0
+        self.steps = self.time = self.credited = self._credited = 0
 
     def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
-        """Return whether each row has made, and is credited for, as many steps as a layer that feeds this one.
+        """Return whether each row has made, and is credited for, all steps before those that a layer below hands on.
 
         Args:
             below: that layer.
-            ahead: number of steps that it has made since.
-            credited: whether it has to be credited for as many.
+            ahead: number of steps that it hands on, of its last call or calls.
+            credited: whether this layer has to be credited for as many as that one.
 
         Returns:
             Whether it has.
         """
-        if credited and self.credited + ahead != below.credited:
-            return False
-        if self.began is below.began and self.time + ahead == below.time:
-            return True
-        own, its = self.peek(), below.peek()
-        if its is None or (own is not None and own.batch != its.batch):
-            return True  # another error tells
-        before = torch.zeros_like(its.steps) if own is None else own.masked(own.steps).to(its.steps)
-        if not torch.equal(before + ahead, its.steps):
-            return False
-        self.began, self.time = below.began, below.time - ahead
-        return True
+        lag = below.time - self.time
+        if self.began is not below.began or not ahead <= lag <= max(ahead, below.length):
+            own, its = self.peek(), below.peek()
+            if its is None or (own is not None and own.batch != its.batch):
+                return True  # another error tells
+            steps = its.steps if own is None else its.steps - own.masked(own.steps).to(its.steps)
+            lag = int(steps[0])
+            if not ahead <= lag <= max(ahead, below.length) or bool((steps != lag).any()):
+                return False
+            self.began, self.time = below.began, below.time - lag
+        return not credited or below.credited - self.credited == lag
 
     def note_bypass(self) -> None:
         """Note that credit has reached the layer past all layers above."""
@@ -213,7 +215,7 @@ class Core:
             return False
         self.undone = self.calls
         self.steps -= 1
-        self.passed(-1)
+        self.time, self.credited = self.time - 1, self._credited
         self.shown = False
         if self.wiring is not None and not self.started:
             self.wiring.unsee(self.activity)
@@ -246,6 +248,7 @@ class Core:
     def close(self) -> None:
         """End an open window: cut the graph, and leave the window's traces to the next call."""
         opened, self.opened = self.opened, None
+        self.length = self.length if opened is None else opened.calls
         state = self.state
         if opened is not None and state is not None and opened.windows:
             self.state = replace(state, pending=opened.joined())

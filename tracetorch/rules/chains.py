@@ -214,12 +214,12 @@ class MeanResponses(OutputFilter):
         return len(self.ways)
 
     @cached_property
-    def ways(self) -> tuple[Way, ...]:  # type: ignore[override]
+    def ways(self) -> tuple[Way, ...]:
         """The ways along which credit comes."""
         return tuple(ways(self.above, self.most))
 
     @cached_property
-    def whole(self) -> MeanResponses:  # type: ignore[override]
+    def whole(self) -> MeanResponses:
         """The filters of the same states with the ways past the layers too."""
         return self if self.above.past else MeanResponses(self.rule, self.above.whole, self.most)
 

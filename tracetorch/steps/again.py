@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracetorch.engine import LayerState, run
+from tracetorch.engine import LayerState, Spec, run
+from tracetorch.rules.above import Above
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.autograd import credit_of
 from tracetorch.traces.bank import Way
@@ -22,12 +23,14 @@ class Step:
 
     Args:
         layer: the layer, as a module.
+        above: what it was told stands above it.
         state: what it carried before; None after a reset.
         x: the input, `[B, K]`, with its graph.
         feeds: how credit is sent to the layers that feed it.
     """
 
     layer: nn.Module
+    above: Above
     state: LayerState | None
     x: Tensor
     feeds: tuple[Feed, ...]
@@ -47,11 +50,10 @@ def credit_again(
         The cotangent of the input, and the gradients: of weights and biases by their id, of neuron parameters by name.
     """
     layer: Any = step.layer
-    spec = layer.spec()
-    spec = replace(spec, above=spec.above.whole, activity=Activity())
+    spec: Spec = replace(layer.spec(), above=step.above.whole, activity=Activity())
     state, given = step.state, spec.parameters()
     if state is not None:
-        state = replace(state, trace=spec.trace(tuple(state.s[0].shape[1:])), numbers=None)
+        state = replace(state.copied(), trace=spec.trace(tuple(state.s[0].shape[1:])), numbers=None)
     with torch.enable_grad():
         found = run(spec, state, step.x.unsqueeze(0), event=step.x, feeds=step.feeds)
     if found.received is not None:

@@ -255,10 +255,10 @@ def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | 
     single: Single = ctx.single
     require_finite(ctx.check, z_bar)
     x = ctx.saved_tensors[1] if ctx.needs_input_grad[3] else single.cell.piece("held", ctx.block)
-    step = Step(single.layer, single.since(ctx.before, ctx.large, ctx.steps), x, ctx.feeds)
+    step = Step(single.layer, single.above, single.since(ctx.before, ctx.large, ctx.steps), x, ctx.feeds)
     x_bar, grads = credit_again(step, parts, z_bar)
-    own = [*single.parameters, *single.part.learned]
-    return None, None, None, x_bar, *(grads[id(p) if isinstance(p, Tensor) else p] for p in own)
+    own: list[int | str] = [*map(id, single.parameters), *single.part.learned]
+    return None, None, None, x_bar, *(grads[key] for key in own)
 
 
 _TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)

@@ -33,7 +33,7 @@ def rule_gradients(
     *,
     splits: Sequence[int] | None = None,
     out: Out = "all",
-    resets: Mapping[int, Tensor] | None = None,
+    resets: Mapping[int, Tensor | None] | None = None,
 ) -> Gradients:
     """Run a network under a rule through a sequence, with one backward at each window, weights untouched.
 
@@ -46,7 +46,7 @@ def rule_gradients(
         splits: lengths of the windows, T in all; 0 stands for one step through `net(x)` instead of a scan. None
             is one scan of everything.
         out: `"last"` for a loss on the last output alone, with one backward in all.
-        resets: masks `[B]` by the step before which these rows begin a new sequence.
+        resets: masks `[B]` by the step before which these rows begin a new sequence; None for all rows.
 
     Returns:
         Outputs and gradients, as `bptt` gives them.

@@ -104,7 +104,7 @@ def groups_of(neuron: Neuron, most: int) -> Tensor | None:
         The groups, in the shape of the neuron's values; None where all units respond alike, or `most` is one.
     """
     wide = [v for v in tensor_values(neuron).values() if v.numel() > 1]
-    if most == 1 or not wide or len(neuron.currents) > 1 or neuron.constant(detach_reset=True) is not None:
+    if most == 1 or not wide or len(neuron.currents) > 1 or neuron.is_constant(detach_reset=True):
         return None
     like = wide[0].detach().double()
     with torch.no_grad():

@@ -58,7 +58,7 @@ class Auto(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
-        states = 0 if context.neuron.constant() is not None else len(context.neuron.state)
+        states = 0 if context.neuron.is_constant() else len(context.neuron.state)
         states += 0 if context.filter is None else context.filter.states
         choice = Full() if states * context.entries <= self.budget else Pairs(PAIRS)
         return choice.trace(context)

@@ -78,19 +78,9 @@ class Runner(ABC, Generic[AnyProblem]):
         log_every: int = 10,
         fabric: Fabric | None = None,
     ) -> None:
-        """Prepare the task's data, build what learns, set the rule.
+        """Prepare the task's data, build what learns, set the rule; for arguments and errors see `Trainer`.
 
-        Args:
-            task: What to learn.
-            rule: How: a word as `read_choice` takes it, or a rule; None for the task's own.
-            log_every: Iterations that one record of the log covers.
-            fabric: Where to train: device, precision, processes and loggers; None for one process on the CPU. Of
-                several processes each has its part of every batch; launch them before the first iteration.
-
-        Raises:
-            ValueError: `log_every` is not positive, an option is out of its range, or the rule does not fit the task.
-            tracetorch.data.DataNotFoundError: The task's data is absent.
-            ImportError: A package that the task needs is not installed.
+        Of several processes each has its part of every batch; launch them before the first iteration.
         """
         if log_every < 1:
             raise ValueError(f"log_every must be at least 1, got {log_every}")

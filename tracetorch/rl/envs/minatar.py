@@ -66,4 +66,5 @@ class MinAtar:
         return self._observe(), float(reward), bool(terminated), False, {}
 
     def _observe(self) -> Observation:
-        return np.moveaxis(self._game.state(), -1, 0).astype(np.float32).reshape(-1)
+        seen: Observation = np.moveaxis(self._game.state(), -1, 0).astype(np.float32).reshape(-1)
+        return seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from tracetorch.network import reset, set_rule
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, traced_bptt
-from tracetorch.scan import scan
 from tracetorch.testing.conformance.case import Case, Finding, sensible
 from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
-from tracetorch.testing.oracle import Cuts, gradients_of, open_graph, starts
-from tracetorch.testing.running import collected
+from tracetorch.testing.oracle import Cuts, gradients_of, open_graph
+from tracetorch.testing.running import rule_gradients
 
 STRENGTH, TARGET, LIFE = 3.0, 0.12, 4.0
 NAMES: tuple[str, ...] = (
@@ -61,26 +60,18 @@ def running_term(zs: Tensor) -> Tensor:
 
 def run_with(
     setup: Setup, rule: Rule, splits: list[int], *, running: bool, resets: dict[int, Tensor | None], losses: bool
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """Run a rule with a term added to the loss: at each window, or after the last one."""
-    net, xs = setup.net, setup.xs
+    net = setup.net
     set_rule(net, rule)
     reset(net)
-    net.zero_grad()
     term = RunningRate(net, TARGET, STRENGTH, half_life=LIFE) if running else FinalRate(net, TARGET, STRENGTH)
-    lengths, kept = [max(k, 1) for k in splits], []
-    for start, k, length in zip(starts(lengths), splits, lengths, strict=True):
-        window = slice(start, start + length)
-        if start in resets:
-            reset(net, resets[start])
-        ys = net(xs[start]).unsqueeze(0) if k == 0 else scan(net, xs[window])
-        loss = setup.loss(ys, window) if losses else 0.0 * ys.sum()
-        kept.append(loss + term() if running or window.stop == len(xs) else loss)
-        if rule.window != "all":
-            kept.pop().backward()
-    if kept:
-        torch.stack(kept).sum().backward()
-    return collected(net)
+
+    def loss(ys: Tensor, steps: slice) -> Tensor:
+        own = setup.loss(ys, steps) if losses else 0.0 * ys.sum()
+        return own + term() if running or steps.stop == len(setup.xs) else own
+
+    return rule_gradients(net, setup.xs, loss, splits=splits, resets=resets).grads
 
 
 def with_loss(k: Kind, rule: Rule, splits: list[int], recurrent: float, running: bool) -> list[Finding]:

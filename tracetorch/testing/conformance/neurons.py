@@ -72,7 +72,7 @@ def spread(low: float, high: float, unit: tuple[int, ...]) -> Tensor:
     return values[torch.randperm(len(values), generator=torch.Generator().manual_seed(1))].reshape(unit)
 
 
-PARAMETERS: dict[type[Neuron], dict[str, Callable[[tuple[int, ...]], dict[str, Any]]]] = {
+PARAMETERS: dict[Callable[..., Neuron], dict[str, Callable[[tuple[int, ...]], dict[str, Any]]]] = {
     LIF: {
         "shared": lambda unit: {"half_life": Learnable(4.0), "threshold": Learnable(1.1)},
         "unit": lambda unit: {
@@ -131,7 +131,9 @@ PARAMETERS: dict[type[Neuron], dict[str, Callable[[tuple[int, ...]], dict[str, A
 """Parameters of each kind of neuron: learned and shared, learned per unit, or fixed."""
 
 
-def neurons(kind: type[Neuron], reset: Reset | None = None, *, learn: str = "shared", **options: Any) -> Factory:
+def neurons(
+    kind: Callable[..., Neuron], reset: Reset | None = None, *, learn: str = "shared", **options: Any
+) -> Factory:
     """Return what makes neurons of a kind, with parameters of the table."""
     return lambda unit: kind(reset=reset, **PARAMETERS[kind][learn](unit), **options)
 

@@ -53,7 +53,7 @@ class Setup:
         splits: Sequence[int] | None = None,
         *,
         out: Out = "all",
-        resets: Mapping[int, Tensor] | None = None,
+        resets: Mapping[int, Tensor | None] | None = None,
     ) -> Gradients:
         """Return those of a rule, over windows; see `rule_gradients`."""
         return rule_gradients(self.net, self.xs, self.loss, rule, splits=splits, out=out, resets=resets)
@@ -65,10 +65,6 @@ class Setup:
     def weights(self) -> list[str]:
         """Return the names of the synapses' weights."""
         return [n for n in learned(self.net) if n.endswith(".weight")]
-
-    def per_unit(self) -> list[str]:
-        """Return the names of what has one value per unit and so a trace of its own: biases and neuron parameters."""
-        return [n for n in learned(self.net) if not n.endswith(".weight")]
 
 
 def windows(splits: Sequence[int]) -> str:

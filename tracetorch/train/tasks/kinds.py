@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
-from tracetorch.train.schema import Count, Positive, Range
+from tracetorch.train.schema import Count as Count  # for the tasks, as `Positive` is
+from tracetorch.train.schema import Positive as Positive
+from tracetorch.train.schema import Range
 
 
 @dataclass(frozen=True, init=False)
@@ -40,21 +42,6 @@ Span = Annotated[float, Range(1e-6, 1e9)]
 """A half-life, time constant or duration above 0."""
 Fold = Annotated[int, Range(0, 4)]
 Coding = Annotated[str, OneOf("rate", "rows")]
-
-__all__ = [
-    "MOST",
-    "Coding",
-    "Count",
-    "Fold",
-    "OneOf",
-    "Pair",
-    "Positive",
-    "Probability",
-    "Rate",
-    "Size",
-    "Span",
-    "kinds_of",
-]
 
 
 @cache
