@@ -50,6 +50,8 @@ def poles(stage: Stage, most: int) -> Tensor | None:
 
 def cut(above: Above, most: int) -> Neuron | None:
     """Return a neuron above of which no filter stands for what crosses a window's start; None where there is none."""
+    if not any(map(inside, above.neurons)):
+        return None
     for stage in above.stages:
         inner = stage.groups if inside(stage.neuron) else _told_apart(stage, count(stage, most), most)
         if inside(stage.neuron) and stage.groups and poles(stage, most) is None:

@@ -267,7 +267,7 @@ def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor 
     """
     if edge.node is node:
         return part
-    others = [one for one in nodes if one is not node]
+    others = [_of_call(one) for one in nodes if one is not node]
     closed = [one.register_prehook(_nothing) for one in others]
     for one in others:
         one.metadata[CLOSED] = one.metadata.get(CLOSED, 0) + 1
@@ -279,6 +279,16 @@ def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor 
         for one in others:
             one.metadata[CLOSED] -= 1
     return found[0]
+
+
+def _of_call(node: Any) -> Any:
+    """Return the node of a layer's call, given that of its outputs, which may be the last step of the call."""
+    own = node.metadata.get("tracetorch")
+    for past, _ in node.next_functions:
+        other = None if past is None else past.metadata.get("tracetorch")
+        if own is not None and other is not None and (other.core, other.call) == (own.core, own.call):
+            return past
+    return node
 
 
 def _nothing(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
