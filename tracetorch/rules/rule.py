@@ -142,7 +142,14 @@ class Rule:
         return self.weight.trace(context)
 
     def sends(self, neuron: Neuron) -> InputCredit:
-        """Return what a layer of a neuron sends below: `input`, or `inside` for the credit of its own Jacobians."""
+        """Return what a layer sends below: `input`, or `inside` for the credit of its own Jacobians.
+
+        Args:
+            neuron: the layer's neuron.
+
+        Returns:
+            What is sent.
+        """
         return "inside" if self.input == "cascade" and inside(neuron) else self.input
 
     @property
