@@ -98,12 +98,14 @@ def get_state(net: nn.Module) -> dict[str, Tensor]:
     found = layers(net)
     settle(found)
     order = [layer.core.activity for layer in found.values()]
+    begun = any(layer.core.started for layer in found.values())
     shown = any(layer.core.wiring is not None and layer.core.wiring.executed for layer in found.values())
     for name, layer in found.items():
         state = layer.core.peek()
         if state is not None:
             flat |= {f"{name}/{key}": value for key, value in state.tensors().items()}
-        flat |= {f"{name}/activity.{key}": value.clone() for key, value in layer.core.activity.tensors().items()}
+        own = layer.core.activity.tensors()  # groups of units are those of a sequence
+        flat |= {f"{name}/activity.{k}": v.clone() for k, v in own.items() if begun or not k.startswith("groups.")}
         wiring = layer.core.wiring
         if wiring is not None and wiring.executed:
             flat[f"{name}/activity.feeds"] = wiring.fed(layer.core.activity, order)
