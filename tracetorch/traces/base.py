@@ -17,7 +17,7 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
-from tracetorch.traces.bank import OutputFilter, Way, hopping, inside_of
+from tracetorch.traces.bank import NO_WAY, OutputFilter, Way, hopping, inside_of
 from tracetorch.traces.hops import hopped
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start, last_of
@@ -323,7 +323,7 @@ class WindowCredit(Credit):
     def ways(self) -> list[Way]:
         """The ways along which signals go below: those of its filters, or one where all credit is autograd's own."""
         filter = None if self.trace.window_credit else self.filter
-        return super().ways if filter is None else hopping(filter.ways, filter.hops)
+        return hopping((NO_WAY,), 0) if filter is None else hopping(filter.ways, filter.hops)
 
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
