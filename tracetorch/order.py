@@ -108,8 +108,8 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
     Returns:
         How it is sent, for each layer below that tells it apart.
     """
-    node: Any = x.grad_fn
-    if node is None or torch.compiler.is_compiling():
+    node: Any = None if torch.compiler.is_compiling() else x.grad_fn
+    if node is None:
         return ()
     nearest: Producer | None = node.metadata.get("tracetorch")
     if nearest is not None and _as_before(core, rule, neuron, nearest, window):
