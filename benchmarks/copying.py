@@ -4,7 +4,9 @@ The task `copy` without noise: ten symbols of eight kinds are shown, one each st
 due in the same order; one answer in eight is right by chance. One layer of 64 units reads the input, and a linear map,
 GELU and a linear map its outputs (for LIF two layers of 64 under leaky integrators, as in the task itself). Units of
 this library run in windows of ten steps, each with its own backward, so that memory does not grow with the delay; since
-nothing above the layer has a memory, their gradient is that of BPTT. GRU is torch's own, with BPTT.
+nothing above the layer has a memory, their gradient is that of BPTT. GRU is torch's own, with BPTT. Two layers of LRU,
+a linear map and GELU between them, run under `cascade` with the whole sequence as one window, in which it is BPTT, and
+under `drtrl` and `traced_bptt` in windows of ten.
 
 Rows are appended to a file as JSON lines; runs that are there are not run again. `--table` prints the table.
 """
@@ -31,6 +33,8 @@ DELAYS, SEEDS, UNITS, STEPS = (20, 100), (0, 1, 2), 64, 1000
 TASK = {"symbols": 8, "length": 10, "symbol_steps": 1, "channels": 1, "on": 1.0, "trials": 500, "batch_size": 32}
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "copying.jsonl"
 JOB = ("unit", "delay", "seed")
+WHOLE = "2 LRU, cascade"
+"""What runs the whole sequence as one window."""
 Row = Mapping[str, Any]
 
 
@@ -60,6 +64,18 @@ def recurrent(neuron: Callable[[], tt.Neuron]) -> Callable[[int, int], nn.Module
     )
 
 
+def stacked(rule: tt.rules.Rule) -> Callable[[int, int], nn.Module]:
+    """Return what makes two layers of LRU under the head, by a rule."""
+
+    def net(inputs: int, classes: int) -> nn.Module:
+        low, high = (
+            tt.Layer(nn.Linear(n, 2 * UNITS), tt.LRU(UNITS, r_min=0.9, r_max=0.999), rule=rule) for n in (inputs, UNITS)
+        )
+        return nn.Sequential(low, nn.Linear(UNITS, UNITS), nn.GELU(), high, *head(classes))
+
+    return net
+
+
 def spiking(inputs: int, classes: int) -> nn.Module:
     """Return two layers of LIF neurons under leaky integrators, with credit through all memory above."""
     layers = [tt.Layer(nn.Linear(n, UNITS), tt.LIF(half_life=20.0)) for n in (inputs, UNITS)]
@@ -74,13 +90,17 @@ NETS: dict[str, Callable[[int, int], nn.Module]] = {
     "MinGRU": recurrent(tt.MinGRU),
     "LIF": spiking,
     "GRU": Gated,
+    "2 LRU, cascade": stacked(tt.rules.cascade()),
+    "2 LRU, traced_bptt": stacked(tt.rules.traced_bptt()),
+    "2 LRU, drtrl": stacked(tt.rules.drtrl()),
 }
 """What is compared, by name; each makes a network of a number of inputs and of classes."""
 
 
 def run(unit: str, delay: int, seed: int, steps: int) -> dict[str, Any]:
     """Train one network and score it."""
-    task = make("copy", {**TASK, "delay": delay, "seed": seed, "steps": steps, "window": 10})
+    window = None if unit == WHOLE else 10
+    task = make("copy", {**TASK, "delay": delay, "seed": seed, "steps": steps, "window": window})
     if not isinstance(task, Copy):
         raise TypeError(f"the task 'copy' is {type(task).__name__}")
     with torch.random.fork_rng(devices=[]):
@@ -127,7 +147,10 @@ def table(rows: Sequence[Row]) -> str:
         for delay in delays:
             scores = [100 * row["accuracy"] for row in rows if (row["unit"], row["delay"]) == (unit, delay)]
             cells.append(f"{statistics.mean(scores):.1f} ({min(scores):.1f})" if scores else "–")
-        found.append(f"| `{unit}`, {rules.get(unit, '`drtrl`')} | {' | '.join(cells)} |")
+        name, _, rule = unit.partition(", ")
+        layers, _, name = name.rpartition(" ")
+        told = f"{layers} layers, `{rule}`" if rule else rules.get(unit, "`drtrl`")
+        found.append(f"| `{name}`, {told} | {' | '.join(cells)} |")
     return "\n".join(found)
 
 

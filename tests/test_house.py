@@ -27,6 +27,7 @@ FLOORS = (
     {"order", "steps"},
     {"layer", "folding", "dropout"},
     {"linking"},
+    {"first"},
     {"network", "undo", "ragged"},
     {"scan", "rates", "stream", "firing", "record", "operations", "direct"},
     {"local"},

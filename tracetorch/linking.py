@@ -10,6 +10,7 @@ from torch import nn
 from tracetorch.engine import Core
 from tracetorch.layer import Layer
 from tracetorch.order import count_filters, node_of
+from tracetorch.rules.chains import measured
 from tracetorch.rules.wiring import Node, Wiring
 
 
@@ -81,7 +82,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
                 core.state = replace(state, trace=layer.spec().trace(tuple(state.s[0].shape[1:])))
         if not torch.compiler.is_compiling():
             count_filters(layer.core, layer.rule, layer.neuron)
-        wanted = core.activity in read and not layer.neuron.is_constant(shared=False)
+        wanted = core.activity in read and measured(layer.neuron)
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted

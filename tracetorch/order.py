@@ -16,7 +16,7 @@ from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
 from tracetorch.rules.above import Stage
-from tracetorch.rules.chains import Hopped, MeanResponses
+from tracetorch.rules.chains import Hopped, MeanResponses, Routed, measured
 from tracetorch.rules.wiring import Node, Wiring
 from tracetorch.traces.passing import Feed, Received
 
@@ -118,9 +118,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         return ()
     feeds: list[Feed] = []
     calls: dict[int, int] = {}
+    first: dict[int, int] = {}
     sources = [(node, below, source) for node, below in producers(x) if (source := below.core()) is not None]
     for _, below, source in sources:
         twice = calls.setdefault(id(source), below.call) != below.call
+        first[id(source)] = min(below.call, first.get(id(source), below.call))
         if twice and not window and core.opened is None and rule.window != "all":
             raise RuntimeError(
                 f"a layer ({below.neuron!r}) ran twice before the layer that it feeds ran once: it has one state, so "
@@ -155,7 +157,9 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
                 found = None if received is None else _route(received, core)
                 if received is not None and found is not None:
                     edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
-                    feeds.append(Feed(received, edge, x.dtype, node, others, *found))
+                    route, group, pole = found
+                    pole = pole if below.call == first[id(source)] else None  # a window's start is in one call alone
+                    feeds.append(Feed(received, edge, x.dtype, x.shape, node, others, route, group, pole))
                 continue
             if together is not None and source.first:
                 _see(together, source, core)
@@ -251,7 +255,7 @@ def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) ->
     for core in peers:
         core.wiring, core.version, core.peers = wiring, 0, peers
     consumer, _, neuron = above
-    if not (consumer.activity.wanted or neuron.is_constant(shared=False)):
+    if measured(neuron) and not consumer.activity.wanted:
         consumer.end_program()
         consumer.activity.wanted = True
 
@@ -288,6 +292,6 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         )
 
 
-def _route(received: Received, core: Core) -> tuple[Any, Tensor | None] | None:
+def _route(received: Received, core: Core) -> Routed | None:
     filter = received.filter
     return filter.route(core.activity) if isinstance(filter, MeanResponses | Hopped) else None

@@ -18,14 +18,14 @@ from tracetorch.entry import (
     require_not_exporting,
     require_plain_call,
 )
+from tracetorch.first import first_apart
 from tracetorch.folding import foldable
 from tracetorch.layer import Layer
 from tracetorch.linking import layers, link
 from tracetorch.network import restart
 from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
-from tracetorch.rules import AllMemory
-from tracetorch.trees import joined, leaves, mapped, stacked
+from tracetorch.trees import leaves, mapped, stacked
 from tracetorch.undo import whole_or_nothing
 
 Out = Literal["all", "last"]
@@ -192,23 +192,9 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
 
 
 def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
-    """Run a network over a window, its first step apart where that has to show which layers feed which."""
+    """Run a network over a window, its first step apart where it is no chain."""
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _after(net, dims) is not False:
-        return run(net, xs)
-    unknown = any(
-        isinstance(layer.rule.above, AllMemory)
-        and layer.core.peek() is None
-        and layer.core.wiring is not None
-        and not layer.core.wiring.executed
-        for layer in layers(net).values()
-    )
-    if not unknown:
-        return run(net, xs)
-    first = run(net, mapped(lambda x: x[:1], xs))
-    if len(leaves(xs)[0]) == 1:
-        return first
-    return joined([first, run(net, mapped(lambda x: x[1:], xs))])
+    return run(net, xs) if _after(net, dims) is not False else first_apart(net, xs, run)
 
 
 STRETCH = 2**22
@@ -358,7 +344,8 @@ def _last(module: nn.Module, xs: Tensor, event: Tensor) -> tuple[Tensor, Tensor]
 
 def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
     """Return whether credit at the last output needs no graph of the steps before."""
-    if any(layer.rule.input == "window" or layer.core.counted for layer in found.values()):
+    whole = ("window", "inside")
+    if any(layer.core.counted or layer.rule.sends(layer.neuron) in whole for layer in found.values()):
         return False
     return _after(module, dims) is not False
 

@@ -21,8 +21,14 @@ def test_a_run_scores_every_unit(unit: str) -> None:
     assert row["unit"] == unit and 0 <= row["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("unit", ["LRU", "RTU", "MinGRU"])
-def test_windows_of_recurrent_units_give_the_gradient_of_bptt(unit: str) -> None:
+@pytest.mark.parametrize(
+    ("unit", "rule", "splits"),
+    [
+        *((unit, tt.rules.drtrl(), [10, 10, 5]) for unit in ("LRU", "RTU", "MinGRU")),
+        (copying.WHOLE, tt.rules.cascade(), [25]),
+    ],
+)
+def test_recurrent_units_have_the_gradient_of_bptt(unit: str, rule: tt.rules.Rule, splits: list[int]) -> None:
     torch.manual_seed(0)
     net = copying.NETS[unit](3, 2).double()
     xs, target = torch.randn(25, 2, 3).double(), torch.randn(25, 2, 2).double()
@@ -32,7 +38,7 @@ def test_windows_of_recurrent_units_give_the_gradient_of_bptt(unit: str) -> None
 
     assert isinstance(net, nn.Sequential)
     want = bptt(net, xs, loss)
-    got = rule_gradients(net, xs, loss, tt.rules.drtrl(), splits=[10, 10, 5])
+    got = rule_gradients(net, xs, loss, rule, splits=splits)
     assert all(agreement(got.grads[n], g).relative_error < 1e-10 for n, g in want.grads.items())
 
 

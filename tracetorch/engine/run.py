@@ -159,9 +159,14 @@ def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
             "rule 'rate' averages over one whole sequence: give it to one tt.scan after tt.reset(net), or take "
             "tt.rules.trace() for single steps and streams"
         )
-    if state.pending is not None and not isinstance(state.pending, Window) and call.learns:
-        return state.flushed()
-    return state
+    if not call.learns:
+        return state
+    filter, carried = state.trace.filter, state.traces is not None or state.pending is not None
+    if filter is not None and carried and (call.opened is None or not call.opened.calls):
+        why = filter.why_whole()
+        if why:
+            raise RuntimeError(why)
+    return state.flushed() if state.pending is not None and not isinstance(state.pending, Window) else state
 
 
 def _at_end(call: _Call, state: LayerState, part: _Part) -> bool:
@@ -339,6 +344,7 @@ def _close(
         start,
         receiving(trace.filter),
         call.feeds if x.requires_grad else (),
+        state.traces is not None and (opened is None or not opened.calls),
     )
     out, raw, rows = credited(settings, rows, x, call.spec.feedback_weight(), call.given.all())
     spikes = None

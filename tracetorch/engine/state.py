@@ -193,11 +193,12 @@ def rewired(state: LayerState, trace: Trace) -> LayerState:
         other = {name: x for name, x in other.items() if name not in (LEVEL, RESPONSE)}
         if numbers.filter is not None and (trace.normalized or numbers.hops):
             b = numbers.filter.b.to(window.like)
-            s = window.like.new_zeros(window.size, *window.like.shape)
-            ones = torch.ones_like(window.like).unsqueeze(0)
-            slope = window.tape.reverse(Cotangents(ones, s), Pull(linked=False)).current
             other[RESPONSE] = b.unsqueeze(1).expand(-1, state.batch).clone()
-            other[LEVEL] = b.reshape(-1, *[1] * window.like.dim()) * slope
+            if trace.sensitive:
+                s = window.like.new_zeros(window.size, *window.like.shape)
+                ones = torch.ones_like(window.like).unsqueeze(0)
+                slope = window.tape.reverse(Cotangents(ones, s), Pull(linked=False)).current
+                other[LEVEL] = b.reshape(-1, *[1] * (slope.dim() - 1)) * slope
     pending = replace(window, numbers=numbers)
     return replace(state, trace=trace, traces=Traces(other=other), pending=pending, numbers=None)
 

@@ -4,6 +4,9 @@ A way leads from layer to layer; where the units of a layer have responses of th
 groups. Its filter is the chain of the mean responses on it:
 
 .. math:: F_g = F_{\text{above}} \circ \bar r_g
+
+Layers whose units take several currents send credit back by their own Jacobians inside a window. Above such a layer's
+feeder stand then a way without memory, and those of what crosses the window's start (`tracetorch.traces.across`).
 """
 
 from __future__ import annotations
@@ -18,18 +21,58 @@ from tracetorch.backends import Filter
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules.above import Above, Credited, Stage, require_hops
 from tracetorch.traces import OutputFilter
+from tracetorch.traces.across import crossing
+from tracetorch.traces.across import poles as poles_of
 from tracetorch.traces.activity import Activity
-from tracetorch.traces.bank import NO_WAY, PAST, Bank, Way, beside, hopping
+from tracetorch.traces.bank import NO_WAY, PAST, Bank, Way, beside, crossings, hopping
 from tracetorch.traces.response import groups_of, mean_responses
+
+Routed = tuple[Mapping[Way, tuple[Way, ...]], Tensor | None, Tensor | None]
+"""For each way of a layer that sends credit the ways here, by the groups of its units; the group of each; its pole."""
+
+
+def inside(neuron: Neuron) -> bool:
+    """Return whether a layer of a neuron sends credit back by its own Jacobians inside a window."""
+    return len(neuron.currents) > 1
+
+
+def measured(neuron: Neuron) -> bool:
+    """Return whether the mean response of a layer of a neuron is measured where it stands above another."""
+    return not inside(neuron) and not neuron.is_constant(shared=False)
+
+
+def poles(stage: Stage, most: int) -> Tensor | None:
+    """Return the pole of each unit of a layer, fixed for the sequence; None where nothing crosses a window's start."""
+    if not (inside(stage.neuron) and stage.groups):
+        return None
+    return stage.activity.groups(most, lambda: poles_of(stage.neuron, most))
+
+
+def cut(above: Above, most: int) -> Neuron | None:
+    """Return a neuron above of which no filter stands for what crosses a window's start; None where there is none."""
+    if not any(map(inside, above.neurons)):
+        return None
+    for stage in above.stages:
+        inner = stage.groups if inside(stage.neuron) else _told_apart(stage, count(stage, most), most)
+        if inside(stage.neuron) and stage.groups and poles(stage, most) is None:
+            return stage.neuron
+        found = cut(stage.above, inner) if inner else None
+        if found is not None:
+            return found
+    return None
 
 
 def groups(stage: Stage, most: int) -> Tensor | None:
     """Return the group of each unit of a layer, fixed for the sequence; None for one."""
+    if inside(stage.neuron):
+        return None
     return stage.activity.groups(most, lambda: groups_of(stage.neuron, most))
 
 
 def count(stage: Stage, most: int) -> int:
     """Return the number of groups of a layer's units."""
+    if inside(stage.neuron):
+        return 1
     return stage.activity.count(most, lambda: groups_of(stage.neuron, most))
 
 
@@ -41,14 +84,19 @@ def ways(above: Above, most: int) -> list[Way]:
     found = [PAST] if above.past and above.stages else []
     for i, stage in enumerate(above.stages):
         parts = count(stage, most)
-        beyond = own_ways(stage, _told_apart(stage, parts, most))
+        beyond = own_ways(stage, most if inside(stage.neuron) else _told_apart(stage, parts, most))
         for part in range(parts):
             found += [((i, *path), part if parts > 1 else inner) for path, inner in beyond]
     return found
 
 
 def own_ways(stage: Stage, most: int) -> list[Way]:
-    """Return the ways by which a layer's own credit comes: one where its rule sends credit as of now."""
+    """Return the ways by which a layer's own credit comes: one where its rule sends credit as of now.
+
+    For one of several currents these are one, and those of what crosses a window's start for a layer below.
+    """
+    if inside(stage.neuron):
+        return [*hopping([NO_WAY], 0), *crossings(_crossing(stage, most))]
     return hopping((ways(stage.above, most) if most else []) or [NO_WAY], stage.hops)
 
 
@@ -56,6 +104,11 @@ def bank(above: Above, most: int, like: Tensor) -> Bank | None:
     """Return the filters of the ways above a layer, in their order; None where nothing stands above."""
     found = [Bank.through(like)] if above.past and above.stages else []
     for stage in above.stages:
+        if inside(stage.neuron):
+            pole = poles(stage, most)
+            inner = None if pole is None else bank(stage.above, stage.groups, like)
+            found.append(Bank.through(like) if pole is None else crossing(stage.neuron, pole, inner, like))
+            continue
         group = groups(stage, most)
         responses = mean_responses(stage.neuron, like, stage.activity.blocks, group)
         inner = _beyond(stage, _told_apart(stage, len(responses), most), like)
@@ -69,6 +122,8 @@ def _beyond(stage: Stage, most: int, like: Tensor) -> Bank | None:
         found = bank(stage.above, most, like)
     else:
         for one in reversed(_first(stage.above)):
+            if inside(one.neuron):
+                continue
             (response,) = mean_responses(one.neuron, like, one.activity.blocks)
             found = Bank.of(response) if found is None else found.behind(response)
     return hopped(found, stage.neuron, stage.activity, stage.hops, like) if stage.hops else found
@@ -94,7 +149,7 @@ def _first(above: Above) -> list[Stage]:
     return found
 
 
-def route(above: Above, fed: Stage, most: int) -> dict[Way, tuple[Way, ...]]:
+def route(above: Above, fed: Stage, most: int) -> Routed:
     """Return along which way above a layer the credit goes that a layer sends which it feeds.
 
     Args:
@@ -103,14 +158,19 @@ def route(above: Above, fed: Stage, most: int) -> dict[Way, tuple[Way, ...]]:
         most: number of groups that the rule of the one that gets it tells apart.
 
     Returns:
-        For each way above the sender the receiver's way, for each group of the sender's units.
+        For each way above the sender the receiver's way, for each group of the sender's units, none where the receiver
+        has no filter for it; the group of each, and its pole.
     """
     place, parts = above.stages.index(fed), count(fed, most)
-    found = {}
+    if inside(fed.neuron):
+        alone = {(path, inner): (((place, *path), inner),) for path, inner in own_ways(fed, most)}
+        return alone, None, poles(fed, most)
+    found, own = {}, set(ways(above, most))
     for path, inner in own_ways(fed, fed.groups):
         group = inner if most > 1 else -1
-        found[path, inner] = tuple(((place, *path), part if parts > 1 else group) for part in range(parts))
-    return found
+        each = tuple(((place, *path), part if parts > 1 else group) for part in range(parts))
+        found[path, inner] = each if own.issuperset(each) else ()
+    return found, groups(fed, most), None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +178,12 @@ class MeanResponses(OutputFilter):
     """The chains of the mean responses of all layers above, as they are now.
 
     Args:
+        rule: the rule's name, for messages.
         above: the layers above.
         most: number of groups at most that the units of a layer are told apart in.
     """
 
+    rule: str
     above: Above
     most: int
 
@@ -129,6 +191,19 @@ class MeanResponses(OutputFilter):
     def normalized(self) -> bool:
         """Return True: a cotangent is one on the chain's output over its response to ones."""
         return True
+
+    def why_whole(self) -> str:
+        """Return why no window may begin after another one: no filter stands for what crosses over."""
+        neuron = cut(self.above, self.most)
+        if neuron is None:
+            return ""
+        return (
+            f"rule {self.rule!r} credits what a layer below {neuron._get_name()} did before this window by one filter "
+            f"for each different pole of the units above, and has none here: there are more than buckets={self.most}, "
+            f"or they are not linear. Give the whole sequence to one tt.scan after tt.reset(net), in which credit is "
+            f"exact; for linear units (tt.LRU) take cascade(buckets=...) with as many as there are units; or take "
+            f"tt.rules.traced_bptt(), which drops what crosses between layers, or tt.rules.drtrl()"
+        )
 
     @property
     def states(self) -> int:
@@ -148,26 +223,25 @@ class MeanResponses(OutputFilter):
     @cached_property
     def whole(self) -> MeanResponses:
         """The filters of the same states with the ways past the layers too."""
-        return self if self.above.past else MeanResponses(self.above.whole, self.most)
+        return self if self.above.past else MeanResponses(self.rule, self.above.whole, self.most)
 
-    def route(self, activity: Activity) -> tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None:
+    def route(self, activity: Activity) -> Routed | None:
         """Return how a layer above, known by what it has been doing, sends its credit; None where it is none of them.
 
         Args:
             activity: what it has been doing.
 
         Returns:
-            The way here of each of its ways and of each group of its units, and the group of each unit.
+            The way here of each of its ways and of each group of its units; the group of each unit, and its pole.
         """
         if activity not in self._routes:
             whole = self.whole.above
             stage = next((stage for stage in whole.stages if stage.activity is activity), None)
-            routed = None if stage is None else (route(whole, stage, self.most), groups(stage, self.most))
-            self._routes[activity] = routed
+            self._routes[activity] = None if stage is None else route(whole, stage, self.most)
         return self._routes[activity]
 
     @cached_property
-    def _routes(self) -> dict[Activity, tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None]:
+    def _routes(self) -> dict[Activity, Routed | None]:
         return {}
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
@@ -227,9 +301,13 @@ class Hopped(OutputFilter):
         """Itself: with hops its states are those of all ways; None where credit is not read by ways."""
         return None if self.above is None or self.above.whole is None else self
 
-    def route(self, activity: Activity) -> tuple[Mapping[Way, tuple[Way, ...]], Tensor | None] | None:
+    def route(self, activity: Activity) -> Routed | None:
         """Return how a layer above sends its credit; see `MeanResponses`."""
         return self.above.route(activity) if isinstance(self.above, MeanResponses) else None
+
+    def why_whole(self) -> str:
+        """Return why no window may begin after another one; empty where one may."""
+        return "" if self.above is None else self.above.why_whole()
 
     def at(self, neuron: Neuron, like: Tensor) -> Filter:
         """Return the states of all filters, with the output of the first."""
@@ -246,13 +324,26 @@ class Hopped(OutputFilter):
 def _states(above: Above, most: int) -> int:
     total = 0
     for stage in above.stages:
+        if inside(stage.neuron):
+            total += _crossing(stage, most)
+            continue
         parts = count(stage, most)
         inner = _told_apart(stage, parts, most)
-        beyond = _states(stage.above, inner) if inner else sum(len(s.neuron.state) for s in _first(stage.above))
+        through = [s.neuron for s in _first(stage.above) if not inside(s.neuron)]
+        beyond = _states(stage.above, inner) if inner else sum(len(neuron.state) for neuron in through)
         own = len(own_ways(stage, inner)) // (stage.hops + 1)
         beyond += stage.hops * (1 + len(stage.neuron.state)) * own
         total += parts * (len(stage.neuron.state) + beyond)
     return total
+
+
+def _crossing(stage: Stage, most: int) -> int:
+    """Return the number of states of the filters for what crosses a window's start through a layer."""
+    pole = poles(stage, most)
+    if pole is None:
+        return 0
+    of_each = len(stage.neuron.state) * (1 + _states(stage.above, stage.groups))
+    return stage.activity.count(most, lambda: pole) * of_each
 
 
 @dataclass(frozen=True)
@@ -293,17 +384,9 @@ class AllMemory(Credited):
         return super().apart(neuron, above) or (not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1)
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
-        """Return the chains; raise ValueError where a layer above takes several currents per unit."""
-        for other in above.neurons:
-            if len(other.currents) > 1:
-                raise ValueError(
-                    f"rule {rule!r} filters with one response per layer above, but each unit of "
-                    f"{other._get_name()} above takes several currents ({', '.join(other.currents)}) and answers "
-                    f"each in its own way; take tt.rules.drtrl(), whose credit to the layers below such a one is "
-                    f"instantaneous, or put it below the others, where it is exact"
-                )
+        """Return the chains of what stands above; None where nothing does."""
         hopped = any(stage.hops for stage in above.all) or (self.hops > 0 and above.itself is not None)
-        return MeanResponses(above.whole if hopped else above, self.buckets) if above.stages else None
+        return MeanResponses(rule, above.whole if hopped else above, self.buckets) if above.stages else None
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
         """Return whether the consumer is one of the layers that were told to follow."""

@@ -8,7 +8,7 @@ from typing import Literal
 from tracetorch.feedback import Feedback, Symmetric
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules.above import Above, Credited, FixedDecay, Present, one_decay, same_decay
-from tracetorch.rules.chains import AllMemory, Hopped
+from tracetorch.rules.chains import AllMemory, Hopped, inside
 from tracetorch.traces import Auto, Context, Factor, Full, Graph, Pairs, Pre, Trace, WeightCredit
 from tracetorch.traces.bank import OutputFilter
 from tracetorch.traces.base import InputCredit
@@ -138,9 +138,19 @@ class Rule:
                     f"{neuron._get_name()} takes several currents per unit ({', '.join(neuron.currents)}); take hops=0"
                 )
             filter = Hopped(filter, above.itself, self.above.hops, len(neuron.state))
-        return self.weight.trace(
-            Context(self.name, neuron, unit, self.input, filter, self.window == "sequence", entries)
-        )
+        context = Context(self.name, neuron, unit, self.sends(neuron), filter, self.window == "sequence", entries)
+        return self.weight.trace(context)
+
+    def sends(self, neuron: Neuron) -> InputCredit:
+        """Return what a layer sends below: `input`, or `inside` for the credit of its own Jacobians.
+
+        Args:
+            neuron: the layer's neuron.
+
+        Returns:
+            What is sent.
+        """
+        return "inside" if self.input == "cascade" and inside(neuron) else self.input
 
     @property
     def derives(self) -> bool:

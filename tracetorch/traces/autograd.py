@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tracetorch.synapses import Synapse
-from tracetorch.traces.bank import NO_WAY, Way, hopping
+from tracetorch.traces.across import signals as signals_across
+from tracetorch.traces.bank import Way, crosses, crossings
 from tracetorch.traces.base import Trace
 from tracetorch.traces.passing import CHANGED, CLOSED, Credit, Feed, Pulled, Received, Start
 from tracetorch.traces.window import Traces, per_current, sum_to
@@ -110,6 +111,7 @@ class Call:
         start: the carried past from which the window began.
         received: what the layers above send back; None where it is not told apart.
         feeds: how credit is sent to the layers that feed this one, where these tell it apart.
+        begins: whether the carried rows are those of a window's start that follows another window.
     """
 
     credit: Credit
@@ -122,6 +124,7 @@ class Call:
     start: Start
     received: Received | None = None
     feeds: tuple[Feed, ...] = ()
+    begins: bool = True
 
     def pulled(
         self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool
@@ -145,8 +148,7 @@ class Call:
         if found.below is None:
             return found, []
         signals = found.below.unsqueeze(0) if credit.window.numbers.bank is None else found.below
-        ways = ((NO_WAY,), 0) if filter is None else (filter.ways, filter.hops)
-        return found, list(zip(hopping(*ways), signals, strict=False))
+        return found, list(zip(credit.ways, signals, strict=False))
 
 
 class _Credited(torch.autograd.Function):
@@ -179,9 +181,12 @@ class _Credited(torch.autograd.Function):
             grads.append(None if value is None else sum_to(value, ctx.shapes[len(grads)]))
         if pulled.below is None:
             return (None, pulled.start, None, None, *grads)
-        x_bar = _below(call, below[0][1] if len(below) == 1 else pulled.below.sum(0), x, feedback)
+        present = [signal for way, signal in below if not crosses(way)]
+        x_bar = _below(call, sum(present[1:], present[0]), x, feedback)
         for feed in call.feeds:
             _send(call, feed, below, (x, feedback, x_bar))
+            if feed.pole is not None and call.begins:
+                _send_across(call, feed, (pulled.start, below[0][1]), (x, feedback))
         return (None, pulled.start, x_bar, None, *grads)
 
 
@@ -217,6 +222,19 @@ def _send(call: Call, feed: Feed, below: list[tuple[Way, Tensor]], values: tuple
         for along, part in feed.signals(way, signal):
             alone = len(below) == 1 and feed.group is None
             feed.send(along, x_bar if alone else _below(call, part, x, feedback))
+
+
+def _send_across(call: Call, feed: Feed, found: tuple[Tensor, Tensor], values: tuple[Tensor, Tensor]) -> None:
+    """Send what crosses the window's start to a layer that feeds this one: at the first step, beside its credit."""
+    window, filter = call.credit.window, call.credit.window.numbers.filter
+    rows, signal = found
+    if feed.pole is None:
+        return
+    across = signals_across(window.scan.neuron, feed.pole, rows[: window.size + (0 if filter is None else filter.size)])
+    for way, first in zip(crossings(len(across)), across, strict=True):
+        whole = torch.cat([first.unsqueeze(0), torch.zeros_like(signal[1:])])
+        for along, part in feed.signals(way, whole):
+            feed.send(along, _below(call, part, *values))
 
 
 def require_first_derivative(cotangent: Tensor) -> None:

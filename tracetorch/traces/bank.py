@@ -24,11 +24,31 @@ NO_WAY: Way = ((), -1)
 """The way above a layer that feeds none."""
 PAST: Way = ((-1,), -1)
 """The way past all layers that a layer feeds, which has no memory."""
+CROSSING = -2
+"""The first step of the ways of what crosses a window's start through a layer; the others count down."""
 
 
 def hopping(ways: Sequence[Way], hops: int) -> list[Way]:
     """Return ways of credit from outside, then those of each hop through a layer's own recurrent synapse."""
     return [((hop, *path), group) for hop in range(hops + 1) for path, group in ways]
+
+
+def crossings(count: int) -> list[Way]:
+    """Return the ways on which a layer sends a number of signals on what crosses a window's start."""
+    return [((0, CROSSING - k), -1) for k in range(count)]
+
+
+def inside_of(ways: Sequence[Way]) -> list[int]:
+    """Return for each of some ways its number; for those of what crosses a window's start that of the last before."""
+    found: list[int] = []
+    for i, way in enumerate(ways):
+        found.append(found[-1] if found and crosses(way) else i)
+    return found
+
+
+def crosses(way: Way) -> bool:
+    """Return whether a way is of what crosses a window's start, which comes beside the credit of the window itself."""
+    return any(step <= CROSSING for step in way[0])
 
 
 @dataclass(frozen=True)
@@ -69,12 +89,8 @@ class Bank:
 
     def behind(self, first: Filter) -> Bank:
         """Return the bank whose input is the output of another filter."""
-        n, m = first.size, self.b.shape[0]
-        a = self.a.new_zeros(n + m, n + m)
-        a[:n, :n], a[n:, n:] = first.a, self.a
-        a[n:, :n] = self.b[:, None] * first.d
-        d = torch.cat([self.p[:, None] * first.d, self.d], 1)
-        return Bank(a, torch.cat([first.b, self.b * first.p]), d, self.p * first.p)
+        a, b = behind(Bank.of(first), self.a, self.b)
+        return Bank(a, b, torch.cat([self.p[:, None] * first.d, self.d], 1), self.p * first.p)
 
     def hopped(self, own: Filter, hops: int) -> Bank:
         """Return the bank with its outputs once more for each hop: behind a delay of one step and another filter.
@@ -90,14 +106,11 @@ class Bank:
         delayed = Filter(torch.zeros_like(one).reshape(1, 1), one, one, torch.zeros_like(own.p)).then(own)
         found, each = self, torch.eye(self.outputs, dtype=one.dtype, device=one.device)
         for _ in range(hops):
-            d, p = found.d[-self.outputs :], found.p[-self.outputs :]
-            a = torch.block_diag(found.a, torch.kron(each, delayed.a))
-            a[len(found.b) :, : len(found.b)] = torch.kron(d, delayed.b.unsqueeze(1))
+            last = Bank(found.a, found.b, found.d[-self.outputs :], found.p[-self.outputs :])
             found = Bank(
-                a,
-                torch.cat([found.b, torch.kron(p, delayed.b)]),
+                *behind(last, delayed.a, delayed.b),
                 torch.block_diag(found.d, torch.kron(each, delayed.d.unsqueeze(0))),
-                torch.cat([found.p, torch.zeros_like(p)]),
+                torch.cat([found.p, torch.zeros_like(last.p)]),
             )
         return found
 
@@ -148,6 +161,14 @@ class Bank:
         return Bank(*(v.to(like) for v in (self.a, self.b, self.d, self.p)))
 
 
+def behind(first: Bank, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the states of a bank with those of another filter, `a` and `b`, once behind each of its outputs."""
+    size = len(first.b)
+    joint = torch.block_diag(first.a, torch.kron(torch.eye(first.outputs, dtype=a.dtype, device=a.device), a))
+    joint[size:, :size] = torch.kron(first.d, b.unsqueeze(1))
+    return joint, torch.cat([first.b, torch.kron(first.p, b)])
+
+
 def beside(banks: Sequence[Bank]) -> Bank:
     """Return banks of the same input as one."""
     if len(banks) == 1:
@@ -173,6 +194,10 @@ class OutputFilter(ABC):
     def states(self) -> int:
         """M, the number of the filter's states."""
         return 1
+
+    def why_whole(self) -> str:
+        """Return why no window may begin after another one; empty where one may."""
+        return ""
 
     @abstractmethod
     def at(self, neuron: Neuron, like: Tensor) -> Filter:

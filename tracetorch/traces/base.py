@@ -17,14 +17,14 @@ from torch import Tensor
 from tracetorch.backends import Cotangents, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
-from tracetorch.traces.bank import OutputFilter
+from tracetorch.traces.bank import NO_WAY, OutputFilter, Way, hopping, inside_of
 from tracetorch.traces.hops import hopped
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start, last_of
 from tracetorch.traces.response import ones_through
 from tracetorch.traces.window import Numbers, Traces, Window, weight_grads
 
-InputCredit = Literal["window", "psi", "gain", "trace", "cascade"]
+InputCredit = Literal["window", "inside", "psi", "gain", "trace", "cascade"]
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ class Trace(ABC):
     @property
     def window_credit(self) -> bool:
         """Whether credit inside the window is autograd's own."""
-        return self.input == "window"
+        return self.input in ("window", "inside")
 
     @property
     def fed(self) -> bool:
         """Whether credit goes back through recurrent outputs inside a window, by one more carried row."""
-        return self.window_credit
+        return self.input == "window"
 
     @property
     def traces_fed(self) -> bool:
@@ -168,7 +168,7 @@ class Trace(ABC):
 
     def numbers(self, neuron: Neuron, like: Tensor) -> Numbers:
         """Return the trace's numbers now, for a neuron bound to its parameters."""
-        if self.filter is None:
+        if self.filter is None or self.filter.states == 0:
             return Numbers()
         bank = self.filter.bank(neuron, like)
         if bank is None:
@@ -276,6 +276,8 @@ class Trace(ABC):
         n, response = ones_through(shown, start.level(RESPONSE, size), window.steps)
         if not self.normalized:
             n[:outer] = 1
+        elif bank is not None and self.filter is not None:  # what crosses the start is as much as what comes inside
+            n[:outer] = n[inside_of(self.filter.ways)]
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
@@ -284,6 +286,8 @@ class Trace(ABC):
             gain, level = bank.forward(gain, start.level(LEVEL, (filter.size, *start.driven)))
             carried[LEVEL], n = level, torch.where(n == 0, torch.ones_like(n), n)
             gain = gain / torch.where(shared == 0, torch.ones_like(shared), shared)
+            if self.filter is not None:
+                gain[:outer] = gain[inside_of(self.filter.ways)]
         elif gain is not None and outputs.level is not None:
             gain, carried[LEVEL] = gain / last_of(shared, gain), outputs.level
         traces = replace(past, other=past.other | carried)
@@ -314,6 +318,12 @@ class WindowCredit(Credit):
     def filter(self) -> OutputFilter | None:
         """The filters above the layer; None for none."""
         return self.trace.filter
+
+    @property
+    def ways(self) -> list[Way]:
+        """The ways along which signals go below: those of its filters, or one where all credit is autograd's own."""
+        filter = None if self.trace.window_credit else self.filter
+        return hopping((NO_WAY,), 0) if filter is None else hopping(filter.ways, filter.hops)
 
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
         """Return what cotangents give; see `Credit`."""
@@ -375,7 +385,7 @@ class WindowCredit(Credit):
             return None
         w = self.window
         if self.trace.window_credit:
-            return own.current
+            return own.current.unsqueeze(0) if w.numbers.bank is not None else own.current
         several = w.numbers.bank is not None
         if self.gain is None or (self.trace.input == "psi" and not several):
             return own.below

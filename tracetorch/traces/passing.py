@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from tracetorch.traces.bank import PAST, OutputFilter, Way
+from tracetorch.traces.bank import NO_WAY, PAST, OutputFilter, Way, crosses, hopping
 from tracetorch.traces.window import Traces, Window
 
 CHANGED = (
@@ -93,6 +93,11 @@ class Credit(ABC):
     def filter(self) -> OutputFilter | None:
         """The filters above the layer; None for none."""
         return None
+
+    @property
+    def ways(self) -> list[Way]:
+        """The ways along which signals go below."""
+        return hopping((NO_WAY,), 0)
 
     @abstractmethod
     def pull(self, z_bar: Tensor, raw: Tensor | None, carry: Tensor, *, below: bool) -> Pulled:
@@ -178,12 +183,12 @@ class Received:
             parts.pop(ways[0], None)
             if not parts and len(ways) == 1:
                 return None
-            return parts | {ways[0]: z_bar - sum(parts.values(), torch.zeros_like(z_bar))}
+            return parts | {ways[0]: _rest(z_bar, parts)}
         only = parts.get(ways[0]) if len(parts) == 1 and len(ways) == 1 else None
         if only is not None and only.data_ptr() == z_bar.data_ptr():
             return None
-        rest = z_bar - sum(parts.values(), torch.zeros_like(z_bar))
-        size = z_bar.norm() + sum(part.norm() for part in parts.values())
+        rest = _rest(z_bar, parts)
+        size = z_bar.norm() + sum(part.norm() for way, part in parts.items() if not crosses(way))
         if not bool(rest.norm() <= 8 * torch.finfo(z_bar.dtype).eps * size):  # else what rounding leaves
             passed = None if self.passed is None else self.passed()
             if passed is not None:
@@ -192,9 +197,14 @@ class Received:
         return None if only is not None else parts
 
 
+def _rest(z_bar: Tensor, parts: Mapping[Way, Tensor]) -> Tensor:
+    """Return what of a call's cotangents is in none of the parts of it."""
+    return z_bar - sum((part for way, part in parts.items() if not crosses(way)), torch.zeros_like(z_bar))
+
+
 def receiving(filter: OutputFilter | None) -> Received | None:
     """Return what takes up the credit that the layers above send to one call; None where it is not told apart."""
-    if filter is None or filter.whole is None or torch.compiler.is_compiling():
+    if filter is None or filter.whole is None or not filter.states or torch.compiler.is_compiling():
         return None
     return Received(filter)
 
@@ -207,23 +217,27 @@ class Feed:
         received: what takes it up there.
         edge: where the input is in the graph.
         dtype: the input's.
+        shape: the input's.
         node: the node of that layer's outputs.
         nodes: those of all layers of whose outputs the input is made, none of which is gone through.
         route: for each way above this layer, and each group of its units, the way above that layer.
         group: the group of each unit, in a shape that broadcasts to the units'; None for one.
+        pole: the pole of each unit, where what crosses the window's start is sent too; None where nothing is.
     """
 
     received: Received
     edge: Any
     dtype: torch.dtype
+    shape: torch.Size
     node: Any
     nodes: tuple[Any, ...]
     route: Mapping[Way, tuple[Way, ...]]
     group: Tensor | None
+    pole: Tensor | None = None
 
     def send(self, way: Way, part: Tensor) -> None:
         """Send a cotangent of the input along a way above that layer."""
-        found = back_to(self.edge, self.node, self.nodes, part.to(self.dtype))
+        found = back_to(self.edge, self.node, self.nodes, part.to(self.dtype).reshape(self.shape))
         if found is not None:
             self.received.add(way, found)
 
@@ -232,7 +246,7 @@ class Feed:
         parts, received = self.route.get(way), self.received
         if parts is None:
             raise RuntimeError(CHANGED)
-        if received.alone and parts == received.filter.ways:
+        if not parts or (received.alone and parts == received.filter.ways):
             return []
         if self.group is None:
             return [(parts[0], signal)]
@@ -253,7 +267,7 @@ def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor 
     """
     if edge.node is node:
         return part
-    others = [one for one in nodes if one is not node]
+    others = [_of_call(one) for one in nodes if one is not node]
     closed = [one.register_prehook(_nothing) for one in others]
     for one in others:
         one.metadata[CLOSED] = one.metadata.get(CLOSED, 0) + 1
@@ -265,6 +279,16 @@ def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor 
         for one in others:
             one.metadata[CLOSED] -= 1
     return found[0]
+
+
+def _of_call(node: Any) -> Any:
+    """Return the node of a layer's call, given that of its outputs, which may be the last step of the call."""
+    own = node.metadata.get("tracetorch")
+    for past, _ in node.next_functions:
+        other = None if past is None else past.metadata.get("tracetorch")
+        if own is not None and other is not None and (other.core, other.call) == (own.core, own.call):
+            return past
+    return node
 
 
 def _nothing(cotangents: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
