@@ -278,6 +278,12 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
             f"credit reaches a layer ({neuron!r}) past the layers that it feeds, from a head or a loss of its own, "
             f"which rule {rule.name!r} tells apart from theirs and torch.compile cannot follow; do not compile"
         )
+    if core.received is not None and not core.received.compared:
+        refuse_to_compile(
+            f"nothing has shown yet whether credit reaches a layer ({neuron!r}) past the layers that it feeds, which "
+            f"rule {rule.name!r} tells apart and torch.compile cannot follow: run one step of the network and its "
+            f"backward as it is, then tt.reset(net)"
+        )
     if core.apart:
         refuse_to_compile(
             f"rule {rule.name!r} tells several filters above a layer apart, which torch.compile cannot follow: take "

@@ -224,6 +224,14 @@ def test_a_step_shows_which_layers_feed_which() -> None:
     assert all(g.any() for g in want.values())
     torch.testing.assert_close(found, want)
 
+    net = Backwards()
+    tt.set_rule(net, tt.rules.cascade())
+    tt.reset(net)
+    net(torch.rand(B, IN))  # its backward would show where credit comes from
+    net(torch.rand(B, IN))
+    with pytest.raises(RuntimeError, match="one step of the network and its backward"):
+        learnt(net, torch.compile(net, backend="eager"))
+
     net = TwoHeads()
     tt.set_rule(net, tt.rules.cascade())
     learnt(net, net)

@@ -141,12 +141,14 @@ class Received:
         filter: the filters above the layer.
     """
 
-    __slots__ = ("_parts", "_task", "doubted", "filter", "passed", "private")
+    __slots__ = ("_parts", "_task", "compared", "doubted", "filter", "passed", "private")
 
     def __init__(self, filter: OutputFilter) -> None:
         self.filter = filter
         self.passed: Callable[[], Callable[[], None] | None] | None = None
         """What gives what is called where credit has come past all layers above, as long as that is there."""
+        self.compared = False
+        """Whether a backward has compared what arrived with what was sent."""
         self.private = False
         """Whether nobody has the outputs but one layer above."""
         self.doubted = False
@@ -179,6 +181,7 @@ class Received:
         parts = self._parts if self._task == torch._C._current_graph_task_id() else {}
         parts = {way: part if part.shape == z_bar.shape else part.reshape(z_bar.shape) for way, part in parts.items()}
         self._parts, ways = {}, self.filter.ways
+        self.compared = self.compared or not self.doubted
         if self.alone or self.doubted:
             parts.pop(ways[0], None)
             if not parts and len(ways) == 1:
