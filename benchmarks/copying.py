@@ -32,7 +32,7 @@ from tracetorch.train.tasks.seeds import derived_seed
 DELAYS, SEEDS, UNITS, STEPS = (20, 100), (0, 1, 2), 64, 1000
 TASK = {"symbols": 8, "length": 10, "symbol_steps": 1, "channels": 1, "on": 1.0, "trials": 500, "batch_size": 32}
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "copying.jsonl"
-JOB = ("unit", "delay", "seed")
+JOB = ("unit", "delay", "seed", "iterations")
 WHOLE = "2 LRU, cascade"
 """What runs the whole sequence as one window."""
 Row = Mapping[str, Any]
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known = {tuple(row[key] for key in JOB) for row in lines.read(options.rows)}
     jobs = [(u, d, s) for s in options.seeds for d in options.delays for u in options.units]
     for unit, delay, seed in () if options.table else jobs:
-        if (unit, delay, seed) not in known:
+        if (unit, delay, seed, options.steps) not in known:
             lines.append(options.rows, [run(unit, delay, seed, options.steps)])
     print(table(lines.read(options.rows)))
 
