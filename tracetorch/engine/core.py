@@ -98,7 +98,7 @@ class Core:
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
         apart: whether several filters are above the layer, as far as it has been told.
-        bypassed: whether credit has reached the layer past all layers above, which compiled code does not tell apart.
+        bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.

@@ -155,7 +155,7 @@ def route(above: Above, fed: Stage, most: int) -> Routed:
     Args:
         above: what is above the layer that gets it.
         fed: the layer that sends it, one of those.
-        most: number of groups that the rule of the one that gets it tells apart.
+        most: number of groups that the rule of the one that gets it distinguishes.
 
     Returns:
         For each way above the sender the receiver's way, for each group of the sender's units, none where the receiver

@@ -19,7 +19,7 @@ class Node:
     Args:
         neuron: its neuron.
         activity: what it has been doing.
-        groups: number of groups of units that its rule tells apart above it; 0 where it sends credit as of now.
+        groups: number of groups of units that its rule distinguishes above it; 0 where it sends credit as of now.
         above: what it was told last.
         hops: number of hops through its recurrent synapse that its rule credits.
         recurrent: whether it has one.
