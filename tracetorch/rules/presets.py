@@ -244,7 +244,7 @@ def drtrl(*, input: Literal["psi", "gain"] = "psi", feedback: Feedback | None = 
 
 
 def trace(*, decay: float | None = None, buckets: int = 4, feedback: Feedback | None = None) -> Rule:
-    r"""Average each layer's input and its sensitivity, and credit their product: the cheapest rule with a memory.
+    r"""Average each layer's input and its sensitivity, and credit their product: two vectors per layer.
 
     .. math:: \bar x_t = \frac{1-a}{1-a^n} \sum_k a^{t-k} x_k, \quad
         \bar h_t = \frac{1-q}{1-q^n} \sum_k q^{t-k} g_k, \quad \Delta W = (\bar h_t \odot L_t) \otimes \bar x_t
