@@ -22,7 +22,7 @@ class Stage:
         neuron: its neuron.
         activity: what it has been doing.
         above: what is above it in turn.
-        groups: number of groups of units at most that its rule distinguishes above it; 0 where it sends credit as of now.
+        groups: number of groups of units that its rule distinguishes above it, at most; 0 if credit is of now.
         hops: number of hops through its own recurrent synapse that its rule credits.
     """
 

@@ -214,7 +214,7 @@ def receiving(filter: OutputFilter | None) -> Received | None:
 
 @dataclass(frozen=True)
 class Feed:
-    """How a layer sends credit to one that feeds it, and whose credit is distinguished by the path along which it comes.
+    """How a layer sends credit to one that feeds it and distinguishes credit by the path along which it comes.
 
     Args:
         received: what takes it up there.
