@@ -273,7 +273,7 @@ class Trace(ABC):
         size = (filter.size, start.like.shape[0])
         bank, outer = window.numbers.bank, window.numbers.outputs
         shown = filter if bank is None else bank.ahead(outer)  # a hop's norm is that of the currents that it brings
-        n, response = ones_through(shown, start.level(RESPONSE, size), window.steps)
+        n, response = ones_through(shown, start.level(RESPONSE, size), window.steps, last=last)
         if not self.normalized:
             n[:outer] = 1
         elif bank is not None and self.filter is not None:  # what crosses the start is as much as what comes inside
