@@ -4,9 +4,11 @@ from tracetorch.backends.choose import available_backends, choose, reference
 from tracetorch.backends.interface import (
     Convolution,
     Cotangents,
+    Events,
     Filter,
     Gradients,
     Outputs,
+    Product,
     Pull,
     Save,
     Scan,
@@ -20,9 +22,11 @@ from tracetorch.backends.interface import (
 __all__ = [
     "Convolution",
     "Cotangents",
+    "Events",
     "Filter",
     "Gradients",
     "Outputs",
+    "Product",
     "Pull",
     "Save",
     "Scan",

@@ -20,7 +20,7 @@ others. Units may have any shape; B is the batch, T the number of steps, S the n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Protocol
 
@@ -105,6 +105,50 @@ class Save:
     sums: tuple[Tensor, Tensor] | None = None
 
 
+class Events(Protocol):
+    """The inputs of a window, `[T, B, K]`, by those that are not zero; a copy of them, which nobody else changes."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """`[T, B, K]`."""
+        ...
+
+    def dense(self) -> Tensor:
+        """Return the inputs, `[T, B, K]`."""
+        ...
+
+    def outer_sum(self, q: Tensor) -> Tensor:
+        """Return the sum of their outer products with gradients `[T B, N]`, `[N, K]`."""
+        ...
+
+    def advance_full(self, q: Tensor, start: Tensor, trace: Tensor) -> None:
+        r"""Advance full eligibilities over the window in place.
+
+        .. math:: E \leftarrow \Pi \odot E + \sum_t q_t \otimes x_t
+
+        Args:
+            q: what each step adds per unit, `[T, B, N]`.
+            start: the product of the window's transitions, `[B, N]`.
+            trace: the eligibilities, `[B, N, K]`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of a dense synapse that a scan forms from its inputs' events.
+
+    Args:
+        events: the inputs.
+        weight: `[N, K]`.
+        bias: `[N]`, or None.
+    """
+
+    events: Events
+    weight: Tensor
+    bias: Tensor | None
+
+
 @dataclass(frozen=True)
 class Scan:
     """One layer's neurons over one window.
@@ -112,10 +156,9 @@ class Scan:
     Args:
         neuron: the neuron, bound to the values that its parameters have in this window.
         s: states, then counters, before the window, `[B, *unit]` each.
-        drive: currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several per unit; or inputs,
-            `[T, B, K]`, where `dense` is given.
-        dense: weight `[N, K]` and bias (`[N]` or None) of a dense synapse whose product the scan forms from the
-            inputs' events; None where `drive` is the current.
+        drive: currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several per unit; of no elements,
+            `[T, B, 0]`, where the scan forms them.
+        product: the product that the scan forms the currents by; None where `drive` has them.
         recurrent: synapse that adds a current from the layer's last outputs, or None.
         z: the outputs that it is fed with at the first step, `[B, *unit]`; None without a recurrent synapse.
         out: where the outputs are to be written, `[T, B, *unit]`; None for a tensor of their own.
@@ -124,7 +167,7 @@ class Scan:
     neuron: Neuron
     s: tuple[Tensor, ...]
     drive: Tensor
-    dense: tuple[Tensor, Tensor | None] | None = None
+    product: Product | None = None
     recurrent: Synapse | None = None
     z: Tensor | None = None
     out: Tensor | None = None
@@ -143,6 +186,11 @@ class Scan:
     def batch(self) -> int:
         """B."""
         return self.s[0].shape[0]
+
+    def formed(self, product: Product) -> Scan:
+        """Return the scan that forms its currents by a product."""
+        steps, batch, _ = product.events.shape
+        return replace(self, drive=self.s[0].new_empty(steps, batch, 0), product=product)
 
     def parameter(self, name: str) -> Tensor:
         """Return the value of one of the neuron's parameters or buffers, by its dotted name, without a graph."""
@@ -288,8 +336,17 @@ class ScanBackend(Protocol):
         """Return whether the backend is worth its start for a scan that it serves."""
         ...
 
-    def eventful(self, xs: Tensor, weight: Tensor) -> bool:
-        """Return whether a dense product of inputs `[T, B, K]` is better formed from their events by the scan."""
+    def events(self, xs: Tensor, weight: Tensor, sparse: bool | None = None) -> Events | None:
+        """Return the events of inputs `[T, B, K]` from which the scan had better form a dense product.
+
+        Args:
+            xs: the inputs.
+            weight: `[N, K]`.
+            sparse: True for events whatever their density, False for none of it.
+
+        Returns:
+            The events; None where the product is better formed before.
+        """
         ...
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> Convolution | None:
@@ -307,14 +364,6 @@ class ScanBackend(Protocol):
 
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward."""
-        ...
-
-    def outer_sum(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return the sum of outer products `q^T x`, `[N, K]`, of event rows `[R, K]` and gradients `[R, N]`."""
-        ...
-
-    def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        """Multiply eligibilities `[B, N, K]` by `start`, `[B, N]`, and add the products of `q` and `x`, in place."""
         ...
 
     def credit_back(

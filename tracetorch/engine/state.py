@@ -248,7 +248,7 @@ class OpenWindow:
         first, tapes = self.windows[0], [w.tape for w in self.windows]
         steps = sum(w.steps for w in self.windows)
         afferents = [
-            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None, version=None)
+            replace(a, given=torch.cat([w.afferents[i].x for w in self.windows]), sums=None, version=None)
             for i, a in enumerate(first.afferents)
         ]
         scan = replace(first.scan, drive=first.scan.drive.new_empty(steps, 0))

@@ -112,7 +112,7 @@ def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:
     """Return the mean blocks over some steps of a window, all units and a few rows, `[S S + 2 S + 1]`."""
     if not isinstance(tape, TorchTape):
         s = tuple(x[:ROWS] for x in scan.s)
-        few = replace(scan, s=s, drive=tape.currents()[:, :ROWS], dense=None, recurrent=None, z=None, out=None)
+        few = replace(scan, s=s, drive=tape.currents()[:, :ROWS], product=None, recurrent=None, z=None, out=None)
         found = reference().forward(few, Save(tape=True)).tape
         if not isinstance(found, TorchTape):
             raise TypeError("the readable backend gave no tape of its own")

@@ -140,16 +140,22 @@ def found(x, at, size, index, count, jump):
 
 
 @njit(**FAST)
-def add_rows(out, to, x, at, jump, rows, first, apart, width, order, e, end):
+def gather(values, x, at, index, e, end):
+    """Write to `values[e:end]` the elements of `x` that lie from a place on where `index[e:end]` says."""
+    for i in range(e, end):
+        store(values, i, load(x, at + np.intp(load(index, i))))
+
+
+@njit(**FAST)
+def add_rows(out, to, values, rows, first, apart, width, order, e, end):
     """Add to `width` values of `out` the rows that `order[e:end]` names, each times its value, four at a time.
 
-    The value of a row lies in `x` at `at + row * jump`, the row itself in `rows` at `first + row * apart`.
+    The values are `values[e:end]`; a row lies in `rows` at `first + row * apart`.
     """
     while e + 4 <= end:
         r0, r1 = np.intp(load(order, e)), np.intp(load(order, e + 1))
         r2, r3 = np.intp(load(order, e + 2)), np.intp(load(order, e + 3))
-        x0, x1 = load(x, at + r0 * jump), load(x, at + r1 * jump)
-        x2, x3 = load(x, at + r2 * jump), load(x, at + r3 * jump)
+        x0, x1, x2, x3 = load(values, e), load(values, e + 1), load(values, e + 2), load(values, e + 3)
         a0, a1, a2, a3 = first + r0 * apart, first + r1 * apart, first + r2 * apart, first + r3 * apart
         for n in range(width):
             one = x0 * load(rows, a0 + n) + x1 * load(rows, a1 + n)
@@ -158,7 +164,7 @@ def add_rows(out, to, x, at, jump, rows, first, apart, width, order, e, end):
         e += 4
     while e < end:
         r = np.intp(load(order, e))
-        value, a = load(x, at + r * jump), first + r * apart
+        value, a = load(values, e), first + r * apart
         for n in range(width):
             store(out, to + n, load(out, to + n) + value * load(rows, a + n))
         e += 1
@@ -242,9 +248,9 @@ def turn(typing: Any, x: Any, at: Any, jump: Any, known: Any, out: Any, to: Any,
 
 
 @njit(inline="always")
-def whole(a, b, c, d, e, f, g):
+def whole(a, b, c, d, e, f):
     """Return constants as variables: a function is compiled again for each constant that it is given."""
-    return np.intp(a), np.intp(b), np.intp(c), np.intp(d), np.intp(e), np.intp(f), np.intp(g)
+    return np.intp(a), np.intp(b), np.intp(c), np.intp(d), np.intp(e), np.intp(f)
 
 
 @njit(**FAST)
@@ -270,13 +276,13 @@ def clear(w, at, size):
 
 
 @njit(**FAST)
-def add_sums(sums, weights, x, sizes, at, row, index, count):
+def add_sums(sums, weights, values, sizes, at, index, first, end):
     """Add a step's events to weighted sums of the inputs, `[R, B, K]`.
 
     `sizes` are R and the distances between rows of `weights`, `[R, T]`, and of `sums`; `at` is the step and the place.
     """
     for i in range(sizes[0]):
         weight, to = load(weights, i * sizes[1] + at[0]), i * sizes[2] + at[1]
-        for e in range(count):
+        for e in range(first, end):
             k = np.intp(load(index, e))
-            store(sums, to + k, load(sums, to + k) + weight * load(x, row + k))
+            store(sums, to + k, load(sums, to + k) + weight * load(values, e))
