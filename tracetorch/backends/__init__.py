@@ -2,13 +2,10 @@
 
 from tracetorch.backends.choose import available_backends, choose, reference
 from tracetorch.backends.interface import (
-    Convolution,
     Cotangents,
-    Events,
     Filter,
     Gradients,
     Outputs,
-    Product,
     Pull,
     Save,
     Scan,
@@ -18,6 +15,7 @@ from tracetorch.backends.interface import (
     padded,
     unit_rows,
 )
+from tracetorch.backends.products import Convolution, Events, Product
 
 __all__ = [
     "Convolution",
