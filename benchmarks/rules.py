@@ -86,7 +86,7 @@ class Plan:
         return {"kind": kind, "task": self.word, "options": options, "rule": rule, "factor": factor, "seed": seed}
 
     def run(self, key: Row) -> dict[str, Any]:
-        """Do one run in a process of its own; return its row, with what went wrong in place of scores."""
+        """Do one run in its own process; return its row, with the error instead of scores if it failed."""
         options = {**self.task.options(), "lr": self.task.options()["lr"] * key["factor"]}
         task = type(self.task)(**options)
         with tempfile.TemporaryDirectory() as folder:

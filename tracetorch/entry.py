@@ -22,7 +22,7 @@ _GLOBAL_HOOKS = (
 
 
 def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[batch, ...]") -> None:
-    """Raise TypeError where a value is no plain real tensor; `what` and `shape` describe it in the message."""
+    """Raise TypeError where a value is not a plain real tensor; `what` and `shape` describe it in the message."""
     if isinstance(x, Tensor):
         if x.layout is torch.strided and not x.is_nested and not x.is_complex():
             return
@@ -50,14 +50,14 @@ def require_tensor(x: Any, what: str = "the input of a layer", shape: str = "[ba
 
 
 def require_flags(mask: Any) -> None:
-    """Raise TypeError or ValueError where a value is no tensor of booleans, or of zeros and ones."""
+    """Raise TypeError or ValueError where a value is not a tensor of booleans, or of zeros and ones."""
     require_tensor(mask, "a mask", "[batch] of booleans")
     if mask.dtype is not torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError(f"mask is true for the rows that start a new sequence; got other numbers than 0 and 1: {mask}")
 
 
 def require_network(net: Any) -> None:
-    """Raise TypeError where a value is no module."""
+    """Raise TypeError where a value is not a module."""
     if isinstance(net, nn.Module):
         return
     hint = "; the network comes first: tt.scan(net, xs)" if isinstance(net, Tensor) else ""
@@ -117,7 +117,7 @@ def global_hook_tables() -> list[Any]:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether calling a module itself runs hooks of its own."""
+    """Return whether calling a module itself runs its own hooks."""
     return any(hook_tables(module))
 
 

@@ -89,13 +89,13 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
 
     PyTorch's default weights are made for dense activations: with few spikes and many layers, the upper ones fall
     silent, and a layer that does not fire gets no gradient. Here the weights and the bias of each unit (of a
-    convolution, each channel) are multiplied by a factor of its own, found by bisection on the unit's currents, while
-    the layers below already fire as they shall. A unit whose current is hardly ever positive changes the sign of
+    convolution, each channel) are multiplied by its own factor, found by bisection on the unit's currents, while
+    the layers below already fire at their rates. A unit whose current is hardly ever positive changes the sign of
     its weights.
     Readouts, and layers whose outputs are not all 0 or 1, keep their weights. The network's state is not touched.
 
-    A `tt.LinearInWeights` has one factor for all its units. A synapse that stands in several layers is scaled for the
-    first. Weights that a recurrent synapse adds stay as they are.
+    A `tt.LinearInWeights` has one factor for all its units. A synapse that several layers share is scaled for
+    the first. Weights that a recurrent synapse adds stay as they are.
 
     Args:
         net: the network, changed in place.
@@ -106,7 +106,7 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
         The firing of each scaled layer afterwards, by name.
 
     Raises:
-        ValueError: if the rate is out of range, the inputs are no window, or a layer fires at no scale of its weights.
+        ValueError: if the rate is out of range, the inputs are not a window, or a layer never fires at any scale.
 
     Source: the idea of scaling layer by layer on data is D. Mishkin, J. Matas, "All you need is a good init" (2016),
     https://arxiv.org/abs/1511.06422, there for the variance of activations.
@@ -151,7 +151,7 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
 
 
 class _Probe(nn.Module):
-    """Run a layer's synapse and step, with its parameters and a state of its own, and note the currents once."""
+    """Run a layer's synapse and step, with its parameters and its own state, and note the currents once."""
 
     def __init__(self, layer: Layer, order: list[_Probe]) -> None:
         super().__init__()

@@ -198,7 +198,7 @@ class Layer(nn.Module):
             The output, `[B, *unit]`.
 
         Raises:
-            TypeError: if the input is no dense real tensor.
+            TypeError: if the input is not a dense real tensor.
             ValueError: if the shape, the batch size or the device does not fit, or the input is not finite; the layer
                 is then as it was before, and so are the layers of whose outputs the input is made.
             RuntimeError: if the layer runs inside `torch.utils.checkpoint`, an exporter or a transform of `torch.func`.
@@ -236,7 +236,7 @@ class Layer(nn.Module):
             return self._run(spec, x.unsqueeze(0), event=x, feeds=feeds).last
 
     def settle(self) -> bool:
-        """Take up what stands above the layer where a first step has shown it; return whether that is known."""
+        """Take up what is above the layer where a first step has shown it; return whether that is known."""
         core, wiring = self.core, self.core.wiring
         if compiling():
             return True
@@ -339,7 +339,7 @@ class Layer(nn.Module):
             require_traceable(self.core, self.rule, self.neuron)
 
     def tied(self) -> Layer:
-        """Return a second layer with the same parameters and a state of its own.
+        """Return a second layer with the same parameters and its own state.
 
         Returns:
             The layer.

@@ -1,4 +1,4 @@
-"""The layers of a network, and what each is told that stands above it."""
+"""The layers of a network, and what each is told above it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def layers(net: nn.Module) -> dict[str, Layer]:
 
 
 def link(net: nn.Module) -> dict[str, Layer]:
-    """Set what stands above each layer, and return the layers by name.
+    """Set what is above each layer, and return the layers by name.
 
     That is the next layer in the order of registration, until a first step has shown that the network runs otherwise.
     """

@@ -1,4 +1,4 @@
-"""Local losses: each layer learns from a readout of its own, and no credit passes between layers."""
+"""Local losses: each layer learns from its own readout, and no credit passes between layers."""
 
 from __future__ import annotations
 

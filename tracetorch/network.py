@@ -28,7 +28,7 @@ def reset(net: nn.Module, mask: Tensor | None = None) -> None:
             reset at the next forward, so this is safe between forward and backward.
 
     Raises:
-        TypeError: if the network is no module, or the mask no tensor.
+        TypeError: if the network is not a module, or the mask no tensor.
         ValueError: if the network has no layers, the mask is not of shape `[B]`, holds other numbers than 0 and 1, or
             its size is not the state's.
 
@@ -124,7 +124,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Raises:
         KeyError: if it names a layer that the network does not have.
-        TypeError: if a value is no tensor, or of another dtype than the layer computes in.
+        TypeError: if a value is not a tensor, or of another dtype than the layer computes in.
         ValueError: if it does not fit a layer: its neuron, the shapes or the rule.
 
     Example:
@@ -236,12 +236,12 @@ def set_rule(net: nn.Module, rule: Rule | Mapping[str, Rule]) -> None:
 
     Args:
         net: any module with layers in it.
-        rule: a rule for all, or rules by module name; a name stands for all layers under it.
+        rule: a rule for all, or rules by module name; a name means all layers under it.
 
     Raises:
         KeyError: if a name has no layer under it.
         ValueError: if the network has no layers.
-        TypeError: if a value is no rule.
+        TypeError: if a value is not a rule.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -291,8 +291,8 @@ def check_finite(net: nn.Module, on: bool) -> None:
 def set_backend(net: nn.Module, backend: str = "auto", *, sparse: bool | None = None) -> None:
     """Choose the kernels that compute the layers' windows.
 
-    `auto` takes compiled kernels where they serve and pay, by device, size and neuron; `tt.available_backends()` tells
-    which can run here. Results differ by the order of summation only.
+    `auto` takes compiled kernels if they support a layer and are faster, by device, size and neuron;
+    `tt.available_backends()` shows which can run here. Results differ by the order of summation only.
 
     Args:
         net: any module with layers in it.

@@ -85,7 +85,7 @@ def count_operations(net: nn.Module) -> Iterator[dict[str, Operations]]:
         The counts by the layers' names, which grow while the block runs.
 
     Raises:
-        TypeError: if the network is no module.
+        TypeError: if the network is not a module.
 
     Example:
         >>> import torch, tracetorch as tt

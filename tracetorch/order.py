@@ -33,7 +33,7 @@ class Producer:
     core: weakref.ref[Core]
     call: int
     received: Received | None
-    """What takes up the credit that the layers which it feeds send back; None where it is not told apart."""
+    """What takes up the credit that the layers which it feeds send back; None where it is not distinguished."""
 
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
@@ -181,9 +181,9 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         known = "nothing" if follower is None else repr(follower)
         raise RuntimeError(
             f"rule {below.rule.name!r} filters a layer by what it feeds: the network runs it into {neuron!r}, but "
-            f"it was told {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
-            f"whole network; a layer that feeds several others, or several heads, needs a rule that is told "
-            f"its filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl(); or take "
+            f"it expects {known}. Register the layers in the order in which they run and call tt.reset(net) on the "
+            f"whole network; a layer that feeds several others, or several heads, needs a rule with a "
+            f"given filter, tt.rules.eprop(kappa=...) or trace(decay=...), or one without, tt.rules.drtrl(); or take "
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
@@ -231,7 +231,7 @@ def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Pr
 
 
 def _told(stage: Stage, core: Core, rule: Rule, neuron: Neuron) -> bool:
-    """Return whether a layer stands above another one as that one was told."""
+    """Return whether a layer is above another one as that one was told."""
     memory = rule.above
     hops = memory.hops if core.recurrent and memory.groups else 0
     same = stage.activity is core.activity and stage.neuron is neuron
@@ -261,7 +261,7 @@ def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) ->
 
 
 def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
-    """Note whether several filters stand above a layer, which a compiled graph cannot follow."""
+    """Note whether several filters are above a layer, which a compiled graph cannot follow."""
     core.apart = rule.above.apart(neuron, core.above)
 
 
@@ -275,18 +275,18 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
     """
     if core.bypassed:
         refuse_to_compile(
-            f"credit reaches a layer ({neuron!r}) past the layers that it feeds, from a head or a loss of its own, "
-            f"which rule {rule.name!r} tells apart from theirs and torch.compile cannot follow; do not compile"
+            f"credit reaches a layer ({neuron!r}) past the layers that it feeds, from a head or from "
+            f"another loss. Rule {rule.name!r} treats it separately, which torch.compile cannot follow; do not compile"
         )
     if core.received is not None and not core.received.compared:
         refuse_to_compile(
-            f"nothing has shown yet whether credit reaches a layer ({neuron!r}) past the layers that it feeds, which "
-            f"rule {rule.name!r} tells apart and torch.compile cannot follow: run one step of the network and its "
-            f"backward as it is, then tt.reset(net)"
+            f"nothing has shown yet whether credit reaches a layer ({neuron!r}) past the layers that it feeds. Rule "
+            f"{rule.name!r} would treat it separately, which torch.compile cannot follow: run one step of the network "
+            f"and its backward uncompiled, then tt.reset(net)"
         )
     if core.apart:
         refuse_to_compile(
-            f"rule {rule.name!r} tells several filters above a layer apart, which torch.compile cannot follow: take "
+            f"rule {rule.name!r} has several filters above a layer, which torch.compile cannot follow: take "
             f"cascade(buckets=1) with one head and hops=0, or do not compile"
         )
     settled = core.wiring is None or core.version == core.wiring.version

@@ -183,9 +183,9 @@ class Record:
 def record(net: nn.Module, *names: str, every: int = 1, last: int = 1000, units: Sequence[int] | None = None) -> Record:
     """Record states, spikes, currents and traces of chosen layers while a network runs, step by step or in scans.
 
-    A scan is as fast as ever but for what is recorded. States inside a window are computed again from its currents by
-    the neuron's own step in torch, so that they are those of the kernels to rounding. Calls inside `tt.Stream` and
-    `torch.compile` are not seen.
+    A scan is as fast as without a record, except for what is recorded. States inside a window are computed again from
+    its currents by the neuron's own step in torch, so that they are those of the kernels to rounding. Calls inside
+    `tt.Stream` and `torch.compile` are not seen.
 
     Args:
         net: any module with layers in it.
@@ -202,7 +202,7 @@ def record(net: nn.Module, *names: str, every: int = 1, last: int = 1000, units:
     Raises:
         KeyError: if a name is of no layer, or of nothing that the layer has.
         ValueError: if nothing is named, or a number is below 1.
-        TypeError: if the network is no module.
+        TypeError: if the network is not a module.
 
     Example:
         >>> import torch, tracetorch as tt

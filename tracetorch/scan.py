@@ -71,10 +71,10 @@ def scan(
 
     Time comes first. Where the window is given as `[B, T, *in]` this is noticed only by a state of another batch size.
 
-    With `lengths` or `mask`, a row that does not run stands still: its state, traces, averages and counts stay, and its
-    outputs are zero, so that values and gradients are those of each sequence alone, under every rule. With `resets`, a
-    row is reset before a step, as if the scan were cut there with `tt.reset(net, mask)`; no credit crosses a reset.
-    Sequences of equal length run together: the fewer lengths there are, the faster.
+    With `lengths` or `mask`, a row that does not run does not change: its state, traces, averages and counts stay, and
+    its outputs are zero, so that values and gradients are those of each sequence alone, under every rule. With
+    `resets`, a row is reset before a step, as if the scan were cut there with `tt.reset(net, mask)`; no credit crosses
+    a reset. Sequences of equal length run together: the fewer lengths there are, the faster.
 
     Args:
         net: any module with layers in it; `nn.Sequential` runs layer by layer over the whole window, other containers,
@@ -93,7 +93,7 @@ def scan(
         `PackedSequence` for all steps of one.
 
     Raises:
-        TypeError: if the network is no module, or the window no dense real tensor.
+        TypeError: if the network is not a module, or the window no dense real tensor.
         ValueError: if the window is empty, `out` is unknown, lengths, mask or resets do not fit, or an input does not
             fit or is not finite; the network is then as it was before.
 
@@ -192,7 +192,7 @@ def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> A
 
 
 def _parted(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
-    """Run a network over a window, its first step apart where it is no chain."""
+    """Run a network over a window, its first step apart where it is not a chain."""
     dims = xs.dim() - 1 if isinstance(xs, Tensor) else None
     return run(net, xs) if _after(net, dims) is not False else first_apart(net, xs, run)
 
@@ -358,7 +358,7 @@ def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
         dims: that of its input.
 
     Returns:
-        The number; False where the module is no chain of layers and of what may be folded.
+        The number; False where the module is not a chain of layers and of what may be folded.
     """
     if isinstance(module, Layer):
         if has_hooks(module):

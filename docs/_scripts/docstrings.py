@@ -8,7 +8,7 @@ import re
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Example):", re.MULTILINE)
 
 INTERNAL = {
-    "Layer": {"synapses", "follow_parts", "prepare_rule", "take_rule", "spec", "carry", "carries", "settle"},
+    "Layer": {"synapses", "follow_parts", "prepare_rule", "take_rule", "spec", "carry", "carries", "settle", "scan"},
     "Neuron": {"pack_currents", "blocks", "is_constant", "constant"},
     "Spiking": {"set_leak"},
     "AllMemory": {"apart"},

@@ -1,6 +1,6 @@
 """
-4. A trace in place of the graph
-================================
+4. A trace instead of the graph
+===============================
 
 The idea of the whole library fits on one page. The gradient of a leaky neuron is a sum over pairs of times: when an
 input came, and when it mattered. BPTT sums over one of the two first, a trace sums over the other. The pairs and

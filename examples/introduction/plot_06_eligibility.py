@@ -29,7 +29,7 @@ torch.set_default_dtype(torch.float64)
 # %%
 # Three factors
 # -------------
-# A synapse that was active just before its neuron came near the threshold *may* have been to blame. It keeps a
+# A synapse that was active just before its neuron came near the threshold *may* have contributed. It keeps a
 # fading mark. When a signal arrives that tells whether the outcome was good, the marked synapses change:
 #
 # .. math:: \Delta w_{ji} \;\propto\; \underbrace{L_j}_{\text{learning signal}} \times

@@ -3,8 +3,8 @@ Digits row by row: order in time
 ================================
 
 In each step the network sees one row of eight pixels of a digit, from top to bottom, and is asked at the end which
-digit it was. One row says little. The label depends on which rows came *in which order*, so the first rows have to
-be remembered, and the network has to learn what they mean from a loss that comes 16 steps later.
+digit it was. One row contains little information. The label depends on which rows came *in which order*, so the
+first rows have to be remembered, and the network has to learn what they mean from a loss that comes 16 steps later.
 
 This is harder than :doc:`/tutorials/plot_03_mnist` for a rule that runs online: credit has to pass back through
 time *and* through two spiking layers, and every rule except ``bptt`` drops some of it. We measure how much that

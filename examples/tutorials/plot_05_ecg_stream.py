@@ -68,7 +68,7 @@ try:
     print(f"MIT-BIH record 106: {len(signal)} samples, {len(signal) / RATE:.0f} s")
 except DataNotFoundError:
     signal, beats, pvc = generated(torch.Generator().manual_seed(0))
-    print(f"Stand-in: no mitbih12.npz, so a generated heart of {seconds} s. Its scores say nothing about real ones.")
+    print(f"Stand-in: no mitbih12.npz, so a generated heart of {seconds} s. Its scores mean nothing for real ones.")
 answers_at = beats + RATE // 4
 pvc, answers_at = pvc[: len(answers_at)][answers_at < len(signal)].long(), answers_at[answers_at < len(signal)]
 print(f"{len(pvc)} beats, {int(pvc.sum())} of them PVC")

@@ -78,7 +78,7 @@ try:
     print(f"Speech Commands: {len(y)} clips of {len(speaker.unique())} speakers")
 except DataNotFoundError:
     waves, y, speaker, names = generated(torch.Generator().manual_seed(0))
-    print(f"Stand-in: no gsc_test_8k.npz, so {len(y)} made-up words. Their scores say nothing about speech.")
+    print(f"Stand-in: no gsc_test_8k.npz, so {len(y)} made-up words. Their scores mean nothing for speech.")
 
 # %%
 # The ear

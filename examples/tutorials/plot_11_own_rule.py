@@ -8,7 +8,7 @@ if a chip or a model of the brain allows only some of the parts, or to find out 
 ============ =====================================================================================================
 axis         what it decides
 ============ =====================================================================================================
-``weight``   what stands for the past of a layer's weights: ``NoTrace``, ``Pre`` (one trace per input), ``Full`` (one
+``weight``   what represents the past of a layer's weights: ``NoTrace``, ``Pre`` (one trace per input), ``Full`` (one
              per weight), ``Pairs`` (a few pairs of vectors), ``Factor`` (averages), ``Graph`` (backpropagation
              through time)
 ``input``    what goes down to the layer below: ``psi`` (the surrogate), ``gain`` (the sensitivity to a constant
@@ -219,4 +219,4 @@ plt.show()
 # -----------------
 # If you want to keep a rule, test its claims: ``tracetorch.testing.conformance`` holds the library's table of what
 # is exact and what is not, and :doc:`/tutorials/plot_12_compare_gradients` goes further into audits. What the axes
-# mean is in :doc:`/theory/common`, and :doc:`/howto/choosing_a_rule` says which to take.
+# mean is in :doc:`/theory/common`, and :doc:`/howto/choosing_a_rule` explains which to take.

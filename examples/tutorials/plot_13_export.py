@@ -141,5 +141,5 @@ plt.show()
 # - *The state is lost between calls*: feed each ``next/`` output back as the input of that name; zeros are a reset.
 # - *Another accuracy in the runtime*: inputs must be encoded as in training, and divided alike.
 #
-# :doc:`/howto/export` says what can be exported and what is refused. For simulators and neuromorphic chips there is
+# :doc:`/howto/export` lists what can be exported and what is refused. For simulators and neuromorphic chips there is
 # :doc:`/howto/nir`.

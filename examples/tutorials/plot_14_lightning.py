@@ -8,7 +8,7 @@ next. The loop is Lightning's: two processes, mixed precision, clipping, validat
 
 With the file ``har_geotec.npz`` in the directory that ``TRACETORCH_DATA`` names, the recordings are of real persons
 (telephones and watches, 100 samples a second), and those who are tested are not those who are learned from. Without it
-the recordings are generated: five kinds of movement, each with rhythms of its own, under noise.
+the recordings are generated: five kinds of movement, each with its own rhythms, under noise.
 """
 
 import itertools
@@ -143,7 +143,7 @@ tt.set_rule(net, tt.rules.trace())
 # %%
 # Train
 # -----
-# ``ddp_notebook`` starts the processes from within a running program; a script of its own takes ``ddp``. Each window is
+# ``ddp_notebook`` starts the processes from within a running program; a separate script takes ``ddp``. Each window is
 # one update, with the gradients of both processes. The checkpoint has the weights, the optimizer, and for each process
 # the state of its rows and their places in the recordings, so ``fit(..., ckpt_path=...)`` would go on with the stream.
 
@@ -205,5 +205,5 @@ plt.show()
 #   ``OnlineModule`` does it.
 # - *A loss over filled-up steps*: index with ``window.valid``.
 #
-# :doc:`/howto/lightning` has windows of whole sequences, and what a module of your own needs. ``tracetorch train har``
+# :doc:`/howto/lightning` has windows of whole sequences, and what your own module needs. ``tracetorch train har``
 # learns from windows of two seconds of the same recordings.

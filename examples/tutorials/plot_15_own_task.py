@@ -3,7 +3,7 @@ Rules compared on your own task, in one command
 ===============================================
 
 Which rule is good enough for *your* data? Write the task once, as a class in a script, and ``tracetorch compare
-my_task.py:First`` gives a table of rules and seeds, each run in a process of its own, with resumable folders; ``train``
+my_task.py:First`` gives a table of rules and seeds, each run in its own process, with resumable folders; ``train``
 and ``audit`` take the same script. Here we do in Python what the command does.
 
 The task: two lamps light up at random times. Which was first? The answer is asked for at the end, so the network must
@@ -27,7 +27,7 @@ if short:
 # The script
 # ----------
 # A task is a frozen dataclass: its fields are the options of the command line, ``--set hidden=128``. Three functions
-# say what the network is, what the data of an iteration are, and what is held out. The data depend on the seed and the
+# define the network, the data of an iteration, and the held-out data. The data depend on the seed and the
 # iteration's number alone, so that a run that is cut short goes on bit for bit.
 
 SCRIPT = '''

@@ -143,8 +143,8 @@ for name, outputs in (
 # %%
 # Words, and an answer
 # --------------------
-# On the left three words; on the right what the network says to the shortest. After the word's end its padded row goes
-# on: the readout forgets, and answers what its bias says.
+# On the left three words; on the right the network's output for the shortest. After the word's end its padded row goes
+# on: the readout forgets, and its answer is that of its bias.
 
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
 for ax in axes:

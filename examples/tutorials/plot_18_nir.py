@@ -29,7 +29,7 @@ from tracetorch.plot import COLOURS, dress, label
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 200
 print("Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft reset fires")
-print("other spikes where it is read as the standard says.")
+print("other spikes in programs that follow the standard.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -126,7 +126,7 @@ print(f"the equations in NumPy: {int((numpy_spikes != own).sum())} of {own.size}
 # %%
 # A soft reset
 # ------------
-# ``to_nir`` refuses it unless told what to do, and the warning has the figure: which share of the spikes another
+# ``to_nir`` refuses it unless you choose what to do, and the warning has the figure: which share of the spikes another
 # program would change.
 
 soft = train(tt.SoftReset())
@@ -165,7 +165,7 @@ plt.show()
 # Try changing
 # ------------
 # - ``tt.interop.Exponential`` instead of Euler's step, in writing and in reading.
-# - :doc:`/howto/nir` says what snnTorch and Norse do with a graph, and :doc:`/howto/coming_from` brings networks here.
+# - :doc:`/howto/nir` shows what snnTorch and Norse do with a graph, and :doc:`/howto/coming_from` brings networks here.
 #
 # What usually goes wrong
 # -----------------------

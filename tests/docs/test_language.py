@@ -31,6 +31,10 @@ PRIVATE = {
     "ways back": "feedback",
     "lend": "reuse",
     "lent": "reused",
+    "in place of": "instead of",
+    "midst": "middle",
+    "told apart": "distinguished",
+    "tells apart": "distinguishes",
 }
 
 

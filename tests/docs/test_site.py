@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag
@@ -94,6 +95,17 @@ def test_every_picture_in_the_pages_has_a_text(site: Path) -> None:
             if not re.search(r'alt="[^"]+"', picture):
                 bare.append(f"{path.relative_to(site)}: {picture}")
     assert bare == []
+
+
+def test_headings_are_in_order(site: Path) -> None:
+    """One title on each page, and no level left out below it: a screen reader lists pages by their headings."""
+    wrong = []
+    for path in site.rglob("*.html"):
+        article = re.search(r'<article class="bd-article">(.*?)</article>', path.read_text(encoding="utf-8"), re.DOTALL)
+        levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", article[1])] if article else []
+        if article and (levels.count(1) != 1 or any(b > a + 1 for a, b in pairwise(levels))):
+            wrong.append(f"{path.relative_to(site)}: {levels}")
+    assert wrong == []
 
 
 def test_the_header_and_the_page_have_what_a_reader_looks_for(site: Path) -> None:

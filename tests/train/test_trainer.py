@@ -144,7 +144,7 @@ def test_log_every_must_be_positive() -> None:
 def test_state_in_the_midst_of_an_iteration_is_refused() -> None:
     trainer = Trainer(Toy())
     trainer.consistent = False
-    with pytest.raises(RuntimeError, match="broken off in its midst"):
+    with pytest.raises(RuntimeError, match="broken off in its middle"):
         trainer.state_dict()
 
 

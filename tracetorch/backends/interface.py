@@ -6,7 +6,7 @@ Forward, with the neuron's blocks `A, B, D, psi` (and `P, Q` per parameter) at e
     (s_t, z_t) &= \mathrm{step}(s_{t-1}, I_t), & g_t &= \psi_t + D_t \cdot \sigma_{t-1}, &
     \sigma_t &= A_t \sigma_{t-1} + B_t
 
-Reverse, with an output filter `(a, b, d, p)` of `M` states that stands above the outputs:
+Reverse, with an output filter `(a, b, d, p)` of `M` states above the outputs:
 
 .. math::
     \tilde L_t &= p\, L_t + b \cdot \ell_t, & \ell_{t-1} &= d\, L_t + a^\top \ell_t, \\
@@ -75,7 +75,7 @@ class Filter:
 class Sensitivity:
     """The sensitivity of the outputs to a constant current since the reset, as a scan carries it on.
 
-    Where a neuron takes several currents, each has a sensitivity of its own: `[.., C, *unit]` for `[.., *unit]` here.
+    Where a neuron takes several currents, each has its own sensitivity: `[.., C, *unit]` for `[.., *unit]` here.
 
     Args:
         sigma: sensitivity of the states before the window, `[S, B, *unit]`.
@@ -118,7 +118,7 @@ class Scan:
         product: the product that the scan forms the currents by; None where `drive` has them.
         recurrent: synapse that adds a current from the layer's last outputs, or None.
         z: the outputs that it is fed with at the first step, `[B, *unit]`; None without a recurrent synapse.
-        out: where the outputs are to be written, `[T, B, *unit]`; None for a tensor of their own.
+        out: where the outputs are to be written, `[T, B, *unit]`; None for their own tensor.
     """
 
     neuron: Neuron
@@ -183,7 +183,7 @@ class Pull:
 
     Args:
         linked: whether credit passes from step to step through the states; else `q = psi L`.
-        constant: A `[S, S]` and B `[S]` to take in place of the neuron's own, or None.
+        constant: A `[S, S]` and B `[S]` to take instead of the neuron's own, or None.
         parameters: names of the neuron parameters whose gradients are to be formed.
         below: whether `psi L`, of the unfiltered cotangents, is returned too.
     """
@@ -204,7 +204,7 @@ class Gradients:
         parameters: by each neuron parameter asked for, summed over the window, `[B, *unit]`.
         level: by the filter's states before the window, `[M, B, *unit]`; None without a filter.
         fed: by the output before the window, `[B, *unit]`; None where recurrent outputs carry no credit.
-        below: `psi L`, `[E, B, *unit]` or `[E, B, C, *unit]`, where it was asked for.
+        below: `psi L`, `[E, B, *unit]` or `[E, B, C, *unit]`, if it was requested.
     """
 
     current: Tensor
@@ -246,11 +246,11 @@ class Outputs:
     Args:
         z: outputs, `[T, B, *unit]`.
         s: states, then counters, after the window, `[B, *unit]` each.
-        tape: what a reverse pass needs, where it was asked for.
-        sigma: sensitivity of the states after the window, `[S, B, *unit]`, where it was asked for.
+        tape: what a reverse pass needs, if it was requested.
+        sigma: sensitivity of the states after the window, `[S, B, *unit]`, if it was requested.
         level: the sensitivity filter's states after the window, `[M, B, *unit]`.
         sensitivity: the outputs' (filtered) sensitivity, `[T, B, *unit]` or `[1, B, *unit]`.
-        sums: weighted sums of the inputs, `[R, B, K]`, where they were asked for and the scan was driven by events.
+        sums: weighted sums of the inputs, `[R, B, K]`, if they were requested and the scan was driven by events.
         finite: whether the inputs were found finite, where the scan was driven by events.
     """
 

@@ -32,9 +32,7 @@ _DEFAULT = "frozen,sltt,ottt,eprop,trace,bptt"
 def compare_command(  # noqa: PLR0913 - each argument is an option of the command
     task: Annotated[
         str,
-        typer.Argument(
-            metavar="TASK|SCRIPT.py:CLASS", help="What to learn: see 'tracetorch list'; or a task of your own."
-        ),
+        typer.Argument(metavar="TASK|SCRIPT.py:CLASS", help="What to learn: see 'tracetorch list'; or your own task."),
     ],
     rules: options.Rules = _DEFAULT,
     seeds: Annotated[int, typer.Option(help="Number of seeds of each rule.")] = 3,

@@ -23,7 +23,7 @@ from tracetorch.train.runner import Runner
 from tracetorch.train.script import is_script
 from tracetorch.train.tasks import find
 
-_TASK = "What to learn: see 'tracetorch list'; or a task of your own. With --resume only one of your own."
+_TASK = "What to learn: see 'tracetorch list'; or your own task. With --resume only your own."
 
 
 def train(  # noqa: PLR0913 - each argument is an option of the command
@@ -173,7 +173,7 @@ def _go(trainer: Runner[Any], folder: RunFolder, *, figures: bool, json_answer: 
             show_summary(summary)
     if not complete:
         with interrupt.hung_up():
-            where = "" if trainer.consistent else "; broken off in the midst of the next, so from the last checkpoint"
+            where = "" if trainer.consistent else "; broken off in the middle of the next, so from the last checkpoint"
             console.print(
                 f"stopped after iteration {trainer.iteration} of {trainer.task.iterations}{where}. Go on with:\n"
                 f"  tracetorch train --resume {folder.path}",

@@ -86,7 +86,7 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
     if place is None:
         raise DataNotFoundError(
             f"{name} is needed: give its path or its directory, as the argument (--data on the command line) "
-            f"or in the environment variable {ENVIRONMENT_VARIABLE}; 'tracetorch data' says how to make it"
+            f"or in the environment variable {ENVIRONMENT_VARIABLE}; 'tracetorch data' shows how to make it"
         )
     source = "the given path" if path is not None else f"the environment variable {ENVIRONMENT_VARIABLE}"
     found = Path(place).expanduser()
@@ -95,7 +95,7 @@ def find_file(name: str, path: str | os.PathLike[str] | None = None) -> Path:
     if not found.is_file():
         raise DataNotFoundError(
             f"no file at {str(found)!r}, which {source} names: {name} or its directory is expected; "
-            "'tracetorch data' says how to make it"
+            "'tracetorch data' shows how to make it"
         )
     return found
 

@@ -17,7 +17,7 @@ from tracetorch.data.recordings import EventRecording
 class HDF5Events:
     """Recordings of events in an HDF5 file: ragged times and units, a label each.
 
-    A recording is read when it is asked for; the file is open only then, so worker processes may share the object.
+    A recording is read when it is requested; the file is open only then, so worker processes may share the object.
 
     Args:
         path: the file.

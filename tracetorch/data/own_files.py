@@ -31,7 +31,7 @@ def read_csv(
     Args:
         path: the file, in UTF-8. A first line that is not all numbers names the columns.
         columns: names or places of the columns to take, in this order; all by default.
-        delimiter: what stands between two cells.
+        delimiter: what is between two cells.
         rate: samples a second, where it is known.
 
     Returns:
@@ -39,7 +39,7 @@ def read_csv(
 
     Raises:
         DataNotFoundError: the file is absent.
-        DamagedFileError: a line has another number of cells than the first, or a cell is no finite number.
+        DamagedFileError: a line has another number of cells than the first, or a cell is not a finite number.
 
     Example:
         >>> import tempfile, pathlib, tracetorch as tt
@@ -106,7 +106,7 @@ def _finite(file: Path, cell: str, line: int, place: int) -> float:
 
 
 def read_npy(path: str | os.PathLike[str], *, rate: float | None = None) -> DenseRecording:
-    """Map an array `[T, ...]` of NumPy's format; a window is read when it is asked for.
+    """Map an array `[T, ...]` of NumPy's format; a window is read when it is requested.
 
     Args:
         path: the file, as `numpy.save` writes it.

@@ -50,7 +50,7 @@ class Recording(Protocol):
 
 
 class EventRecording:
-    r"""Events of units at times, counted in bins of equal length when a window is asked for.
+    r"""Events of units at times, counted in bins of equal length when a window is requested.
 
     .. math:: x_{t,i} = \#\{k : \lfloor (\tau_k - \mathrm{start}) / dt \rfloor = t,\ u_k = i\}
 

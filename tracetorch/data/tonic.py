@@ -1,4 +1,4 @@
-"""Event data sets of Tonic, binned when a window is asked for."""
+"""Event data sets of Tonic, binned when a window is requested."""
 
 from __future__ import annotations
 

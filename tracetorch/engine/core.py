@@ -85,20 +85,20 @@ class Core:
         finite: whether to check for NaN and infinity; None for on CPUs alone.
         backend: `auto`, or a backend's name.
         sparse: whether dense synapses and convolutions are driven by events; None to decide by density.
-        above: what stands above the layer in its network.
+        above: what is above the layer in its network.
         activity: what the layer has been doing, for those below.
         wiring: which layers of its network feed which.
         version: the version of it that `above` is of.
-        received: what takes up the credit that the layers above send to the last call; None where it is not told apart.
+        received: what takes up the credit that the layers above send to the last call; None if it is not distinguished.
         stepper: the compiled program that holds the state, or None.
         calls: number of calls so far, by which a call's outputs are known.
         undone: number of the last call that was taken back.
-        feeders: layers below that have still to learn, in this first step, what stands above this one.
+        feeders: layers below that have still to learn, in this first step, what is above this one.
         silence: what notices that the layer never spikes.
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
-        apart: whether several filters stand above the layer, as far as it has been told.
-        bypassed: whether credit has reached the layer past all layers above, which compiled code does not tell apart.
+        apart: whether several filters are above the layer, as far as it has been told.
+        bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
         steps: number of calls since the network began a sequence, but for those that were taken back.
@@ -254,10 +254,10 @@ class Core:
             self.state = replace(state, pending=opened.joined())
 
     def followed_by(self, rule: Rule, own: Neuron, neuron: Neuron, consumer: Core) -> bool:
-        """Take up from the first step what stands above the layer, and pass it on to those below.
+        """Take up from the first step what is above the layer, and pass it on to those below.
 
         Args:
-            rule: the layer's rule, whose first step is the same whatever stands above.
+            rule: the layer's rule, whose first step is the same whatever is above.
             own: the layer's neuron.
             neuron: neuron of the layer that it feeds.
             consumer: what that layer holds.
@@ -279,7 +279,7 @@ class Core:
         return True
 
     def settled(self) -> Above | None:
-        """Take up what stands above the layer where that has changed, and return it; None where it has not."""
+        """Take up what is above the layer where that has changed, and return it; None where it has not."""
         wiring = self.wiring
         if wiring is None or self.version == wiring.version:
             return None

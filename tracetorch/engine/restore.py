@@ -30,7 +30,7 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
         The state.
 
     Raises:
-        TypeError: if a value is no tensor, or of another dtype.
+        TypeError: if a value is not a tensor, or of another dtype.
         ValueError: if names or shapes are not those of the layer under its rule.
     """
     neuron, weight = spec.neuron, spec.synapses[0].weights()[0]
@@ -69,7 +69,7 @@ def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
 
 
 def require_types(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> None:
-    """Raise TypeError where a part of a saved state is no tensor, or of another dtype than the layer computes in."""
+    """Raise TypeError where a part of a saved state is not a tensor, or of another dtype than the layer computes in."""
     weight = spec.synapses[0].weights()[0]
     single = torch.float32 if weight.dtype in (torch.float16, torch.bfloat16) else weight.dtype
     for key, value in flat.items():

@@ -34,7 +34,7 @@ class Result:
         state: what the layer carries on.
         before: what the layer carried before, its traces advanced; None after a reset.
         spikes: spikes for a rate term, where they are counted.
-        received: what takes up the credit that the layers above send; None where it is not told apart.
+        received: what takes up the credit that the layers above send; None where it is not distinguished.
     """
 
     z: Tensor
@@ -246,7 +246,7 @@ def fixed(neuron: Neuron, learned: Mapping[str, Tensor]) -> Neuron:
     """Return a view of a neuron that stays as the neuron is now, whatever is assigned to it or written into it.
 
     Credit comes after the window, and the traces' advance over it at the next call; an optimizer's step, a state that
-    is loaded or another surrogate may stand between.
+    is loaded or another surrogate may be between.
     """
     values = {k: v.detach().clone() if v.is_leaf else v.detach() for k, v in learned.items()}
     if torch.compiler.is_compiling():

@@ -56,7 +56,7 @@ class Spec:
         synapses: the adapter of the synapse, then that of the recurrent synapse where there is one.
         neuron: the neuron.
         rule: the rule.
-        above: what stands above the layer in its network.
+        above: what is above the layer in its network.
         activity: what the layer has been doing, for those below.
         feedback: matrix that the rule's feedback stores; None for the synapse's own weights.
         backend: `auto`, or a backend's name.
@@ -101,7 +101,7 @@ class Spec:
         return self.rule.trace(self.neuron, unit, self.above, entries=size)
 
     def require_known(self) -> None:
-        """Raise RuntimeError where the rule filters by what stands above the layer, and the layer does not know it."""
+        """Raise RuntimeError where the rule filters by what is above the layer, and the layer does not know it."""
         above = self.rule.above
         learns = above.groups and not above.hops  # takes up from the first step what follows
         if above.needs_network and not learns and not self.above.known and not isinstance(self.neuron, Readout):

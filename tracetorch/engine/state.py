@@ -45,7 +45,7 @@ class LayerState:
         traces: traces at the start of `pending`, or None after a reset.
         pending: the last window, or what makes up the traces of rows that ran apart, or None.
         sigma: sensitivity of the state to a constant current, `[S, B, (C,) *unit]`, or None.
-        count: number of spikes since the reset, `[B, *unit]`, where it is wanted.
+        count: number of spikes since the reset, `[B, *unit]`, if it is requested.
         carry: carried rows with their graph, where the rule keeps one graph over all calls.
         numbers: the trace's numbers, with what tells whether they still hold.
     """
@@ -230,7 +230,7 @@ class OpenWindow:
     Args:
         carry: carried rows after the last call, or None before the first.
         windows: what each call left.
-        count: spike count so far with its graph, where it is wanted.
+        count: spike count so far with its graph, if it is requested.
         calls: number of calls so far.
     """
 

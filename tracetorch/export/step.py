@@ -1,4 +1,4 @@
-"""One step of a network as a module without a state of its own."""
+"""One step of a network as a module without its own state."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def step(net: nn.Module) -> Step:
         The module.
 
     Raises:
-        TypeError: if the network is no module, or a layer has hooks, which a copy does not call.
+        TypeError: if the network is not a module, or a layer has hooks, which a copy does not call.
         ValueError: if the network has no layers, or a `tt.Scan` in it.
 
     Example:

@@ -1,4 +1,4 @@
-"""A whole window of a network as a module without a state of its own."""
+"""A whole window of a network as a module without its own state."""
 
 from __future__ import annotations
 

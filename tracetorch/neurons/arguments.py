@@ -95,7 +95,7 @@ def reset_of(reset: Any) -> Reset:
 
 
 def refractory_of(steps: Any) -> int:
-    """Return a number of silent steps; raise ValueError where it is no whole number, 0 or more."""
+    """Return a number of silent steps; raise ValueError where it is not a whole number, 0 or more."""
     whole = isinstance(steps, numbers.Real) and not isinstance(steps, bool)
     if not whole or not 0 <= steps < float("inf") or steps != int(steps):
         raise ValueError(f"refractory must be a whole number of steps, 0 or more, got {steps!r}")

@@ -1,4 +1,4 @@
-"""Run a module with other values in place of its parameters, without touching the module."""
+"""Run a module with other values instead of its parameters, without touching the module."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ REFRACTORY = 0.9
 
 
 class BRF(Neuron):
-    r"""Oscillate at a frequency of its own, fire, and be damped by the spikes.
+    r"""Oscillate at its own frequency, fire, and be damped by the spikes.
 
     .. math::
         x_t &= x_{t-1} + \delta\, (b_t x_{t-1} - \omega y_{t-1} + I_t), \qquad

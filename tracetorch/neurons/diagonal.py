@@ -11,7 +11,7 @@ from tracetorch.neurons.base import Neuron
 
 
 class DiagonalRecurrent(Neuron):
-    r"""Feed each unit's last output back to it, through a learned weight of its own.
+    r"""Feed each unit's last output back to it, through its own learned weight.
 
     .. math:: I'_t = I_t + r \odot z_{t-1}
 

@@ -20,7 +20,7 @@ class LRU(Rotating):
 
     It takes two currents per unit, so for N units its synapse is `nn.Linear(n_in, 2 * N)`: the rows of the real parts
     first, then those of the imaginary ones, together the paper's complex B. `beta`, `angle` and the gain `gamma`, at
-    first :math:`\sqrt{1 - \beta^2}`, are learned. A nonlinearity follows as a module of its own. The paper reads
+    first :math:`\sqrt{1 - \beta^2}`, are learned. A nonlinearity follows as a separate module. The paper reads
     :math:`\mathrm{Re}(C h)` with a complex C; here C is the next layer's weight, which is real, and a unit whose input
     weights are those of another times :math:`-i` gives the imaginary part, so that N units of the paper are at most 2 N
     of these.

@@ -11,7 +11,7 @@ from tracetorch.neurons.rotating import Rotating
 
 
 class RTU(Rotating):
-    r"""Turn a pair of states, drive each by a current of its own, and squash both.
+    r"""Turn a pair of states, drive each by its own current, and squash both.
 
     .. math::
         c_t &= \tanh\big(\beta\, (\cos\alpha\, c_{t-1} - \sin\alpha\, d_{t-1}) + k\, I^{re}_t\big) \\
@@ -20,7 +20,7 @@ class RTU(Rotating):
 
     The nonlinear unit of the paper, with its tanh; the linear one, whose nonlinearity follows the recurrence, is
     `tt.LRU` under such a module. It takes two currents per unit, so for N units its synapse is
-    `nn.Linear(n_in, 2 * N)`: the rows of c first, then those of d. The paper gives both states out; since tanh is odd,
+    `nn.Linear(n_in, 2 * N)`: the rows of c first, then those of d. The paper outputs both states; since tanh is odd,
     a unit whose rows are those of d and, with their sign turned, those of c gives :math:`d_t`, so that N units of the
     paper are 2 N of these. A full eligibility is exact within the layer.
 

@@ -1,4 +1,4 @@
-"""Learning rules beside each other: score, time and memory."""
+"""Learning rules compared: score, time and memory."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def psychometric(
     y_label: str = "P(answer)",
     title: str | None = None,
 ) -> Figure:
-    r"""Draw the share of one answer against the stimulus, with 95 % intervals and the ideal observer beside.
+    r"""Draw the share of one answer against the stimulus, with 95 % intervals and the ideal observer.
 
     The intervals are Wilson's: with :math:`p` the share, :math:`n` trials and :math:`z = 1.96`,
 

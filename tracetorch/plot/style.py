@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-"""Seven colours that people with any colour vision can tell apart, on white.
+"""Seven colours that people with any colour vision can distinguish, on white.
 
 Source: M. Okabe, K. Ito, "Color universal design: how to make figures and presentations that are friendly to
 colorblind people", 2008, https://jfly.uni-koeln.de/color/ (their yellow is left out: too pale for a line).
@@ -122,7 +122,7 @@ def label(ax: Axes, *, title: str | None = None, x: str | None = None, y: str | 
 
     Args:
         ax: The axes.
-        title: What stands above them.
+        title: What is above them.
         x: What the horizontal axis shows, with its unit.
         y: What the vertical axis shows, with its unit.
 
@@ -169,7 +169,7 @@ def rule_styles(names: Sequence[str]) -> list[dict[str, Any]]:
     """Return colour, dash and marker for labelled series: those of a rule if the label begins with its name.
 
     A rule looks the same in every figure, and differs from the others by marker and dash too, for print in grey. Other
-    series of the same rule are hollow, with other markers. Labels that are no rule's take the colours that are left.
+    series of the same rule are hollow, with other markers. Labels that are not a rule's take the colours that are left.
 
     Args:
         names: Labels, such as ``"trace"``, ``"cascade(pairs=1)"`` or ``"tbptt:20"``.

@@ -95,7 +95,7 @@ def _rows(options: Options, steps: int, rows: int) -> Rows | None:
     if lengths is None and mask is None and resets is None:
         return None
     if lengths is not None and mask is not None:
-        raise ValueError("lengths and mask say the same thing twice; give one of them")
+        raise ValueError("lengths and mask mean the same; give one of them")
     if lengths is not None:
         valid = torch.arange(steps).unsqueeze(1) < _lengths(lengths, steps, rows)
     else:

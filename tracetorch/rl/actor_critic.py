@@ -31,7 +31,7 @@ class ActorCritic(Agent):
         lam: the trace's decay, lambda.
         entropy: weight of the entropy, tau.
         step: how to move along the trace; `ObGD()` by default.
-        senses: what stands between environment and network.
+        senses: what is between environment and network.
 
     Source: R. S. Sutton, A. G. Barto, "Reinforcement Learning: An Introduction", 2nd ed., section 13.5 (2018),
     http://incompleteideas.net/book/the-book-2nd.html; M. Elsayed, G. Vasan, A. R. Mahmood, "Streaming Deep

@@ -33,7 +33,7 @@ class Agent(ABC):
         gamma: the discount per step.
         lam: the trace's decay, lambda.
         step: how to move along the trace; `ObGD()` by default.
-        senses: what stands between environment and network; the number of streams is its `rows`.
+        senses: what is between environment and network; the number of streams is its `rows`.
 
     Attributes:
         steps: number of steps learned from.

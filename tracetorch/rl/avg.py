@@ -46,7 +46,7 @@ class AVG(Agent):
         entropy: weight of the entropy, alpha.
         steps: how to move the actor and the critic; by default Adam without momentum and the paper's step sizes for
             MuJoCo, 0.0063 and 0.0087.
-        senses: what stands between environment and networks.
+        senses: what is between environment and networks.
 
     Attributes:
         scales: the running scale of errors.

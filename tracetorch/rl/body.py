@@ -37,7 +37,7 @@ class Body(ABC):
 
     @abstractmethod
     def another(self) -> Body:
-        """Return a body of the same kind with the same parameters, and a state of its own, after a reset."""
+        """Return a body of the same kind with the same parameters, and its own state, after a reset."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ class CompiledBody(Body):
             self._steps = 0
 
     def another(self) -> CompiledBody:
-        """Return one with a state of its own; see `Body.another`."""
+        """Return one with its own state; see `Body.another`."""
         return CompiledBody(self._net, self._trace)
 
     def state(self) -> dict[str, Tensor]:

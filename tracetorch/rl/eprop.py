@@ -31,7 +31,7 @@ class RewardEProp(ActorCritic):
         feedback: the matrix through which credit reaches the layer below; `tt.feedback.Symmetric()` by default, or
             `tt.feedback.RandomFeedback()`.
         step: how to move along the trace.
-        senses: what stands between environment and network.
+        senses: what is between environment and network.
 
     Source: G. Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020),
     https://doi.org/10.1038/s41467-020-17236-y.

@@ -13,7 +13,7 @@ from tracetorch.network import get_state, restart, set_state
 
 
 def twin(net: nn.Module) -> nn.Module:
-    """Return a copy of a network that shares its parameters and buffers and has a state of its own.
+    """Return a copy of a network that shares its parameters and buffers and has its own state.
 
     Args:
         net: the network, on the device where it is going to stay.

@@ -107,7 +107,7 @@ class RewardScale:
 
     Args:
         gamma: the discount, per step.
-        rows: number of streams, each with a sum of its own.
+        rows: number of streams, each with its own sum.
 
     Source: as for `RunningNorm`.
 
@@ -162,7 +162,7 @@ class ErrorScale:
 
     Args:
         gamma: the discount, per step.
-        rows: number of streams, each with a sum of its own.
+        rows: number of streams, each with its own sum.
 
     Source: T. Schaul, G. Ostrovski, I. Kemaev, D. Borsa, "Return-based Scaling: Yet Another Normalisation Trick for
     Deep RL" (2021), https://arxiv.org/abs/2105.05347.

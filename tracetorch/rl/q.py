@@ -30,7 +30,7 @@ class Q(Agent):
         lam: the trace's decay, lambda.
         epsilon: probability of an action drawn evenly, a number or a function of the number of steps learned from.
         step: how to move along the trace.
-        senses: what stands between environment and network.
+        senses: what is between environment and network.
 
     Source: C. J. C. H. Watkins, "Learning from Delayed Rewards" (1989),
     https://www.cs.rhul.ac.uk/~chrisw/new_thesis.pdf; M. Elsayed, G. Vasan, A. R. Mahmood, "Streaming Deep Reinforcement

@@ -38,7 +38,7 @@ class QRC(Q):
         lam: the traces' decay, lambda.
         epsilon: probability of an action drawn evenly, a number or a function of the number of steps learned from.
         step: how to move along the update in brackets, which has its error inside; `FixedStep(1e-4)` by default.
-        senses: what stands between environment and networks.
+        senses: what is between environment and networks.
 
     Raises:
         ValueError: if the networks share a parameter.

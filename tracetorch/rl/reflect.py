@@ -23,7 +23,7 @@ class Reflect:
         \sum_t \nabla \log\pi(a_t) \sum_{k \ge t} \gamma^{k-t} r_k = \sum_k r_k z_k
 
     Three things must be known about it. The sum is REINFORCE's gradient while the weights stay as they are: call
-    `finish` at the end of an episode and step the optimizer there; after a step in its midst, z is stale, a sum of
+    `finish` at the end of an episode and step the optimizer there; after a step in its middle, z is stale, a sum of
     gradients under older weights. :math:`\nabla` is the total derivative through the network's state: only rules that
     are exact for the network give it (`eprop` for one layer under a leaky readout, `drtrl` for one layer, `bptt` for
     all, with a memory that grows); the others give that of their own credit. And the formula leaves out the factor
@@ -40,7 +40,7 @@ class Reflect:
         policy: what the head's n numbers mean.
         gamma: the discount per step.
         value: whether the network's last output is a value, to compare rewards with.
-        rows: number of rows of the batch, R, each with a trace of its own.
+        rows: number of rows of the batch, R, each with its own trace.
         seed: of the draws of actions.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What stands between an environment and a network: statistics, encoding, and checks."""
+"""What is between an environment and a network: statistics, encoding, and checks."""
 
 from __future__ import annotations
 

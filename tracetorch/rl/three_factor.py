@@ -21,7 +21,7 @@ class ThreeFactor:
     and rewards it is REINFORCE; with `tt.rules.stdp` and :math:`\ell = -\sum z` it is reward-modulated STDP. An
     optimizer descends: the factor says how much of the loss is to be undone.
 
-    Rows with factors of their own need traces of their own: R backward passes and R times the parameters' numbers.
+    Rows with factors of their own need their own traces: R backward passes and R times the parameters' numbers.
 
     Source: N. Frémaux, W. Gerstner, "Neuromodulated Spike-Timing-Dependent Plasticity, and Theory of Three-Factor
     Learning Rules" (2016), https://doi.org/10.3389/fncir.2015.00085; for STDP E. Izhikevich, "Solving the Distal Reward
@@ -30,7 +30,7 @@ class ThreeFactor:
     Args:
         net: the network, under rules that give a gradient at each step.
         decay: of the memory per call of `add`, in [0, 1]: `exp(-1 / tau)`, or the discount of later rewards.
-        rows: number of rows with a factor of their own, R; 1 takes any batch, and one factor for all of it.
+        rows: number of rows with their own factor, R; 1 takes any batch, and one factor for all of it.
 
     Raises:
         ValueError: if the decay is none, there is no row, or nothing in the network learns.

@@ -17,7 +17,7 @@ class ParameterTrace:
     Autograd adds the gradient to the trace in place, so a step of one row costs one product in place and one backward
     pass.
 
-    Rows share the weights but have rewards and ends of their own, so each has a trace of its own: one forward runs all
+    Rows share the weights but have rewards and ends of their own, so each has its own trace: one forward runs all
     rows, then each row has a backward pass with the other rows' cotangents zero. This is exact for every network in
     which rows do not mix (no batch normalisation), and costs R backward passes and R · P numbers.
 
@@ -95,7 +95,7 @@ class ParameterTrace:
             self._accumulate(row, output, alone, retain_graph=retain_graph or row < rows - 1)
 
     def _accumulate(self, row: int, output: Tensor, cotangent: Tensor, *, retain_graph: bool) -> None:
-        """Let autograd add to the row's views, which stand in place of the parameters' `.grad` meanwhile."""
+        """Let autograd add to the row's views, which replace the parameters' `.grad` meanwhile."""
         before = [p.grad for p in self.parameters]
         try:
             for p, view in zip(self.parameters, self._views[row], strict=True):

@@ -94,7 +94,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what measures rules, which stands above them, when it is first called for."""
+    """Import what measures rules, which is above them, when it is first called for."""
     if name == "suggest":
         return import_module("tracetorch.testing").suggest
     raise AttributeError(f"module 'tracetorch.rules' has no attribute {name!r}")

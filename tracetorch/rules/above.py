@@ -1,4 +1,4 @@
-"""What stands above a layer in its network, and the filter that a rule reads its outputs through."""
+"""What is above a layer in its network, and the filter that a rule reads its outputs through."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tracetorch.traces.activity import Activity
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A layer that stands above another one and is fed by it.
+    """A layer above another one, fed by it.
 
     Args:
         neuron: its neuron.
         activity: what it has been doing.
-        above: what stands above it in turn.
-        groups: number of groups of units at most that its rule tells apart above it; 0 where it sends credit as of now.
+        above: what is above it in turn.
+        groups: number of groups of units that its rule distinguishes above it, at most; 0 without a filter by those above.
         hops: number of hops through its own recurrent synapse that its rule credits.
     """
 
@@ -46,8 +46,8 @@ class Above:
         stages: the layers that it feeds, in the order in which they run; none where nothing follows.
         known: whether the network has told the layer; a layer on its own does not know.
         executed: whether it was told as the network has run, and not as its layers are registered.
-        itself: what the layer itself has been doing where it has a recurrent synapse, and so stands above itself.
-        past: whether the way past these layers is one of those that are told apart, here and above.
+        itself: what the layer itself has been doing where it has a recurrent synapse, and so is above itself.
+        past: whether the way past these layers is one of those that are distinguished, here and above.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -64,12 +64,12 @@ class Above:
 
     @cached_property
     def whole(self) -> Above:
-        """The same, where the ways past layers are told apart."""
+        """The same, where the ways past layers are distinguished."""
         stages = tuple(replace(stage, above=stage.above.whole) for stage in self.stages)
         return Above(stages, self.known, self.executed, self.itself, past=True)
 
     def same(self, other: Above) -> bool:
-        """Return whether the same layers stand above, in the same order."""
+        """Return whether the same layers are above, in the same order."""
         own, others = (self.known, self.executed), (other.known, other.executed)
         if own != others or self.itself is not other.itself or len(self.stages) != len(other.stages):
             return False
@@ -133,17 +133,17 @@ class Credited(ABC):
 
     @property
     def hops(self) -> int:
-        """Number of hops through a layer's own recurrent synapse, where it stands above itself a step later."""
+        """Number of hops through a layer's own recurrent synapse, where it is above itself a step later."""
         return 0
 
     @property
     @abstractmethod
     def needs_network(self) -> bool:
-        """Whether the layer has to know what stands above it."""
+        """Whether the layer has to know what is above it."""
 
     @property
     def groups(self) -> int:
-        """Number of groups of units, at most, that are told apart in a layer above; 0 without a filter through all."""
+        """Greatest number of groups of units in a layer above that are distinguished; 0 without a filter."""
         return 0
 
     @abstractmethod
@@ -153,14 +153,14 @@ class Credited(ABC):
         Args:
             rule: the rule's name, for messages.
             neuron: the layer's neuron.
-            above: what stands above it.
+            above: what is above it.
 
         Returns:
             Where the filter comes from, or None.
         """
 
     def agrees(self, above: Above, neuron: Neuron, consumer: Neuron) -> bool:
-        """Return whether a layer may feed another one, given what it was told stands above it.
+        """Return whether a layer may feed another one, given what it was told is above it.
 
         Args:
             above: what the layer was told.
@@ -173,11 +173,11 @@ class Credited(ABC):
         return True
 
     def apart(self, neuron: Neuron, above: Above) -> bool:
-        """Return whether several filters stand above a layer.
+        """Return whether several filters are above a layer.
 
         Args:
             neuron: the layer's neuron.
-            above: what stands above it.
+            above: what is above it.
 
         Returns:
             Whether they do.
@@ -274,7 +274,7 @@ def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
     if decay is None or decay.numel() > 1:
         raise ValueError(
             f"rule {rule!r} filters with its readout's one decay, but the readout {type(readout).__name__} has "
-            f"{0 if decay is None else decay.numel()}; give the readout one decay, tell the rule {argument}=..., or "
+            f"{0 if decay is None else decay.numel()}; give the readout one decay, give the rule {argument}=..., or "
             f"take tt.rules.drtrl()"
         )
     return ReadoutDecay(readout)

@@ -1,4 +1,4 @@
-r"""The filters that stand above a layer: one for each way in which what it gives out is remembered.
+r"""The filters above a layer: one for each way in which what it gives out is remembered.
 
 A way leads from layer to layer; where the units of a layer have responses of their own it goes through one of their
 groups. Its filter is the chain of the mean responses on it:
@@ -37,7 +37,7 @@ def inside(neuron: Neuron) -> bool:
 
 
 def measured(neuron: Neuron) -> bool:
-    """Return whether the mean response of a layer of a neuron is measured where it stands above another."""
+    """Return whether the mean response of a layer of a neuron is measured where it is above another."""
     return not inside(neuron) and not neuron.is_constant(shared=False)
 
 
@@ -77,9 +77,9 @@ def count(stage: Stage, most: int) -> int:
 
 
 def ways(above: Above, most: int) -> list[Way]:
-    """Return the ways above a layer whose rule tells a number of groups apart; none where nothing stands above.
+    """Return the ways above a layer whose rule tells a number of groups apart; none where nothing is above.
 
-    Where the units of a layer are told apart, the way goes on from it through the means of all layers above.
+    Where the units of a layer are distinguished, the way goes on from it through the means of all layers above.
     """
     found = [PAST] if above.past and above.stages else []
     for i, stage in enumerate(above.stages):
@@ -101,7 +101,7 @@ def own_ways(stage: Stage, most: int) -> list[Way]:
 
 
 def bank(above: Above, most: int, like: Tensor) -> Bank | None:
-    """Return the filters of the ways above a layer, in their order; None where nothing stands above."""
+    """Return the filters of the ways above a layer, in their order; None where nothing is above."""
     found = [Bank.through(like)] if above.past and above.stages else []
     for stage in above.stages:
         if inside(stage.neuron):
@@ -136,7 +136,7 @@ def hopped(found: Bank | None, neuron: Neuron, activity: Activity, hops: int, li
 
 
 def _told_apart(stage: Stage, parts: int, most: int) -> int:
-    """Return how many groups the layers above a stage are told apart in, below it; 0 for one way without any."""
+    """Return how many groups the layers above a stage are distinguished in, below it; 0 for one way without any."""
     return min(1, stage.groups) if parts > 1 or most == 1 else stage.groups
 
 
@@ -153,9 +153,9 @@ def route(above: Above, fed: Stage, most: int) -> Routed:
     """Return along which way above a layer the credit goes that a layer sends which it feeds.
 
     Args:
-        above: what stands above the layer that gets it.
+        above: what is above the layer that gets it.
         fed: the layer that sends it, one of those.
-        most: number of groups that the rule of the one that gets it tells apart.
+        most: number of groups that the rule of the one that gets it distinguishes.
 
     Returns:
         For each way above the sender the receiver's way, for each group of the sender's units, none where the receiver
@@ -180,7 +180,7 @@ class MeanResponses(OutputFilter):
     Args:
         rule: the rule's name, for messages.
         above: the layers above.
-        most: number of groups at most that the units of a layer are told apart in.
+        most: number of groups at most that the units of a layer are distinguished in.
     """
 
     rule: str
@@ -256,7 +256,7 @@ class MeanResponses(OutputFilter):
 
 @dataclass(frozen=True, eq=False)
 class Hopped(OutputFilter):
-    """What stands above a layer, once more for each hop through its own recurrent synapse.
+    """What is above a layer, once more for each hop through its own recurrent synapse.
 
     Args:
         above: the filters above it; None for none.
@@ -380,11 +380,11 @@ class AllMemory(Credited):
         return self.buckets
 
     def apart(self, neuron: Neuron, above: Above) -> bool:
-        """Return whether several filters stand above a layer."""
+        """Return whether several filters are above a layer."""
         return super().apart(neuron, above) or (not isinstance(neuron, Readout) and len(ways(above, self.buckets)) > 1)
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
-        """Return the chains of what stands above; None where nothing does."""
+        """Return the chains of what is above; None where there is nothing."""
         hopped = any(stage.hops for stage in above.all) or (self.hops > 0 and above.itself is not None)
         return MeanResponses(rule, above.whole if hopped else above, self.buckets) if above.stages else None
 

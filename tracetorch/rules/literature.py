@@ -77,7 +77,7 @@ def pp_prop(*, decay: float = 0.99, feedback: Feedback | None = None) -> Rule:
     https://doi.org/10.1101/2024.09.24.614728, whose code calls it `ES_D_RTRL` and `pp_prop`.
 
     Args:
-        decay: of both, per step; the source's experiments have 0.99.
+        decay: decay of both, per step; the source's experiments have 0.99.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:
@@ -160,8 +160,8 @@ def s_tllr(
     .. math:: \hat x_t = \lambda_\mathrm{pre} \hat x_{t-1} + x_t, \quad u_t = \lambda_\mathrm{post} u_{t-1} + \psi_t, \\
         \Delta W = \sum_t L_t (\alpha_\mathrm{pre} \psi_t \otimes \hat x_t + \alpha_\mathrm{post} u_{t-1} \otimes x_t)
 
-    With `alpha_post=0` and the membrane's decay for `lambda_pre` it is `ottt`, and as exact; the other term is part of
-    no gradient. Readouts, biases and neuron parameters are credited exactly.
+    With `alpha_post=0` and the membrane's decay for `lambda_pre` it is `ottt`, and as exact; the other term is not part
+    of any gradient. Readouts, biases and neuron parameters are credited exactly.
 
     Source: M. Apolinario, K. Roy, "S-TLLR: STDP-inspired Temporal Local Learning Rule for Spiking Neural Networks"
     (2023), https://arxiv.org/abs/2306.15220.
@@ -228,7 +228,7 @@ def uoro(*, seed: int = 0, kappa: float | None = None, feedback: Feedback | None
     Source: C. Tallec, Y. Ollivier, "Unbiased Online Recurrent Optimization" (2018), https://arxiv.org/abs/1702.05043.
 
     Args:
-        seed: of the generator of the signs; `rule.weight.generator` is its state, which a checkpoint has to have.
+        seed: seed of the generator of the signs; a checkpoint needs the state of `rule.weight.generator`.
         kappa: decay of the output filter per step; None takes that of the leaky readout which follows a layer directly.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 

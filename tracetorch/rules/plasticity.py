@@ -23,8 +23,8 @@ def stdp(
     `z` are the unit's spikes; an input of the present step counts as before them. Every pair counts. This sum is what
     `.grad` has, so a loss of `-z.sum()`, whose learning signal is -1, makes an optimizer's step :math:`\eta` times the
     classical change, and `-(reward * z).sum()` modulates it; `tt.rl.ThreeFactor` does so with a later reward.
-    Biases and neuron parameters have a gradient of zero, and a readout's own is exact. Part of no gradient: in a
-    network of several layers take `tt.LocalOutputs`, which gives each its own signal.
+    Biases and neuron parameters have a gradient of zero, and a readout's own is exact. It is no gradient: in
+    a network of several layers take `tt.LocalOutputs`, which gives each its own signal.
 
     Source: G. Bi, M. Poo, "Synaptic Modifications in Cultured Hippocampal Neurons" (1998),
     https://doi.org/10.1523/JNEUROSCI.18-24-10464.1998; S. Song, K. Miller, L. Abbott, "Competitive Hebbian learning

@@ -174,13 +174,13 @@ def cascade(
     `F` is the chain of the mean responses of all layers above, the readout's included; `e` the eligibility and `g` the
     sensitivity to a constant current. Exact for a layer that feeds a leaky readout, and for two layers of any neurons
     below, leaky integrate-and-fire with a soft detached reset above, under a readout without memory. Else it drops the
-    covariance in time of the slopes above with the eligibilities below. Credit that the layers
-    above send is read as on what they remember of the output; what comes past them, from a head or a loss of its own,
-    as on the output of its step.
+    covariance in time of the slopes above with the eligibilities below. Credit from the layers above
+    is treated as a gradient with respect to what they remember of the output; credit that bypasses them, from a head or
+    another loss, as one with respect to the present output.
 
     Inside a scan nothing is stored: signals are filtered backwards in time. What a window inherits from the one before
     it is stored in full, or in a bounded number of pairs, which drops some of its covariance in time; `print(net)`
-    tells which.
+    shows which.
 
     Source: T. Summe et al., "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs" (2023),
     https://arxiv.org/abs/2311.16151, for the filter of one layer above; B. Millidge, "Generalising E-prop to Deep
@@ -190,7 +190,7 @@ def cascade(
         pairs: number of pairs at most instead of a full eligibility; None for the full one; `auto` for the full one in
             a layer where it takes no more than `budget`, and 10 pairs in others.
         budget: numbers per row of the batch and layer up to which `auto` takes a full eligibility.
-        buckets: number of filters at most for the units of one layer above that have decays of their own: with fewer
+        buckets: number of filters at most for the units of one layer above that have their own decays: with fewer
             different ones each has its filter, with more they are grouped by their time constants; 1 takes their mean.
         hops: number of hops through dense recurrence, as in `eprop`; without, paths through recurrent spikes are left
             out.
@@ -244,19 +244,19 @@ def drtrl(*, input: Literal["psi", "gain"] = "psi", feedback: Feedback | None = 
 
 
 def trace(*, decay: float | None = None, buckets: int = 4, feedback: Feedback | None = None) -> Rule:
-    r"""Average each layer's input and its sensitivity, and credit their product: the cheapest rule with a memory.
+    r"""Average each layer's input and its sensitivity, and credit their product: two vectors per layer.
 
     .. math:: \bar x_t = \frac{1-a}{1-a^n} \sum_k a^{t-k} x_k, \quad
         \bar h_t = \frac{1-q}{1-q^n} \sum_k q^{t-k} g_k, \quad \Delta W = (\bar h_t \odot L_t) \otimes \bar x_t
 
-    `g` is the traced sensitivity of the output to a constant current. A cotangent on a layer's output is read as one on
-    its running mean. One backward per loss event, any number of steps before it. Exact for constant input; biases and
-    neuron parameters are exact for any input. Drops the covariance in time of input and sensitivity.
+    `g` is the traced sensitivity of the output to a constant current. A cotangent on a layer's output is treated as one
+    on its running mean. One backward per loss event, any number of steps before it. Exact for constant input; biases
+    and neuron parameters are exact for any input. Drops the covariance in time of input and sensitivity.
 
     Args:
         decay: `q` per step; None takes the one decay of the next leaky readout in the network, or 0 where there is
             none, such as under an `nn.Linear` head.
-        buckets: number of decays with which inputs are averaged where units have decays of their own.
+        buckets: number of decays with which inputs are averaged where units have their own decays.
         feedback: the matrix through which credit reaches the layer below; symmetric by default.
 
     Returns:

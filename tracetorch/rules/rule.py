@@ -115,14 +115,14 @@ class Rule:
         Args:
             neuron: the layer's neuron.
             unit: shape of its units.
-            above: what stands above it in the network.
+            above: what is above it in the network.
             entries: number of numbers of one full eligibility, per row of the batch.
 
         Returns:
             The trace.
 
         Raises:
-            ValueError: if the rule cannot represent the neuron, or the output filter has no one decay.
+            ValueError: if the rule cannot represent the neuron, or the output filter has no single decay.
         """
         filter: OutputFilter | None
         if not isinstance(self.weight, Factor):
@@ -154,17 +154,17 @@ class Rule:
 
     @property
     def derives(self) -> bool:
-        """Whether a layer's first step is the same whatever stands above, so that it may be learned from that step."""
+        """Whether a layer's first step is the same whatever is above, so that it may be learned from that step."""
         return isinstance(self.weight, Factor) and self.weight.decay is None and not self.weight.uniform
 
     def agrees(self, neuron: Neuron, above: Above, consumer: Neuron, beyond: Above) -> bool:
-        """Return whether a layer may feed another one, given what it was told stands above it.
+        """Return whether a layer may feed another one, given what it was told is above it.
 
         Args:
             neuron: the layer's neuron.
-            above: what it was told stands above it.
+            above: what it was told is above it.
             consumer: the neuron of the layer that it feeds.
-            beyond: what stands above that layer.
+            beyond: what is above that layer.
 
         Returns:
             Whether it may.

@@ -19,7 +19,7 @@ class Node:
     Args:
         neuron: its neuron.
         activity: what it has been doing.
-        groups: number of groups of units that its rule tells apart above it; 0 where it sends credit as of now.
+        groups: number of groups of units that its rule distinguishes above it; 0 where it sends credit as of now.
         above: what it was told last.
         hops: number of hops through its recurrent synapse that its rule credits.
         recurrent: whether it has one.
@@ -100,7 +100,7 @@ class Wiring:
 
     @property
     def filters(self) -> bool:
-        """Whether a layer's rule filters by all that stands above it."""
+        """Whether a layer's rule filters by all above it."""
         return any(node.groups for node in self.nodes.values())
 
     def begin(self) -> None:
@@ -161,7 +161,7 @@ class Wiring:
         self.version += 1
 
     def above(self) -> dict[Activity, Above]:
-        """Return what stands above each layer."""
+        """Return what is above each layer."""
         if self._above is None:
             if self.version:
                 self.edges |= {key: list(self._seen.get(key, ())) for key in self._ran}

@@ -23,7 +23,7 @@ class Step:
 
     Args:
         layer: the layer, as a module.
-        above: what it was told stands above it.
+        above: what it was told is above it.
         state: what it carried before; None after a reset.
         x: the input, `[B, K]`, with its graph.
         feeds: how credit is sent to the layers that feed it.

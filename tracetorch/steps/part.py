@@ -115,9 +115,9 @@ def unfit(trace: Trace) -> str:
     if type(trace) not in KINDS:
         return f"has a trace of the kind {type(trace).__name__}, which no kernel knows; take tt.rules.drtrl()"
     if trace.filter is not None and trace.filter.outputs > 1:
-        return "tells several filters above it apart, and kernels have one; take cascade(buckets=1), and hops=0"
+        return "has several filters above it, and kernels have one; take cascade(buckets=1), and hops=0"
     if trace.filter is not None and trace.filter.states == 0:
-        return "stands below units of several currents, which no kernel knows; take tt.rules.drtrl()"
+        return "is below units of several currents, which no kernel supports; take tt.rules.drtrl()"
     if trace.filter is not None and type(trace.filter) not in FILTERS:
         return f"has a filter of the kind {type(trace.filter).__name__}, which no kernel knows; take tt.rules.drtrl()"
     if trace.input not in CREDITS:

@@ -32,7 +32,7 @@ MOST = 2**22
 
 
 class Single:
-    """Run a layer step by step, in place of its memory as long as nothing else is done with it.
+    """Run a layer step by step, and replace its memory as long as nothing else uses the layer.
 
     Args:
         layer: the layer, as a module.
@@ -185,7 +185,7 @@ class Single:
 
 
 def _count(value: Tensor) -> int | None:
-    """Return the number of changes in place of a value that does not learn; None where they are not counted."""
+    """Return how often a value that does not learn was changed in place; None where they are not counted."""
     return None if value.requires_grad or value.is_inference() else value._version
 
 

@@ -44,7 +44,7 @@ class Stream:
     optimizer.zero_grad()``, at a fraction of its time where networks and batches are small: nothing of torch runs in
     between. The weights are the network's own and move in place, so `net` is the truth for them at any time. State and
     traces live in the stream, and are read from it by whatever reads them of the layers: calls of the network, scans,
-    `tt.reset`, `tt.get_state` and `tt.set_state` may stand between its steps, and the stream goes on from there.
+    `tt.reset`, `tt.get_state` and `tt.set_state` may be between its steps, and the stream goes on from there.
 
     It runs an `nn.Sequential` of `tt.Layer(nn.Linear, neuron)` on a CPU, in float32 or float64, with any neuron whose
     step can be lowered and takes one current, learned neuron parameters and `nn.Linear` recurrence included, under the
@@ -56,7 +56,7 @@ class Stream:
         lr: learning rate of plain gradient descent; may be changed at any time as the attribute `lr`.
         loss: `"cross_entropy"` of class numbers, `[B]`, or `"mse"`, each a mean as torch's; None where cotangents of
             the outputs are given.
-        optimizer: an optimizer of `torch.optim` over the network's parameters, in place of `lr`. `SGD`, `Adam` and
+        optimizer: an optimizer of `torch.optim` over the network's parameters, instead of `lr`. `SGD`, `Adam` and
             `AdamW` are computed by kernels on the optimizer's own state and settings, so that its `state_dict` and a
             scheduler work as usual; any other is given the gradients and called.
 

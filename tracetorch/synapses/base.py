@@ -25,7 +25,7 @@ class Synapse(ABC):
     """
 
     computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__", "__getattr__", "__getattribute__")
-    """Methods of the module that the adapter stands for: a subclass that overrides one needs an adapter of its own."""
+    """Methods of the module that the adapter stands for: a subclass that overrides one needs its own adapter."""
     count: int = 1
     """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
 

@@ -11,7 +11,7 @@ from tracetorch.synapses.base import Synapse
 
 
 class LinearInWeights(nn.Module):
-    r"""Declare that a module's output is linear in its weights, so that it may stand in a layer.
+    r"""Declare that a module's output is linear in its weights, so that it may be in a layer.
 
     .. math:: I = J(x)\, W, \qquad J(x) = \partial I / \partial W
 

@@ -1,8 +1,8 @@
 """Oracles, audits and conformance cases, for this library's neurons, synapses and rules and for a user's own.
 
-`audit` says how far rules are from BPTT on a network and what they cost, `gradient_audit` looks at one rule parameter
-by parameter, `check_neuron` and `check_linear_in_weights` test what a user wrote, `require_alive` guards against silent
-layers, and `tracetorch.testing.conformance` holds the table of what is exact and what is not, which
+`audit` measures how far rules are from BPTT on a network and what they cost, `gradient_audit` looks at one rule
+parameter by parameter, `check_neuron` and `check_linear_in_weights` test what a user wrote, `require_alive` guards
+against silent layers, and `tracetorch.testing.conformance` holds the table of what is exact and what is not, which
 `conformance.for_neuron` makes for any neuron.
 """
 

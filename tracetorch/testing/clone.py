@@ -1,4 +1,4 @@
-"""Copy a network without its stream: parameters of its own, or the same ones behind another kind of layer."""
+"""Copy a network without its stream: its own parameters, or the same ones behind another kind of layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracetorch.rules.rule import Rule
 
 
 def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None = None) -> nn.Module:
-    """Copy a network with parameters of its own and no state, whatever its stream is doing.
+    """Copy a network with its own parameters and no state, whatever its stream is doing.
 
     Parameters and modules that are shared in the network are shared in the copy.
 
@@ -52,7 +52,7 @@ def clone(net: nn.Module, *, rule: Rule | None = None, dtype: torch.dtype | None
 
 
 def replace_layers(net: nn.Module, make: Callable[[Layer], nn.Module], memo: dict[int, Any]) -> nn.Module:
-    """Copy a network with something else in place of every layer; of one layer it is the replacement itself.
+    """Copy a network with something else instead of every layer; of one layer it is the replacement itself.
 
     `memo` is what `copy.deepcopy` takes as copied already: a parameter in it is shared.
     """

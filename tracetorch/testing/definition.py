@@ -168,7 +168,7 @@ def pass_through(module: nn.Module, xs: Tensor, bars: Tensor, total: dict[int, T
 
 
 def is_bias(synapse: nn.Module, name: str) -> bool:
-    """Whether a parameter is a built-in synapse's bias, which has an eligibility of its own under every rule."""
+    """Whether a parameter is a built-in synapse's bias, which has its own eligibility under every rule."""
     return name == "bias" and synapse_of(synapse).bias() is not None
 
 

@@ -40,7 +40,7 @@ class UnitBlocks:
 
 
 def unit_blocks(neuron: Neuron, s: Sequence[Tensor], current: Tensor) -> UnitBlocks:
-    """Take a neuron's Jacobian blocks unit by unit: every unit is a neuron of its own with scalar parameters.
+    """Take a neuron's Jacobian blocks unit by unit: every unit is its own neuron with scalar parameters.
 
     Nothing here supposes that the step is element-wise, and nothing is shared with how rules take their blocks.
 

@@ -115,7 +115,7 @@ def calibrate(
     """Scale the synapses, layer by layer, until every spiking layer fires at about a given rate and no unit is dead.
 
     Each layer's synapse is multiplied by one number. Then the weights and bias of each unit that is still silent or
-    saturated are multiplied by a number of its own; those of one that stays silent however large they are change their
+    saturated are multiplied by a separate number; those of one that stays silent however large they are change their
     sign first, since its current is negative throughout. That second part needs parameters with one row per unit, as
     those of `nn.Linear` and `nn.Conv2d` have; other synapses get the first alone.
 
@@ -158,7 +158,7 @@ def calibrate(
 
 
 def _revive(net: nn.Module, xs: Tensor, name: str, *, rate: float, rounds: int) -> None:
-    """Search a factor of its own for each silent or saturated unit of a layer: first with its sign, then turned."""
+    """Search its own factor for each silent or saturated unit of a layer: first with its sign, then turned."""
     synapse = layers(net)[name].synapse
     for sign in (1.0, -1.0):
         rates = firing_rates(net, xs)[name].rates

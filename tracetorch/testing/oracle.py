@@ -44,7 +44,7 @@ class Cuts:
 
 
 class OracleLayer(nn.Module):
-    """Run a layer's synapse and step in an open graph, with the same parameters and a state of its own."""
+    """Run a layer's synapse and step in an open graph, with the same parameters and its own state."""
 
     def __init__(self, layer: Layer, cuts: Cuts) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def current_of(synapse: nn.Module, x: Tensor) -> Tensor:
 
 
 def current_of_call(synapse: nn.Module, values: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Return a synapse's current with other values in place of its parameters."""
+    """Return a synapse's current with other values instead of its parameters."""
     current: Tensor = torch.func.functional_call(synapse, values, (x,))
     return current
 

@@ -35,7 +35,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class RuleAudit:
-    """Gradients of several rules beside that of BPTT, and what the rules cost.
+    """Gradients of several rules compared with that of BPTT, and the cost of the rules.
 
     Args:
         seeds: the seeds, in the order of all sequences below.
@@ -67,7 +67,7 @@ class RuleAudit:
         return tuple(next(iter(self.agreements.values()), {}))
 
     def cosines(self, rule: str) -> tuple[list[int], list[list[float]]]:
-        """Return what `tracetorch.plot.cosines` draws: how many layers stand above each, and its cosines by seed.
+        """Return what `tracetorch.plot.cosines` draws: how many layers are above each, and its cosines by seed.
 
         Args:
             rule: the rule's name.

@@ -1,4 +1,4 @@
-"""Traces: what a layer carries forward in place of the graph; one file per kind."""
+"""Traces: what a layer carries forward instead of the graph; one file per kind."""
 
 from tracetorch.traces.averaged import Averaged, Factor
 from tracetorch.traces.bank import OutputFilter

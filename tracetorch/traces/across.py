@@ -7,7 +7,7 @@ through the states that the layer carries. Where its units are linear, these are
 
 in which the :math:`\alpha_m` depend on the characteristic polynomial of A alone, that is, on the pole
 :math:`\lambda` (and its conjugate). All units of one pole share these S filters; what differs, :math:`A^m B`, goes into
-the signal that is sent below. The states f of the filters that stand above the layer, which its outputs have gone
+the signal that is sent below. The states f of the filters above the layer, which its outputs have gone
 through before the window, are met alike, with :math:`\partial z_t / \partial I_k = \sum_m \alpha_m(t - k)\, \rho_m`,
 :math:`\rho_0 = \psi`, :math:`\rho_m = D A^{m-1} B`.
 """
@@ -122,7 +122,7 @@ def crossing(neuron: Neuron, group: Tensor, inner: Bank | None, like: Tensor) ->
     Args:
         neuron: the layer's neuron, which is linear.
         group: the pole of each of its units.
-        inner: the filters that stand above it; None for none.
+        inner: the filters above it; None for none.
         like: a tensor whose dtype and device the filters have.
 
     Returns:

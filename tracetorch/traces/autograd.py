@@ -86,7 +86,7 @@ def attach(attachment: Attachment, values: Tensor, parameters: list[Tensor]) -> 
     Args:
         attachment: what to contract with.
         values: carried rows, `[rows, B, *unit]`: the states (twice, first for the weights, where the presynaptic trace
-            has blocks of its own), then the filter's states, then the spike count.
+            has its own blocks), then the filter's states, then the spike count.
         parameters: the weights of all synapses, then biases and neuron parameters in the order of `names`.
 
     Returns:
@@ -109,7 +109,7 @@ class Call:
         finite: whether to refuse cotangents that are not finite.
         in_graph: whether the carried rows keep their graph from call to call.
         start: the carried past from which the window began.
-        received: what the layers above send back; None where it is not told apart.
+        received: what the layers above send back; None where it is not distinguished.
         feeds: how credit is sent to the layers that feed this one, where these tell it apart.
         begins: whether the carried rows are those of a window's start that follows another window.
     """

@@ -39,7 +39,7 @@ class Factor(WeightCredit):
     Args:
         uniform: weigh all steps since the reset alike, instead of with a decay.
         decay: `q`, the averages' decay on the output's side, per step; None takes the readout's.
-        buckets: number of decays with which inputs are averaged where a layer's units have decays of their own.
+        buckets: number of decays with which inputs are averaged where a layer's units have their own decays.
 
     Example:
         >>> import tracetorch as tt

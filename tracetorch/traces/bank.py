@@ -2,7 +2,7 @@ r"""Several linear filters of one input, side by side: common states, an output 
 
 .. math:: f_t = a f_{t-1} + b\, x_t, \qquad y_{g,t} = d_g \cdot f_{t-1} + p_g\, x_t
 
-Where what stands above a layer has no one response, as with a decay per unit or two heads, a cotangent belongs to the
+Where what is above a layer has no single response, as with a decay per unit or two heads, a cotangent belongs to the
 filter through which it came. A trace needs the states alone, whatever their number of outputs.
 """
 
@@ -183,7 +183,7 @@ def _times(weights: Tensor, x: Tensor) -> Tensor:
 
 
 class OutputFilter(ABC):
-    """Where the filter that stands above a layer's outputs comes from."""
+    """Where the filter above a layer's outputs comes from."""
 
     @property
     def normalized(self) -> bool:

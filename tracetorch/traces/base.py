@@ -109,7 +109,7 @@ class Trace(ABC):
 
     @property
     def counts(self) -> bool:
-        """Whether a count of the outputs has an eligibility of its own; else its cotangents are ones of the outputs."""
+        """Whether a count of the outputs has its own eligibility; else its cotangents are ones of the outputs."""
         return True
 
     @property
@@ -151,7 +151,7 @@ class Trace(ABC):
         """Return whether a window without an event costs nothing but what is carried forward.
 
         Args:
-            last: whether a single event follows, with a window of its own.
+            last: whether a single event follows, with its own window.
 
         Returns:
             Whether it does.
@@ -178,7 +178,7 @@ class Trace(ABC):
     def rows(self, window: Window) -> int:
         """Return the number of rows that carry cotangents from window to window, the spike count's apart.
 
-        States come first (twice where the weights have blocks of their own), then those of the filter above, then the
+        States come first (twice where the weights have their own blocks), then those of the filter above, then the
         last output where it is fed back inside the window.
         """
         filter = window.numbers.filter

@@ -42,12 +42,12 @@ class LeakyCredit(WeightCredit):
 
     @abstractmethod
     def leaky(self, context: Context) -> LeakyInput:
-        """Return the trace of a layer that is no readout."""
+        """Return the trace of a layer that is not a readout."""
 
 
 @dataclass(frozen=True)
 class LeakyInput(Presynaptic):
-    """One trace per input with a decay of its own; biases and neuron parameters have exact ones beside it."""
+    """One trace per input with its own decay; biases and neuron parameters have exact ones beside it."""
 
     approximate: bool = True
     decay: float = field(kw_only=True)

@@ -135,7 +135,7 @@ def last_of(values: Tensor, events: Tensor, several: bool = False) -> Tensor:
 class Received:
     """What the layers above send back to one call of a layer in a backward, by the way along which it goes.
 
-    All else that reaches the call's outputs has come past these layers: from a head, or from a loss of its own.
+    All else that reaches the call's outputs has come past these layers: from a head, or from its own loss.
 
     Args:
         filter: the filters above the layer.
@@ -206,7 +206,7 @@ def _rest(z_bar: Tensor, parts: Mapping[Way, Tensor]) -> Tensor:
 
 
 def receiving(filter: OutputFilter | None) -> Received | None:
-    """Return what takes up the credit that the layers above send to one call; None where it is not told apart."""
+    """Return what takes up the credit that the layers above send to one call; None where it is not distinguished."""
     if filter is None or filter.whole is None or not filter.states or torch.compiler.is_compiling():
         return None
     return Received(filter)
@@ -214,7 +214,7 @@ def receiving(filter: OutputFilter | None) -> Received | None:
 
 @dataclass(frozen=True)
 class Feed:
-    """How a layer sends credit to one that feeds it, and whose credit is told apart by the way along which it comes.
+    """How a layer sends credit to one that feeds it and distinguishes credit by the path along which it comes.
 
     Args:
         received: what takes it up there.

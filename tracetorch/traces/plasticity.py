@@ -60,7 +60,7 @@ class SpikeTimes(LeakyCredit):
             raise ValueError(f"time constants are positive numbers of steps, got {taus}")
 
     def leaky(self, context: Context) -> LeakyInput:
-        """Return the trace of a layer that is no readout."""
+        """Return the trace of a layer that is not a readout."""
         return SpikeTimesTrace(context.input, decay=math.exp(-1 / self.tau_plus), times=self)
 
 

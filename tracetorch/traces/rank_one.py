@@ -8,7 +8,7 @@ influence :math:`G_t = dh_t / dW = J_t G_{t-1} + H_t`, where :math:`J_t = \parti
     \tilde W_t = \tilde W_{t-1} / \rho_0 + \nu^\top H_t / \rho_1, \quad E[\tilde h_t \otimes \tilde W_t] = G_t \\
     \rho_0^2 = |\tilde W_{t-1}| / |J_t \tilde h_{t-1}|, \qquad \rho_1^2 = |\nu^\top H_t| / |\nu|
 
-:math:`J_t` is that of a whole window, and credit inside a window is exact. Each row of the batch has signs of its own.
+:math:`J_t` is that of a whole window, and credit inside a window is exact. Each row of the batch has its own signs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""The linear response of what stands above a layer, and its response to a constant input, by which it is normalized.
+r"""The linear response of what is above a layer, and its response to a constant input, by which it is normalized.
 
 A cotangent that reaches a layer's output at step t is read as one on :math:`F(z)_t / n_t`, where F is the chain of mean
 responses above the layer and :math:`n_t = F(1)_t` its response to ones since the reset. Where the units of a layer
@@ -31,7 +31,7 @@ def mean_responses(
 
     The blocks are those that were measured, or before that, those of a neuron without a spike in its past. Where the
     states pass on alike whatever the spikes, as in a LIF with a soft detached reset, they are exact. Where units have
-    values of their own, it is their mean; in groups, the means of the units of each, moved by what was measured of all.
+    their own values, it is their mean; in groups, the means of the units of each, moved by what was measured of all.
 
     Args:
         neuron: the neuron.

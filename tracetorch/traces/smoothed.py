@@ -44,7 +44,7 @@ class Smoothed(LeakyCredit):
             raise ValueError(f"decay is per step, in [0, 1), got {self.decay!r}")
 
     def leaky(self, context: Context) -> LeakyInput:
-        """Return the trace of a layer that is no readout."""
+        """Return the trace of a layer that is not a readout."""
         return SmoothedTrace(context.input, decay=self.decay)
 
 

@@ -1,6 +1,6 @@
 r"""Which storage a layer's eligibility takes, by the size that a full one would have.
 
-The choice depends on the shapes of a layer and on what stands above it, and not on the batch, so that a gradient does
+The choice depends on the shapes of a layer and on what is above it, and not on the batch, so that a gradient does
 not change with the number of rows beside it.
 """
 

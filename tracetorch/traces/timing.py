@@ -42,7 +42,7 @@ class Timing(LeakyCredit):
             raise ValueError(f"lambda_pre and lambda_post are decays per step in [0, 1], got {self}")
 
     def leaky(self, context: Context) -> LeakyInput:
-        """Return the trace of a layer that is no readout."""
+        """Return the trace of a layer that is not a readout."""
         return SpikeTiming(context.input, decay=self.lambda_pre, timing=self)
 
 

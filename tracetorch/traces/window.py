@@ -22,7 +22,7 @@ class Numbers:
     """The numbers of a trace at one call; they change where decays are learned.
 
     Args:
-        filter: the filter that stands above the layer's outputs; None for none.
+        filter: the filter above the layer's outputs; None for none.
         constant: A, `[S, S]`, and B, `[S]`, of a presynaptic trace, or None.
         decays: decay of the input's average per unit, `[*unit]` or a scalar; None where there is no such average.
         bank: the filters above, where there are several; `filter` has their states then.

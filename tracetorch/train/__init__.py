@@ -1,4 +1,4 @@
-"""Train networks on tasks: a loop that tells what it does, runs that resume bit for bit, rules compared.
+"""Train networks on tasks: a loop that reports what it does, runs that resume bit for bit, rules compared.
 
 `fit` is the short way; `Trainer` with its events the long one. Nothing here prints; the command line draws.
 Training needs Lightning Fabric, checkpoints safetensors, figures matplotlib: the extra ``train``.

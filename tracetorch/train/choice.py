@@ -56,7 +56,7 @@ class Choice:
                 f"rule {self.text!r} sets the option {unknown[0]!r}, which task {task.name!r} does not have: "
                 "choose a rule without it"
             )
-        # A stream keeps its answers, so each run has a task of its own; other tasks keep only their loaded data.
+        # A stream keeps its answers, so each run has its own task; other tasks keep only their loaded data.
         return replace(task, **self.options) if self.options or task.is_stream else task
 
 

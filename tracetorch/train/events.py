@@ -1,4 +1,4 @@
-"""What a training run tells while it goes on: plain frozen values, drawn by whoever listens."""
+"""Events of a training run: plain frozen values, drawn by any listener."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-"""Number formats in which a run goes on bit for bit; those with loss scaling have a state of their own."""
+"""Number formats in which a run goes on bit for bit; those with loss scaling have their own state."""
 LOGGERS = ("csv", "tensorboard")
 
 
@@ -27,7 +27,7 @@ def make_fabric(
 
     Args:
         device: ``cpu``, ``cuda``, or one of several, ``cuda:1``.
-        devices: Processes on this machine, each with a device of its own; None for one, or what torchrun started.
+        devices: Processes on this machine, each with its own device; None for one, or what torchrun started.
         precision: One of `PRECISIONS`.
         loggers: Loggers of Fabric, beside the run's own log.
 

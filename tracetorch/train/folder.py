@@ -179,7 +179,7 @@ class RunFolder:
             file.write(json.dumps(plain(record)) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the log's records, NaN for null; a last line that was cut off in its midst is left out.
+        """Return the log's records, NaN for null; a last line that was cut off in its middle is left out.
 
         Returns:
             The records, in order.
@@ -211,7 +211,7 @@ class RunFolder:
             trainer: The run.
 
         Raises:
-            RuntimeError: The trainer was broken off in the midst of an iteration.
+            RuntimeError: The trainer was broken off in the middle of an iteration.
             ImportError: safetensors is not installed.
         """
         log = b""

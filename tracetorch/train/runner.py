@@ -226,10 +226,10 @@ class Runner(ABC, Generic[AnyProblem]):
             A nested dict of tensors and plain values; the tensors are the run's own, not copies.
 
         Raises:
-            RuntimeError: An iteration was broken off in its midst.
+            RuntimeError: An iteration was broken off in its middle.
         """
         if not self.consistent:
-            raise RuntimeError(f"iteration {self.iteration} was broken off in its midst: there is no state to save")
+            raise RuntimeError(f"iteration {self.iteration} was broken off in its middle: there is no state to save")
         return {
             **self._state(),
             "averages": self._averages.state_dict(),

@@ -53,7 +53,7 @@ Seconds = Annotated[float, Range(0.0)]
 
 
 def check(kind: Any, value: Any, path: Path, field: str = "") -> None:
-    """Check that a value is of a kind, strictly: True is no number, but a whole number is a float too.
+    """Check that a value is of a kind, strictly: True is not a number, but a whole number is a float too.
 
     A kind is a class, ``Any``, ``Literal``, a union, ``list[...]``, ``dict[str, ...]``, ``Annotated`` with a `Range`,
     or a ``TypedDict`` or dataclass, all of whose keys must be there and no other. A RunFileError names file and place.

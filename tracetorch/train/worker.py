@@ -1,4 +1,4 @@
-"""One run in a process of its own: `main` does what job.json says in the folder that the command line names.
+"""One run in its own process: `main` does what job.json says in the folder that the command line names.
 
 Its own process gives a run its own peak memory, and no warm caches from the run before.
 """

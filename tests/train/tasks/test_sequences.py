@@ -222,7 +222,7 @@ def test_windows_of_motion_are_means_of_samples_of_one_recording(motion: Path) -
 
 @pytest.mark.parametrize(("name", "file"), [("har", "har_geotec.npz"), ("speech", "gsc_test_8k.npz")])
 def test_a_file_that_is_absent_is_named_with_its_recipe(name: str, file: str, tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match=f"{file}.*'tracetorch data' says how to make it"):
+    with pytest.raises(DataNotFoundError, match=f"{file}.*'tracetorch data' shows how to make it"):
         TASKS[name](data=str(tmp_path)).prepare()
 
 

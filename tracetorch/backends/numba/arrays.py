@@ -50,5 +50,5 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
 
 
 def absent(rank: int, like: Tensor) -> Tensor:
-    """Return an array of no elements in place of one that a kernel does not use."""
+    """Return an array of no elements instead of one that a kernel does not use."""
     return like.new_empty([0] * rank)

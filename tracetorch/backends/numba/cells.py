@@ -35,7 +35,7 @@ class Sizes:
     def places(self) -> dict[str, int]:
         """Return where each kind of row begins, in order; the last entry is the size of a block.
 
-        The first three kinds have a use of their own in each kernel. Sensitivities of the states, one for each current,
+        The first three kinds have their own use in each kernel. Sensitivities of the states, one for each current,
         lie where the reverse pass has the states' cotangents.
         """
         s, c, m, each = self.states, self.counters, self.filters, self.currents

@@ -3,7 +3,7 @@
 Everything of one sample is computed in cache: the input's events, the membrane, the spikes, the sensitivities. What
 belongs to U units lies in one row of a work space `w`, and a block of units has ROWS values there. All arrays are flat;
 they are read and written at places that are counted out here, never by slices; see `raw`. The two functions are
-compiled by the loader, under a name of their own for each neuron and variant; they serve samples `low` to `high`.
+compiled by the loader, under their own name for each neuron and variant; they serve samples `low` to `high`.
 """
 
 from typing import TYPE_CHECKING

@@ -26,7 +26,7 @@ def from_snntorch(
     """Build the equivalent of a network of snnTorch, with the same spikes.
 
     `Leaky`, `Synaptic`, `RLeaky` and `RSynaptic` become neurons of a `tt.Layer` with the linear module before them,
-    named as that module; where batch norm or pooling stands between, the layer's synapse is an identity that is not
+    named as that module; where batch norm or pooling is between, the layer's synapse is an identity that is not
     learned.
     Reset, surrogate, thresholds, and which of these are learned come across. The network gives spikes; where theirs
     gives out the membrane, put a `tt.LI` there.

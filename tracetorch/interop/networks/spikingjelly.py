@@ -34,7 +34,7 @@ def from_spikingjelly(
     r"""Build the equivalent of a network of SpikingJelly, with the same spikes.
 
     `LIFNode`, `ParametricLIFNode`, `IFNode`, `CUBALIFNode` and `NonSpikingLIFNode` become neurons of a `tt.Layer` with
-    the linear module before them, named as that module; where batch norm or pooling stands between, the layer's synapse
+    the linear module before them, named as that module; where batch norm or pooling is between, the layer's synapse
     is an identity that is not learned. A membrane that rests at `v_reset` is counted from there. A spike there is
     :math:`v \ge \theta`, here :math:`v > \theta`: the threshold becomes the next smaller number of the dtype.
 

@@ -58,7 +58,7 @@ class _Writer:
         if node.op == "call_function" and node.target in ADDITIONS and _both(node.args) and not node.kwargs:
             a, b = (n for n in node.args if isinstance(n, fx.Node))
             if set(self.sources[a]) & set(self.sources[b]):
-                raise NotCarriedOverError(node.name, "a value is added to itself, which no edge of NIR says")
+                raise NotCarriedOverError(node.name, "a value is added to itself, which no edge of NIR can express")
             self.sources[node] = self.sources[a] + self.sources[b]
             self.shapes[node] = tuple(torch.broadcast_shapes(self.shapes[a], self.shapes[b]))
             return
@@ -172,9 +172,9 @@ def to_nir(
         input_shape: shape of one step's input without the batch; needed where the first module is no `nn.Linear`.
         sample: inputs `[T, B, *in]` on which a reset that is not hard is compared with a hard one; it also gives the
             input's shape.
-        other_reset: what to do with a soft reset or none, which NIR's equations cannot say: "refuse", "metadata" (named
-            in the node's metadata, where `from_nir` finds it; other readers take a hard reset), or "hard". The last two
-            warn, with the share of spikes that a hard reset changes where there is a sample.
+        other_reset: what to do with a soft reset or none, which NIR's equations cannot express: "refuse", "metadata"
+            (named in the node's metadata, where `from_nir` finds it; other readers take a hard reset), or "hard". The
+            last two warn, with the share of spikes that a hard reset changes where there is a sample.
         unit_resistance: write `r = 1` and multiply the weights by what `r` would be. Norse leaves `r` of a LIF out.
 
     Returns:

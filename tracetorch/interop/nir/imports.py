@@ -37,7 +37,7 @@ def from_nir(
     Args:
         graph: the graph, a `nir.NIRGraph` such as `nir.read` returns.
         time: from time constants to decays; by default what `to_nir` wrote into the metadata. A graph of another
-            program does not say: snnTorch's have `Euler(1e-4)`. In `IF` nodes :math:`k = r\,dt`: programs that
+            program does not contain it: snnTorch's have `Euler(1e-4)`. In `IF` nodes :math:`k = r\,dt`: programs that
             count its time in steps are read with `Euler(1.0)`.
         reset: the reset of all neurons; by default what the metadata say, and else the hard one of NIR's equations.
             snnTorch writes its soft resets as hard ones: read them with `tt.SoftReset(decayed=False)`.
@@ -45,11 +45,11 @@ def from_nir(
         dtype: of the weights and parameters; torch's default by default.
 
     Returns:
-        The network, with weights of its own.
+        The network, with its own weights.
 
     Raises:
         NotCarriedOverError: if a node has no counterpart; the message names it.
-        ValueError: if the graph does not say its time step and `time` is not given.
+        ValueError: if the graph does not contain its time step and `time` is not given.
 
     Example:
         >>> import torch, tracetorch as tt
@@ -80,7 +80,7 @@ def _time(graph: Any, time: Discretisation | None) -> Discretisation:
     known = {"Euler": Euler, "Exponential": Exponential}
     if dt is None or kind not in known:
         raise ValueError(
-            "the graph does not say its time step: give time=tt.interop.Euler(dt), with dt=1e-4 for graphs of snnTorch"
+            "the graph has no time step: give time=tt.interop.Euler(dt), with dt=1e-4 for graphs of snnTorch"
         )
     return known[kind](float(dt))
 

@@ -84,7 +84,7 @@ def flatten_node(start: int, end: int, shape: Shape, name: str) -> Any:
 
 
 def read_module(node: Any, name: str, dtype: torch.dtype) -> nn.Module:
-    """Return the module of a node without a state, with weights of its own."""
+    """Return the module of a node without a state, with its own weights."""
     kind = type(node).__name__
     if kind in ("Linear", "Affine"):
         weight, bias = _tensor(node.weight, dtype), _tensor(node.bias, dtype) if kind == "Affine" else None

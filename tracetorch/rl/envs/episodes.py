@@ -1,4 +1,4 @@
-"""One episode after the other in an environment, resumable in the midst of one."""
+"""One episode after the other in an environment, resumable in the middle of one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Environment(Protocol):
 
 
 class EnvironmentDied(RuntimeError):
-    """An environment raised an error of its own, which is the cause.
+    """An environment raised its own error, which is the cause.
 
     Example:
         >>> from tracetorch.rl.envs import EnvironmentDied, Episodes, TMaze

@@ -60,7 +60,7 @@ def refused(k: Kind, rule: Rule) -> list[Finding]:
 
 
 def stack(k: Kind, name: str) -> Setup:
-    """Return a network in which a neuron of several currents stands above another layer."""
+    """Return a network in which a neuron of several currents is above another layer."""
     spiking, double = kind("LIF soft").make, kind("LIF hard").make
     networks: dict[str, list[nn.Module]] = {
         "above LIF": [layer(INPUTS, UNITS + 1, double), layer(UNITS + 1, UNITS, k.make)],

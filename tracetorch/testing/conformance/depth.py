@@ -29,7 +29,7 @@ NAMES = ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF", "LIF
 
 
 class Residual(nn.Module):
-    """Add a layer's output to its input: a graph that is no chain."""
+    """Add a layer's output to its input: a graph that is not a chain."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()

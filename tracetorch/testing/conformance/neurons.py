@@ -49,7 +49,7 @@ class Kind:
         presynaptic: what one trace per input can do for it.
         detached: the same with its reset's gradient detached, where `presynaptic` is "detached".
         memory: whether its output depends on earlier steps.
-        spikes: whether it is no readout.
+        spikes: whether it is not a readout.
 
     Example:
         >>> import tracetorch as tt

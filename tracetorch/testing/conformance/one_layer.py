@@ -131,7 +131,7 @@ def for_kind(k: Kind) -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of one layer that belong to no one neuron."""
+    """Yield the cases of one layer that belong to no single neuron."""
     for name in ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF"):
         k = kind(name)
         yield Case("full = BPTT", f"no bias, {name}", partial(full, k, drtrl(), [3, 0, STEPS - 4], False))

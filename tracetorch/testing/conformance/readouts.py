@@ -187,7 +187,7 @@ def for_kind(k: Kind) -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases that belong to no one neuron."""
+    """Yield the cases that belong to no single neuron."""
     soft = kind("LIF soft")
     for told, module in (
         ("Flatten", nn.Flatten),

@@ -1,4 +1,4 @@
-"""Learning signals that reach each layer by a way of its own: within its layer each is BPTT of what it is sent."""
+"""Learning signals that reach each layer by its own way: within its layer each is BPTT of what it is sent."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _stack(k: Kind, depth: int) -> tuple[nn.Sequential, Tensor]:
 
 
 def _alone(net: nn.Sequential, xs: Tensor, losses: list[Loss]) -> list[Gradients]:
-    """Return the gradients of layers one by one, each on what the one below puts out and with a loss of its own."""
+    """Return the gradients of layers one by one, each on what the one below puts out and with its own loss."""
     found: list[Gradients] = []
     for one, loss in zip(net, losses, strict=True):
         found.append(oracle.bptt(one, xs, loss))

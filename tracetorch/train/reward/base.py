@@ -98,7 +98,7 @@ class RewardTask(Problem):
         """Make the policy."""
 
     def senses(self) -> rl.Senses:
-        """Make what stands between environment and network: observations and rewards at unit scale."""
+        """Make what is between environment and network: observations and rewards at unit scale."""
         return rl.Senses(
             rows=self.rows, norm=rl.RunningNorm(self.size), rewards=rl.RewardScale(self.gamma, rows=self.rows)
         )

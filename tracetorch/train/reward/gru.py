@@ -1,4 +1,4 @@
-"""A control: a GRU with truncated backpropagation, in place of a task's network."""
+"""A control: a GRU with truncated backpropagation, instead of a task's network."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class GRUBody(AutogradBody):
             self._past = start, past, torch.cat([begins[:, :-1], begins[:, -1:] | mask[:, None]], 1)
 
     def another(self) -> GRUBody:
-        """Return one with a state of its own; see `Body.another`."""
+        """Return one with its own state; see `Body.another`."""
         return GRUBody(self._gru)
 
     def state(self) -> dict[str, Tensor]:

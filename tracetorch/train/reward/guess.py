@@ -111,7 +111,7 @@ class ClicksReward(Guessing, ClassificationTask):
     """
 
     name: ClassVar[str] = "clicks-reward"
-    summary: ClassVar[str] = "hear clicks, name the faster side; right or wrong is all that is said"
+    summary: ClassVar[str] = "hear clicks, name the faster side; the only signal is right or wrong"
     default_rule: ClassVar[str] = "eprop"
 
     time_steps: Size = option(50, "steps of a trial")
@@ -171,7 +171,7 @@ class DigitsReward(Guessing, Digits):
     """Guess the digit once after 20 rate-coded steps: 1 if right, 0 if wrong, and the label is never shown."""
 
     name: ClassVar[str] = "digits-reward"
-    summary: ClassVar[str] = "guess scikit-learn's digits; right or wrong is all that is said"
+    summary: ClassVar[str] = "guess scikit-learn's digits; the only signal is right or wrong"
 
     coding: Coding = option("rate", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
     batch_size: Size = option(5, "images in a batch")
@@ -188,7 +188,7 @@ class MNISTReward(Guessing, MNIST):
     """Guess the digit of MNIST once after some rate-coded steps: 1 if right, 0 if wrong."""
 
     name: ClassVar[str] = "mnist-reward"
-    summary: ClassVar[str] = "guess MNIST's digits; right or wrong is all that is said (needs --data)"
+    summary: ClassVar[str] = "guess MNIST's digits; the only signal is right or wrong (needs --data)"
 
     batch_size: Size = option(100, "images in a batch")
     entropy: Rate = option(0.01, ENTROPY)

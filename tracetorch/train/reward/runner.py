@@ -37,7 +37,7 @@ class RewardRunner(Runner[RewardTask]):
     """Training of an agent that lives in a task's environment and learns from each step once.
 
     Nothing of the stream is kept but the last 100 returns. A run that is stopped and resumed goes on bit for bit, also
-    in the midst of an episode, which is played again from its seed and actions.
+    in the middle of an episode, which is played again from its seed and actions.
 
     Attributes:
         stream: The agent and its environments; for the other attributes see `Runner`.

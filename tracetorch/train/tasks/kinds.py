@@ -34,7 +34,7 @@ MOST = 2**24
 Size = Annotated[int, Range(1, MOST)]
 """A number of units, rows, steps or channels."""
 Pair = Annotated[int, Range(2, MOST)]
-"""A number of things to tell apart."""
+"""A number of things to distinguish."""
 Probability = Annotated[float, Range(0.0, 1.0)]
 Rate = Annotated[float, Range(0.0, 1e6)]
 """A learning rate, weight, factor or duration; 0 is one."""

@@ -1,4 +1,4 @@
-"""Store and recall: keep a bit when told to, give it back when told to."""
+"""Store and recall: store a bit at one command, return it at another."""
 
 from __future__ import annotations
 
