@@ -180,7 +180,8 @@ def _splits(call: _Call, state: LayerState) -> bool:
 
 
 def _run(call: _Call, state: LayerState, part: _Part) -> Result:
-    spec = call.spec
+    spec = call.spec.over(part.xs)
+    call = call if spec is call.spec else replace(call, spec=spec)
     neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
         xs = _owned(call, state, part)
@@ -202,6 +203,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         outputs = backend.forward(scan, save)
         if not outputs.finite:
             spec.require_finite(xs)
+        spec.synapses[0].settle()
     z = outputs.z.to(spec.output_dtype(xs))
     after = _after(state, scan, outputs)
     if start is None:
@@ -224,12 +226,8 @@ def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> tuple[Scan, Convolu
     if dense is None:
         found = backend.convolution(spec.synapses[0], xs, spec.sparse) if xs.dtype == scan.s[0].dtype else None
         return replace(scan, drive=spec.currents(xs, found)), found
-    fits = xs.dim() == 3 and xs.dtype == dense[0].dtype == scan.s[0].dtype
-    if (
-        fits
-        and spec.sparse is not False
-        and (backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"))
-    ):
+    fits = spec.sparse is not False and xs.dim() == 3 and xs.dtype == dense[0].dtype == scan.s[0].dtype
+    if fits and (backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba")):
         bias = dense[1]
         return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach())), None
     return replace(scan, drive=spec.currents(xs)), None
