@@ -115,7 +115,8 @@ class Layer(nn.Module):
         """Take up another step of the neuron, which the assignment of a surrogate, a reset or an option makes."""
         state = self.core.peek()
         if state is not None and self._lowered is not None:
-            trace = self.rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above)
+            unit, shared = tuple(state.s[0].shape[1:]), self.synapses[0].shared
+            trace = self.rule.trace(self.neuron, unit, self.core.above, shared=shared)
             sizes = len(self.neuron.state) + len(self.neuron.counters)
             if type(trace) is not type(state.trace) or trace.copies != state.trace.copies or sizes != len(state.s):
                 raise RuntimeError(
@@ -145,7 +146,8 @@ class Layer(nn.Module):
         if state is not None:
             unit = tuple(state.s[0].shape[1:])
             size = entries(self.synapses, unit, len(self.neuron.currents))
-            state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size))
+            shared = self.synapses[0].shared
+            state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size, shared=shared))
         return rule, feedback, state
 
     def take_rule(self, prepared: Prepared) -> None:

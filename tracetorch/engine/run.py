@@ -180,7 +180,8 @@ def _splits(call: _Call, state: LayerState) -> bool:
 
 
 def _run(call: _Call, state: LayerState, part: _Part) -> Result:
-    spec = call.spec
+    spec = call.spec.over(part.xs)
+    call = call if spec is call.spec else replace(call, spec=spec)
     neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
         s, z = tuple(map(state.masked, state.s)), None if state.z is None else state.masked(state.z)
@@ -207,6 +208,7 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
         outputs = backend.forward(scan, save)
         if not outputs.finite:
             spec.require_finite(xs)
+        spec.synapses[0].settle()
     z = outputs.z.to(spec.output_dtype(xs))
     after = _after(state, scan, outputs)
     if start is None:

@@ -38,6 +38,8 @@ class Full(WeightCredit):
         Full()
     """
 
+    per_unit = True
+
     @property
     def storage(self) -> str:
         """Return in a few words what is stored per layer."""
@@ -45,7 +47,7 @@ class Full(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
-        if not context.neuron.is_constant():
+        if not (context.shared and context.neuron.is_constant()):
             return Eligibility(context.input, context.filter)
         return Presynaptic(context.input, context.filter)
 
