@@ -241,6 +241,73 @@ def turn(typing: Any, x: Any, at: Any, jump: Any, known: Any, out: Any, to: Any,
     return types.void(x, integer, integer, integer, out, integer, integer, integer), build
 
 
+def _side_by_side(count: int) -> list[Any]:
+    """Return masks that take the even and the odd lanes of a vector, and one that puts two vectors together again."""
+    lanes = [range(0, 2 * count, 2), range(1, 2 * count, 2), [i // 2 + i % 2 * count for i in range(2 * count)]]
+    return [ir.Constant(ir.VectorType(_INT, len(mask)), [_INT(i) for i in mask]) for mask in lanes]
+
+
+def _chooses(count: int) -> Any:
+    """Return what writes the maxima of so many squares of 2 x 2 that lie side by side, and where they lie in each."""
+
+    @intrinsic
+    def choose(typing: Any, x: Any, at: Any, jump: Any, out: Any, places: Any, to: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            element, byte = context.get_value_type(signature.args[0].dtype), ir.IntType(8)
+            align, values = element.get_abi_alignment(context.target_data), []
+            for row in (args[1], builder.add(args[1], args[2])):
+                place = _place(context, builder, signature.args[0], args[0], row)
+                both = builder.load(_lanes(builder, place, element, 2 * count), align=align)
+                values += [builder.shuffle_vector(both, both, mask) for mask in _side_by_side(count)[:2]]
+            best, kind = values[0], ir.VectorType(byte, count)
+            number = ir.Constant(kind, [byte(0)] * count)
+            for i, value in enumerate(values[1:], start=1):
+                greater = builder.fcmp_ordered(">", value, best)
+                greater = builder.or_(greater, builder.fcmp_unordered("uno", value, value))
+                best = builder.select(greater, value, best)
+                number = builder.select(greater, ir.Constant(kind, [byte(i)] * count), number)
+            target = _place(context, builder, signature.args[3], args[3], args[5])
+            builder.store(best, _lanes(builder, target, element, count), align=align)
+            target = _place(context, builder, signature.args[4], args[4], args[5])
+            builder.store(number, _lanes(builder, target, byte, count), align=1)
+            return context.get_dummy_value()
+
+        return types.void(x, types.intp, types.intp, out, places, types.intp), build
+
+    return choose
+
+
+def _puts(count: int) -> Any:
+    """Return what writes so many squares of 2 x 2, zero but for a value each, at the place that is written down."""
+
+    @intrinsic
+    def put(typing: Any, x: Any, places: Any, at: Any, out: Any, to: Any, jump: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            element, byte = context.get_value_type(signature.args[0].dtype), ir.IntType(8)
+            align, together = element.get_abi_alignment(context.target_data), _side_by_side(count)[2]
+            place = _place(context, builder, signature.args[0], args[0], args[2])
+            value = builder.load(_lanes(builder, place, element, count), align=align)
+            place = _place(context, builder, signature.args[1], args[1], args[2])
+            number = builder.load(_lanes(builder, place, byte, count), align=1)
+            zero, each = ir.Constant(value.type, [ir.Constant(element, 0.0)] * count), []
+            for i in range(4):
+                here = builder.icmp_unsigned("==", number, ir.Constant(number.type, [byte(i)] * count))
+                each.append(builder.select(here, value, zero))
+            for row, pair in ((args[4], each[:2]), (builder.add(args[4], args[5]), each[2:])):
+                target = _place(context, builder, signature.args[3], args[3], row)
+                both = builder.shuffle_vector(*pair, together)
+                builder.store(both, _lanes(builder, target, element, 2 * count), align=align)
+            return context.get_dummy_value()
+
+        return types.void(x, places, types.intp, out, types.intp, types.intp), build
+
+    return put
+
+
+choose_eight, choose_four = _chooses(8), _chooses(4)
+put_eight, put_four = _puts(8), _puts(4)
+
+
 @njit(inline="always")
 def whole(a, b, c, d, e, f, g):
     """Return constants as variables: a function is compiled again for each constant that it is given."""
