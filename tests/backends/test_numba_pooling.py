@@ -1,4 +1,4 @@
-"""Maximum pools over a window are torch's bit for bit, values and gradients; those that are not plain are torch's own."""
+"""Maximum pools over a window are torch's bit for bit, values and gradients; others are left to torch."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def gradients(net: nn.Module, xs: Tensor) -> tuple[list[Tensor], float]:
 
 
 def test_a_network_learns_as_with_pools_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, xs = network(), 2.0 * drawn("spikes", (12, 8, 2, 18, 18), F64)
+    net, xs = network(), 2.0 * drawn("spikes", (16, 8, 2, 18, 18), F64)
     used: list[bool] = []
 
     def noted(module: nn.Module, x: Tensor) -> Tensor | None:

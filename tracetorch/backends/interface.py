@@ -260,7 +260,7 @@ class Outputs:
 
 
 class Convolution(Protocol):
-    """The products of a convolution, formed from the events of its inputs."""
+    """The products of a convolution, formed from events where that is faster."""
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents `[R, *unit]`, bias included, of inputs `[R, *in]`."""
@@ -268,6 +268,10 @@ class Convolution(Protocol):
 
     def weight_grad(self, x: Tensor, q: Tensor) -> Tensor:
         """Return the weight's gradient from the synapse's features of inputs and the currents' cotangents."""
+        ...
+
+    def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the inputs' cotangents from the currents', through the weights or a feedback in their shape."""
         ...
 
 
@@ -293,7 +297,7 @@ class ScanBackend(Protocol):
         ...
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> Convolution | None:
-        """Return the products of a convolution that are better formed from the events of inputs `[T, B, *in]`.
+        """Return the products of a convolution of inputs `[T, B, *in]` where some may better be formed from events.
 
         Args:
             synapse: the synapse.

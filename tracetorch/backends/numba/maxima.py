@@ -1,8 +1,8 @@
 """Template of the kernels of maximum pools whose windows lie side by side; executed once per scalar type.
 
 `sizes` are height and width of a plane, those of what comes of it, and those of a window; planes are pieces of work.
-`places` has, of each window, which of its values is the first maximum, row by row; a NaN counts as greatest, the last of
-several, as torch has it.
+`places` has, of each window, which of its values is the first maximum, row by row; a NaN counts as greatest, the last
+of several, as torch has it.
 
 The functions without a decorator are compiled by the loader; they serve the planes from `low` to `high`.
 """

@@ -191,6 +191,93 @@ def _adds(count: int) -> Any:
     return add
 
 
+def _gathers(count: int, lanes: int) -> Any:
+    """Return what adds to so many vectors of `out` rows that events name, each times the event's value.
+
+    The vectors stay in registers for all events from `e` to `end`: an event costs a load and a product for each.
+    """
+
+    @intrinsic
+    def gather(
+        typing: Any, out: Any, to: Any, rows: Any, first: Any, places: Any, values: Any, e: Any, end: Any
+    ) -> Any:
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kinds, element = signature.args, context.get_value_type(signature.args[0].dtype)
+            align, vector = element.get_abi_alignment(context.target_data), ir.VectorType(element, lanes)
+            integer = args[1].type
+            sums, targets = [], []
+            for i in range(count):
+                target = builder.add(args[1], ir.Constant(integer, i * lanes))
+                targets.append(_lanes(builder, _place(context, builder, kinds[0], args[0], target), element, lanes))
+                sums.append(cgutils.alloca_once(builder, vector))
+                builder.store(builder.load(targets[i], align=align), sums[i])
+            with cgutils.for_range_slice(builder, args[6], args[7], ir.Constant(integer, 1)) as (event, _):
+                place = builder.load(_place(context, builder, kinds[4], args[4], event))
+                row = builder.add(args[3], builder.sext(place, integer))
+                value = builder.load(_place(context, builder, kinds[5], args[5], event))
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _INT(0))
+                all_of = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, lanes), [_INT(0)] * lanes))
+                for i in range(count):
+                    source = builder.add(row, ir.Constant(integer, i * lanes))
+                    at = _lanes(builder, _place(context, builder, kinds[2], args[2], source), element, lanes)
+                    scaled = builder.fmul(all_of, builder.load(at, align=align), flags=("contract",))
+                    builder.store(builder.fadd(builder.load(sums[i]), scaled, flags=("contract",)), sums[i])
+            for i in range(count):
+                builder.store(builder.load(sums[i]), targets[i], align=align)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(out, integer, rows, integer, places, values, integer, integer), build
+
+    return gather
+
+
+_gather_eight = _gathers(1, 8)
+_gather_1, _gather_2, _gather_3, _gather_4, _gather_6 = (_gathers(count, 16) for count in (1, 2, 3, 4, 6))
+_gather_5, _gather_8, _gather_10, _gather_12 = (_gathers(count, 16) for count in (5, 8, 10, 12))
+
+
+@njit(**FAST)
+def gather_rows(out, to, size, rows, first, places, values, e, end):
+    """Add to `size` values of `out` the rows that lie at `places[e:end]` behind `first`, each times its value.
+
+    The size is a multiple of `SQUARE`. As many vectors as there are registers for are summed at a time.
+    """
+    while size >= 16:
+        vectors, done = size // 16, 0
+        if PICKS and vectors >= 8:
+            if vectors >= 12:
+                _gather_12(out, to, rows, first, places, values, e, end)
+                done = 12
+            elif vectors >= 10:
+                _gather_10(out, to, rows, first, places, values, e, end)
+                done = 10
+            else:
+                _gather_8(out, to, rows, first, places, values, e, end)
+                done = 8
+        elif vectors >= 6:
+            _gather_6(out, to, rows, first, places, values, e, end)
+            done = 6
+        elif vectors == 5:
+            _gather_5(out, to, rows, first, places, values, e, end)
+            done = 5
+        elif vectors == 4:
+            _gather_4(out, to, rows, first, places, values, e, end)
+            done = 4
+        elif vectors == 3:
+            _gather_3(out, to, rows, first, places, values, e, end)
+            done = 3
+        elif vectors == 2:
+            _gather_2(out, to, rows, first, places, values, e, end)
+            done = 2
+        else:
+            _gather_1(out, to, rows, first, places, values, e, end)
+            done = 1
+        to, first, size = to + 16 * done, first + 16 * done, size - 16 * done
+    if size:
+        _gather_eight(out, to, rows, first, places, values, e, end)
+
+
 _add_sixteen, _add_eight = _adds(16), _adds(8)
 SQUARE = 8
 """Rows and columns of the squares that `turn` transposes; widths of `add_run` are multiples of it."""
