@@ -295,7 +295,7 @@ class ScanBackend(Protocol):
         ...
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> Convolution | None:
-        """Return the products of a convolution that are better formed from the events of inputs `[T, B, *in]`.
+        """Return the products of a convolution of inputs `[T, B, *in]` where some may better be formed from events.
 
         Args:
             synapse: the synapse.

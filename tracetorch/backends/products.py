@@ -54,7 +54,7 @@ class Product:
 
 
 class Convolution(Protocol):
-    """The products of a convolution, formed from the events of its inputs."""
+    """The products of a convolution, formed from events where that is faster."""
 
     def current(self, x: Tensor) -> Tensor:
         """Return the currents `[R, *unit]`, bias included, of inputs `[R, *in]`."""
@@ -62,4 +62,8 @@ class Convolution(Protocol):
 
     def weight_grad(self, x: Tensor, q: Tensor) -> Tensor:
         """Return the weight's gradient from the synapse's features of inputs and the currents' cotangents."""
+        ...
+
+    def input_grad(self, q: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Return the inputs' cotangents from the currents', through the weights or a feedback in their shape."""
         ...

@@ -52,7 +52,7 @@ class Afferent:
         sums: weighted sums of the inputs over the window where the scan has formed them, `[R, B, *in]`.
         version: number of changes in place that the inputs had seen when the window was run; None for inputs that
             nobody else has.
-        convolution: the products that the synapse's currents were formed by from events; None for the synapse's own.
+        convolution: the products by which the synapse's currents were formed; None for the synapse's own.
     """
 
     synapse: Synapse

@@ -11,7 +11,7 @@ from torch import Tensor
 from tracetorch.backends.interface import Outputs, Save, Scan
 from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat, parameter_rows, stacked
 from tracetorch.backends.numba.compile import Forward, event_kernel, forward_kernel
-from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves
+from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves, share
 from tracetorch.backends.numba.limits import why_not_scan
 from tracetorch.backends.numba.packed import BLOCK, FLOATS, Packed
 from tracetorch.backends.numba.tape import NumbaTape
@@ -74,7 +74,7 @@ class Numba:
         return Packed.pack(xs, self.workers)
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> EventConvolution | None:
-        """Return the products of a convolution that are better formed from events; see `tracetorch.backends.interface`.
+        """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`.
 
         Args:
             synapse: the synapse.
@@ -88,12 +88,13 @@ class Numba:
             return None
         if not xs.is_cpu or xs.dtype not in FLOATS or synapse.weights()[0].dtype != xs.dtype:
             return None
-        if not sparse:
-            some = xs.reshape(-1)[:: (xs.numel() // self.tuning.sample) | 1]  # of all steps: the first may be silent
-            most = self.tuning.convolution * min(1.0, run_of(synapse) / self.tuning.run)
-            if int(torch.count_nonzero(some)) > most * some.numel() or xs.shape[0] * xs.shape[1] < self.tuning.few:
-                return None
-        return EventConvolution(synapse, self.workers)
+        if sparse:
+            return EventConvolution(synapse, self.workers)
+        if xs.shape[0] * xs.shape[1] < self.tuning.few:
+            return None
+        most = self.tuning.convolution * min(1.0, run_of(synapse) / self.tuning.run)
+        eventful = share(xs, self.tuning.sample) <= most
+        return EventConvolution(synapse, self.workers, self.tuning, eventful=eventful)
 
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward; see `tracetorch.backends.interface`."""
