@@ -24,6 +24,7 @@ from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
 from tracetorch.rules import Rule
 from tracetorch.rules.described import described, no_rule
+from tracetorch.rules.wiring import LearnedError
 from tracetorch.steps import first_again, run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
 from tracetorch.traces.passing import Feed
@@ -210,6 +211,7 @@ class Layer(nn.Module):
             return self._step(x)
         require_plain_call()
         core, done = self.core, False
+        core.begin()
         try:
             require_tensor(x)
             proven, feeds = self.settle(), check(core, self.rule, self.neuron, x)
@@ -251,7 +253,7 @@ class Layer(nn.Module):
             count_filters(core, self.rule, self.neuron)
             state, opened = core.peek(), core.opened
             if state is not None and state.credits and (not core.first or (opened is not None and opened.calls)):
-                raise RuntimeError(
+                raise LearnedError(
                     f"the network runs its layers otherwise than they are registered, as its first step has shown: "
                     f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -79,6 +80,13 @@ class Activity:
             self._total = mean if self._total is None or not same else self._total.to(mean) + mean
         if self._steps >= LONG:
             self.take()
+
+    def measured(self) -> Callable[[], None]:
+        """Return what takes back all that is measured from now on."""
+        return partial(self._restore, self.blocks, self._total, self._steps)
+
+    def _restore(self, blocks: Tensor | None, total: Tensor | None, steps: int) -> None:
+        self.blocks, self._total, self._steps = blocks, total, steps
 
     def take(self) -> None:
         """Take up what was measured, at the end of a sequence."""
