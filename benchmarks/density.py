@@ -1,6 +1,6 @@
 """Find the density of events below which products by events beat a dense product: ``python -m benchmarks.density``.
 
-The layer's `DENSE` is set by this table; another machine's crossover is told to `tt.set_backend(net, sparse=...)`.
+`Tuning.dense` comes from this table; on another machine `tt.set_backend(net, sparse=...)` sets it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch.utils.benchmark import Timer
 
 import tracetorch as tt
 from tracetorch.backends.numba import backend
+from tracetorch.backends.numba.packed import Packed
 from tracetorch.ops.products import outer_sum
 
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -28,7 +29,7 @@ def median_ms(work: Callable[[], object]) -> float:
 def forward(xs: Tensor, units: int, sparse: bool) -> float:
     """Return the time of a layer's inference over a window."""
     layer = tt.Layer(nn.Linear(xs.shape[2], units), tt.LIF(half_life=10))
-    tt.set_backend(layer, "fused", sparse=sparse)
+    tt.set_backend(layer, "numba", sparse=sparse)
 
     def work() -> None:
         tt.reset(layer)
@@ -50,7 +51,7 @@ def main() -> None:
             flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
             row = [forward(xs, units, False), forward(xs, units, True)]
             row.append(median_ms(lambda q=q, x=flat: outer_sum(q, x)))
-            row.append(median_ms(lambda q=q, x=flat: backend().outer_sum(x, q)))
+            row.append(median_ms(lambda q=q, x=Packed.pack(xs, backend().workers): x.outer_sum(q)))
             print(
                 f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
             )

@@ -6,8 +6,8 @@ Experiments, with their agents:
 - `cartpole`: gymnasium; `q`, `q-adaptive` (the adaptive bounded step) and `qrc`, all on one small network.
 - `pendulum`: gymnasium; `avg` is AVG, `ac` stream AC(lambda).
 - `repeat-previous`, `repeat-first`: POPGym; `chain`: a cue, 8 steps of distractors, a question. AC(lambda) over
-  recurrent trace units with exact traces (`rtu`), with one-step credit (`sltt`), and with units that do not learn
-  (`frozen`).
+  recurrent trace units with exact traces (`rtu`), with one-step credit (`sltt`), with units that do not learn
+  (`frozen`), and with units that are reset before each step (`reset`), so that nothing is remembered.
 
 Printed for each seed: the mean return of the last 100 episodes, which are learned from while they are counted, and of
 the 100 consecutive ones that were best.
@@ -127,7 +127,10 @@ def units(agent: str, env: Environment, inputs: int, actions: int, hidden: int) 
         layer.requires_grad_(False)
     net = nn.Sequential(layer, last)
     step = rl.OptimizerStep(lambda p: torch.optim.Adam(p, lr=5e-3), net)
-    return rl.ActorCritic(net, rl.Categorical(actions), lam=0.8, gamma=0.9, step=step), env
+    learner = rl.ActorCritic(net, rl.Categorical(actions), lam=0.8, gamma=0.9, step=step)
+    if agent == "reset":
+        learner.without_memory()
+    return learner, env
 
 
 def repeat_previous(agent: str, steps: int) -> tuple[rl.Agent, Environment]:
@@ -142,7 +145,7 @@ def chain(agent: str, steps: int) -> tuple[rl.Agent, Environment]:
     return units(agent, MemoryChain(8), 4, 2, 8)
 
 
-MEMORY = ("rtu", "sltt", "frozen")
+MEMORY = ("rtu", "sltt", "frozen", "reset")
 EXPERIMENTS: dict[str, tuple[Callable[[str, int], tuple[rl.Agent, Environment]], tuple[str, ...], int]] = {
     "breakout": (breakout, ("q", "qrc"), 200_000),
     "cartpole": (cartpole, ("q", "q-adaptive", "qrc"), 100_000),

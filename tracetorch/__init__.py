@@ -44,7 +44,7 @@ from tracetorch.record import Record, record
 from tracetorch.rules import Rule, citation
 from tracetorch.scan import Scan, scan
 from tracetorch.stream import Stream
-from tracetorch.synapses import LinearInWeights, register_synapse
+from tracetorch.synapses import BatchNormed, LinearInWeights, register_synapse
 
 __version__ = "0.1.0"
 
@@ -71,6 +71,7 @@ __all__ = [
     "LIF",
     "LRU",
     "RTU",
+    "BatchNormed",
     "DiagonalRecurrent",
     "DirectFeedback",
     "FinalRate",

@@ -24,6 +24,7 @@ from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
 from tracetorch.rules import Rule
 from tracetorch.rules.described import described, no_rule
+from tracetorch.rules.wiring import LearnedError
 from tracetorch.steps import first_again, run_single
 from tracetorch.synapses import Synapse, adapters, entries, evaluated_once
 from tracetorch.traces.passing import Feed
@@ -115,7 +116,8 @@ class Layer(nn.Module):
         """Take up another step of the neuron, which the assignment of a surrogate, a reset or an option makes."""
         state = self.core.peek()
         if state is not None and self._lowered is not None:
-            trace = self.rule.trace(self.neuron, tuple(state.s[0].shape[1:]), self.core.above)
+            unit, shared = tuple(state.s[0].shape[1:]), self.synapses[0].shared
+            trace = self.rule.trace(self.neuron, unit, self.core.above, shared=shared)
             sizes = len(self.neuron.state) + len(self.neuron.counters)
             if type(trace) is not type(state.trace) or trace.copies != state.trace.copies or sizes != len(state.s):
                 raise RuntimeError(
@@ -145,7 +147,8 @@ class Layer(nn.Module):
         if state is not None:
             unit = tuple(state.s[0].shape[1:])
             size = entries(self.synapses, unit, len(self.neuron.currents))
-            state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size))
+            shared = self.synapses[0].shared
+            state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size, shared=shared))
         return rule, feedback, state
 
     def take_rule(self, prepared: Prepared) -> None:
@@ -208,6 +211,7 @@ class Layer(nn.Module):
             return self._step(x)
         require_plain_call()
         core, done = self.core, False
+        core.begin()
         try:
             require_tensor(x)
             proven, feeds = self.settle(), check(core, self.rule, self.neuron, x)
@@ -249,7 +253,7 @@ class Layer(nn.Module):
             count_filters(core, self.rule, self.neuron)
             state, opened = core.peek(), core.opened
             if state is not None and state.credits and (not core.first or (opened is not None and opened.calls)):
-                raise RuntimeError(
+                raise LearnedError(
                     f"the network runs its layers otherwise than they are registered, as its first step has shown: "
                     f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
                 )

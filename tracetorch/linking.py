@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from tracetorch.engine import Core
+from tracetorch.engine import Core, Peers
 from tracetorch.layer import Layer
 from tracetorch.order import count_filters, node_of
 from tracetorch.rules.chains import measured
@@ -130,8 +130,8 @@ def _introduce(cores: list[Core]) -> None:
     """Make the layers of a network known to each other; layers of a larger network stay what they are there."""
     if torch.compiler.is_compiling() or len(cores) < 2:
         return  # a compiled step is whole or nothing by itself
-    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers) >= len(cores):
+    if all(core.peers is cores[0].peers for core in cores) and len(cores[0].peers.cores) >= len(cores):
         return
-    peers = tuple(cores)
+    peers = Peers(tuple(cores))
     for core in cores:
-        core.peers, core.steps = peers, 0
+        core.peers, core.turn = peers, 0

@@ -51,12 +51,18 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
     if mask is None:
         for layer in found.values():
             layer.core.restart(began)
-            layer.core.activity.begin()
+        for layer in found.values():
+            core, peers = layer.core, layer.core.peers
+            if any(peer.started for peer in peers.cores):
+                continue  # the layers that run on go by what this sequence has shown
+            peers.leader = None
+            for peer in peers.cores or [core]:
+                peer.activity.begin()
+            if core.wiring is not None:
+                core.wiring.begin()
+        for layer in found.values():
             layer.core.settled()
             count_filters(layer.core, layer.rule, layer.neuron)
-        for wiring in {id(one.core.wiring): one.core.wiring for one in found.values()}.values():
-            if wiring is not None:
-                wiring.begin()
         for dropout in dropouts(net).values():
             dropout.restart(None)
         return
@@ -143,6 +149,8 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     for key, value in state.items():
         name, _, rest = key.partition("/")
         if name in dropped and rest == "mask":
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{key} of the state is a tensor, got {type(value).__name__}")
             masks[name] = value.clone()
             continue
         if name not in found:

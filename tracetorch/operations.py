@@ -118,7 +118,7 @@ def _see(counts: Operations, seen: Seen) -> None:
         inputs.append(seen.fed())
     counts.weights = counts.connected = 0
     for synapse, xs in zip(seen.spec.synapses, inputs, strict=True):
-        _count(counts, synapse, xs, seen.z)
+        _count(counts, synapse.plain(), xs, seen.z)
 
 
 def _count(counts: Operations, synapse: Synapse, xs: Tensor, z: Tensor) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
-from tracetorch.engine import Core
+from tracetorch.engine import Core, Peers
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
 from tracetorch.rules import AllMemory, Rule
@@ -45,9 +46,17 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
         if core.received is not None:
             core.received.passed = weakref.WeakMethod(core.note_bypass)
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls, core.received)
+        _show(core)
+
+
+def _show(core: Core) -> None:
+    """Note that a layer gave outputs with a graph, and so what it feeds."""
+    if not core.shown:
         core.shown = True
-        if core.wiring is not None:
-            core.wiring.ran(core.activity)
+        core.noted.append(partial(setattr, core, "shown", False))
+    forget = None if core.wiring is None else core.wiring.ran(core.activity)
+    if forget is not None:
+        core.noted.append(forget)
 
 
 def producers(x: Tensor) -> list[tuple[Any, Producer]]:
@@ -73,12 +82,13 @@ def take_back(x: Tensor, failed: Core) -> None:
 
     A layer calls it where it fails, so that a network's step is whole or nothing. Layers of whose outputs in this step
     its input is made are known by the graph; others, and those of a step without a graph, as layers of the same network
-    that have been called once more than the one that failed.
+    that have been called since the one which begins each step.
 
     Args:
         x: its input.
         failed: what it carries.
     """
+    failed.forget()
     seen: set[Any] = set()
     nodes: list[Any] = [x.grad_fn if isinstance(x, Tensor) else None]
     while nodes and len(seen) < MOST:
@@ -89,11 +99,15 @@ def take_back(x: Tensor, failed: Core) -> None:
         producer: Producer | None = node.metadata.get("tracetorch")
         if producer is not None:
             core = producer.core()
-            if core is None or core.calls != producer.call or not core.undo():
+            if core is None or core.calls != producer.call:
                 continue  # of an earlier step
+            if core.peers is failed.peers and not core.peers.together(core, failed):
+                continue
+            if not core.undo():
+                continue
         nodes += [n for n, _ in node.next_functions if n is not None]
-    for core in failed.peers:
-        if core.steps == failed.steps + 1 and core.opened is None:
+    for core in failed.peers.before(failed):
+        if core.opened is None:
             core.undo()
 
 
@@ -213,8 +227,9 @@ def _remembered(below: Producer, neuron: Neuron) -> bool:
 
 
 def _see(wiring: Wiring | None, below: Core, above: Core) -> None:
-    if wiring is not None:
-        wiring.saw(below.activity, above.activity)
+    forget = None if wiring is None else wiring.saw(below.activity, above.activity)
+    if forget is not None:
+        above.noted.append(forget)
 
 
 def _require_in_step(core: Core, rule: Rule, neuron: Neuron, fed: tuple[Core, Producer], ahead: int) -> None:
@@ -250,14 +265,23 @@ def _join(below: tuple[Core, Rule, Neuron], above: tuple[Core, Rule, Neuron]) ->
     cores: list[Core] = []
     for core, rule, neuron in (below, above):
         parts.append(core.wiring or Wiring([node_of(core, rule, neuron)]))
-        cores += core.peers or [core]
-    wiring, peers = Wiring.joined(parts, below[0].activity), tuple(dict.fromkeys(cores))
-    for core in peers:
-        core.wiring, core.version, core.peers = wiring, 0, peers
+        cores += core.peers.cores or [core]
+    wiring, peers = Wiring.joined(parts, below[0].activity), Peers(tuple(dict.fromkeys(cores)))
     consumer, _, neuron = above
+    peers.turn, peers.leader = below[0].peers.turn, below[0].peers.leader
+    for core in peers.cores:
+        consumer.noted.append(partial(_part, core, core.wiring, core.version, core.peers))
+        core.turn = core.turn if core.peers is below[0].peers else -1
+        core.wiring, core.version = wiring, 0
+    for core in peers.cores:
+        core.peers = peers
     if measured(neuron) and not consumer.activity.wanted:
         consumer.end_program()
         consumer.activity.wanted = True
+
+
+def _part(core: Core, wiring: Wiring | None, version: int, peers: Peers) -> None:
+    core.wiring, core.version, core.peers = wiring, version, peers
 
 
 def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:

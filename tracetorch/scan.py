@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from tracetorch.backends.numba.pooling import pooled
 from tracetorch.dropout import SequenceDropout, dropouts
 from tracetorch.engine import OpenWindow
 from tracetorch.entry import (
@@ -299,7 +300,9 @@ def _sequential(module: nn.Module) -> bool:
 
 
 def _folded(module: nn.Module, xs: Tensor) -> Tensor:
-    flat: Tensor = module(xs.reshape(-1, *xs.shape[2:]))
+    rows = xs.reshape(-1, *xs.shape[2:])
+    found = pooled(module, rows)
+    flat: Tensor = module(rows) if found is None else found
     return flat.reshape(*xs.shape[:2], *flat.shape[1:])
 
 

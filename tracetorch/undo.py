@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from tracetorch.dropout import SequenceDropout
-from tracetorch.engine import LayerState
+from tracetorch.engine import Core, LayerState
 from tracetorch.layer import Layer
+from tracetorch.rules.wiring import LearnedError
+
+_STATE = ("spikes", "time", "credited")
 
 
 @contextmanager
@@ -26,24 +31,38 @@ def whole_or_nothing(
     Yields:
         Nothing.
     """
-    before = []
+    before: list[tuple[Core, LayerState | None]] = []
+    known: dict[int, tuple[Any, dict[str, Any]]] = {}
     for layer in layers:
         core = layer.core
         if core.state is not None and torch.is_grad_enabled():
             core.state = core.state.flushed()
-        before.append((core, _unshared(core.state, copied=parts), core.spikes, (core.steps, core.time, core.credited)))
+        before.append((core, _unshared(core.state, copied=parts)))
+        for one in (core, core.activity, core.wiring):
+            if one is not None and id(one) not in known:
+                known[id(one)] = one, _attributes(one)
     masks = [dropout.mask for dropout in dropouts]
-    done = False
+    done = learned = False
     try:
         yield
         done = True
+    except LearnedError:
+        learned = True
+        raise
     finally:
-        for core, state, spikes, (steps, time, credited) in before:
-            core.steps = steps + int(done)  # one call, by however many it was done
-            if not done:
-                core.state, core.spikes, core.time, core.credited = state, spikes, time, credited
-        for dropout, mask in zip(() if done else dropouts, masks, strict=False):
-            dropout.mask = mask
+        if not done:
+            for one, attributes in known.values():
+                vars(one).update({k: v for k, v in attributes.items() if not learned or k in _STATE})
+            for core, state in before:
+                core.state = state
+            for dropout, mask in zip(dropouts, masks, strict=True):
+                dropout.mask = mask
+
+
+def _attributes(one: Any) -> dict[str, Any]:
+    """Return what an object knows, but for the numbers of calls, by which outputs are told apart."""
+    values = {k: v for k, v in vars(one).items() if k not in ("calls", "undone", "watchers")}
+    return {k: copy.copy(v) if isinstance(v, dict | list) else v for k, v in values.items()}
 
 
 def _unshared(state: LayerState | None, *, copied: bool) -> LayerState | None:

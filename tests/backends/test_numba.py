@@ -12,11 +12,13 @@ from backends.windows import (
     Shape,
     Window,
     assert_same,
+    inputs_of,
     neuron,
     passed,
     true_gradients,
     true_sensitivity,
     window,
+    with_inputs,
 )
 from torch import Tensor
 
@@ -190,10 +192,10 @@ def test_another_window_is_told_apart() -> None:
     w = window(neuron("LIF soft", FULL.unit), FULL)
     found = forward(Numba(), w)
     assert found.tape is not None
-    xs = w.scan.drive.clone()
+    xs = inputs_of(w.scan)
     xs[3, 1, 4] += 1
     with pytest.raises(AssertionError):
-        assert_same(Numba().forward(replace(w.scan, drive=xs), w.save), found, CLOSE[F64])
+        assert_same(Numba().forward(with_inputs(w.scan, xs), w.save), found, CLOSE[F64])
     pull, c = Pull(parameters=w.names), w.cotangents
     want, z = found.tape.reverse(c, pull), c.z.clone()
     z[0, 0, 0] += 1e-3
@@ -232,7 +234,7 @@ def test_outputs_are_written_where_they_are_wanted(contiguous: bool, unit: tuple
 
 def test_inputs_that_a_caller_gave_are_not_written() -> None:
     w = window(neuron("LIF soft", FULL.unit), FULL)
-    given = [*w.scan.s, w.scan.drive, w.cotangents.z, w.cotangents.s, w.cotangents.level]
+    given = [*w.scan.s, inputs_of(w.scan), w.cotangents.z, w.cotangents.s, w.cotangents.level]
     copies = [x.clone() for x in given if x is not None]
     tape = forward(Numba(), w).tape
     assert tape is not None

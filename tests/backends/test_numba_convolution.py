@@ -62,6 +62,11 @@ def test_values_and_gradients_are_those_of_torch(name: str, dtype: torch.dtype) 
     close(found.current(x), want.detach())
     weight = torch.autograd.grad(want, module.weight, q)[0]
     close(found.weight_grad(synapse.features(x), q), weight)
+    few = q * draw.spikes(*q.shape, share=0.3)
+    leaf = x.clone().requires_grad_()
+    below = torch.autograd.grad(module(leaf), leaf, few)[0]
+    close(found.input_grad(few, x, None), below)
+    close(found.input_grad(few, x, 2 * module.weight.detach()), 2 * below)
     assert float((found.weight_grad(synapse.features(x), q.flip(0)) - weight).norm()) > 0.1 * float(weight.norm())
 
 
@@ -103,25 +108,51 @@ def test_inputs_and_cotangents_of_any_strides_are_taken() -> None:
 def test_what_is_dense_or_small_or_unknown_is_left_to_the_synapse() -> None:
     draw, module, narrow = Drawing(F32), nn.Conv2d(2, 64, 3), nn.Conv2d(2, 8, 3)
     sparse, dense = draw.spikes(20, 2, 9, 9, share=0.05), draw.spikes(20, 2, 9, 9, share=0.6)
-    assert products(module, sparse, None) is not None
+
+    def eventful(module: nn.Module, x: Tensor, sparse: bool | None) -> bool:
+        found = products(module, x, sparse)
+        assert found is not None
+        return found.eventful
+
+    assert eventful(module, sparse, None) and eventful(module, dense, True)
     assert products(module, sparse, False) is None
-    assert products(module, dense, None) is None
-    assert products(module, dense, True) is not None
-    assert products(narrow, sparse, None) is None
-    assert products(nn.Conv2d(2, 16, 3, stride=2), sparse, None) is None
+    assert not eventful(module, dense, None)
+    assert not eventful(narrow, sparse, None)
+    assert not eventful(nn.Conv2d(2, 16, 3, stride=2), sparse, None)
     assert products(module, sparse[:4], None) is None
     assert products(module, sparse.double(), True) is None
     assert products(nn.Conv2d(2, 8, 3).half(), sparse.half(), True) is None
     assert products(nn.ConvTranspose2d(2, 8, 3), sparse, True) is None
     assert products(nn.Conv3d(2, 8, 3), sparse.unsqueeze(-1), True) is None
     assert Torch().convolution(synapse_of(module), sparse.unsqueeze(0), True) is None
-    assert Numba(replace(Tuning(), convolution=0.9)).convolution(synapse_of(module), dense.unsqueeze(0))
+    tuned = Numba(replace(Tuning(), convolution=0.9)).convolution(synapse_of(module), dense.unsqueeze(0))
+    assert tuned is not None and tuned.eventful
 
     class Other(ConvSynapse):
         def current(self, x: Tensor) -> Tensor:
             return 2 * super().current(x)
 
     assert Numba().convolution(Other(nn.Conv2d(2, 8, 3)), sparse.unsqueeze(0), True) is None
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.6, 1.0])
+def test_credit_goes_below_by_events_or_by_the_synapse(
+    stride: int, density: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, module = Drawing(F64), nn.Conv2d(32, 6, 3, stride=stride, padding=1).double()
+    x = draw.spikes(20, 32, 9, 9, share=0.1).requires_grad_()
+    y = module(x)
+    q = draw.normal(*y.shape) * draw.spikes(*y.shape, share=density)
+    x, want = x.detach(), torch.autograd.grad(y, x, q)[0]
+    found = products(module, x, None)
+    assert found is not None
+    calls: list[bool] = []
+    dense = ConvSynapse.input_grad
+    monkeypatch.setattr(ConvSynapse, "input_grad", lambda *args: calls.append(True) or dense(*args))
+    got = found.input_grad(q, x, None).detach()
+    assert float((got - want).norm()) <= 1e-12 * float(want.norm()) and (density == 0.0 or bool(want.any()))
+    assert bool(calls) == (density > 0.5)
 
 
 @pytest.mark.parametrize(

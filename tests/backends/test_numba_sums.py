@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from backends.windows import Drawing, Shape, neuron, window
+from backends.windows import Drawing, Shape, inputs_of, neuron, packed, window, with_inputs
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.backends import Pull, Save
+from tracetorch.backends import Product, Pull, Save
 from tracetorch.backends.numba import Numba, Tuning, backend, why_not
 from tracetorch.backends.torch import Torch
 from tracetorch.synapses import synapse_of
@@ -34,7 +34,7 @@ def assert_close(got: Tensor, want: Tensor) -> None:
 def test_outer_products_are_summed_as_by_torch(rows: int, inputs: int, units: int, dtype: torch.dtype) -> None:
     draw = Drawing(dtype)
     x, q = draw.spikes(rows, inputs, share=0.2) * 1.5, draw.normal(rows, units)
-    assert_close(Numba().outer_sum(x, q), Torch().outer_sum(x, q))
+    assert_close(packed(x.unsqueeze(0)).outer_sum(q), q.t() @ x)
 
 
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
@@ -48,8 +48,8 @@ def test_full_eligibilities_advance_as_by_torch(
     start, got = draw.normal(3, units), draw.normal(3, units, inputs)
     got = got if contiguous else got.transpose(1, 2).contiguous().transpose(1, 2)
     want = got.clone()
-    Numba().advance_full(x, q, start, got)
-    Torch().advance_full(x, q, start, want)
+    packed(x).advance_full(q, start, got)
+    want.mul_(start.unsqueeze(-1)).add_(torch.einsum("tbn,tbk->bnk", q, x))
     assert_close(got, want)
 
 
@@ -72,11 +72,11 @@ def test_credit_of_averages_goes_back_as_by_torch(groups: int, sent: bool) -> No
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 def test_weighted_sums_of_inputs_are_formed_with_the_scan(dtype: torch.dtype) -> None:
     w, draw = window(neuron("LIF soft", (17,)), Shape(events=True), dtype), Drawing(dtype)
-    weights, start = draw.normal(2, 37), draw.normal(2, 3, w.scan.drive.shape[2])
+    weights, start = draw.normal(2, 37), draw.normal(2, 3, inputs_of(w.scan).shape[2])
     before = start.clone()
     found = Numba().forward(w.scan, Save(sums=(weights, start))).sums
     assert found is not None
-    assert_close(found, start + torch.einsum("rt,tbk->rbk", weights, w.scan.drive))
+    assert_close(found, start + torch.einsum("rt,tbk->rbk", weights, inputs_of(w.scan)))
     assert_close(start, before)
     assert Numba().forward(w.plain, Save(sums=(weights, start))).sums is None
 
@@ -85,20 +85,37 @@ def test_weighted_sums_of_inputs_are_formed_with_the_scan(dtype: torch.dtype) ->
 def test_inputs_that_are_not_finite_are_found(value: float) -> None:
     w = window(neuron("LIF soft", (17,)), Shape(events=True))
     assert Numba().forward(w.scan, Save()).finite
-    w.scan.drive[5, 2, 3] = value
-    assert not Numba().forward(w.scan, Save()).finite
+    xs = inputs_of(w.scan)
+    xs[5, 2, 3] = value
+    assert not Numba().forward(with_inputs(w.scan, xs), Save()).finite
 
 
 def test_dense_products_are_left_to_torch() -> None:
     draw, weight, tuning = Drawing(F32), torch.zeros(5, 40), Tuning()
     sparse, dense = draw.spikes(20, 4, 40, share=0.1), draw.spikes(20, 4, 40, share=0.6)
-    assert Numba().eventful(sparse, weight)
-    assert not Numba().eventful(dense, weight)
-    assert Numba(replace(tuning, dense=0.9)).eventful(dense, weight)
-    assert not Numba().eventful(sparse[:1], weight)
-    assert Numba(replace(tuning, few=0)).eventful(sparse[:1], weight)
-    assert not Numba().eventful(sparse.double(), weight)
-    assert not Numba().eventful(sparse.view(20, 4, 4, 10), weight)
+    assert Numba().events(sparse, weight)
+    assert not Numba().events(dense, weight)
+    assert Numba().events(dense, weight, True)
+    assert not Numba().events(sparse, weight, False)
+    assert Numba(replace(tuning, dense=0.9)).events(dense, weight)
+    assert not Numba().events(sparse[:1], weight)
+    assert Numba(replace(tuning, few=0)).events(sparse[:1], weight)
+    assert not Numba().events(sparse.double(), weight, True)
+    assert not Numba().events(sparse.view(20, 4, 4, 10), weight, True)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (37, 3, 70), (2, 64, 16), (5, 0, 9), (3, 2, 0)])
+def test_events_are_the_inputs_and_stay_what_they_were(
+    shape: tuple[int, int, int], share: float, dtype: torch.dtype
+) -> None:
+    draw = Drawing(dtype)
+    x = draw.spikes(*shape, share=share) * draw.normal(*shape)
+    x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    before, events = x.clone(), packed(x)
+    x.fill_(7)
+    torch.testing.assert_close(events.dense(), before, rtol=0, atol=0)
 
 
 def test_small_windows_do_not_pay() -> None:
@@ -111,6 +128,11 @@ class Sorted(tt.Neuron):
     def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
         v = torch.sort(self.beta * s.v + current, dim=-1).values
         return s.replace(v=v), v
+
+
+def product(units: int, inputs: int, dtype: torch.dtype = F64) -> Product:
+    """A product of 17 inputs with a weight of other sizes."""
+    return Product(packed(torch.zeros(37, 3, 17, dtype=F64)), torch.zeros(units, inputs, dtype=dtype), None)
 
 
 class TwoCurrents(tt.Neuron):
@@ -128,16 +150,16 @@ class TwoCurrents(tt.Neuron):
         (lambda s: replace(s, s=(s.s[0].to("meta"),)), "meta"),
         (lambda s: replace(s, s=(s.s[0].float(),)), "drive is torch.float64"),
         (lambda s: replace(s, neuron=Sorted(half_life=3.0)), "sort"),
-        (lambda s: replace(s, neuron=TwoCurrents(half_life=3.0), dense=(torch.zeros(17, 17), None)), "one current"),
+        (lambda s: replace(s, neuron=TwoCurrents(half_life=3.0), product=product(17, 17)), "one current"),
         (lambda s: replace(s, neuron=tt.LIF(beta=torch.full((4,), 0.5))), r"beta is \[4\] for units \[17\]"),
         (lambda s: replace(s, out=s.drive.float()), "float32"),
         (lambda s: replace(s, recurrent=synapse_of(nn.Conv1d(1, 1, 3, padding=1).double())), "dense recurrent"),
         (lambda s: replace(s, recurrent=synapse_of(nn.Linear(17, 17))), "recurrent weights are torch.float32"),
         (lambda s: replace(s, recurrent=synapse_of(nn.Linear(9, 17).double())), r"\[17, 9\]"),
         (lambda s: replace(s, recurrent=synapse_of(nn.Linear(17, 17).double())), "outputs before the window"),
-        (lambda s: replace(s, dense=(torch.zeros(17, 3), None)), "one dtype"),
-        (lambda s: replace(s, dense=(torch.zeros(5, 17).double(), None)), r"\[5\], not \[17\]"),
-        (lambda s: replace(s, dense=(torch.zeros(17, 4).double(), None)), "4 inputs, not 17"),
+        (lambda s: replace(s, product=product(17, 17, F32)), "one dtype"),
+        (lambda s: replace(s, product=product(5, 17)), r"\[5\], not \[17\]"),
+        (lambda s: replace(s, product=product(17, 4)), "4 inputs, not 17"),
     ],
 )
 def test_what_is_refused_is_refused_with_the_reason(change: Any, reason: str) -> None:
@@ -250,11 +272,11 @@ def test_kernels_are_compiled_without_a_cache_where_none_can_be_written(
     draw = Drawing(F64)
     x, q = draw.spikes(5, 9, share=0.3), draw.normal(5, 4)
     with caplog.at_level(logging.INFO, "tracetorch"):
-        assert_close(Numba().outer_sum(x, q), q.t() @ x)
+        assert_close(packed(x.unsqueeze(0)).outer_sum(q), q.t() @ x)
     loader.event_kernel.cache_clear()
     messages = [r.getMessage() for r in caplog.records]
     assert sum("cannot be cached" in m for m in messages) == 1  # one notice, not one for each kernel
-    assert sum(m.startswith("compiled kernel ") for m in messages) == 2
+    assert sum(m.startswith("compiled kernel ") for m in messages) == 3
 
 
 def test_the_process_has_one_backend() -> None:

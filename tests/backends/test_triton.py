@@ -280,7 +280,7 @@ class Sorted(tt.Neuron):
 
 def refused() -> dict[str, tuple[Callable[[Window], Any], str]]:
     return {
-        "events": (lambda w: replace(w.scan, dense=(torch.zeros(17, 9), None)), "events"),
+        "events": (lambda w: replace(w.scan, product=SimpleNamespace()), "events"),
         "recurrence": (lambda w: replace(w.scan, recurrent=SimpleNamespace()), "recurrent"),
         "neuron": (lambda w: replace(w.scan, neuron=Sorted(half_life=3.0).double()), "Sorted"),
         "states": (lambda w: replace(w.scan, s=tuple(x.half() for x in w.scan.s)), "float16"),
@@ -319,7 +319,7 @@ def test_cotangents_that_do_not_fit_raise() -> None:
 def test_whether_it_pays_is_the_devices_question() -> None:
     w = window(given("LIF soft").make((17,)), Shape(steps=3))
     assert not Triton().pays(w.scan)
-    assert not Triton().eventful(w.scan.drive, torch.zeros(9, 17))
+    assert Triton().events(w.scan.drive, torch.zeros(9, 17), True) is None
     assert available_backends()["triton"] == support.why_not()
 
 

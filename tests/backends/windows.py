@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import tracetorch as tt
-from tracetorch.backends import Cotangents, Filter, Gradients, Outputs, Save, Scan, Sensitivity
+from tracetorch.backends import Cotangents, Events, Filter, Gradients, Outputs, Product, Save, Scan, Sensitivity
 from tracetorch.neurons import bind
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.synapses import LinearSynapse
@@ -76,6 +76,26 @@ def lowered_of(neuron: tt.Neuron) -> Lowered:
     return program
 
 
+def packed(xs: Tensor) -> Events:
+    """Inputs by their events."""
+    from tracetorch.backends.numba import backend
+    from tracetorch.backends.numba.packed import Packed
+
+    return Packed.pack(xs, backend().workers)
+
+
+def inputs_of(scan: Scan) -> Tensor:
+    """The inputs of a scan that forms its currents from events."""
+    assert scan.product is not None
+    return scan.product.events.dense()
+
+
+def with_inputs(scan: Scan, xs: Tensor) -> Scan:
+    """The scan with other inputs."""
+    assert scan.product is not None
+    return scan.formed(replace(scan.product, events=packed(xs)))
+
+
 def window(neuron: tt.Neuron, shape: Shape, dtype: torch.dtype = torch.float64) -> Window:
     """Draw a window; neurons are driven so that spiking ones fire."""
     draw, unit, (T, B) = Drawing(dtype), shape.unit, (shape.steps, shape.batch)
@@ -85,7 +105,7 @@ def window(neuron: tt.Neuron, shape: Shape, dtype: torch.dtype = torch.float64) 
     each = () if len(neuron.currents) == 1 else (len(neuron.currents),)
     counters = [draw.spikes(B, *unit, share=0.2) for _ in neuron.counters]
     s = (*(0.3 * draw.normal(B, *unit) for _ in neuron.state), *counters)
-    recurrent = z = dense = None
+    recurrent = z = product = None
     if shape.recurrent:
         module = nn.Linear(count, count).to(dtype).requires_grad_(False)
         module.weight.copy_(draw.short(count, count, scale=count**-0.5))
@@ -95,17 +115,17 @@ def window(neuron: tt.Neuron, shape: Shape, dtype: torch.dtype = torch.float64) 
         xs = draw.spikes(T, B, INPUTS, share=0.3)
         xs[xs > 0] *= 1 + draw.spikes(int(xs.sum()), share=0.5)  # events of more than one size
         weight, bias = draw.short(count, INPUTS), draw.short(count, scale=0.3)
-        dense, current = (weight, bias), xs @ weight.t() + bias
+        product, current = Product(packed(xs), weight, bias), xs @ weight.t() + bias
     else:
-        xs = current = draw.short(T, B, *each, *unit) + 0.25
+        current = draw.short(T, B, *each, *unit) + 0.25
     above = make_filter(shape.filters, s[0])
     level = None if above is None else draw.normal(shape.filters, B, *unit)
     sigma_level = s[0].new_zeros(0, B, *each, *unit) if above is None else draw.normal(shape.filters, B, *each, *unit)
-    scan = Scan(neuron, s, xs, dense, recurrent, z)
+    scan = Scan(neuron, s, current, None, recurrent, z)
     E = max(1, T - 2)
     return Window(
+        scan if product is None else scan.formed(product),
         scan,
-        replace(scan, drive=current, dense=None),
         Save(True, Sensitivity(draw.normal(S, B, *each, *unit), above, sigma_level, True)),
         Cotangents(
             draw.normal(E, B, *unit),

@@ -191,3 +191,114 @@ def test_branches_and_steps_without_a_graph_are_whole_or_nothing_too(make: Any, 
         found.append([torch.stack(ys).detach(), *(p.grad for p in net.parameters() if p.grad is not None)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def layers_of(rule: str, kind: str = "chain") -> nn.Module:
+    torch.manual_seed(0)
+    net: nn.Module = nn.Sequential(
+        tt.Layer(nn.Linear(4, 6), tt.LIF(half_life=5)),
+        tt.Layer(nn.Linear(6, 6), tt.ALIF(half_life=5, adaptation_half_life=9, reset=tt.HardReset())),
+        tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5)),
+    )
+    if kind == "branch":
+        net = Branch(net)
+    tt.set_rule(net, rule_of(rule))
+    tt.reset(net)
+    return net
+
+
+class Branch(nn.Module):
+    """Two layers side by side under a readout, registered the other way round."""
+
+    def __init__(self, parts: nn.Sequential) -> None:
+        super().__init__()
+        self.out, self.b, self.a = parts[2], parts[1], parts[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.a(x)
+        return self.out(h + self.b(h))
+
+
+def same_state(net: nn.Module, before: dict[str, torch.Tensor]) -> bool:
+    after = tt.get_state(net)
+    return after.keys() == before.keys() and all(torch.equal(v, before[k]) for k, v in after.items())
+
+
+REFUSED: dict[str, Any] = {
+    "step": lambda net, x: net(x),
+    "scan": lambda net, x: tt.scan(net, torch.stack([x, x])),
+    "last": lambda net, x: tt.scan(net, torch.stack([x, x]), "last"),
+    "rows": lambda net, x: tt.scan(net, torch.stack([x, x]), lengths=[1, 2, 2]),
+}
+
+
+@pytest.mark.parametrize("kind", ["chain", "branch"])
+@pytest.mark.parametrize("part", [0, -1])
+@pytest.mark.parametrize("how", list(REFUSED))
+@pytest.mark.parametrize("steps", [1, 3])
+def test_layers_out_of_step_are_refused_and_stay_as_they_are(steps: int, how: str, part: int, kind: str) -> None:
+    net, x = layers_of("cascade", kind), 3 * torch.rand(3, 4)
+    for _ in range(steps):
+        net(x).sum().backward()
+    tt.reset(list(tt.layers(net).values())[part])
+    for call in (REFUSED[how], lambda net, x: net(x * torch.nan), lambda net, x: tt.set_rule(net, {"no": "rule"})):
+        before = tt.get_state(net)
+        with pytest.raises((RuntimeError, ValueError, KeyError)):
+            call(net, x)
+        assert same_state(net, before)
+
+
+@pytest.mark.parametrize("rule", ["cascade", "drtrl"])
+@pytest.mark.parametrize("how", [*REFUSED, "nothing"])
+def test_what_is_measured_and_shown_by_a_call_that_fails_is_taken_back(how: str, rule: str) -> None:
+    for kind in ("chain", "branch"):
+        net, x = layers_of(rule, kind), 3 * torch.rand(3, 4)
+        for started in (False, True):
+            before = tt.get_state(net)
+            if how != "nothing":
+                out = list(tt.layers(net).values())[2 if kind == "chain" else 0]
+                weight = out.synapse.weight.detach().clone()
+                out.synapse.register_parameter("weight", nn.Parameter(weight[:, :5]))
+                with pytest.raises(ValueError, match="takes inputs"):
+                    REFUSED[how](net, x)
+                out.synapse.register_parameter("weight", nn.Parameter(weight))
+            assert same_state(net, before)
+            if not started:
+                for _ in range(9):
+                    net(x).sum().backward()
+
+
+def test_a_step_of_one_layer_alone_is_not_taken_back_with_the_next_step_of_all() -> None:
+    net, x = layers_of("drtrl"), torch.rand(3, 4)
+    for alone, given in ((2, 6), (0, 4)):
+        net(x)
+        net[alone](torch.rand(3, given))  # type: ignore[index]
+        for _ in range(2):
+            before = tt.get_state(net)
+            with pytest.raises(ValueError, match="NaN"):
+                net(x * torch.nan)
+            assert same_state(net, before)
+            net(x)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_circle_is_refused_and_the_network_goes_on(reset: bool) -> None:
+    torch.manual_seed(0)
+    layers = [tt.Layer(nn.Linear(4, 4), tt.LIF(half_life=5)) for _ in range(2)]
+    net, x = nn.Sequential(*layers), 3 * torch.rand(3, 4)
+    y = net(x)
+    before = tt.get_state(net)
+    with pytest.raises(RuntimeError, match=r"circle|filters a layer"):
+        net(y)
+    assert same_state(net, before)
+    if reset:
+        tt.reset(net)
+    other = nn.Sequential(*(tt.Layer(nn.Linear(4, 4), tt.LIF(half_life=5)) for _ in range(2)))
+    other.load_state_dict(net.state_dict())
+    if not reset:
+        other(x)
+    for one in (net, other):
+        one(x).sum().backward()
+        one(x).sum().backward()
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        assert p.grad is not None and p.grad.any() and torch.allclose(p.grad, q.grad, rtol=1e-5)

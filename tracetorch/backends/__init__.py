@@ -2,7 +2,6 @@
 
 from tracetorch.backends.choose import available_backends, choose, reference
 from tracetorch.backends.interface import (
-    Convolution,
     Cotangents,
     Filter,
     Gradients,
@@ -16,13 +15,16 @@ from tracetorch.backends.interface import (
     padded,
     unit_rows,
 )
+from tracetorch.backends.products import Convolution, Events, Product
 
 __all__ = [
     "Convolution",
     "Cotangents",
+    "Events",
     "Filter",
     "Gradients",
     "Outputs",
+    "Product",
     "Pull",
     "Save",
     "Scan",

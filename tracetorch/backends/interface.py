@@ -20,13 +20,14 @@ others. Units may have any shape; B is the batch, T the number of steps, S the n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from tracetorch.backends.products import Convolution, Events, Product
 from tracetorch.neurons import Neuron
 from tracetorch.synapses import Synapse
 
@@ -112,10 +113,9 @@ class Scan:
     Args:
         neuron: the neuron, bound to the values that its parameters have in this window.
         s: states, then counters, before the window, `[B, *unit]` each.
-        drive: currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several per unit; or inputs,
-            `[T, B, K]`, where `dense` is given.
-        dense: weight `[N, K]` and bias (`[N]` or None) of a dense synapse whose product the scan forms from the
-            inputs' events; None where `drive` is the current.
+        drive: currents, `[T, B, *unit]`, or `[T, B, C, *unit]` where the neuron takes several per unit; of no elements,
+            `[T, B, 0]`, where the scan forms them.
+        product: the product that the scan forms the currents by; None where `drive` has them.
         recurrent: synapse that adds a current from the layer's last outputs, or None.
         z: the outputs that it is fed with at the first step, `[B, *unit]`; None without a recurrent synapse.
         out: where the outputs are to be written, `[T, B, *unit]`; None for their own tensor.
@@ -124,7 +124,7 @@ class Scan:
     neuron: Neuron
     s: tuple[Tensor, ...]
     drive: Tensor
-    dense: tuple[Tensor, Tensor | None] | None = None
+    product: Product | None = None
     recurrent: Synapse | None = None
     z: Tensor | None = None
     out: Tensor | None = None
@@ -143,6 +143,11 @@ class Scan:
     def batch(self) -> int:
         """B."""
         return self.s[0].shape[0]
+
+    def formed(self, product: Product) -> Scan:
+        """Return the scan that forms its currents by a product."""
+        steps, batch, _ = product.events.shape
+        return replace(self, drive=self.s[0].new_empty(steps, batch, 0), product=product)
 
     def parameter(self, name: str) -> Tensor:
         """Return the value of one of the neuron's parameters or buffers, by its dotted name, without a graph."""
@@ -259,18 +264,6 @@ class Outputs:
     finite: bool = True
 
 
-class Convolution(Protocol):
-    """The products of a convolution, formed from the events of its inputs."""
-
-    def current(self, x: Tensor) -> Tensor:
-        """Return the currents `[R, *unit]`, bias included, of inputs `[R, *in]`."""
-        ...
-
-    def weight_grad(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return the weight's gradient from the synapse's features of inputs and the currents' cotangents."""
-        ...
-
-
 class ScanBackend(Protocol):
     """One way to scan neurons through windows.
 
@@ -288,12 +281,21 @@ class ScanBackend(Protocol):
         """Return whether the backend is worth its start for a scan that it serves."""
         ...
 
-    def eventful(self, xs: Tensor, weight: Tensor) -> bool:
-        """Return whether a dense product of inputs `[T, B, K]` is better formed from their events by the scan."""
+    def events(self, xs: Tensor, weight: Tensor, sparse: bool | None = None) -> Events | None:
+        """Return the events of inputs `[T, B, K]` from which the scan had better form a dense product.
+
+        Args:
+            xs: the inputs.
+            weight: `[N, K]`.
+            sparse: True for events whatever their density, False for none of it.
+
+        Returns:
+            The events; None where the product is better formed before.
+        """
         ...
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> Convolution | None:
-        """Return the products of a convolution that are better formed from the events of inputs `[T, B, *in]`.
+        """Return the products of a convolution of inputs `[T, B, *in]` where some may better be formed from events.
 
         Args:
             synapse: the synapse.
@@ -307,14 +309,6 @@ class ScanBackend(Protocol):
 
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward."""
-        ...
-
-    def outer_sum(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return the sum of outer products `q^T x`, `[N, K]`, of event rows `[R, K]` and gradients `[R, N]`."""
-        ...
-
-    def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        """Multiply eligibilities `[B, N, K]` by `start`, `[B, N]`, and add the products of `q` and `x`, in place."""
         ...
 
     def credit_back(

@@ -1,6 +1,6 @@
 """The engine: one layer over one window, as pure functions of what the layer is and what it carries."""
 
-from tracetorch.engine.core import Core, Place, Seen
+from tracetorch.engine.core import Core, Peers, Place, Seen
 from tracetorch.engine.restore import fitted, measured, require_types
 from tracetorch.engine.rows import blank, merge, select
 from tracetorch.engine.run import Result, carry, run
@@ -11,6 +11,7 @@ __all__ = [
     "Core",
     "LayerState",
     "OpenWindow",
+    "Peers",
     "Place",
     "Result",
     "Seen",

@@ -75,6 +75,32 @@ class Place:
     shape: tuple[int, int]
 
 
+class Peers:
+    """The layers of one network, and the order in which they are called.
+
+    Args:
+        cores: what each carries; none as long as nobody has told.
+
+    Attributes:
+        turn: number of calls so far.
+        leader: the layer that was called first in this sequence, and so begins each step; None before.
+    """
+
+    def __init__(self, cores: tuple[Core, ...] = ()) -> None:
+        self.cores, self.turn = cores, 0
+        self.leader: Core | None = None
+
+    def before(self, core: Core) -> list[Core]:
+        """Return the layers that have been called in the step in which a layer is called, before it."""
+        leader = self.leader
+        return [] if leader is None or leader.turn < core.turn else [p for p in self.cores if self.together(p, core)]
+
+    def together(self, peer: Core, core: Core) -> bool:
+        """Return whether the last call of a layer was in the step in which another one is called now."""
+        leader = self.leader
+        return leader is not None and leader is not core and peer.turn >= max(leader.turn, core.turn + 1)
+
+
 class Core:
     """The mutable part of a layer, shared with nobody.
 
@@ -101,12 +127,13 @@ class Core:
         bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
-        steps: number of calls since the network began a sequence, but for those that were taken back.
+        turn: number of its last call among those of the layers of its network.
         time: number of time steps since a reset of all layers that this one is in step with, or as good as that.
         began: what stands for the last reset of any of its rows, the same in layers that were reset together.
         length: number of time steps of the last call.
         credited: number of steps for which it carries credit: since a reset, another rule, or steps without a graph.
         peers: all layers of its network, itself too, as far as it has been told.
+        noted: what takes back what the last call has shown of the network.
         known: the numbers of its trace in the sequence before; None for none.
         agreed: the one layer that feeds it, and all else by which that was found in order; None for none.
     """
@@ -130,9 +157,10 @@ class Core:
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
         self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
-        self.steps, self.time, self.credited, self._credited = 0, 0, 0, 0
+        self.turn, self.time, self.credited, self._credited = 0, 0, 0, 0
         self.began, self.length = object(), 0
-        self.peers: tuple[Core, ...] = ()
+        self.peers = Peers()
+        self.noted: list[Callable[[], object]] = []
         self._state: LayerState | None = None
         self._before: tuple[LayerState | None, Any] | None = None
         self.known: Known | None = None
@@ -160,10 +188,21 @@ class Core:
             self.spikes = spikes
         self._before = past
 
+    def begin(self) -> None:
+        """Begin a call, which may have to be taken back."""
+        if self.noted:
+            self.noted = []
+        if self.activity.wanted:
+            self.noted.append(self.activity.measured())
+
     def called(self, steps: int = 1) -> None:
         """Count a call of some time steps."""
         self.calls += 1
-        self.steps += 1
+        peers = self.peers
+        peers.turn += 1
+        self.turn = peers.turn
+        if peers.leader is None:
+            peers.leader = self
         self.length = steps
         self.passed(steps)
 
@@ -176,7 +215,7 @@ class Core:
     def restart(self, began: object) -> None:
         """Begin a new sequence, together with the layers that are given the same sign of it."""
         self.state, self.spikes, self.began = None, None, began
-        self.steps = self.time = self.credited = self._credited = 0
+        self.time = self.credited = self._credited = 0
 
     def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
         """Return whether each row has made, and is credited for, all steps before those that a layer below hands on.
@@ -214,12 +253,14 @@ class Core:
         else:
             return False
         self.undone = self.calls
-        self.steps -= 1
         self.time, self.credited = self.time - 1, self._credited
-        self.shown = False
-        if self.wiring is not None and not self.started:
-            self.wiring.unsee(self.activity)
+        self.forget()
         return True
+
+    def forget(self) -> None:
+        """Take back what the call that runs, or the last one, has shown of the network."""
+        while self.noted:
+            self.noted.pop()()
 
     def peek(self) -> LayerState | None:
         """Return what the layer carries, and leave a compiled program in its place."""
@@ -322,7 +363,8 @@ class Core:
             "feeders": [],
             "watchers": [],
             "received": None,
-            "peers": (),
+            "peers": Peers(),
+            "noted": [],
             "known": None,
             "agreed": None,
         }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Convolution, Outputs, Save, Scan, ScanBackend, choose
+from tracetorch.backends import Convolution, Events, Outputs, Product, Save, Scan, ScanBackend, choose
 from tracetorch.engine.known import Known
 from tracetorch.engine.spec import Parameters, Spec
 from tracetorch.engine.state import LayerState, NoTape, OpenWindow, begin
@@ -180,14 +180,20 @@ def _splits(call: _Call, state: LayerState) -> bool:
 
 
 def _run(call: _Call, state: LayerState, part: _Part) -> Result:
-    spec = call.spec
+    spec = call.spec.over(part.xs)
+    call = call if spec is call.spec else replace(call, spec=spec)
     neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
-        xs = _owned(call, state, part)
-        s = tuple(map(state.masked, state.s))
-        scan = Scan(neuron, s, xs, None, spec.recurrent, None if state.z is None else state.masked(state.z), part.out)
-        backend = choose(spec.backend, scan)
-        scan, convolution = _driven(spec, backend, scan)
+        s, z = tuple(map(state.masked, state.s)), None if state.z is None else state.masked(state.z)
+        scan = Scan(neuron, s, part.xs, None, spec.recurrent, z, part.out)
+        backend, convolution = choose(spec.backend, scan), None
+        product, xs = _product(spec, backend, scan), part.xs
+        if product is not None:
+            scan = scan.formed(product)
+        else:
+            xs = _owned(call, state, part)
+            convolution = backend.convolution(spec.synapses[0], xs, spec.sparse) if xs.dtype == s[0].dtype else None
+            scan = replace(scan, drive=spec.currents(xs, convolution))
         _require_units(scan)
         numbers, start, save = Numbers(), None, Save()
         if call.learns:
@@ -197,11 +203,12 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=last)
             if not (call.given.learned or spec.activity.wanted or state.trace.taped(silent=part.silent)):
                 save = replace(save, tape=False)  # currents of every step are not written
-        if scan.dense is None:
+        if scan.product is None:
             spec.require_finite(xs)
         outputs = backend.forward(scan, save)
         if not outputs.finite:
             spec.require_finite(xs)
+        spec.synapses[0].settle()
     z = outputs.z.to(spec.output_dtype(xs))
     after = _after(state, scan, outputs)
     if start is None:
@@ -215,29 +222,19 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     return _close(call, state, part, (start, window, outputs), after, z)
 
 
-def _driven(spec: Spec, backend: ScanBackend, scan: Scan) -> tuple[Scan, Convolution | None]:
-    """Return the scan with its currents, or with its inputs and weights where they are multiplied by events.
-
-    The currents of a convolution may be formed by events too: by the products that are returned beside.
-    """
-    xs, dense = scan.drive, spec.synapses[0].dense()
-    if dense is None:
-        found = backend.convolution(spec.synapses[0], xs, spec.sparse) if xs.dtype == scan.s[0].dtype else None
-        return replace(scan, drive=spec.currents(xs, found)), found
-    fits = xs.dim() == 3 and xs.dtype == dense[0].dtype == scan.s[0].dtype
-    if (
-        fits
-        and spec.sparse is not False
-        and (backend.eventful(xs, dense[0]) or (spec.sparse and backend.name == "numba"))
-    ):
-        bias = dense[1]
-        return replace(scan, dense=(dense[0].detach(), None if bias is None else bias.detach())), None
-    return replace(scan, drive=spec.currents(xs)), None
+def _product(spec: Spec, backend: ScanBackend, scan: Scan) -> Product | None:
+    """Return the product of a dense synapse where the scan forms it from the events of its inputs."""
+    dense = spec.synapses[0].dense()
+    if dense is None or scan.drive.dtype != scan.s[0].dtype:
+        return None
+    weight, bias = dense[0].detach(), None if dense[1] is None else dense[1].detach()
+    events = backend.events(scan.drive, weight, spec.sparse)
+    return None if events is None else Product(events, weight, bias)
 
 
 def _require_units(scan: Scan) -> None:
     """Raise ValueError where an input gives other units than those that the state is of."""
-    units = scan.drive.shape[2:] if scan.dense is None else scan.dense[0].shape[:1]
+    units = scan.drive.shape[2:] if scan.product is None else scan.product.weight.shape[:1]
     count = len(scan.neuron.currents)
     if units != (scan.unit if count == 1 else (count, *scan.unit)):
         raise ValueError(
@@ -305,15 +302,14 @@ def _window(
 ) -> Window:
     (scan, outputs), (backend, convolution) = done, products
     dtype, given = scan.s[0].dtype, call.given
-    inputs = [xs.detach().to(dtype)]
+    inputs: list[Tensor | Events] = [xs.detach().to(dtype) if scan.product is None else scan.product.events]
     if scan.recurrent is not None and scan.z is not None:
         inputs.append(torch.cat([scan.z.unsqueeze(0).to(dtype), outputs.z[:-1].detach()]))
     traced = [any(w.requires_grad for w in row) for row in given.weights]
-    events = backend if scan.dense is not None else None
     afferents = [
         Afferent(s, x, t, version=version_of(x)) for s, x, t in zip(call.spec.synapses, inputs, traced, strict=True)
     ]
-    afferents[0] = replace(afferents[0], backend=events, sums=outputs.sums, convolution=convolution)
+    afferents[0] = replace(afferents[0], sums=outputs.sums, convolution=convolution)
     tape: Any = outputs.tape if outputs.tape is not None else NoTape()
     counted = call.spec.counted and state.trace.counts
     names = tuple(given.biases), tuple(given.learned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,6 +83,12 @@ class Spec:
         """The adapter of the recurrent synapse, or None."""
         return self.synapses[1] if len(self.synapses) > 1 else None
 
+    @torch.no_grad()
+    def over(self, xs: Tensor) -> Spec:
+        """Return the layer for one window, `[T, B, *in]`: itself, where no norm stands behind the synapse."""
+        own, *recurrent = self.synapses
+        return self if own.shared else replace(self, synapses=(own.over(xs), *recurrent))
+
     def parameters(self) -> Parameters:
         """Return the parameters as they are now."""
         biases = {}
@@ -98,7 +104,7 @@ class Spec:
     def trace(self, unit: tuple[int, ...]) -> Trace:
         """Return the layer's trace, for units of a shape."""
         size = entries(self.synapses, unit, len(self.neuron.currents))
-        return self.rule.trace(self.neuron, unit, self.above, entries=size)
+        return self.rule.trace(self.neuron, unit, self.above, entries=size, shared=self.synapses[0].shared)
 
     def require_known(self) -> None:
         """Raise RuntimeError where the rule filters by what is above the layer, and the layer does not know it."""

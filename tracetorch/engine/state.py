@@ -247,10 +247,11 @@ class OpenWindow:
             window.require_unchanged()
         first, tapes = self.windows[0], [w.tape for w in self.windows]
         steps = sum(w.steps for w in self.windows)
-        afferents = [
-            replace(a, x=torch.cat([w.afferents[i].x for w in self.windows]), sums=None, version=None)
-            for i, a in enumerate(first.afferents)
-        ]
+        afferents = []
+        for i, a in enumerate(first.afferents):
+            parts = [w.afferents[i] for w in self.windows]
+            synapse, x = a.synapse.joined([p.synapse for p in parts]), torch.cat([p.x for p in parts])
+            afferents.append(replace(a, synapse=synapse, given=x, sums=None, version=None))
         scan = replace(first.scan, drive=first.scan.drive.new_empty(steps, 0))
         return replace(first, scan=scan, tape=JoinedTape(tapes, [w.steps for w in self.windows]), afferents=afferents)
 

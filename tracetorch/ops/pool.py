@@ -70,7 +70,7 @@ class Pool:
             self.idle += block.nbytes
 
 
-_KINDS = {torch.float32: np.float32, torch.float64: np.float64}
+_KINDS = {torch.float32: np.float32, torch.float64: np.float64, torch.int32: np.int32}
 
 
 @cache

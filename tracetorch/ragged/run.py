@@ -181,8 +181,17 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
 
     Returns:
         Outputs, `[T, B, ...]` or `[B, ...]`, zero where a row did not run.
+
+    Raises:
+        ValueError: if no row runs, or a norm in training takes its statistics over the rows.
     """
     steps, width = rows.valid.shape
+    if any(synapse.coupled for layer in network.layers for synapse in layer.synapses):
+        raise ValueError(
+            "tt.BatchNormed in training takes its statistics over the rows of a step, and rows of unequal length run "
+            "in groups: give sequences of one length, with tt.reset(net, mask) between windows where a row begins "
+            "again, or put the norms into evaluation, layer.synapse.norm.eval()"
+        )
     found = sequences(rows)
     if not found:
         raise ValueError(f"no row has a valid step in this window of {steps} steps and {width} rows")

@@ -22,7 +22,8 @@ class Stage:
         neuron: its neuron.
         activity: what it has been doing.
         above: what is above it in turn.
-        groups: number of groups of units that its rule distinguishes above it, at most; 0 without a filter by those above.
+        groups: number of groups of units that its rule distinguishes above it, at most; 0 without a filter by those
+            above.
         hops: number of hops through its own recurrent synapse that its rule credits.
     """
 

@@ -109,7 +109,9 @@ class Rule:
             ),
         ]
 
-    def trace(self, neuron: Neuron, unit: tuple[int, ...], above: Above, *, entries: int = 0) -> Trace:
+    def trace(
+        self, neuron: Neuron, unit: tuple[int, ...], above: Above, *, entries: int = 0, shared: bool = True
+    ) -> Trace:
         """Return the trace of one layer.
 
         Args:
@@ -117,6 +119,7 @@ class Rule:
             unit: shape of its units.
             above: what is above it in the network.
             entries: number of numbers of one full eligibility, per row of the batch.
+            shared: whether all units see an input by the same features, as they do but behind a norm.
 
         Returns:
             The trace.
@@ -124,6 +127,13 @@ class Rule:
         Raises:
             ValueError: if the rule cannot represent the neuron, or the output filter has no single decay.
         """
+        if not (shared or self.weight.per_unit):
+            raise ValueError(
+                f"rule {self.name!r} pairs one memory of the inputs with the units, and behind a norm over the batch "
+                f"(tt.BatchNormed) an input means another thing to each unit; tt.rules.drtrl() and "
+                f"tt.rules.traced_bptt() are exact here, tt.rules.sltt() has no trace, or put the norm in evaluation "
+                f"into the weights, layer.synapse.folded()"
+            )
         filter: OutputFilter | None
         if not isinstance(self.weight, Factor):
             filter = self.above.filter(self.name, neuron, above)
@@ -138,7 +148,9 @@ class Rule:
                     f"{neuron._get_name()} takes several currents per unit ({', '.join(neuron.currents)}); take hops=0"
                 )
             filter = Hopped(filter, above.itself, self.above.hops, len(neuron.state))
-        context = Context(self.name, neuron, unit, self.sends(neuron), filter, self.window == "sequence", entries)
+        context = Context(
+            self.name, neuron, unit, self.sends(neuron), filter, self.window == "sequence", entries, shared
+        )
         return self.weight.trace(context)
 
     def sends(self, neuron: Neuron) -> InputCredit:

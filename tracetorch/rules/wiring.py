@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +12,10 @@ from torch import Tensor
 from tracetorch.neurons import Neuron
 from tracetorch.rules.above import Above, Stage
 from tracetorch.traces.activity import Activity
+
+
+class LearnedError(RuntimeError):
+    """A network runs otherwise than it was told; it knows from now on, and has to begin again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ class Wiring:
         whole = cls([node for part in parts for node in part.nodes.values()])
         for part in parts:
             whole.edges |= part.edges
-            whole._seen |= part._seen
+            whole._seen |= part._seen  # whose values are replaced, never changed
             whole._ran |= part._ran
         whole.executed, whole.version = True, 1
         whole.ran(below)
@@ -108,22 +114,42 @@ class Wiring:
         self.above()
         self._seen, self._ran, self._checked, self.doubted = {}, {}, 0, False
 
-    def ran(self, layer: Activity) -> None:
-        """Note that a layer gave outputs with a graph."""
+    def ran(self, layer: Activity) -> Callable[[], None] | None:
+        """Note that a layer gave outputs with a graph; return what forgets that, None where it was known."""
+        if layer in self._ran:
+            return None
         self._ran[layer] = None
+        return partial(self._forget, layer, None)
 
-    def saw(self, below: Activity, above: Activity) -> None:
-        """Note that a layer has fed another one."""
-        fed = self._seen.setdefault(below, [])
-        if above not in fed:
-            fed.append(above)
-            if self.filters and above not in self.edges[below]:
-                self.doubted = True
+    def saw(self, below: Activity, above: Activity) -> Callable[[], None] | None:
+        """Note that a layer has fed another one; return what forgets that, None where there is nothing to forget.
 
-    def unsee(self, layer: Activity) -> None:
-        """Forget what a layer has shown in a first step that was taken back."""
-        self._ran.pop(layer, None)
-        self._seen.pop(layer, None)
+        Raises:
+            RuntimeError: if the other one has fed it, and a rule has to know which of them stands above.
+        """
+        fed = self._seen.get(below, [])
+        if above in fed or above is below:  # what runs a layer twice in a step says so
+            return None
+        if self._leads(above, below):
+            if self.filters:
+                raise RuntimeError(_circle(self.nodes[above].neuron))
+            return None
+        self._seen[below] = [*fed, above]
+        self.doubted = self.doubted or (self.filters and above not in self.edges[below])
+        return partial(self._forget, below, above)
+
+    def _leads(self, layer: Activity, goal: Activity) -> bool:
+        """Return whether a layer, or one that it has fed, is the goal."""
+        return layer is goal or any(self._leads(fed, goal) for fed in self._seen.get(layer, ()))
+
+    def _forget(self, layer: Activity, fed: Activity | None) -> None:
+        """Forget what a step has shown that was taken back."""
+        if fed is None:
+            self._ran.pop(layer, None)
+        else:
+            self._seen[layer] = [one for one in self._seen[layer] if one is not fed]
+        self._checked = 0
+        self.doubted = self.filters and any(set(fed) - set(self.edges[key]) for key, fed in self._seen.items())
 
     def proven(self, layer: Activity) -> bool:
         """Return whether layers fed those that they were told; asked as the first that ran begins its second step."""
@@ -164,7 +190,8 @@ class Wiring:
         """Return what is above each layer."""
         if self._above is None:
             if self.version:
-                self.edges |= {key: list(self._seen.get(key, ())) for key in self._ran}
+                told = {key: [f for f in fed if not self._leads(f, key)] for key, fed in self.edges.items()}
+                self.edges = told | {key: list(self._seen.get(key, ())) for key in self._ran}
             self._above = self._formed()
         return self._above
 
@@ -173,10 +200,7 @@ class Wiring:
 
         def of(key: Activity, below: tuple[Activity, ...]) -> Above:
             if key in below:
-                raise RuntimeError(
-                    f"the layers feed each other in a circle in one step ({self.nodes[key].neuron!r} is part of it): "
-                    f"none stands above another; detach what is fed back, or take tt.rules.drtrl()"
-                )
+                raise RuntimeError(_circle(self.nodes[key].neuron))
             if key not in found:
                 nodes = [self.nodes[fed] for fed in self.edges[key]]
                 stages = (
@@ -191,3 +215,10 @@ class Wiring:
         for key in self.nodes:
             of(key, ())
         return found
+
+
+def _circle(neuron: Neuron) -> str:
+    return (
+        f"the layers feed each other in a circle in one step ({neuron!r} is part of it): none stands above another; "
+        f"detach what is fed back, or take tt.rules.drtrl()"
+    )

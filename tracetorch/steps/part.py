@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracetorch.backends.numba.limits import FLOATS
+from tracetorch.backends.numba.packed import FLOATS
 from tracetorch.backends.numba.steps.layout import AVERAGED, FULL, NONE, PAIRED, PRE
 from tracetorch.engine import Core
 from tracetorch.neurons import Neuron, effective_parameters

@@ -8,6 +8,7 @@ from tracetorch.synapses.conv_transpose import ConvTransposeSynapse
 from tracetorch.synapses.declared import DeclaredSynapse, LinearInWeights
 from tracetorch.synapses.effective import evaluated_once, require_values
 from tracetorch.synapses.linear import LinearSynapse
+from tracetorch.synapses.normed import BatchNormed, BatchNormedSynapse
 from tracetorch.synapses.registry import adapters, register_synapse, synapse_of
 
 register_synapse(nn.Linear, LinearSynapse)
@@ -18,8 +19,10 @@ register_synapse(nn.ConvTranspose1d, ConvTransposeSynapse)
 register_synapse(nn.ConvTranspose2d, ConvTransposeSynapse)
 register_synapse(nn.ConvTranspose3d, ConvTransposeSynapse)
 register_synapse(LinearInWeights, DeclaredSynapse)
+register_synapse(BatchNormed, BatchNormedSynapse)
 
 __all__ = [
+    "BatchNormed",
     "ConvSynapse",
     "ConvTransposeSynapse",
     "LinearInWeights",

@@ -28,6 +28,8 @@ class Synapse(ABC):
     """Methods of the module that the adapter stands for: a subclass that overrides one needs its own adapter."""
     count: int = 1
     """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
+    shared: ClassVar[bool] = True
+    """Whether the features of an input are the same for all units that share a position."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -71,6 +73,26 @@ class Synapse(ABC):
     def dense(self) -> tuple[Tensor, Tensor | None] | None:
         """Return weight `[out, in]` and bias `[out]` of a dense map, which compiled kernels run; None for others."""
         return None
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a row's current depends on the other rows of its step."""
+        return False
+
+    def over(self, xs: Tensor) -> Synapse:
+        """Return the adapter for one window, `[T, B, *in]`: itself, where no row's current depends on other rows."""
+        return self
+
+    def settle(self) -> None:  # noqa: B027 - most have nothing to take up
+        """Take up in the module what a window has shown, after it was run."""
+
+    def joined(self, windows: Sequence[Synapse]) -> Synapse:
+        """Return the adapter for windows that follow one another, whose adapters these are."""
+        return self
+
+    def plain(self) -> Synapse:
+        """Return the adapter of what connects inputs to units, without a norm behind it."""
+        return self
 
     def feedback_weight(self) -> Tensor | None:
         """Return the weight that a fixed feedback matrix may stand for, without graph.

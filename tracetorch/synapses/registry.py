@@ -102,4 +102,7 @@ def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...], 
     same = len(known) == len(present)
     if same and all(a.module is m and a.count == count for a, m in zip(known, present, strict=True)):
         return known
-    return tuple(synapse_of(m).serving(count) for m in present)
+    found = tuple(synapse_of(m).serving(count) for m in present)
+    if any(not s.shared for s in found[1:]):
+        raise TypeError("tt.BatchNormed normalises what a layer is fed with; a recurrent synapse is plain")
+    return found

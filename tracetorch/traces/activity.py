@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -80,6 +81,13 @@ class Activity:
         if self._steps >= LONG:
             self.take()
 
+    def measured(self) -> Callable[[], None]:
+        """Return what takes back all that is measured from now on."""
+        return partial(self._restore, self.blocks, self._total, self._steps)
+
+    def _restore(self, blocks: Tensor | None, total: Tensor | None, steps: int) -> None:
+        self.blocks, self._total, self._steps = blocks, total, steps
+
     def take(self) -> None:
         """Take up what was measured, at the end of a sequence."""
         if self._total is not None:
@@ -112,7 +120,7 @@ def mean_blocks(scan: Scan, tape: Tape, steps: list[int]) -> Tensor:
     """Return the mean blocks over some steps of a window, all units and a few rows, `[S S + 2 S + 1]`."""
     if not isinstance(tape, TorchTape):
         s = tuple(x[:ROWS] for x in scan.s)
-        few = replace(scan, s=s, drive=tape.currents()[:, :ROWS], dense=None, recurrent=None, z=None, out=None)
+        few = replace(scan, s=s, drive=tape.currents()[:, :ROWS], product=None, recurrent=None, z=None, out=None)
         found = reference().forward(few, Save(tape=True)).tape
         if not isinstance(found, TorchTape):
             raise TypeError("the readable backend gave no tape of its own")

@@ -206,8 +206,8 @@ def _saved(ctx: Any) -> tuple[Tensor, Tensor]:
 
 def _below(call: Call, signal: Tensor, x: Tensor, feedback: Tensor) -> Tensor:
     """Return the cotangent of the input from a signal per unit, `[E, B, *unit]`: back through the synapse."""
-    lead = 1 if call.last else 2
-    flat = call.synapse.input_grad(
+    lead, products = 1 if call.last else 2, call.credit.window.afferents[0].convolution
+    flat = (call.synapse if products is None else products).input_grad(
         signal.reshape(-1, *signal.shape[2:]),
         x.reshape(-1, *x.shape[lead:]).to(signal.dtype),
         feedback.to(signal.dtype) if feedback.numel() else None,

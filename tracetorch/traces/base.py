@@ -39,6 +39,7 @@ class Context:
         filter: the decay of the output filter, to be read again at each call; None for no filter.
         sequence: whether one scan is the whole sequence.
         entries: number of numbers of one full eligibility, per row of the batch.
+        shared: whether all units see an input by the same features, as they do but behind a norm.
     """
 
     rule: str
@@ -48,14 +49,14 @@ class Context:
     filter: OutputFilter | None = None
     sequence: bool = False
     entries: int = 0
+    shared: bool = True
 
     def require_one_current(self) -> None:
         """Raise ValueError where the neuron takes several currents per unit, for each of which it has a memory."""
-        neuron = self.neuron
-        if len(neuron.currents) > 1:
+        if len(self.neuron.currents) > 1:
             raise ValueError(
-                f"rule {self.rule!r} pairs one memory per unit with the inputs, and {neuron._get_name()} takes "
-                f"several currents per unit ({', '.join(neuron.currents)}); tt.rules.drtrl() is exact here"
+                f"rule {self.rule!r} pairs one memory per unit with the inputs, and {self.neuron._get_name()} takes "
+                f"several currents per unit ({', '.join(self.neuron.currents)}); tt.rules.drtrl() is exact here"
             )
 
 
@@ -70,6 +71,8 @@ class WeightCredit(ABC):
 
     inputs: ClassVar[tuple[InputCredit, ...]] = ("window", "psi", "gain", "cascade")
     """What a rule with it may send to the layer below."""
+    per_unit: ClassVar[bool] = False
+    """Whether its traces serve synapses whose features differ from unit to unit."""
 
     @property
     def storage(self) -> str:
@@ -273,7 +276,7 @@ class Trace(ABC):
         size = (filter.size, start.like.shape[0])
         bank, outer = window.numbers.bank, window.numbers.outputs
         shown = filter if bank is None else bank.ahead(outer)  # a hop's norm is that of the currents that it brings
-        n, response = ones_through(shown, start.level(RESPONSE, size), window.steps)
+        n, response = ones_through(shown, start.level(RESPONSE, size), window.steps, last=last)
         if not self.normalized:
             n[:outer] = 1
         elif bank is not None and self.filter is not None:  # what crosses the start is as much as what comes inside

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Gradients, Pull
+from tracetorch.backends import Events, Gradients, Pull
 from tracetorch.synapses import Synapse
 from tracetorch.traces.base import Context, Trace, WeightCredit
 from tracetorch.traces.parameters import advance_parameters, starts
@@ -38,6 +38,8 @@ class Full(WeightCredit):
         Full()
     """
 
+    per_unit = True
+
     @property
     def storage(self) -> str:
         """Return in a few words what is stored per layer."""
@@ -45,7 +47,7 @@ class Full(WeightCredit):
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
-        if not context.neuron.is_constant():
+        if not (context.shared and context.neuron.is_constant()):
             return Eligibility(context.input, context.filter)
         return Presynaptic(context.input, context.filter)
 
@@ -87,8 +89,8 @@ class Eligibility(Trace):
 
 
 def _advance(held: list[Tensor], afferent: Afferent, window: Window, rows: Sequence[Gradients]) -> list[Tensor]:
-    if afferent.backend is not None and len(rows) == 1:
-        return [_by_events(held, afferent, window, rows[0])]
+    if afferent.events is not None and len(rows) == 1:
+        return [_by_events(held, afferent.events, window, rows[0])]
     synapse, patches, new = afferent.synapse, afferent.patches(), []
     for row in rows:
         total = synapse.outer(units(afferent, row.current), patches)
@@ -99,12 +101,10 @@ def _advance(held: list[Tensor], afferent: Afferent, window: Window, rows: Seque
     return replaced(held, new)
 
 
-def _by_events(held: list[Tensor], afferent: Afferent, window: Window, row: Gradients) -> Tensor:
+def _by_events(held: list[Tensor], events: Events, window: Window, row: Gradients) -> Tensor:
     """Return the one eligibility of a dense synapse, `[B, 1, N, 1, K]`, advanced by the events of its input."""
-    batch, units, inputs = *window.like.shape, afferent.x.shape[-1]
-    trace = held[0] if held else afferent.x.new_zeros(batch, 1, units, 1, inputs)
-    if afferent.backend is not None:
-        start = window.masked(row.s[0])
-        afferent.backend.advance_full(afferent.x, row.current, start, trace.view(batch, units, inputs))
+    batch, units, inputs = *window.like.shape, events.shape[-1]
+    trace = held[0] if held else window.like.new_zeros(batch, 1, units, 1, inputs)
+    events.advance_full(row.current, window.masked(row.s[0]), trace.view(batch, units, inputs))
     torch.autograd.graph.increment_version(trace)
     return trace

@@ -90,7 +90,7 @@ class SpikeTimesTrace(LeakyInput):
         for i, afferent in enumerate(window.afferents if times.triplet_minus else ()):
             earlier, carried[f"inputs.{i}"] = _before(afferent.x, times.tau_x, start, f"inputs.{i}")
             x = afferent.x * (times.pair_minus + times.triplet_minus * earlier)
-            scaled.append(replace(afferent, x=x, backend=None, sums=None, version=None))
+            scaled.append(replace(afferent, given=x, sums=None, version=None))
         past = Traces() if closed.traces is None else closed.traces
         credit = closed.credit
         if isinstance(credit, LeakyInputCredit):

@@ -122,32 +122,36 @@ def groups_of(neuron: Neuron, most: int) -> Tensor | None:
     return None if int(index.max()) == 0 else index.reshape(unit)
 
 
-def ones_through(filter: Filter | Bank, level: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def ones_through(filter: Filter | Bank, level: Tensor, steps: int, *, last: bool = False) -> tuple[Tensor, Tensor]:
     r"""Pass ones through a filter, or through those of a bank, in closed form.
 
-    .. math:: f_t = a^t f_0 + \sum_{k < t} a^k b, \qquad n_t = d \cdot f_{t-1} + p
+    .. math:: (f_t, 1) = \begin{pmatrix} a & b \\ 0 & 1 \end{pmatrix}^{t} (f_0, 1), \qquad n_t = d \cdot f_{t-1} + p
 
     Args:
         filter: the filter, of M states.
         level: its states before the window, `[M, B]`.
         steps: T.
+        last: whether the output of the last step alone is returned.
 
     Returns:
         Its outputs, `[T, B]`, or `[G, T, B]`, and its states after the window, `[M, B]`.
     """
-    dtype = level.dtype
+    dtype, size = level.dtype, level.shape[0]
     level = level if steps == 1 else widened(level)
     a, b, d, p = (x.to(level) for x in (filter.a, filter.b, filter.d, filter.p))
-    if steps == 1:
-        before, after = level.unsqueeze(0), a @ level + b.unsqueeze(1)
+    step = torch.eye(size + 1, dtype=a.dtype, device=a.device)
+    step[:size, :size], step[:size, size] = a, b
+    level = torch.cat([level, level.new_ones(1, level.shape[1])])
+    if steps == 1 or last:
+        before = torch.linalg.matrix_power(step, steps - 1) @ level
+        before, after = before.unsqueeze(0), step @ before
     else:
-        powers, step = torch.eye(b.shape[0], dtype=a.dtype, device=a.device).unsqueeze(0), a
+        powers = torch.eye(size + 1, dtype=a.dtype, device=a.device).unsqueeze(0)
         while powers.shape[0] < steps + 1:
             powers, step = torch.cat([powers, powers @ step]), step @ step
-        powers = powers[: steps + 1]
-        driven = torch.cat([torch.zeros_like(b).unsqueeze(0), (powers[:-1] @ b).cumsum(0)])
-        levels = powers @ level + driven.unsqueeze(-1)
+        levels = powers[: steps + 1] @ level
         before, after = levels[:-1], levels[-1]
+    before, after = before[:, :size], after[:size]
     if d.dim() == 1:
         out = before.transpose(1, 2) @ d + p
     else:

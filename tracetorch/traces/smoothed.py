@@ -71,7 +71,7 @@ def readable(scan: Scan, tape: Tape) -> TorchTape:
     """Return the tape of a window in the readable backend, which has the Jacobian blocks, from that of any other."""
     if isinstance(tape, TorchTape):
         return tape
-    plain = replace(scan, drive=tape.currents(), dense=None, recurrent=None, z=None, out=None)
+    plain = replace(scan, drive=tape.currents(), product=None, recurrent=None, z=None, out=None)
     found = reference().forward(plain, Save(tape=True)).tape
     if not isinstance(found, TorchTape):
         raise TypeError("the readable backend gave no tape of its own")

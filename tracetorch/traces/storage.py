@@ -37,6 +37,7 @@ class Auto(WeightCredit):
     """
 
     budget: int = BUDGET
+    per_unit = True
 
     def __post_init__(self) -> None:
         if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 0:
@@ -60,5 +61,6 @@ class Auto(WeightCredit):
         """Return the trace of one layer."""
         states = 0 if context.neuron.is_constant() else len(context.neuron.state)
         states += 0 if context.filter is None else context.filter.states
-        choice = Full() if states * context.entries <= self.budget else Pairs(PAIRS)
+        fits = states * context.entries <= self.budget or not context.shared
+        choice = Full() if fits else Pairs(PAIRS)
         return choice.trace(context)

@@ -25,6 +25,8 @@ class Graph(WeightCredit):
         Graph()
     """
 
+    per_unit = True
+
     @property
     def storage(self) -> str:
         """Return in a few words what is stored per layer."""
@@ -44,6 +46,8 @@ class NoTrace(WeightCredit):
         >>> tt.rules.sltt().weight
         NoTrace()
     """
+
+    per_unit = True
 
     @property
     def storage(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Convolution, Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
+from tracetorch.backends import Convolution, Events, Filter, Gradients, Pull, Scan, ScanBackend, Tape, unit_rows
 from tracetorch.synapses import Synapse
 from tracetorch.traces.bank import Bank
 
@@ -46,22 +47,30 @@ class Afferent:
 
     Args:
         synapse: the adapter.
-        x: inputs, `[T, B, *in]`, without a graph.
+        given: inputs, `[T, B, *in]`, without a graph, or their events.
         traced: whether its weights learn.
-        backend: the backend whose event products serve the inputs; None for the synapse's own products.
         sums: weighted sums of the inputs over the window where the scan has formed them, `[R, B, *in]`.
         version: number of changes in place that the inputs had seen when the window was run; None for inputs that
             nobody else has.
-        convolution: the products that the synapse's currents were formed by from events; None for the synapse's own.
+        convolution: the products by which the synapse's currents were formed; None for the synapse's own.
     """
 
     synapse: Synapse
-    x: Tensor
+    given: Tensor | Events
     traced: bool
-    backend: ScanBackend | None = None
     sums: Tensor | None = None
     version: int | None = None
     convolution: Convolution | None = None
+
+    @property
+    def events(self) -> Events | None:
+        """The inputs by their events, from which products are formed; None where the synapse forms its own."""
+        return None if isinstance(self.given, Tensor) else self.given
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The inputs, `[T, B, *in]`."""
+        return self.given if isinstance(self.given, Tensor) else self.given.dense()
 
     def features(self) -> Tensor:
         """Return the window's features, `[T B, *features]`."""
@@ -74,8 +83,8 @@ class Afferent:
 
     def weight_grad(self, q: Tensor) -> tuple[Tensor, ...]:
         """Return the weights' gradients from the currents' cotangents, `[T B, *unit]`."""
-        if self.backend is not None:
-            return (self.backend.outer_sum(self.x.reshape(-1, self.x.shape[-1]), q),)
+        if self.events is not None:
+            return (self.events.outer_sum(q),)
         if self.convolution is not None:
             return (self.convolution.weight_grad(self.features(), q),)
         return self.synapse.weight_grad(self.features(), q)
@@ -146,7 +155,7 @@ class Window:
 
     def require_unchanged(self) -> None:
         """Raise RuntimeError where the inputs were changed in place since the window was run."""
-        if any(a.version is not None and a.version != version_of(a.x) for a in self.afferents):
+        if any(a.version is not None and a.version != version_of(a.given) for a in self.afferents):
             raise RuntimeError(
                 "an input of a layer was changed in place before the layer's next call, in which its traces advance "
                 "over that input; write h = h * 2 instead of h.mul_(2), or give the layer a copy, h.clone()"
@@ -167,9 +176,9 @@ class Window:
         return value * self.keep.reshape(-1, *[1] * len(self.unit)).to(value.dtype)
 
 
-def version_of(x: Tensor) -> int:
-    """Return the number of changes in place that a tensor has seen; zero where it is not counted."""
-    return 0 if torch.compiler.is_compiling() or x.is_inference() else x._version
+def version_of(x: Tensor | Events) -> int:
+    """Return the number of changes in place that inputs have seen; zero where it is not counted, as of events."""
+    return 0 if not isinstance(x, Tensor) or torch.compiler.is_compiling() or x.is_inference() else x._version
 
 
 def per_current(value: Tensor, dim: int, count: int) -> Tensor:

@@ -44,9 +44,9 @@ def coefficients(above: Filter | None, like: Tensor) -> Tensor:
     return torch.cat([x.detach().to(like) for x in parts])
 
 
-def empty(shape: Sequence[int], like: Tensor) -> Tensor:
+def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return memory for a tensor, taken from the pool where it is large."""
-    return pool().empty(tuple(shape), like.dtype)
+    return pool().empty(tuple(shape), like.dtype if dtype is None else dtype)
 
 
 def absent(rank: int, like: Tensor) -> Tensor:

@@ -10,39 +10,61 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetorch.backends.numba.raw import LANES, add_rows, found, load, store
+from tracetorch.backends.numba.raw import LANES, add_rows, found, gather, load, store
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.names import F, jit
 
-GROUP, BLOCK, TILE, U = 128, 64, 128, 64
+GROUP, BLOCK, TILE, U, PIECE = 128, 64, 128, 64, 32
+
+
+def pack(sizes, x, places, values, begins, ends, low, high):
+    """Write down the events of rows `[R, K]`: place and value of each, and where those of each row begin and end.
+
+    Each `PIECE` rows begin at a place of their own. `sizes` are R and K.
+    """
+    total, inputs = sizes
+    for piece in range(low, high):
+        count = piece * (PIECE * inputs + LANES)
+        for r in range(piece * PIECE, min((piece + 1) * PIECE, total)):
+            store(begins, r, count)
+            end = found(x, r * inputs, inputs, places, count, inputs)
+            gather(values, x, r * inputs, places, count, end)
+            store(ends, r, end)
+            count = end
+
+
+def unpack(sizes, places, values, begins, ends, x, low, high):
+    """Write the rows of which these are the events; `sizes` are R and K."""
+    total, inputs = sizes
+    for r in range(low * PIECE, min(high * PIECE, total)):
+        for k in range(inputs):
+            store(x, r * inputs + k, F(0))
+        for e in range(load(begins, r), load(ends, r)):
+            store(x, r * inputs + np.intp(load(places, e)), load(values, e))
 
 
 @jit
-def sort(x, at, rows, jump, where, ends, starts, order):
-    """Sort the events of rows, the first at a place and each `jump` after the last, by input.
+def sort(places, values, begins, ends, first, rows, jump, starts, order, chosen):
+    """Sort the events of rows, each `jump` after the last, by input.
 
-    `order[starts[k] : starts[k + 1]]` are the rows of input k.
+    `order[starts[k] : starts[k + 1]]` are the rows of input k, counted from 0; their values are `chosen`.
     """
     inputs = starts.shape[0] - 1
-    count = 0
-    for r in range(rows):
-        count = found(x, at + r * jump, inputs, where, count, jump)
-        store(ends, r, count)
     starts[:] = 0
-    for e in range(count):
-        k = np.intp(load(where, e)) + 1
-        store(starts, k, load(starts, k) + 1)
+    for r in range(rows):
+        for e in range(load(begins, first + r * jump), load(ends, first + r * jump)):
+            k = np.intp(load(places, e)) + 1
+            store(starts, k, load(starts, k) + 1)
     for k in range(inputs):
         store(starts, k + 1, load(starts, k + 1) + load(starts, k))
-    e = 0
     for r in range(rows):
-        while e < load(ends, r):
-            k = np.intp(load(where, e))
+        for e in range(load(begins, first + r * jump), load(ends, first + r * jump)):
+            k = np.intp(load(places, e))
             to = load(starts, k)
             store(order, to, r)
+            store(chosen, to, load(values, e))
             store(starts, k, to + 1)
-            e += 1
     for i in range(inputs):
         k = inputs - i
         store(starts, k, load(starts, k - 1))
@@ -52,12 +74,10 @@ def sort(x, at, rows, jump, where, ends, starts, order):
 @jit
 def lists(rows, inputs):
     """Return the work space of `sort`."""
-    size = rows * inputs
-    where, order = np.empty(size + LANES, np.uint32), np.empty(size, np.uint32)
-    return where, np.empty(rows, np.intp), np.empty(inputs + 1, np.intp), order
+    return np.empty(inputs + 1, np.intp), np.empty(rows * inputs, np.int32), np.empty(rows * inputs, F)
 
 
-def outer_parts(sizes, x, q, parts, low, high):
+def outer_parts(sizes, places, values, begins, ends, q, parts, low, high):
     """Write `q^T x`, in time that grows with the events of `x`, as a sum of `parts`, `[P, K, N]`.
 
     `sizes` are the number of rows, K, N and P.
@@ -65,16 +85,15 @@ def outer_parts(sizes, x, q, parts, low, high):
     total, inputs, units, shares = sizes
     groups = (total + GROUP - 1) // GROUP
     for part in range(low, high):
-        where, ends, starts, order = lists(GROUP, inputs)
+        starts, order, chosen = lists(GROUP, inputs)
         for i in range(part * inputs * units, (part + 1) * inputs * units):
             store(parts, i, F(0))
         for g in range(part * groups // shares, (part + 1) * groups // shares):
             top = g * GROUP
-            sort(x, top * inputs, min(GROUP, total - top), inputs, where, ends, starts, order)
+            sort(places, values, begins, ends, top, min(GROUP, total - top), 1, starts, order, chosen)
             for k in range(inputs):
-                e, end = load(starts, k), load(starts, k + 1)
-                to, at = (part * inputs + k) * units, top * inputs + k
-                add_rows(parts, to, x, at, inputs, q, top * units, units, units, order, e, end)
+                e, end, to = load(starts, k), load(starts, k + 1), (part * inputs + k) * units
+                add_rows(parts, to, chosen, q, top * units, units, units, order, e, end)
 
 
 def outer_sum(sizes, parts, grad, low, high):
@@ -141,20 +160,20 @@ def advance_block(total, width, inputs, start, s_at, trace, t_at):
                 store(trace, row + k, factor * load(trace, row + k) + load(total, k * U + j))
 
 
-def advance_full(sizes, x, q, start, trace, low, high):
+def advance_full(sizes, places, values, begins, ends, q, start, trace, low, high):
     """Multiply eligibilities `trace`, `[B, N, K]`, by `start`, `[B, N]`, and add the sum of `q` by `x`.
 
     `sizes` are T, B, K and N.
     """
     steps, batch, inputs, units = sizes
     for b in range(low, high):
-        where, ends, starts, order = lists(steps, inputs)
-        sort(x, b * inputs, steps, batch * inputs, where, ends, starts, order)
+        starts, order, chosen = lists(steps, inputs)
+        sort(places, values, begins, ends, b, steps, batch, starts, order, chosen)
         total = np.empty(inputs * U, F)
         for n0 in range(0, units, U):
             width, at = min(U, units - n0), b * units + n0
             total[:] = F(0)
             for k in range(inputs):
                 e, end = load(starts, k), load(starts, k + 1)
-                add_rows(total, k * U, x, b * inputs + k, batch * inputs, q, at, batch * units, width, order, e, end)
+                add_rows(total, k * U, chosen, q, at, batch * units, width, order, e, end)
             advance_block(total, width, inputs, start, at, trace, at * inputs)

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetorch.backends.numba.raw import LANES, add_rows, add_sums, clear, found, load, store, take, take_rows, whole
+from tracetorch.backends.numba.raw import (
+    LANES,
+    add_rows,
+    add_sums,
+    clear,
+    found,
+    gather,
+    load,
+    store,
+    take,
+    take_rows,
+    whole,
+)
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.names import (
@@ -49,19 +61,19 @@ SENSED, LEVELS = STATES * CURRENTS, FILTERS * CURRENTS
 
 
 def forward(
-    sizes, x, wt, rt, bias, s, s_next, p, z_first, z, drive, sigma, sigma_next, level, level_next, history, f,
-    sums, weights, faults, low, high,
+    sizes, x, places, begins, ends, wt, rt, bias, s, s_next, p, z_first, z, drive, sigma, sigma_next, level, level_next,
+    history, f, sums, weights, faults, low, high,
 ):  # fmt: skip
     """Advance samples through a window.
 
-    `sizes` are T, B, N, K; from which step on sensitivities are returned; R; and whether currents are recorded.
+    `x` are the currents, or the values of the inputs' events. `sizes` are T, B, N, K; from which step on sensitivities
+    are returned; R; and whether currents are recorded.
     """
     steps, batch, units, inputs, first, totals, record = sizes
     chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
-    width, carried, parameters, sensed, levels, none, one = whole(U, CARRIED, PARAMETERS, SENSED, LEVELS, 0, 1)
+    width, carried, parameters, sensed, levels, none = whole(U, CARRIED, PARAMETERS, SENSED, LEVELS, 0)
     w = np.empty(chunks * ROWS, F)
-    index, spikes = np.empty(inputs + LANES, np.uint32), np.empty(units + LANES, np.uint32)
-    last = np.empty(units, F)
+    spikes, last, fired = np.empty(units + LANES, np.int32), np.empty(units, F), np.empty(units, F)
     for b in range(low, high):
         clear(w, 0, chunks * ROWS)
         if RECURRENT:
@@ -75,25 +87,26 @@ def forward(
                 take_rows(w, v + LAM, width, sigma, place, apart, sensed, size)
                 take_rows(w, v + LEVEL, width, level, place, apart, levels, size)
         for t in range(steps):
-            row, count, spiking = (t * batch + b) * inputs, 0, 0
+            e, end, spiking = none, none, none
             if EVENTS:
-                count = found(x, row, inputs, index, 0, batch * inputs)
+                e, end = load(begins, t * batch + b), load(ends, t * batch + b)
                 around = (totals, steps, batch * inputs)
-                add_sums(sums, weights, x, around, (t, b * inputs), row, index, count)
+                add_sums(sums, weights, x, around, (t, b * inputs), places, e, end)
             if RECURRENT:
                 spiking = found(last, 0, units, spikes, 0, 0)
+                gather(fired, last, 0, spikes, none, spiking)
             for g in range(chunks):
                 v, n0 = g * ROWS, g * U
                 size, place = min(U, units - n0), (t * batch + b) * units + n0
                 here = (t * batch + b) * CURRENTS * units + n0
                 if EVENTS:
                     take(w, v + FIRST, bias, n0, size)
-                    add_rows(w, v + FIRST, x, row, one, wt, g * inputs * U, width, width, index, none, count)
+                    add_rows(w, v + FIRST, x, wt, g * inputs * U, width, width, places, e, end)
                 elif RECURRENT:
                     for j in range(size):
                         store(w, v + FIRST + j, load(x, place + j) + load(bias, n0 + j))
                 if RECURRENT:
-                    add_rows(w, v + FIRST, last, 0, one, rt, g * units * U, width, width, spikes, none, spiking)
+                    add_rows(w, v + FIRST, fired, rt, g * units * U, width, width, spikes, none, spiking)
                 if record:
                     take(drive, place, w, v + FIRST, size)
                 advanced(w, v, x, z, here, place, units, size, f)
@@ -125,10 +138,10 @@ def reverse(
     """
     steps, batch, units, first, first_raw = sizes
     chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
-    width, carried, parameters, states, filters, none, one = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0, 1)
+    width, carried, parameters, states, filters, none = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0)
     gradients = np.intp(GRADIENTS)
     w, h = np.empty(chunks * ROWS, F), np.empty((steps + 1) * chunks * SAVED, F)
-    index, arriving = np.empty(units + LANES, np.uint32), np.empty(units, F)
+    index, arriving, sent = np.empty(units + LANES, np.int32), np.empty(units, F), np.empty(units, F)
     for b in range(low, high):
         clear(w, 0, chunks * ROWS)
         if FED:
@@ -171,8 +184,9 @@ def reverse(
             if FED:
                 row = (t * batch + b) * units
                 count = found(q, row, units, index, 0, 0)
+                gather(sent, q, row, index, none, count)
                 clear(arriving, 0, units)
-                add_rows(arriving, 0, q, row, one, weight, 0, units, units, index, none, count)
+                add_rows(arriving, 0, sent, weight, 0, units, units, index, none, count)
         if FED:
             take(fed_next, b * units, arriving, 0, units)
         for g in range(chunks):

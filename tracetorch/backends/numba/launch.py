@@ -108,7 +108,7 @@ def _function(text: str, kernel: Callable[..., None], path: Path) -> FunctionTyp
     from tracetorch.backends.numba.raw import advance, pointer
 
     names: dict[str, Any] = {"__name__": __name__}
-    names |= {key: getattr(np, key) for key in ("float32", "float64", "int64", "bool_")}
+    names |= {key: getattr(np, key) for key in ("float32", "float64", "int32", "int64", "uint8", "bool_")}
     names |= {"carray": numba.carray, "pointer": pointer, "advance": advance, "kernel": kernel}
     exec(compile(text, str(path), "exec"), names)
     entry: FunctionType = names["entry"]

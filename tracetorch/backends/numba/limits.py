@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from tracetorch.backends.interface import Scan
+from tracetorch.backends.numba.packed import FLOATS, Packed
 from tracetorch.neurons.lowering import NotLowered
-
-FLOATS = (torch.float32, torch.float64)
-"""Scalar types for which kernels are compiled."""
 
 
 def why_not_scan(scan: Scan) -> str:
@@ -22,7 +20,7 @@ def why_not_scan(scan: Scan) -> str:
     lowered = scan.neuron.lowered()
     if isinstance(lowered, NotLowered):
         return f"the step of {type(scan.neuron).__name__} cannot be compiled: {lowered.reason}"
-    if lowered.currents > 1 and (scan.dense is not None or scan.recurrent is not None):
+    if lowered.currents > 1 and (scan.product is not None or scan.recurrent is not None):
         name = type(scan.neuron).__name__
         return f"it forms one current per unit from inputs or outputs, {name} has {lowered.currents}; pass the currents"
     values = {name: scan.parameter(name) for name in lowered.parameters}
@@ -58,18 +56,20 @@ def _why_not_shapes(scan: Scan, parameters: dict[str, Tensor]) -> str:
 
 
 def _why_not_dense(scan: Scan) -> str:
-    if scan.dense is None:
+    if scan.product is None:
         return ""
-    weight, bias = scan.dense
-    if {x.dtype for x in (weight, bias, scan.drive) if x is not None} != {scan.s[0].dtype}:
+    events, weight, bias = scan.product.events, scan.product.weight, scan.product.bias
+    if not isinstance(events, Packed):
+        return f"it forms products from its own events, not from {type(events).__name__}"
+    if {x.dtype for x in (weight, bias, events.values) if x is not None} != {scan.s[0].dtype}:
         return (
             f"it takes one dtype, the states are {scan.s[0].dtype}, the weights {weight.dtype}, the inputs "
-            f"{scan.drive.dtype}"
+            f"{events.values.dtype}"
         )
-    if scan.unit != (weight.shape[0],) or scan.drive.dim() != 3:
+    if scan.unit != (weight.shape[0],):
         return f"products from events give units in one dimension, [{weight.shape[0]}], not {list(scan.unit)}"
-    if scan.drive.shape[2] != weight.shape[1]:
-        return f"the weights take {weight.shape[1]} inputs, not {scan.drive.shape[2]}"
+    if events.shape[2] != weight.shape[1]:
+        return f"the weights take {weight.shape[1]} inputs, not {events.shape[2]}"
     return ""
 
 

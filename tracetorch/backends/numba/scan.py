@@ -11,17 +11,14 @@ from torch import Tensor
 from tracetorch.backends.interface import Outputs, Save, Scan
 from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat, parameter_rows, stacked
 from tracetorch.backends.numba.compile import Forward, event_kernel, forward_kernel
-from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves
-from tracetorch.backends.numba.limits import FLOATS, why_not_scan
+from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves, share
+from tracetorch.backends.numba.limits import why_not_scan
+from tracetorch.backends.numba.packed import BLOCK, FLOATS, Packed
 from tracetorch.backends.numba.tape import NumbaTape
 from tracetorch.backends.numba.tuning import Tuning
 from tracetorch.backends.numba.workers import Workers
 from tracetorch.neurons.lowering import NotLowered
 from tracetorch.synapses import ConvSynapse, Synapse
-
-Dense = tuple[Tensor, Tensor | None]
-_BLOCK = 64
-"""Inputs that a piece of work of the event kernels has; BLOCK in `events.py`."""
 
 
 @lru_cache(1)
@@ -63,18 +60,21 @@ class Numba:
         units = max(scan.s[0].numel(), self.tuning.narrow)
         return scan.steps * units >= self.tuning.small
 
-    def eventful(self, xs: Tensor, weight: Tensor) -> bool:
-        """Return whether inputs `[T, B, K]` have few enough events that a product formed from them is faster."""
-        if xs.dim() != 3 or weight.dim() != 2 or xs.dtype != weight.dtype or xs.dtype not in FLOATS:
-            return False
-        if not xs.is_cpu or xs.shape[0] * xs.shape[1] < self.tuning.few:
-            return False
-        rows = xs.reshape(-1, xs.shape[2])
-        some = rows[:: (rows.numel() // self.tuning.sample) | 1]
-        return int(torch.count_nonzero(some)) <= self.tuning.dense * some.numel()
+    def events(self, xs: Tensor, weight: Tensor, sparse: bool | None = None) -> Packed | None:
+        """Return the events of inputs where few enough are not zero; see `tracetorch.backends.interface`."""
+        if sparse is False or not xs.is_cpu or xs.dim() != 3 or xs.dtype not in FLOATS or xs.dtype != weight.dtype:
+            return None
+        if not sparse:
+            if xs.shape[0] * xs.shape[1] < self.tuning.few:
+                return None
+            rows = xs.reshape(-1, xs.shape[2])
+            some = rows[:: (rows.numel() // self.tuning.sample) | 1]
+            if int(torch.count_nonzero(some)) > self.tuning.dense * some.numel():
+                return None
+        return Packed.pack(xs, self.workers)
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> EventConvolution | None:
-        """Return the products of a convolution that are better formed from events; see `tracetorch.backends.interface`.
+        """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`.
 
         Args:
             synapse: the synapse.
@@ -88,29 +88,36 @@ class Numba:
             return None
         if not xs.is_cpu or xs.dtype not in FLOATS or synapse.weights()[0].dtype != xs.dtype:
             return None
-        if not sparse:
-            some = xs.reshape(-1)[:: (xs.numel() // self.tuning.sample) | 1]  # of all steps: the first may be silent
-            most = self.tuning.convolution * min(1.0, run_of(synapse) / self.tuning.run)
-            if int(torch.count_nonzero(some)) > most * some.numel() or xs.shape[0] * xs.shape[1] < self.tuning.few:
-                return None
-        return EventConvolution(synapse, self.workers)
+        if sparse:
+            return EventConvolution(synapse, self.workers)
+        if xs.shape[0] * xs.shape[1] < self.tuning.few:
+            return None
+        most = self.tuning.convolution * min(1.0, run_of(synapse) / self.tuning.run)
+        eventful = share(xs, self.tuning.sample) <= most
+        return EventConvolution(synapse, self.workers, self.tuning, eventful=eventful)
 
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward; see `tracetorch.backends.interface`."""
-        lowered, unit, like = scan.neuron.lowered(), scan.unit, scan.s[0]
-        if isinstance(lowered, NotLowered) or (scan.dense is not None and scan.dense[0].dtype != like.dtype):
+        lowered, unit, like, product = scan.neuron.lowered(), scan.unit, scan.s[0], scan.product
+        events = None if product is None else product.events
+        if isinstance(lowered, NotLowered) or (product is not None and not isinstance(events, Packed)):
             raise TypeError(f"the kernels cannot serve this scan: {self.why_not(scan)}")
         steps, batch, units = scan.steps, like.shape[0], unit_count(unit)
         each = () if lowered.currents == 1 else (lowered.currents,)
         size, width = lowered.states, self.tuning.width(units)
         recurrent = None if scan.recurrent is None else scan.recurrent.dense()
-        formed = scan.dense is not None or recurrent is not None
+        formed = product is not None or recurrent is not None
         request = save.sensitivity
         filters = 0 if request is None or request.filter is None else request.filter.size
-        variant = Forward(scan.dense is not None, recurrent is not None, request is not None)
+        variant = Forward(product is not None, recurrent is not None, request is not None)
         kernel = forward_kernel(lowered, like.dtype, width, filters, variant)
         none = absent(3, like)
-        x = scan.drive.detach().contiguous() if scan.dense is not None else flat(scan.drive, unit, like.dtype)
+        integers = torch.empty(0, dtype=torch.int32), torch.empty(0, dtype=torch.int64)
+        places, x, begins, ends, inputs = integers[0], none, integers[1], integers[1], 0
+        if isinstance(events, Packed):
+            (places, x, begins, ends), inputs = events.arrays, events.shape[2]
+        else:
+            x = flat(scan.drive, unit, like.dtype)
         start, parameters = stacked(scan.s, scan), parameter_rows(scan, lowered.parameters)
         s_next = torch.empty_like(start)
         own = scan.out is not None and scan.out.is_contiguous()
@@ -123,18 +130,21 @@ class Numba:
             history = empty((steps if request.history else 1, batch, *each, units), like)
         sigma_next, level_next = torch.empty_like(sigma), torch.empty_like(level)
         sums, weights = none, like.new_empty(0, steps)
-        if save.sums is not None and scan.dense is not None:
+        if save.sums is not None and product is not None:
             weights = save.sums[0].detach().to(like).contiguous()
             sums = save.sums[1].detach().to(like.dtype, copy=True, memory_format=torch.contiguous_format)
         faults = torch.zeros(batch, dtype=torch.int64)
         kernel(
             self.workers,
             batch,
-            (steps, batch, units, x.shape[2], steps - history.shape[0], weights.shape[0], drive.shape[0] > 0),
+            (steps, batch, units, inputs, steps - history.shape[0], weights.shape[0], drive.shape[0] > 0),
             x,
-            none if scan.dense is None else self._laid_out(scan.dense[0], width),
+            places,
+            begins,
+            ends,
+            none if product is None else self._laid_out(product.weight, width),
             none if recurrent is None else self._laid_out(recurrent[0], width),
-            _bias(units, like, scan.dense, recurrent),
+            _bias(units, like, None if product is None else product.bias, None if recurrent is None else recurrent[1]),
             start,
             s_next,
             parameters,
@@ -179,44 +189,8 @@ class Numba:
         units, inputs = weight.shape
         out = empty((-(-units // width), inputs, width), weight)
         sizes = (units, inputs, width)
-        event_kernel(weight.dtype, "lay_out")(self.workers, out.shape[0] * -(-inputs // _BLOCK), sizes, weight, out)
+        event_kernel(weight.dtype, "lay_out")(self.workers, out.shape[0] * -(-inputs // BLOCK), sizes, weight, out)
         return out
-
-    def outer_sum(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return `q^T x`, in time that grows with the events of `x`.
-
-        Args:
-            x: inputs, `[R, K]`.
-            q: gradients of the currents, `[R, N]`.
-
-        Returns:
-            The sum, `[N, K]`.
-        """
-        x, q = x.detach().contiguous(), q.detach().contiguous()
-        inputs, units = x.shape[1], q.shape[1]
-        shares = self.workers.count(x.shape[0])
-        parts, grad = empty((shares, inputs, units), x), empty((units, inputs), x)
-        sizes = (x.shape[0], inputs, units, shares)
-        event_kernel(x.dtype, "outer_parts")(self.workers, shares, sizes, x, q, parts)
-        event_kernel(x.dtype, "outer_sum")(self.workers, -(-inputs // _BLOCK), sizes, parts, grad)
-        return grad
-
-    def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        r"""Advance full eligibilities over a window in place, in time that grows with the events of `x`.
-
-        .. math:: E \leftarrow \Pi \odot E + \sum_t q_t \otimes x_t
-
-        Args:
-            x: inputs, `[T, B, K]`.
-            q: what each step adds per unit, `[T, B, N]`.
-            start: the product of the window's transitions, `[B, N]`.
-            trace: the eligibilities, `[B, N, K]`; where they are not contiguous, a copy is made and written back.
-        """
-        target = trace if trace.is_contiguous() else trace.contiguous()
-        arrays = (x.detach().contiguous(), q.detach().contiguous(), start.detach().contiguous(), target)
-        event_kernel(x.dtype, "advance_full")(self.workers, x.shape[1], (*x.shape, q.shape[2]), *arrays)
-        if target is not trace:
-            trace.copy_(target)
 
     def credit_back(
         self,
@@ -249,12 +223,12 @@ def unit_count(unit: tuple[int, ...]) -> int:
     return torch.Size(unit).numel()
 
 
-def _bias(units: int, like: Tensor, *synapses: Dense | None) -> Tensor:
+def _bias(units: int, like: Tensor, *biases: Tensor | None) -> Tensor:
     """Return the sum of biases, `[N]`, that is added to the currents that are formed."""
     total = like.new_zeros(units)
-    for synapse in synapses:
-        if synapse is not None and synapse[1] is not None:
-            total += synapse[1].detach()
+    for bias in biases:
+        if bias is not None:
+            total += bias.detach()
     return total
 
 
@@ -269,4 +243,4 @@ def _by_row(values: Tensor, each: tuple[int, ...]) -> Tensor:
 
 
 def _sums(save: Save, scan: Scan, sums: Tensor) -> Tensor | None:
-    return sums if save.sums is not None and scan.dense is not None else None
+    return sums if save.sums is not None and scan.product is not None else None

@@ -140,9 +140,8 @@ class Torch:
         """Return True: it needs no start."""
         return True
 
-    def eventful(self, xs: Tensor, weight: Tensor) -> bool:
-        """Return False: products are torch's own."""
-        return False
+    def events(self, xs: Tensor, weight: Tensor, sparse: bool | None = None) -> None:
+        """Return None: products are torch's own."""
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> None:
         """Return None: products are the synapse's own."""
@@ -175,14 +174,6 @@ class Torch:
             return Outputs(out, s, tape)
         sigma, level, gain = sensitivity(tape, save.sensitivity)
         return Outputs(out, s, tape, sigma, level, gain)
-
-    def outer_sum(self, x: Tensor, q: Tensor) -> Tensor:
-        """Return `q^T x`."""
-        return q.t() @ x
-
-    def advance_full(self, x: Tensor, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        """Multiply eligibilities by `start` and add the window's outer products, in place."""
-        trace.mul_(start.unsqueeze(-1)).add_(torch.einsum("tbn,tbk->bnk", q, x))
 
     def credit_back(
         self,

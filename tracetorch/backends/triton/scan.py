@@ -40,7 +40,7 @@ class Triton(Torch):
     def forward(self, scan: Scan, save: Save) -> Outputs:
         """Scan forward; see `tracetorch.backends.interface`."""
         lowered, unit, like = scan.neuron.lowered(), scan.unit, scan.s[0]
-        if isinstance(lowered, NotLowered) or scan.recurrent is not None or scan.dense is not None:
+        if isinstance(lowered, NotLowered) or scan.recurrent is not None or scan.product is not None:
             raise TypeError(f"the kernels cannot serve this scan: {self.why_not(scan)}")
         steps, batch, units = scan.steps, scan.batch, math.prod(unit)
         request, saved = save.sensitivity, len(scan.s)

@@ -44,7 +44,7 @@ def why_not_scan(scan: Scan) -> str:
         return f"it computes in float32 and float64, the states are {like.dtype}"
     if scan.recurrent is not None:
         return "it takes no recurrent synapse: a program scans its units alone, without the others' outputs"
-    if scan.dense is not None:
+    if scan.product is not None:
         return "it forms no products from events; pass the currents as drive"
     lowered = scan.neuron.lowered()
     if isinstance(lowered, NotLowered):
