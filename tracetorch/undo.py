@@ -60,7 +60,7 @@ def whole_or_nothing(
 
 
 def _attributes(one: Any) -> dict[str, Any]:
-    """Return what an object knows, but for the numbers of calls, by which outputs are told apart."""
+    """Return what an object knows, but for the numbers of calls, by which outputs are distinguished."""
     values = {k: v for k, v in vars(one).items() if k not in ("calls", "undone", "watchers")}
     return {k: copy.copy(v) if isinstance(v, dict | list) else v for k, v in values.items()}
 

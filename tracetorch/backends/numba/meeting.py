@@ -107,7 +107,7 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A convolution, or the way back through it, as the kernels see it.
+    """A convolution, or the backward pass through it, as the kernels see it.
 
     Args:
         channels: channels of what has the events.

@@ -14,8 +14,8 @@ class MinAtar:
     """A game of MinAtar: Atari's rules on a grid of 10 by 10 cells, one plane for each kind of object.
 
     Observations are the planes, one after the other, flat: `nn.Unflatten(1, env.shape)` restores them. Actions are the
-    game's own, without those that do nothing. As the package has it, an action is repeated with probability 0.1 in
-    place of the next. Its own interface to gymnasium remembers the last action of the episode before; here an episode
+    game's own, without those that do nothing. As the package has it, an action is repeated with probability 0.1
+    instead of the next. Its own interface to gymnasium remembers the last action of the episode before; here an episode
     follows from its seed and actions alone, so that `Episodes` can play it again.
 
     Args:
