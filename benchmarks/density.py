@@ -51,7 +51,8 @@ def main() -> None:
             flat, q = xs.flatten(0, 1), torch.randn(steps * batch, units)
             row = [forward(xs, units, False), forward(xs, units, True)]
             row.append(median_ms(lambda q=q, x=flat: outer_sum(q, x)))
-            row.append(median_ms(lambda q=q, x=Packed.pack(xs, backend().workers): x.outer_sum(q)))
+            events = Packed.pack(xs, backend().workers)
+            row.append(median_ms(lambda q=q, x=events: x.outer_sum(q)))
             print(
                 f"| {steps}, {batch}, {inputs}, {units} | {density:.0%} | " + " | ".join(f"{v:.2f}" for v in row) + " |"
             )

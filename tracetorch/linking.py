@@ -69,7 +69,6 @@ def link(net: nn.Module) -> dict[str, Layer]:
             layer.core.wiring, layer.core.version, layer.core.shown = wiring, 0, False
     wiring.over()
     settle(found)
-    _show(net, ordered)
     above = wiring.above()
     read = {s.activity for node in nodes if node.groups for s in above[node.activity].all}
     read |= {node.activity for node in nodes if node.hops}
@@ -77,7 +76,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
         core = layer.core
         stands = above[core.activity]
         if core.version == wiring.version and not core.above.same(stands):
-            core.above, core.bypassed, state = stands, False, core.peek()
+            core.above, core.bypassed, core.compared, state = stands, False, False, core.peek()
             if state is not None and not state.credits:
                 core.state = replace(state, trace=layer.spec().trace(tuple(state.s[0].shape[1:])))
         if not torch.compiler.is_compiling():
@@ -86,6 +85,7 @@ def link(net: nn.Module) -> dict[str, Layer]:
         if wanted != core.activity.wanted:
             core.end_program()
             core.activity.wanted = wanted
+    _show(net, ordered)
     return found
 
 
@@ -102,9 +102,11 @@ def settle(found: dict[str, Layer]) -> None:
 
 def _show(net: nn.Module, ordered: list[Layer]) -> None:
     """Note that the form of a network shows in which order its layers run, where it does."""
-    if not all(layer.core.shown for layer in ordered) and (len(ordered) == 1 or _straight(net)):
+    if all(layer.core.shown and layer.core.compared for layer in ordered):
+        return
+    if len(ordered) == 1 or _straight(net):
         for layer in ordered:
-            layer.core.shown = True
+            layer.core.shown = layer.core.compared = True
 
 
 def _straight(module: nn.Module) -> bool:

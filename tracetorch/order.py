@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
+from tracetorch.aligned import Taken, require_aligned
 from tracetorch.engine import Core, Peers
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
@@ -44,7 +45,7 @@ def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     node: Any = out.grad_fn
     if node is not None:
         if core.received is not None:
-            core.received.passed = weakref.WeakMethod(core.note_bypass)
+            core.received.passed = weakref.WeakMethod(core.note_credit)
         node.metadata["tracetorch"] = Producer(rule, neuron, weakref.ref(core), core.calls, core.received)
         _show(core)
 
@@ -111,7 +112,9 @@ def take_back(x: Tensor, failed: Core) -> None:
             core.undo()
 
 
-def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0) -> tuple[Feed, ...]:
+def check(
+    core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0, last: bool = False
+) -> tuple[Feed, ...]:
     """Return how a layer sends credit to those below it; raise RuntimeError where it may not be fed with theirs.
 
     Args:
@@ -120,6 +123,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         neuron: its neuron.
         x: its input with its graph.
         window: number of steps where the input is a window, of which a layer below may have run the steps one by one.
+        last: whether the input is its last step alone.
 
     Returns:
         How it is sent, for each layer below that tells it apart.
@@ -134,6 +138,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
     calls: dict[int, int] = {}
     first: dict[int, int] = {}
     sources = [(node, below, source) for node, below in producers(x) if (source := below.core()) is not None]
+    taken, nodes = Taken(x, window or 1, last), [node for node, _, _ in sources]
     for _, below, source in sources:
         twice = calls.setdefault(id(source), below.call) != below.call
         first[id(source)] = min(below.call, first.get(id(source), below.call))
@@ -167,10 +172,11 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
             received = below.received
             if any(_told(stage, core, rule, neuron) for stage in source.above.stages):
                 _require_in_step(core, rule, neuron, (source, below), window or 1)
+                require_aligned(core, taken, (node, source, below.call), nodes)
                 _see(together, source, core)
                 found = None if received is None else _route(received, core)
                 if received is not None and found is not None:
-                    edge, others = get_gradient_edge(x), tuple(other for other, _, _ in sources)
+                    edge, others = get_gradient_edge(x), tuple(nodes)
                     route, group, pole = found
                     pole = pole if below.call == first[id(source)] else None  # a window's start is in one call alone
                     feeds.append(Feed(received, edge, x.dtype, x.shape, node, others, route, group, pole))
@@ -187,6 +193,7 @@ def check(core: Core, rule: Rule, neuron: Neuron, x: Tensor, *, window: int = 0)
         if below.rule.agrees(below.neuron, source.above, neuron, core.above) and not below.rule.above.groups:
             if _remembered(below, neuron):
                 _require_in_step(core, rule, neuron, (source, below), window or 1)
+                require_aligned(core, taken, (node, source, below.call), nodes)
             _see(together, source, core)
             if below is nearest and core.wiring is source.wiring is not None:
                 core.agreed = _agreement(core, rule, neuron, below, source)
@@ -302,12 +309,6 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
             f"credit reaches a layer ({neuron!r}) past the layers that it feeds, from a head or from "
             f"another loss. Rule {rule.name!r} treats it separately, which torch.compile cannot follow; do not compile"
         )
-    if core.received is not None and not core.received.compared:
-        refuse_to_compile(
-            f"nothing has shown yet whether credit reaches a layer ({neuron!r}) past the layers that it feeds. Rule "
-            f"{rule.name!r} would treat it separately, which torch.compile cannot follow: run one step of the network "
-            f"and its backward uncompiled, then tt.reset(net)"
-        )
     if core.apart:
         refuse_to_compile(
             f"rule {rule.name!r} has several filters above a layer, which torch.compile cannot follow: take "
@@ -319,6 +320,12 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
             f"rule {rule.name!r} filters a layer by what it feeds, and nothing has shown yet what that is: a compiled "
             f"graph cannot look. Run one step of the network as it is, then tt.reset(net); a network of nn.Sequential "
             f"alone needs tt.reset(net) only"
+        )
+    if not core.compared and rule.above.groups and core.above.stages:
+        refuse_to_compile(
+            f"nothing has shown yet whether credit reaches a layer ({neuron!r}) past the layers that it feeds, which "
+            f"rule {rule.name!r} tells apart and torch.compile cannot follow: run one step of the network and its "
+            f"backward as it is, then tt.reset(net)"
         )
 
 

@@ -269,7 +269,7 @@ class Scan(nn.Module):
 
 def _all(module: nn.Module, xs: Any, *, inner: bool) -> Any:
     """Run a module over a window; `inner` where a layer of the same chain is all that gets the outputs."""
-    if isinstance(module, Layer) and not has_hooks(module):
+    if isinstance(module, Layer) and _plain(module):
         return module.scan(xs, inner=inner)[0]
     if _sequential(module):
         chain = [*module.children()]
@@ -287,12 +287,19 @@ def _leads(chain: Sequence[nn.Module], *, inner: bool) -> bool:
     """Return whether values that enter a chain of modules reach one layer, and nothing else can have them."""
     for module in chain:
         if isinstance(module, Layer):
-            return not has_hooks(module)
+            return _plain(module)
         if _sequential(module) and layers(module):
             return _leads([*module.children()], inner=False)
         if any(has_hooks(m) or type(m).__module__.partition(".modules.")[0] != "torch.nn" for m in module.modules()):
             return False
     return inner
+
+
+def _plain(layer: Layer) -> bool:
+    """Return whether calling a layer is its step and nothing else, so that a window of it is one scan."""
+    own = type(layer)
+    same = own.forward is Layer.forward and own.__call__ is Layer.__call__ and "forward" not in layer.__dict__
+    return same and not has_hooks(layer)
 
 
 def _sequential(module: nn.Module) -> bool:
@@ -364,7 +371,7 @@ def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
         The number; False where the module is not a chain of layers and of what may be folded.
     """
     if isinstance(module, Layer):
-        if has_hooks(module):
+        if not _plain(module):
             return False
         size = getattr(module.synapse, "kernel_size", None)
         if isinstance(size, tuple):

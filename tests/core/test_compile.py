@@ -1,5 +1,7 @@
 """A compiled step and a compiled scan, in one graph each, equal the eager ones: outputs, gradients, carried state."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -237,3 +239,47 @@ def test_a_step_shows_which_layers_feed_which() -> None:
     learnt(net, net)
     with pytest.raises(RuntimeError, match="several filters"):
         learnt(net, torch.compile(net, backend="eager"))
+
+
+class Read(nn.Module):
+    """A hidden layer whose outputs have a loss of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.out = (
+            tt.Layer(nn.Linear(IN, 6), tt.LIF(half_life=5)),
+            tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5)),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.a(x)
+        return self.out(h).square().sum(1) + h.sum(1)
+
+
+@pytest.mark.parametrize("how", ["itself", "deepcopy", "pickle", "averaged", "state_dict", "no_grad"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_copies_know_what_no_backward_has_shown(how: str, backward: bool) -> None:
+    net: nn.Module = Read()
+    tt.reset(net)
+    for _ in range(2):
+        y = net(torch.rand(B, IN)).sum()
+        if backward:
+            y.backward()
+    tt.reset(net)
+    if how == "deepcopy":
+        net = copy.deepcopy(net)
+    elif how == "pickle":
+        net = pickle.loads(pickle.dumps(net))
+    elif how == "averaged":
+        net = torch.optim.swa_utils.AveragedModel(net).module
+    elif how == "state_dict":
+        saved, net = net.state_dict(), Read()
+        net.load_state_dict(saved)
+    elif how == "no_grad":
+        with torch.no_grad():
+            net(torch.rand(B, IN))
+    tt.reset(net)
+    unknown = "nothing has shown yet"
+    with pytest.raises(RuntimeError, match=unknown if how == "state_dict" or not backward else "from a head or a loss"):
+        torch.compile(net, backend="eager")(torch.rand(B, IN))

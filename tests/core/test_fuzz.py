@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from torch import Tensor, nn
 
 import tracetorch as tt
+from tracetorch.entry import hook_tables
 
 EXAMPLES = int(os.environ.get("TRACETORCH_FUZZ", "0"))
 KINDS = ("dense", "conv", "recurrent", "user")
@@ -54,6 +55,14 @@ def make(kind: str, seed: int) -> tt.Layer:
     return tt.Layer(synapse, neuron, recurrent=fed).double()  # numbers that float32 has too
 
 
+HOOKS: dict[str, Any] = {
+    "out": lambda m: m.register_forward_hook(lambda _, args, y: 0.5 * y),
+    "in": lambda m: m.register_forward_pre_hook(lambda _, args: (args[0] + 0.25,)),
+    "back": lambda m: m.register_full_backward_pre_hook(lambda _, bars: tuple(2 * bar for bar in bars)),
+    "seen": lambda m: m.register_full_backward_hook(lambda _, below, bars: None),
+}
+
+
 def parameters(layer: tt.Layer) -> list[Tensor]:
     found = [layer.synapse.weight, layer.synapse.bias]
     return found if layer.recurrent is None else [*found, layer.recurrent.weight]
@@ -68,6 +77,7 @@ class Calls(RuleBasedStateMachine):
     def begin(self, kind: str, name: str, seed: int, backend: int) -> None:
         self.kind, self.batch, self.rounded = kind, BATCH, False
         self.net = make(kind, seed)
+        self.top, self.hooks = nn.Sequential(self.net), []
         if backend and COMPILED and kind == "dense":
             tt.set_backend(self.net, "numba")
         leaves = [p.detach().clone().requires_grad_() for p in parameters(self.net)]
@@ -108,19 +118,19 @@ class Calls(RuleBasedStateMachine):
         xs = self.inputs(1 if how == "step" else steps, seed)
         graph = backward != "no_grad"
         with torch.set_grad_enabled(graph):
-            whole = self.net(xs[0]) if how == "step" else tt.scan(self.net, xs, "last" if how == "last" else "all")
-            expected = self.account.window(xs)
+            whole = self.top(xs[0]) if how == "step" else tt.scan(self.top, xs, "last" if how == "last" else "all")
+            expected = self.account.window(xs + 0.25 * self.hooks.count("in")) * 0.5 ** self.hooks.count("out")
         if not graph:
             self.account.forget()
         expected = expected if how == "scan" else expected[-1]
-        SPIKES[0] += int(expected.sum())
+        SPIKES[0] += int((expected > 0).sum())
         SPIKES[1] += expected.numel()
         assert torch.equal(whole.detach(), expected.detach())
         self.same_state()
         if backward in ("never", "no_grad"):
             return
         weight = torch.randn(whole.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        loss, reference = (whole * weight).sum(), (expected * weight).sum()
+        loss, reference = (whole * weight).sum(), (expected * weight).sum() * 2 ** self.hooks.count("back")
         grads = torch.autograd.grad(reference, self.account.weights, retain_graph=True, materialize_grads=True)
         whole_graph = self.account.rule == "bptt"
         if backward == "late" and not whole_graph:
@@ -179,7 +189,8 @@ class Calls(RuleBasedStateMachine):
 
     @rule()
     def copied(self) -> None:
-        self.net, self.streamed = copy.deepcopy(self.net), None
+        self.top, self.streamed = copy.deepcopy(self.top), None
+        self.net = self.top[0]  # type: ignore[assignment]
         if self.account.rule == "bptt":
             self.account.forget()  # the graph is of the network that made it
 
@@ -187,9 +198,15 @@ class Calls(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 4), seed=seeds, again=st.booleans(), sync=st.booleans())
     def stream(self, steps: int, seed: int, again: bool, sync: bool) -> None:
         stream = self.streamed if again else None
+        if self.hooks:
+            before = tt.get_state(self.net)
+            with pytest.raises((ValueError, RuntimeError), match="hooks"):
+                (stream or tt.Stream(self.top, loss=None, lr=0.1)).forward(self.inputs(1, seed)[0])
+            self.unchanged(before)
+            return
         if stream is None:
             optimizer = Recorded(self.net.parameters(), {})
-            stream = tt.Stream(nn.Sequential(self.net), loss=None, optimizer=optimizer)
+            stream = tt.Stream(self.top, loss=None, optimizer=optimizer)
             self.optimizer = optimizer
         self.streamed, optimizer = stream, self.optimizer
         generator = torch.Generator().manual_seed(seed)
@@ -216,6 +233,27 @@ class Calls(RuleBasedStateMachine):
         self.rounded, self.streamed = True, None
         self.account.change(lambda x: x + (x.float().double() - x).detach())
         self.saved = None
+
+    @rule(kind=st.sampled_from(list(HOOKS)), inside=st.booleans())
+    def hook(self, kind: str, inside: bool) -> None:
+        HOOKS[kind](self.net if inside else self.top)
+        self.hooks.append(kind)
+
+    @precondition(lambda self: self.hooks)
+    @rule()
+    def unhook(self) -> None:
+        for table in (*hook_tables(self.net), *hook_tables(self.top)):
+            table.clear()
+        self.hooks = []
+
+    @rule(kind=st.sampled_from(list(HOOKS)), steps=st.integers(0, 2))
+    def hook_on_the_neuron(self, kind: str, steps: int) -> None:
+        before, handle = tt.get_state(self.net), HOOKS[kind](self.net.neuron)
+        xs = self.inputs(max(steps, 1), 0)
+        with pytest.raises(TypeError, match="hooks"):
+            tt.scan(self.top, xs) if steps else self.top(xs[0])
+        handle.remove()
+        self.unchanged(before)
 
     @rule(kind=st.sampled_from(["nan", "shape", "batch", "list", "window"]))
     def bad_input(self, kind: str) -> None:

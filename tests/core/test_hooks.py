@@ -169,3 +169,36 @@ def test_hooks_run_in_compiled_scans(place: str, out: Any) -> None:
         found.append((torch.compile(scan, backend="eager") if compiled else scan)(xs).detach())
     torch.testing.assert_close(*found)
     assert not torch.equal(found[0], tt.scan(network(tt.rules.sltt()), xs, out))
+
+
+class Halved(tt.Layer):
+    """A layer with a forward of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * super().forward(x)
+
+
+@pytest.mark.parametrize("instance", [False, True])
+@pytest.mark.parametrize("out", ["all", "last"])
+@pytest.mark.parametrize("rule", [tt.rules.cascade(), tt.rules.drtrl()])
+def test_a_layer_with_a_forward_of_its_own_is_called(rule: tt.Rule, out: str, instance: bool) -> None:
+    found, xs = [], 3 * torch.rand(8, 2, 3, dtype=torch.float64)
+    for how in ("steps", "scan"):
+        net = network(rule)
+        if instance:
+            instance_forward(net[0])
+        else:
+            net[0] = Halved(net[0].synapse, net[0].neuron, rule=rule)  # type: ignore[arg-type]
+        tt.reset(net)
+        if how == "steps":
+            for t, x in enumerate(xs):
+                y = net(x)
+                if out == "all" or t == len(xs) - 1:
+                    y.square().sum().backward()
+        else:
+            ys = tt.scan(net, xs, out)  # type: ignore[call-overload]
+            ys.square().sum().backward()
+            y = ys if out == "last" else ys[-1]
+        found.append([y.detach(), *(p.grad for p in net.parameters())])
+    assert found[0][0].any()
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)

@@ -124,6 +124,7 @@ class Core:
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
         apart: whether several filters are above the layer, as far as it has been told.
+        compared: whether a backward, or the form of the network, has shown whether credit comes past the layers above.
         bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
         recurrent: whether the layer has a recurrent synapse.
@@ -135,6 +136,7 @@ class Core:
         peers: all layers of its network, itself too, as far as it has been told.
         noted: what takes back what the last call has shown of the network.
         known: the numbers of its trace in the sequence before; None for none.
+        aligned: what lay between a window below and the input of this layer, found in step; None for nothing yet.
         agreed: the one layer that feeds it, and all else by which that was found in order; None for none.
     """
 
@@ -156,7 +158,7 @@ class Core:
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
-        self.apart, self.shown, self.recurrent, self.bypassed = False, False, False, False
+        self.apart, self.shown, self.recurrent, self.bypassed, self.compared = False, False, False, False, False
         self.turn, self.time, self.credited, self._credited = 0, 0, 0, 0
         self.began, self.length = object(), 0
         self.peers = Peers()
@@ -165,6 +167,7 @@ class Core:
         self._before: tuple[LayerState | None, Any] | None = None
         self.known: Known | None = None
         self.agreed: tuple[object, ...] | None = None
+        self.aligned: object = None
 
     @property
     def state(self) -> LayerState | None:
@@ -240,9 +243,9 @@ class Core:
             self.began, self.time = below.began, below.time - lag
         return not credited or below.credited - self.credited == lag
 
-    def note_bypass(self) -> None:
-        """Note that credit has reached the layer past all layers above."""
-        self.bypassed = True
+    def note_credit(self, bypassed: bool) -> None:
+        """Note that credit has reached the layer, and whether past all layers above."""
+        self.compared, self.bypassed = True, self.bypassed or bypassed
 
     def undo(self) -> bool:
         """Take the last step back, and return whether that could be done."""
@@ -327,7 +330,11 @@ class Core:
         self.version, above = wiring.version, wiring.above()[self.activity]
         if self.above.same(above):
             return None
-        self.above, self.bypassed = above, False  # what was noted was past the layers that were told before
+        self.above, self.bypassed, self.compared = (
+            above,
+            False,
+            False,
+        )  # what was noted was past the layers that were told before
         return above
 
     @property
@@ -367,5 +374,6 @@ class Core:
             "noted": [],
             "known": None,
             "agreed": None,
+            "aligned": None,
         }
         return self.__dict__ | changed

@@ -38,8 +38,10 @@ class ConvSynapse(ConvolutionSynapse):
 
     @property
     def _padded_before(self) -> bool:
+        if self.module.padding_mode != "zeros" or not isinstance(self.module.padding, str):
+            return self.module.padding_mode != "zeros"
         around = self._around
-        return self.module.padding_mode != "zeros" or around[::2] != around[1::2]
+        return around[::2] != around[1::2]
 
     def geometry(self) -> Geometry:
         """Return the geometry of the convolution of the features."""

@@ -141,14 +141,12 @@ class Received:
         filter: the filters above the layer.
     """
 
-    __slots__ = ("_parts", "_task", "compared", "doubted", "filter", "passed", "private")
+    __slots__ = ("_parts", "_task", "doubted", "filter", "passed", "private")
 
     def __init__(self, filter: OutputFilter) -> None:
         self.filter = filter
-        self.passed: Callable[[], Callable[[], None] | None] | None = None
-        """What gives what is called where credit has come past all layers above, as long as that is there."""
-        self.compared = False
-        """Whether a backward has compared what arrived with what was sent."""
+        self.passed: Callable[[], Callable[[bool], None] | None] | None = None
+        """What gives what is told, as long as it is there, whether credit has come past all layers above."""
         self.private = False
         """Whether nobody has the outputs but one layer above."""
         self.doubted = False
@@ -181,7 +179,9 @@ class Received:
         parts = self._parts if self._task == torch._C._current_graph_task_id() else {}
         parts = {way: part if part.shape == z_bar.shape else part.reshape(z_bar.shape) for way, part in parts.items()}
         self._parts, ways = {}, self.filter.ways
-        self.compared = self.compared or not self.doubted
+        told = None if self.passed is None or self.doubted else self.passed()
+        if told is not None:
+            told(False)
         if self.alone or self.doubted:
             parts.pop(ways[0], None)
             if not parts and len(ways) == 1:
@@ -193,9 +193,8 @@ class Received:
         rest = _rest(z_bar, parts)
         size = z_bar.norm() + sum(part.norm() for way, part in parts.items() if not crosses(way))
         if not bool(rest.norm() <= 8 * torch.finfo(z_bar.dtype).eps * size):  # else what rounding leaves
-            passed = None if self.passed is None else self.passed()
-            if passed is not None:
-                passed()
+            if told is not None:
+                told(True)
             return parts | {PAST: rest}
         return None if only is not None else parts
 

@@ -80,10 +80,7 @@ class EventConvolution:
         """Return whether credit goes below by those cotangents alone that are not zero."""
         if self.tuning is None:
             return True
-        most = self.tuning.convolution
-        if any(step > 1 for step in self.synapse.geometry().stride):
-            most = self.tuning.strided * 32 / self.synapse.weight_shape()[1]
-        return q.shape[0] >= self.tuning.few and (most >= 1 or share(q, self.tuning.sample) <= most)
+        return q.shape[0] >= self.tuning.few and share(q, self.tuning.sample) <= self.tuning.convolution
 
     def _added(self, by: Plan, x: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
         """Return what events add to a bias, `[R, G units, positions]`."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetorch.backends.numba.raw import LANES, SQUARE, add_run, clear, found, gather_rows, load, store, turn
+from tracetorch.backends.numba.raw import LANES, clear, found, load, store
+from tracetorch.backends.numba.vectors import SQUARE, add_run, gather_rows, turn
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.names import F, jit

@@ -9,7 +9,8 @@ The functions without a decorator are compiled by the loader; they serve the pla
 
 from typing import TYPE_CHECKING
 
-from tracetorch.backends.numba.raw import choose_eight, choose_four, clear, load, put_eight, put_four, store
+from tracetorch.backends.numba.raw import clear, load, store
+from tracetorch.backends.numba.vectors import choose_eight, choose_four, put_eight, put_four
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.names import jit

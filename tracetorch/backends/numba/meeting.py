@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 SQUARE = 8
-"""Channels of a vector; SQUARE in `raw.py`."""
+"""Channels of a vector; SQUARE in `vectors.py`."""
 LIST = 16
 """Inputs of a column that meet one row of outputs, from which on their events are worth being sorted."""
 

@@ -14,11 +14,8 @@ class Tuning:
         narrow: units of all rows below which the time of a step no longer depends on their number.
         dense: share of inputs that are not zero above which a dense product is faster than events.
         convolution: the same for a convolution whose events add `run` values at a time; with fewer the share falls in
-            proportion.
+            proportion. Also the share of cotangents that are not zero above which torch sends credit below faster.
         run: see `convolution`.
-        strided: share of cotangents that are not zero above which torch sends credit through a convolution with a
-            stride and 32 channels of input faster than events; with other channels the share is inversely
-            proportional. Without a stride it is `convolution`.
         few: rows, T B, below which laying out the weights for events costs more than it saves.
         sample: inputs that are looked at, about, to estimate their density.
         widths: numbers of units that a kernel may compute at once.
@@ -29,7 +26,6 @@ class Tuning:
     dense: float = 0.25
     convolution: float = 0.3
     run: int = 160
-    strided: float = 0.5
     few: int = 16
     sample: int = 2**12
     widths: tuple[int, ...] = (16, 32, 64, 256)

@@ -1,0 +1,103 @@
+"""Check that a layer takes each step of a window below at the step at which it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+
+from tracetorch.engine import Core
+from tracetorch.traces.passing import back_to
+
+_SAVED = ("dim", "dims", "dim0", "dim1", "start", "end", "step", "index", "shifts", "self_sym_sizes")
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What a layer is given in a call.
+
+    Args:
+        x: the input with its graph.
+        window: number of steps.
+        last: whether the input is the last step alone.
+    """
+
+    x: Tensor
+    window: int
+    last: bool
+
+    def probes(self) -> list[tuple[list[int], Tensor]]:
+        """Return cotangents of some steps each, which tell every two steps apart, with the numbers of the steps."""
+        probe = torch.arange(1.0, self.x.numel() + 1, device=self.x.device).cos().reshape(self.x.shape).to(self.x.dtype)
+        if self.last or self.window == 1:
+            return [([self.window - 1], probe)]
+        found = []
+        for bit in range((self.window - 1).bit_length()):
+            for value in (0, 1):
+                steps = [t for t in range(self.window) if t >> bit & 1 == value]
+                part = torch.zeros_like(probe)
+                part[steps] = probe[steps]
+                found.append((steps, part))
+        return found
+
+
+def require_aligned(core: Core, call: Taken, below: tuple[Any, Core, int], nodes: list[Any]) -> None:
+    """Raise RuntimeError where a layer takes steps of a window below at other steps than they were made.
+
+    A filter of what stands above a layer goes by time. The graph between the two is probed: cotangents of some steps of
+    the input must come out at the same steps of the outputs below. What has been probed is not probed again.
+
+    Args:
+        core: what the layer that runs carries.
+        call: what it is given.
+        below: the node of the outputs below, what that layer carries, and the number of its call.
+        nodes: the nodes of all layers whose outputs the input is made of.
+    """
+    node, source, number = below
+    length, start, state = source.length, source.length - (source.time - core.time), source.peek()
+    if source.calls != number or length == 1 or core.opened is not None or state is None:
+        return
+    if call.x.grad_fn is node and call.window == length and start == 0:
+        return
+    shape = _between(call.x.grad_fn, nodes)
+    key = None if shape is None else (shape, call.window, call.last, length, start, source)
+    if key is not None and key == core.aligned:
+        return
+    edge = get_gradient_edge(call.x)
+    for steps, probe in call.probes():
+        found, at = back_to(edge, node, nodes, probe), {t + start for t in steps}
+        if found is None:
+            continue
+        if found.dim() == state.s[0].dim():  # the last output alone
+            came = {length - 1} if bool(found.any()) else set()
+        else:
+            came = set(found.flatten(1).any(1).nonzero().flatten().tolist())
+        if not came <= at:
+            raise RuntimeError(
+                f"a layer is given outputs of a window below at other steps than {source.length} in their order, as by "
+                f"h[::2], h[5:], the last alone, or where some are mixed, while the rule below filters by what stands "
+                f"above it, step by step. Give it the whole window; or take tt.rules.drtrl(), which has no such "
+                f"filter, or tt.rules.bptt() for one window"
+            )
+    core.aligned = key
+
+
+def _between(node: Any, nodes: list[Any]) -> tuple[object, ...] | None:
+    """Return what lies between an input and the layers below; None where that goes by values, as an index does."""
+    found: list[object] = []
+    seen, stack = set(nodes), [node]
+    while stack:
+        one = stack.pop()
+        if one is None or one in seen:
+            continue
+        seen.add(one)
+        name = one.name()
+        if "Index" in name or "Gather" in name or "Scatter" in name:
+            return None
+        saved = (getattr(one, f"_saved_{part}", None) for part in _SAVED)
+        found.append((name, *(value for value in saved if isinstance(value, int | tuple))))
+        stack += [n for n, _ in one.next_functions]
+    return tuple(found)
