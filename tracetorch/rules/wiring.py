@@ -122,11 +122,7 @@ class Wiring:
         return partial(self._forget, layer, None)
 
     def saw(self, below: Activity, above: Activity) -> Callable[[], None] | None:
-        """Note that a layer has fed another one; return what forgets that, None where there is nothing to forget.
-
-        Raises:
-            RuntimeError: if the other one has fed it, and a rule has to know which of them stands above.
-        """
+        """Note that a layer has fed another one; return what forgets that, None for nothing. A circle is refused."""
         fed = self._seen.get(below, [])
         if above in fed or above is below:  # what runs a layer twice in a step says so
             return None
