@@ -13,9 +13,8 @@ Rows are appended to a file as JSON lines; runs that are there are not run again
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from benchmarks import lines
+from benchmarks.lines import Row
 from tracetorch.train import make
 from tracetorch.train.tasks.classification import UNLABELLED
 from tracetorch.train.tasks.copying import Copy
@@ -35,7 +35,6 @@ ROWS = Path(__file__).parents[1] / "docs" / "results" / "copying.jsonl"
 JOB = ("unit", "delay", "seed", "iterations")
 WHOLE = "2 LRU, cascade"
 """What runs the whole sequence as one window."""
-Row = Mapping[str, Any]
 
 
 def head(classes: int) -> list[nn.Module]:
@@ -140,7 +139,7 @@ def accuracy(task: Copy, net: nn.Module) -> float:
 def table(rows: Sequence[Row]) -> str:
     """Return mean accuracies, %, with the lowest over seeds."""
     delays = sorted({row["delay"] for row in rows})
-    found = ["| unit, rule | " + " | ".join(f"delay {d}" for d in delays) + " |", "|---" * (len(delays) + 1) + "|"]
+    found = []
     rules = {"LIF": "2 layers, `cascade`", "GRU": "BPTT"}
     for unit in NETS:
         cells = []
@@ -150,26 +149,21 @@ def table(rows: Sequence[Row]) -> str:
         name, _, rule = unit.partition(", ")
         layers, _, name = name.rpartition(" ")
         told = f"{layers} layers, `{rule}`" if rule else rules.get(unit, "`drtrl`")
-        found.append(f"| `{name}`, {told} | {' | '.join(cells)} |")
-    return "\n".join(found)
+        found.append([f"`{name}`, {told}", *cells])
+    return lines.markdown(["unit, rule", *(f"delay {d}" for d in delays)], found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not in the file yet."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.copying", description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=Path, default=ROWS, help="file of JSON lines to which rows are appended")
+    parser = lines.parser(__doc__, ROWS)
     parser.add_argument("--units", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--delays", nargs="+", type=int, default=list(DELAYS))
     parser.add_argument("--steps", type=int, default=STEPS, help="training iterations")
-    parser.add_argument("--table", action="store_true", help="print the table of the file's rows and end")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    known = {tuple(row[key] for key in JOB) for row in lines.read(options.rows)}
-    jobs = [(u, d, s) for s in options.seeds for d in options.delays for u in options.units]
-    for unit, delay, seed in () if options.table else jobs:
-        if (unit, delay, seed, options.steps) not in known:
-            lines.append(options.rows, [run(unit, delay, seed, options.steps)])
+    jobs = [(u, d, s, options.steps) for s in options.seeds for d in options.delays for u in options.units]
+    lines.complete(options.rows, JOB, () if options.table else jobs, run)
     print(table(lines.read(options.rows)))
 
 

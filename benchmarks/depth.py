@@ -13,10 +13,9 @@ FILE` draws the lowest layer's cosine.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 
 import tracetorch as tt
 from benchmarks import lines
+from benchmarks.lines import Row
 from tracetorch import plot
 from tracetorch.testing.rules_audit import audit_subjects
 from tracetorch.train import Progressed, Task, Trainer, make, read_choice
@@ -35,7 +35,6 @@ RULES = ("bptt", "cascade", *PAIRS, "trace", "eprop", "drtrl", "ottt", "sltt")
 TRAINED = ("bptt", "cascade", "trace", "drtrl", "eprop", "ottt", "sltt")
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "depth.jsonl"
 JOB = ("trained_by", "hidden_layers", "seed")
-Row = Mapping[str, Any]
 
 
 def audited(trained_by: str) -> tuple[str, ...]:
@@ -93,21 +92,20 @@ def mean(values: Sequence[float], digits: int) -> str:
 
 def table(rows: Sequence[Row], *, own: bool) -> str:
     """Return the lowest layer's cosine by rule and depth as Markdown: the mean over seeds and checks, and the worst."""
-    text = ["| rule | " + " | ".join(f"{d} hidden layers" for d in DEPTHS) + " |", "|---" * (1 + len(DEPTHS)) + "|"]
+    text = []
     for rule in RULES:
         found = lowest(rows, rule, own=own)
         cells = []
         for depth in DEPTHS:
             values = [value for seed in found.get(depth, {}).values() for value in seed]
             cells.append(mean(values, 3) if values else "–")
-        text.append(f"| {rule} | " + " | ".join(cells) + " |")
-    return "\n".join(text)
+        text.append([rule, *cells])
+    return lines.markdown(["rule", *(f"{d} hidden layers" for d in DEPTHS)], text)
 
 
 def by_layer(rows: Sequence[Row], depth: int) -> str:
     """Return cosine and norm ratio of each layer of BPTT's networks of one depth as Markdown: mean, worst, ratio."""
-    names = [*(f"layer {i}" for i in range(1, depth + 1)), "readout"]
-    text = ["| rule | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    names, text = [*(f"layer {i}" for i in range(1, depth + 1)), "readout"], []
     for rule in RULES:
         mine = [
             row
@@ -119,21 +117,21 @@ def by_layer(rows: Sequence[Row], depth: int) -> str:
             cosines = [row["cosine"][layer] for row in mine if row["cosine"][layer] is not None]
             ratios = [row["norm_ratio"][layer] for row in mine if row["norm_ratio"][layer] is not None]
             cells.append(f"{mean(cosines, 3)} ×{statistics.median(ratios):.2g}" if cosines else "–")
-        text.append(f"| {rule} | " + " | ".join(cells) + " |")
-    return "\n".join(text)
+        text.append([rule, *cells])
+    return lines.markdown(["rule", *names], text)
 
 
 def scores(rows: Sequence[Row]) -> str:
     """Return held-out accuracy by the rule that trained and depth as Markdown: mean, lowest seed, number of seeds."""
-    text = ["| rule | " + " | ".join(f"{d} hidden layers" for d in DEPTHS) + " |", "|---" * (1 + len(DEPTHS)) + "|"]
+    text = []
     ended = lines.latest([row for row in rows if row["kind"] == "score"], *JOB)
     for rule in TRAINED:
         cells = []
         for depth in DEPTHS:
             mine = [100 * r["accuracy"] for r in ended if (r["trained_by"], r["hidden_layers"]) == (rule, depth)]
             cells.append(f"{mean(mine, 1)}, {len(mine)} seeds" if mine else "–")
-        text.append(f"| {rule} | " + " | ".join(cells) + " |")
-    return "\n".join(text)
+        text.append([rule, *cells])
+    return lines.markdown(["rule", *(f"{d} hidden layers" for d in DEPTHS)], text)
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -151,21 +149,15 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, default=ROWS, help="the file of rows")
+    parser = lines.parser(__doc__, ROWS)
     parser.add_argument("--steps", type=int, default=1000, help="training iterations of each network")
-    parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
     parser.add_argument("--figure", type=Path, help="draw the figure, run nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = lines.read(arguments.rows)
     if not arguments.table and arguments.figure is None:
-        done = {tuple(row[name] for name in JOB) for row in rows if row["kind"] == "score"}
-        for job in ((t, d, s) for t in TRAINED for d in DEPTHS for s in SEEDS):
-            if job not in done:
-                lines.append(arguments.rows, list(run(*job, arguments.steps)))
-                print(*job, flush=True)
-        rows = lines.read(arguments.rows)
+        jobs = [(t, d, s) for t in TRAINED for d in DEPTHS for s in SEEDS]
+        lines.complete(arguments.rows, JOB, jobs, lambda *job: run(*job, arguments.steps))
+    rows = lines.read(arguments.rows)
     if arguments.figure is not None:
         draw(rows, arguments.figure)
         return

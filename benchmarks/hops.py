@@ -11,9 +11,8 @@ Rows are appended to a file as JSON lines; runs that are there are not run again
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 import tracetorch as tt
 from benchmarks import lines
+from benchmarks.lines import Row
 from tracetorch.testing import agreement, rule_gradients
 from tracetorch.train import Trainer, make
 
@@ -29,7 +29,6 @@ SIZES, SEEDS, HOPS = (0.02, 0.05, 0.1), (0, 1, 2), (0, 1, 2, 3)
 TRAINED = ("eprop", "eprop:hops=1", "eprop:hops=2", "bptt")
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "hops.jsonl"
 JOB = ("kind", "rule", "size", "seed")
-Row = Mapping[str, Any]
 
 
 def network(size: float) -> nn.Sequential:
@@ -78,7 +77,7 @@ def train(rule: str, size: float, seed: int, steps: int) -> dict[str, Any]:
 def table(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:
     """Return rows of a kind as Markdown: mean over seeds, and the least."""
     heads = [f"{key}, {size}" if len(keys) > 1 else str(size) for size in SIZES for key in keys]
-    text = ["| rule | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
+    text = []
     latest = [row for row in lines.latest(rows, *JOB) if row["kind"] == kind]
     for rule in dict.fromkeys(row["rule"] for row in latest):
         cells = []
@@ -86,29 +85,21 @@ def table(rows: Sequence[Row], kind: str, keys: Sequence[str]) -> str:
             for key in keys:
                 found = [row[key] for row in latest if (row["rule"], row["size"]) == (rule, size)]
                 cells.append(f"{statistics.fmean(found):.3f} ({min(found):.3f})" if found else "–")
-        text.append(f"| {rule} | " + " | ".join(cells) + " |")
-    return "\n".join(text)
+        text.append([rule, *cells])
+    return lines.markdown(["rule", *heads], text)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, default=ROWS, help="the file of rows")
+    parser = lines.parser(__doc__, ROWS)
     parser.add_argument("--steps", type=int, default=100, help="training iterations of each network; 0 for no training")
-    parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = lines.read(arguments.rows)
     if not arguments.table:
-        done = {tuple(row[name] for name in JOB) for row in rows}
-        for size in SIZES:
-            for seed in SEEDS:
-                if ("gradient", "eprop", size, seed) not in done:
-                    lines.append(arguments.rows, list(gradients(size, seed)))
-        for seed, size, rule in ((n, s, r) for n in SEEDS for s in SIZES for r in TRAINED):
-            if arguments.steps and ("score", rule, size, seed) not in done:
-                lines.append(arguments.rows, [train(rule, size, seed, arguments.steps)])
-                print(rule, size, seed, flush=True)
-        rows = lines.read(arguments.rows)
+        jobs = [("gradient", "eprop", size, seed) for size in SIZES for seed in SEEDS]
+        lines.complete(arguments.rows, JOB, jobs, lambda _kind, _rule, size, seed: gradients(size, seed))
+        jobs = [("score", rule, size, seed) for seed in SEEDS for size in SIZES for rule in TRAINED if arguments.steps]
+        lines.complete(arguments.rows, JOB, jobs, lambda _kind, *job: train(*job, arguments.steps))
+    rows = lines.read(arguments.rows)
     print("Cosine to BPTT\n\n" + table(rows, "gradient", ("input", "recurrent")))
     print("\nNorm over BPTT's, input weights\n\n" + table(rows, "gradient", ("norm_ratio",)))
     print("\nHeld-out accuracy\n\n" + table(rows, "score", ("accuracy",)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 
 from tracetorch.train.folder import versions
 from tracetorch.train.schema import plain
+
+Row = Mapping[str, Any]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -38,7 +41,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append(path: Path, rows: Iterable[Row]) -> None:
     """Append rows in one write, and see them to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(plain({**row, **stamp()})) + "\n" for row in rows)
@@ -57,11 +60,36 @@ def stamp() -> dict[str, Any]:
     return {"command": " ".join(words), "date": date, "versions": versions(), "threads": torch.get_num_threads()}
 
 
-def latest(rows: Iterable[Mapping[str, Any]], *key: str) -> list[Mapping[str, Any]]:
+def latest(rows: Iterable[Row], *key: str) -> list[Row]:
     """Return the last row of each key, in the order of the keys' first rows, without rows that lack a part of it."""
     return list({text_of(row, *key): row for row in rows if all(name in row for name in key)}.values())
 
 
-def text_of(row: Mapping[str, Any], *key: str) -> str:
+def text_of(row: Row, *key: str) -> str:
     """Return a part of a row as text, the same before and after it was written."""
     return json.dumps([plain(row.get(name)) for name in key], sort_keys=True)
+
+
+def parser(doc: str | None, rows: Path) -> argparse.ArgumentParser:
+    """Return a parser with the options that each command has which fills a file of rows."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, default=rows, help="file of JSON lines to which rows are appended")
+    parser.add_argument("--table", action="store_true", help="print the tables of the file's rows, run nothing")
+    return parser
+
+
+def complete(
+    path: Path, key: Sequence[str], jobs: Iterable[Sequence[Any]], run: Callable[..., Row | Iterable[Row]]
+) -> None:
+    """Run the jobs, values of a key, that no row of a file has; append what each yields when it is done."""
+    done = {text_of(row, *key) for row in read(path)}
+    for job in jobs:
+        if text_of(dict(zip(key, job, strict=True)), *key) not in done:
+            found = run(*job)
+            append(path, [found] if isinstance(found, Mapping) else list(found))
+            print(*job, flush=True)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))

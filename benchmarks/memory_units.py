@@ -10,9 +10,8 @@ Rows are appended to a file as JSON lines; runs that are there are not run again
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ from torch import nn
 
 import tracetorch as tt
 from benchmarks import lines
+from benchmarks.lines import Row
 from tracetorch.train import fit
 from tracetorch.train.reward.remember import Chain
 
 SEEDS, STEPS, UNITS = (0, 1, 2), 20_000, 8
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "memory_units.jsonl"
 JOB = ("net", "seed", "steps")
-Row = Mapping[str, Any]
 
 
 def lru(inputs: int) -> tt.Layer:
@@ -82,31 +81,25 @@ def _shown(value: float | None, form: str) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the returns at the end, seed by seed, and the steps to a mean of 0.9."""
-    found = ["| units, rule | return | best mean of 100 episodes | steps to a mean of 0.9 |", "|---|---|---|---|"]
+    found = []
     for net in NETS:
         own = sorted((row for row in rows if row["net"] == net), key=lambda row: row["seed"])
         if own:
             cells = [", ".join(_shown(row[key], ".2f") for row in own) for key in ("return", "best")]
-            goal = ", ".join(_shown(row["steps_to_goal"], ",.0f") for row in own)
-            found.append(f"| {net} | {' | '.join(cells)} | {goal} |")
-    return "\n".join(found)
+            found.append([net, *cells, ", ".join(_shown(row["steps_to_goal"], ",.0f") for row in own)])
+    return lines.markdown(["units, rule", "return", "best mean of 100 episodes", "steps to a mean of 0.9"], found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not in the file yet."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory_units", description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=Path, default=ROWS, help="file of JSON lines to which rows are appended")
+    parser = lines.parser(__doc__, ROWS)
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of the environment")
-    parser.add_argument("--table", action="store_true", help="print the table of the file's rows and end")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    known = {tuple(row[key] for key in JOB) for row in lines.read(options.rows)}
-    for seed in () if options.table else options.seeds:
-        for net in options.nets:
-            if (net, seed, options.steps) not in known:
-                lines.append(options.rows, [run(net, seed, options.steps)])
+    jobs = [(net, seed, options.steps) for seed in options.seeds for net in options.nets]
+    lines.complete(options.rows, JOB, () if options.table else jobs, run)
     print(table(lines.read(options.rows)))
 
 

@@ -23,7 +23,7 @@ FLOORS = (
     {"traces", "feedback"},
     {"rules"},
     {"engine"},
-    {"entry", "trees"},
+    {"entry", "trees", "aligned"},
     {"order", "steps"},
     {"layer", "folding", "dropout"},
     {"linking"},

@@ -12,6 +12,10 @@ from torch.autograd.graph import get_gradient_edge
 from tracetorch.engine import Core
 from tracetorch.traces.passing import back_to
 
+MOST = 8
+"""Number of forms of what lies between that a layer remembers."""
+_BY_VALUE = ("Index", "Gather", "Scatter")
+"""Operations whose settings are tensors, so that the next one of the same form may be another."""
 _SAVED = ("dim", "dims", "dim0", "dim1", "start", "end", "step", "index", "shifts", "self_sym_sizes")
 
 
@@ -62,9 +66,10 @@ def require_aligned(core: Core, call: Taken, below: tuple[Any, Core, int], nodes
         return
     if call.x.grad_fn is node and call.window == length and start == 0:
         return
-    shape = _between(call.x.grad_fn, nodes)
-    key = None if shape is None else (shape, call.window, call.last, length, start, source)
-    if key is not None and key == core.aligned:
+    between = _between(call.x.grad_fn, nodes)
+    names = " ".join(one[0] for one in between)
+    key = (between, call.window, call.last, length, start, source)
+    if key in core.aligned or "BatchNorm" in names:  # whose statistics are of all steps, credited as constants
         return
     edge = get_gradient_edge(call.x)
     for steps, probe in call.probes():
@@ -82,22 +87,20 @@ def require_aligned(core: Core, call: Taken, below: tuple[Any, Core, int], nodes
                 f"above it, step by step. Give it the whole window; or take tt.rules.drtrl(), which has no such "
                 f"filter, or tt.rules.bptt() for one window"
             )
-    core.aligned = key
+    if not any(kind in names for kind in _BY_VALUE):
+        core.aligned = (*core.aligned[-MOST:], key)
 
 
-def _between(node: Any, nodes: list[Any]) -> tuple[object, ...] | None:
-    """Return what lies between an input and the layers below; None where that goes by values, as an index does."""
-    found: list[object] = []
+def _between(node: Any, nodes: list[Any]) -> tuple[Any, ...]:
+    """Return what lies between an input and the layers below: the operations, each with its settings."""
+    found: list[Any] = []
     seen, stack = set(nodes), [node]
     while stack:
         one = stack.pop()
         if one is None or one in seen:
             continue
         seen.add(one)
-        name = one.name()
-        if "Index" in name or "Gather" in name or "Scatter" in name:
-            return None
         saved = (getattr(one, f"_saved_{part}", None) for part in _SAVED)
-        found.append((name, *(value for value in saved if isinstance(value, int | tuple))))
+        found.append((one.name(), *(value for value in saved if isinstance(value, int | tuple))))
         stack += [n for n, _ in one.next_functions]
     return tuple(found)

@@ -273,14 +273,8 @@ class Layer(nn.Module):
         """
         with evaluated_once(self.synapse, self.recurrent):
             spec, xs = self._accepted(xs)
-            feeds = check(
-                self.core,
-                self.rule,
-                self.neuron,
-                xs if event is None else event,
-                window=len(xs),
-                last=event is not None,
-            )
+            x = xs if event is None else event
+            feeds = check(self.core, self.rule, self.neuron, x, window=len(xs), last=x is event)
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
             if inner and result.received is not None:

@@ -211,8 +211,8 @@ def markdown(table: Table, rows: Iterable[Mapping[str, Any]]) -> str:
     """Return the table in text; of ours the best evaluation up to the epochs that all rows of a column have."""
     mine = [row for row in rows if row["table"] == table.name and (row["case"], row["row"]) in table.cells]
     common = {case: _common(row for row in mine if row["case"] == case) for case in table.cases}
-    heads = [f" {case}, {common[case]:g} epochs | published, {table.epochs} |" for case in table.cases]
-    text = [f"### {table.title}", "", "Accuracy, %.", "", "| |" + "".join(heads), "|---" * (2 * len(heads) + 1) + "|"]
+    heads = [(f"{case}, {common[case]:g} epochs", f"published, {table.epochs}") for case in table.cases]
+    found = []
     for name in table.rows:
         cells = []
         for case in table.cases:
@@ -223,8 +223,9 @@ def markdown(table: Table, rows: Iterable[Mapping[str, Any]]) -> str:
             stated = table.published.get((case, name))
             cells.append(f"{100 * statistics.fmean(seeds.values()):.1f}" if seeds else "–")
             cells.append("–" if stated is None else f"{stated:.1f}")
-        text.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*text, "", f"Published: {table.source}"])
+        found.append([name, *cells])
+    text = lines.markdown(["", *(head for pair in heads for head in pair)], found)
+    return f"### {table.title}\n\nAccuracy, %.\n\n{text}\n\nPublished: {table.source}"
 
 
 def _common(rows: Iterable[Mapping[str, Any]]) -> float:

@@ -136,7 +136,7 @@ class Core:
         peers: all layers of its network, itself too, as far as it has been told.
         noted: what takes back what the last call has shown of the network.
         known: the numbers of its trace in the sequence before; None for none.
-        aligned: what lay between a window below and the input of this layer, found in step; None for nothing yet.
+        aligned: what lay between windows below and the input of this layer, and was found in step.
         agreed: the one layer that feeds it, and all else by which that was found in order; None for none.
     """
 
@@ -167,7 +167,7 @@ class Core:
         self._before: tuple[LayerState | None, Any] | None = None
         self.known: Known | None = None
         self.agreed: tuple[object, ...] | None = None
-        self.aligned: object = None
+        self.aligned: tuple[object, ...] = ()
 
     @property
     def state(self) -> LayerState | None:
@@ -374,6 +374,6 @@ class Core:
             "noted": [],
             "known": None,
             "agreed": None,
-            "aligned": None,
+            "aligned": (),
         }
         return self.__dict__ | changed

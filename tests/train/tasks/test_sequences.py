@@ -166,7 +166,7 @@ def test_permuted_digits_show_each_pixel_once() -> None:
     pytest.importorskip("sklearn")
     task, other = TASKS["psdigits"](), TASKS["psdigits"](seed=1)
     images = task._images
-    shown = task.encode(images.x_test[:5])
+    shown = task.encode(images.x_test[:5], torch.Generator())
     assert shown.shape == (64, 5, 1)
     assert torch.equal(task.order.sort().values, torch.arange(64)) and torch.equal(task.order, other.order)
     back = torch.empty(5, 64)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 
 from tracetorch.backends.numba.cells import Sizes, forward_text, reverse_text
+from tracetorch.backends.numba.inner import inner
 from tracetorch.backends.numba.launch import compiled_entry
-from tracetorch.backends.numba.options import FAST
 from tracetorch.backends.numba.workers import Workers
 from tracetorch.neurons.lowering import Lowered, advance_text, functions_of, step_text
 
@@ -70,7 +70,7 @@ class Kernel:
 
     def __init__(self, name: str, function: Callable[..., None], path: Path) -> None:
         self.name = name
-        self._function, self._path = _inner()(function), path
+        self._function, self._path = inner(function), path
         self._entries: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
 
@@ -105,11 +105,12 @@ def _text_digest() -> str:
     """Return a digest of what all kernels are made of, so that no machine code outlives its source."""
     import numba
 
-    sources = b"".join(f.read_bytes() for f in sorted(_HERE.glob("*.py")))
+    sources = b"".join(f.read_bytes() for f in sorted(_HERE.rglob("*.py")))
     return hashlib.sha256(sources + numba.__version__.encode()).hexdigest()
 
 
 def _name(prefix: str, *parts: object) -> str:
+    """Return a name that is unique for the sources and the parts."""
     text = "|".join(str(part) for part in (_text_digest(), *parts))
     return f"tracetorch_{prefix}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -142,18 +143,9 @@ def _kind(dtype: torch.dtype) -> Any:
     return np.float32 if dtype == torch.float32 else np.float64
 
 
-def _inner() -> Any:
-    """Return the decorator of functions that kernels call."""
-    import numba
-
-    return numba.njit(**FAST)
-
-
 def _functions(kind: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return what the text of a neuron's step refers to, for one scalar type."""
     import numpy as np
-
-    jit = _inner()
 
     def where(condition: Any, a: Any, b: Any) -> Any:
         return a if condition else b
@@ -167,8 +159,10 @@ def _functions(kind: Any, names: Iterable[str]) -> dict[str, Any]:
 
         return call
 
-    functions = {name: power if name == "pow" else typed(getattr(np, name)) for name in names}
-    return {"F": kind, **{name: jit(function) for name, function in {"where": where, **functions}.items()}}
+    functions = {name: power if name == "pow" else typed(getattr(np, name)) for name in names} | {"where": where}
+    for name, function in functions.items():
+        function.__qualname__ = f"{name}_{kind.__name__}"  # unique: machine code of several processes meets in a cache
+    return {"F": kind, **{name: inner(function) for name, function in functions.items()}}
 
 
 @lru_cache(_CACHED)
@@ -177,7 +171,7 @@ def _kernel(
 ) -> Kernel:
     from tracetorch.backends.numba import raw
 
-    kind, jit, what = _kind(dtype), _inner(), type(variant).__name__.lower()
+    kind, what = _kind(dtype), type(variant).__name__.lower()
     sizes = Sizes(
         lowered.states, lowered.counters, len(lowered.parameters), filters, len(learned), width, lowered.currents
     )
@@ -191,8 +185,8 @@ def _kernel(
     source = f"{step_text(lowered, learned=learned)}\n\n{advance_text(lowered)}"
     name = _name(what, source, text, kind.__name__, variant)
     steps = _execute_text(f"{name}_step", source, _functions(kind, functions_of(lowered)))
-    common = {"load": raw.load, "store": raw.store, "F": kind, "jit": jit}
-    common |= {key: jit(steps[key]) for key in ("step", "advance")}
+    common = {"load": raw.load, "store": raw.store, "F": kind, "jit": inner}
+    common |= {key: inner(steps[key]) for key in ("step", "advance")}
     names = {key.upper(): value for key, value in asdict(sizes).items()} | sizes.places() | {"U": width, "F": kind}
     names |= dict.fromkeys(_SWITCHES, False) | {key.upper(): value for key, value in variant._asdict().items()}
     module = execute(name, _HERE / "kernels.py", names | _execute_text(f"{name}_cells", text, common))
@@ -241,7 +235,7 @@ def reverse_kernel(
 def event_module(dtype: torch.dtype, template: str) -> tuple[str, ModuleType]:
     """Return a template of kernels that know no neuron, executed for a scalar type, and its name."""
     name = _name(template, dtype)
-    return name, execute(name, _HERE / f"{template}.py", {"F": _kind(dtype), "jit": _inner()})
+    return name, execute(name, _HERE / f"{template}.py", {"F": _kind(dtype), "jit": inner})
 
 
 @lru_cache(16)

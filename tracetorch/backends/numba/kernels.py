@@ -21,7 +21,6 @@ from tracetorch.backends.numba.raw import (
     store,
     take,
     take_rows,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ def forward(
     """
     steps, batch, units, inputs, first, totals, record = sizes
     chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
-    width, carried, parameters, sensed, levels, none = whole(U, CARRIED, PARAMETERS, SENSED, LEVELS, 0)
     w = np.empty(chunks * ROWS, F)
     spikes, last, fired = np.empty(units + LANES, np.int32), np.empty(units, F), np.empty(units, F)
     for b in range(low, high):
@@ -81,38 +79,38 @@ def forward(
         for g in range(chunks):
             v, n0 = g * ROWS, g * U
             size, place = min(U, units - n0), b * units + n0
-            take_rows(w, v + STATE, width, s, place, apart, carried, size)
-            take_rows(w, v + PARAM, width, p, n0, units, parameters, size)
+            take_rows(w, v + STATE, U, s, place, apart, CARRIED, size)
+            take_rows(w, v + PARAM, U, p, n0, units, PARAMETERS, size)
             if TRACED:
-                take_rows(w, v + LAM, width, sigma, place, apart, sensed, size)
-                take_rows(w, v + LEVEL, width, level, place, apart, levels, size)
+                take_rows(w, v + LAM, U, sigma, place, apart, SENSED, size)
+                take_rows(w, v + LEVEL, U, level, place, apart, LEVELS, size)
         for t in range(steps):
-            e, end, spiking = none, none, none
+            e, end, spiking = 0, 0, 0
             if EVENTS:
                 e, end = load(begins, t * batch + b), load(ends, t * batch + b)
                 around = (totals, steps, batch * inputs)
                 add_sums(sums, weights, x, around, (t, b * inputs), places, e, end)
             if RECURRENT:
                 spiking = found(last, 0, units, spikes, 0, 0)
-                gather(fired, last, 0, spikes, none, spiking)
+                gather(fired, last, 0, spikes, 0, spiking)
             for g in range(chunks):
                 v, n0 = g * ROWS, g * U
                 size, place = min(U, units - n0), (t * batch + b) * units + n0
                 here = (t * batch + b) * CURRENTS * units + n0
                 if EVENTS:
                     take(w, v + FIRST, bias, n0, size)
-                    add_rows(w, v + FIRST, x, wt, g * inputs * U, width, width, places, e, end)
+                    add_rows(w, v + FIRST, x, wt, g * inputs * U, U, U, places, e, end)
                 elif RECURRENT:
                     for j in range(size):
                         store(w, v + FIRST + j, load(x, place + j) + load(bias, n0 + j))
                 if RECURRENT:
-                    add_rows(w, v + FIRST, fired, rt, g * units * U, width, width, spikes, none, spiking)
+                    add_rows(w, v + FIRST, fired, rt, g * units * U, U, U, spikes, 0, spiking)
                 if record:
                     take(drive, place, w, v + FIRST, size)
                 advanced(w, v, x, z, here, place, units, size, f)
                 if TRACED and t >= first:
                     for c in range(CURRENTS):
-                        take(history, here + c * units - first * several, w, v + THIRD + c * width, size)
+                        take(history, here + c * units - first * several, w, v + THIRD + c * U, size)
             if RECURRENT:
                 take(last, 0, z, (t * batch + b) * units, units)
         for g in range(chunks):
@@ -121,10 +119,10 @@ def forward(
             if EVENTS:
                 for j in range(size):
                     faults[b] += load(w, v + SECOND + j) != F(0)
-            take_rows(s_next, place, apart, w, v + STATE, width, carried, size)
+            take_rows(s_next, place, apart, w, v + STATE, U, CARRIED, size)
             if TRACED:
-                take_rows(sigma_next, place, apart, w, v + LAM, width, sensed, size)
-                take_rows(level_next, place, apart, w, v + LEVEL, width, levels, size)
+                take_rows(sigma_next, place, apart, w, v + LAM, U, SENSED, size)
+                take_rows(level_next, place, apart, w, v + LEVEL, U, LEVELS, size)
 
 
 def reverse(
@@ -138,8 +136,6 @@ def reverse(
     """
     steps, batch, units, first, first_raw = sizes
     chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
-    width, carried, parameters, states, filters, none = whole(U, CARRIED, PARAMETERS, STATES, FILTERS, 0)
-    gradients = np.intp(GRADIENTS)
     w, h = np.empty(chunks * ROWS, F), np.empty((steps + 1) * chunks * SAVED, F)
     index, arriving, sent = np.empty(units + LANES, np.int32), np.empty(units, F), np.empty(units, F)
     for b in range(low, high):
@@ -149,11 +145,11 @@ def reverse(
         for g in range(chunks):
             v, n0 = g * ROWS, g * U
             size, place = min(U, units - n0), b * units + n0
-            take_rows(w, v + LEVEL, width, level, place, apart, filters, size)
-            take_rows(w, v + PARAM, width, p, n0, units, parameters, size)
-            take_rows(h, g * SAVED, width, s, place, apart, carried, size)
+            take_rows(w, v + LEVEL, U, level, place, apart, FILTERS, size)
+            take_rows(w, v + PARAM, U, p, n0, units, PARAMETERS, size)
+            take_rows(h, g * SAVED, U, s, place, apart, CARRIED, size)
             if LINKED:
-                take_rows(w, v + LAM, width, lam, place, apart, states, size)
+                take_rows(w, v + LAM, U, lam, place, apart, STATES, size)
         for t in range(steps):
             for g in range(chunks):
                 n0, at = g * U, (t * chunks + g) * SAVED
@@ -180,19 +176,19 @@ def reverse(
                 credit(w, v, h, (t * chunks + g) * SAVED, drive, q, here, units, size, f, k)
                 if BELOW and t >= first:
                     for c in range(CURRENTS):
-                        take(below, here + c * units - first * several, w, v + THIRD + c * width, size)
+                        take(below, here + c * units - first * several, w, v + THIRD + c * U, size)
             if FED:
                 row = (t * batch + b) * units
                 count = found(q, row, units, index, 0, 0)
-                gather(sent, q, row, index, none, count)
+                gather(sent, q, row, index, 0, count)
                 clear(arriving, 0, units)
-                add_rows(arriving, 0, sent, weight, 0, units, units, index, none, count)
+                add_rows(arriving, 0, sent, weight, 0, units, units, index, 0, count)
         if FED:
             take(fed_next, b * units, arriving, 0, units)
         for g in range(chunks):
             v, n0 = g * ROWS, g * U
             size, place = min(U, units - n0), b * units + n0
-            take_rows(level_next, place, apart, w, v + LEVEL, width, filters, size)
-            take_rows(grads, place, apart, w, v + GRAD, width, gradients, size)
+            take_rows(level_next, place, apart, w, v + LEVEL, U, FILTERS, size)
+            take_rows(grads, place, apart, w, v + GRAD, U, GRADIENTS, size)
             if LINKED:
-                take_rows(lam_next, place, apart, w, v + LAM, width, states, size)
+                take_rows(lam_next, place, apart, w, v + LAM, U, STATES, size)

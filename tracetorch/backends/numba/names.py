@@ -32,8 +32,6 @@ TRACED: bool = True
 """Whether the forward carries sensitivities on."""
 LINKED: bool = True
 """Whether the reverse pass carries cotangents from step to step through the states."""
-CONSTANT: bool = False
-"""Whether the reverse pass takes constant blocks A and B instead of the neuron's own."""
 EXTRA: bool = True
 """Whether outputs have cotangents that do not pass the filter."""
 FED: bool = True

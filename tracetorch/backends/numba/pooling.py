@@ -39,7 +39,7 @@ def pooled(module: nn.Module, x: Tensor) -> Tensor | None:
         return None
     window = _pair(module.kernel_size)
     apart = _pair(module.stride) == window and _pair(module.padding) == (0, 0) and _pair(module.dilation) == (1, 1)
-    if window is None or not apart or module.ceil_mode or module.return_indices or window[0] * window[1] > 255:
+    if window is None or not apart or module.ceil_mode or module.return_indices or not 0 < window[0] * window[1] <= 255:
         return None
     plain = type(x) is Tensor and x.is_cpu and x.dtype in FLOATS and x.dim() == 4 and x.is_contiguous()
     if not plain or x.numel() < SMALL or window[0] > x.shape[2] or window[1] > x.shape[3]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from tracetorch.backends.numba.options import FAST
+from tracetorch.backends.numba.inner import inner
 
 _INT = ir.IntType(32)
 LANES = 16
@@ -120,7 +120,7 @@ def _pick(typing: Any, x: Any, at: Any, index: Any, count: Any, k: Any) -> Any:
     return types.intp(x, types.intp, index, types.intp, types.intp), build
 
 
-@njit(error_model="numpy")
+@inner
 def found(x, at, size, index, count, jump):
     """Write down from `index[count]` on which of `size` values from a place on are not zero; return the new count.
 
@@ -140,14 +140,14 @@ def found(x, at, size, index, count, jump):
     return count
 
 
-@njit(**FAST)
+@inner
 def gather(values, x, at, index, e, end):
     """Write to `values[e:end]` the elements of `x` that lie from a place on where `index[e:end]` says."""
     for i in range(e, end):
         store(values, i, load(x, at + np.intp(load(index, i))))
 
 
-@njit(**FAST)
+@inner
 def add_rows(out, to, values, rows, first, apart, width, order, e, end):
     """Add to `width` values of `out` the rows that `order[e:end]` names, each times its value, four at a time.
 
@@ -171,20 +171,14 @@ def add_rows(out, to, values, rows, first, apart, width, order, e, end):
         e += 1
 
 
-@njit(inline="always")
-def whole(a, b, c, d, e, f):
-    """Return constants as variables: a function is compiled again for each constant that it is given."""
-    return np.intp(a), np.intp(b), np.intp(c), np.intp(d), np.intp(e), np.intp(f)
-
-
-@njit(**FAST)
+@inner
 def take(w, at, array, place, size):
     """Copy `size` values from a place of an array to a place of the work space."""
     for j in range(size):
         store(w, at + j, load(array, place + j))
 
 
-@njit(**FAST)
+@inner
 def take_rows(w, at, width, array, place, apart, rows, size):
     """Copy rows that lie `apart` in an array to rows that lie `width` apart in the work space."""
     for i in range(rows):
@@ -192,14 +186,14 @@ def take_rows(w, at, width, array, place, apart, rows, size):
             store(w, at + i * width + j, load(array, place + i * apart + j))
 
 
-@njit(**FAST)
+@inner
 def clear(w, at, size):
     """Set values to zero."""
     for j in range(size):
         store(w, at + j, 0)
 
 
-@njit(**FAST)
+@inner
 def add_sums(sums, weights, values, sizes, at, index, first, end):
     """Add a step's events to weighted sums of the inputs, `[R, B, K]`.
 

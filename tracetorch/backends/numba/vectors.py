@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tracetorch.backends.numba.options import FAST
+from tracetorch.backends.numba.inner import inner
 from tracetorch.backends.numba.raw import PICKS, place_of
 
 _INT = ir.IntType(32)
@@ -91,7 +91,7 @@ _gather_1, _gather_2, _gather_3, _gather_4, _gather_6 = (_gathers(count, 16) for
 _gather_5, _gather_8, _gather_10, _gather_12 = (_gathers(count, 16) for count in (5, 8, 10, 12))
 
 
-@njit(**FAST)
+@inner
 def gather_rows(out, to, size, rows, first, places, values, e, end):
     """Add to `size` values of `out` the rows that lie at `places[e:end]` behind `first`, each times its value.
 
@@ -137,7 +137,7 @@ SQUARE = 8
 """Rows and columns of the squares that `turn` transposes; widths of `add_run` are multiples of it."""
 
 
-@njit(**FAST)
+@inner
 def add_run(out, to, rows, at, width, value):
     """Add to `width` values of `out` a multiple of those of `rows`; the width is a multiple of `SQUARE`."""
     k = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -12,18 +11,14 @@ from torch import Tensor, nn
 
 from tracetorch import encoding
 from tracetorch.data import Images, digits
-from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.base import option
 from tracetorch.train.tasks.kinds import Coding, Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
-from tracetorch.train.tasks.order import examples
-from tracetorch.train.tasks.seeds import generator
-
-EVALUATION_BATCH = 360
+from tracetorch.train.tasks.pictures import ImageTask
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Digits(ClassificationTask):
+class Digits(ImageTask):
     """The 1,797 small digits, each shown over time: at random (``rate``) or row by row (``rows``).
 
     Rate-coded, a pixel fires in each step with its brightness as probability, so the sequence says the same
@@ -36,6 +31,7 @@ class Digits(ClassificationTask):
     """
 
     name: ClassVar[str] = "digits"
+    evaluation_batch: ClassVar[int] = 360
     summary: ClassVar[str] = "scikit-learn's 8 x 8 digits, rate-coded or row by row in time"
 
     coding: Coding = option("rows", "'rate' (Bernoulli spikes) or 'rows' (row by row, as currents)")
@@ -51,10 +47,6 @@ class Digits(ClassificationTask):
     steps: Count = option(1000, "number of training iterations")
     batch_size: Size = option(64, "images in a batch")
 
-    def prepare(self) -> None:
-        """Load the digits; scikit-learn must be there."""
-        _ = self._images
-
     @cached_property
     def _images(self) -> Images:
         return digits()
@@ -64,22 +56,8 @@ class Digits(ClassificationTask):
         sizes = (64 if self.coding == "rate" else 8, *[self.hidden] * self.hidden_layers, 10)
         return stack(sizes, half_life=self.half_life, readout_half_life=self.readout_half_life)
 
-    def batch(self, iteration: int) -> Batch:
-        """Return the images of `iteration`, coded."""
-        images = self._images
-        index = examples(self.seed, iteration, size=len(images.x_train), batch_size=self.batch_size)
-        source = generator(self.seed, "digits", iteration)
-        return Batch(self.encode(images.x_train[index], source), images.y_train[index])
-
     def encode(self, images: Tensor, source: torch.Generator) -> Tensor:
         """Code bytes ``[B, 8, 8]`` as ``[T, B, 64]`` spikes or ``[8 * repeat, B, 8]`` currents."""
         if self.coding == "rate":
             return encoding.bernoulli(images.flatten(1), steps=self.time_steps, generator=source)
         return encoding.rows(images * (self.gain / 255.0), repeat=self.repeat)
-
-    def held_out(self, *, quick: bool) -> Iterator[Batch]:
-        """Yield the 360 held-out digits; a quick look is no quicker."""
-        images = self._images
-        source = generator(self.seed, "digits", "held out")
-        for x, y in zip(images.x_test.split(EVALUATION_BATCH), images.y_test.split(EVALUATION_BATCH), strict=True):
-            yield Batch(self.encode(x, source), y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,19 +13,15 @@ from torch import Tensor, nn
 import tracetorch as tt
 from tracetorch import encoding
 from tracetorch.data import Images, fashion_mnist, mnist
-from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.base import option
 from tracetorch.train.tasks.kinds import Count, Positive, Rate, Size, Span
-from tracetorch.train.tasks.order import examples
-from tracetorch.train.tasks.seeds import generator
+from tracetorch.train.tasks.pictures import ImageTask
 
-EVALUATION_BATCH = 1000
-QUICK = 2000
 CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MNIST(ClassificationTask):
+class MNIST(ImageTask):
     """Handwritten digits of 28 x 28 pixels, each pixel firing with its brightness as probability.
 
     A fully connected network, 784-256-256-10: two hidden layers of LIF neurons, and the mean of the readout's
@@ -34,6 +29,8 @@ class MNIST(ClassificationTask):
     """
 
     name: ClassVar[str] = "mnist"
+    evaluation_batch: ClassVar[int] = 1000
+    quick: ClassVar[int] = 2000
     summary: ClassVar[str] = "MNIST, Bernoulli-coded (needs mnist.npz)"
 
     data: str | None = option(None, "the npz file or its directory; none: the environment variable TRACETORCH_DATA")
@@ -47,10 +44,6 @@ class MNIST(ClassificationTask):
     eval_every: Positive = option(500, "iterations between two points of the learning curve")
     batch_size: Size = option(128, "images in a batch")
     lr: Rate = option(2e-3, "highest learning rate (Adam), after the warm-up")
-
-    def prepare(self) -> None:
-        """Load the images."""
-        _ = self._images
 
     @cached_property
     def _images(self) -> Images:
@@ -66,26 +59,13 @@ class MNIST(ClassificationTask):
         hidden = [tt.Layer(synapse, tt.LIF(half_life=self.half_life)) for synapse in synapses]
         return nn.Sequential(*hidden, tt.Layer(nn.Linear(self.hidden, CLASSES), tt.Mean()))
 
-    def batch(self, iteration: int) -> Batch:
-        """Return the images of `iteration`, shifted and coded."""
-        images = self._images
-        index = examples(self.seed, iteration, size=len(images.x_train), batch_size=self.batch_size)
-        source = generator(self.seed, self.name, iteration)
-        x = shifted(images.x_train[index], self.shift, source)
-        return Batch(self.encode(x, source), images.y_train[index])
+    def moved(self, images: Tensor, source: torch.Generator) -> Tensor:
+        """Shift each training image by its own random number of pixels."""
+        return shifted(images, self.shift, source)
 
     def encode(self, images: Tensor, source: torch.Generator) -> Tensor:
         """Code bytes ``[B, 28, 28]`` as spikes ``[T, B, 784]``."""
         return encoding.bernoulli(images.flatten(1), steps=self.time_steps, generator=source)
-
-    def held_out(self, *, quick: bool) -> Iterator[Batch]:
-        """Yield the 10,000 test images; a quick look takes the first 2,000."""
-        images = self._images
-        source = generator(self.seed, self.name, "held out")
-        size = QUICK if quick else len(images.x_test)
-        for start in range(0, size, EVALUATION_BATCH):
-            part = slice(start, min(start + EVALUATION_BATCH, size))
-            yield Batch(self.encode(images.x_test[part], source), images.y_test[part])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -11,19 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.data import Images, digits, mnist
-from tracetorch.train.tasks.base import Batch, option
-from tracetorch.train.tasks.classification import ClassificationTask
+from tracetorch.train.tasks.base import option
 from tracetorch.train.tasks.kinds import Count, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
-from tracetorch.train.tasks.order import examples
+from tracetorch.train.tasks.pictures import ImageTask
 from tracetorch.train.tasks.seeds import generator
-
-EVALUATION_BATCH = 250
-QUICK = 1000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PermutedDigits(ClassificationTask):
+class PermutedDigits(ImageTask):
     """Scikit-learn's 8 x 8 digits, one pixel a step in a permuted order, as one current: 64 steps.
 
     The permutation is the same for all images and seeds. Neighbours in the image are far apart in time, so that the
@@ -48,10 +43,6 @@ class PermutedDigits(ClassificationTask):
     steps: Count = option(1000, "number of training iterations")
     batch_size: Size = option(64, "images in a batch")
 
-    def prepare(self) -> None:
-        """Load the images."""
-        _ = self._images
-
     @cached_property
     def _images(self) -> Images:
         return digits()
@@ -68,23 +59,9 @@ class PermutedDigits(ClassificationTask):
         half_lives = {"half_life": self.half_life, "readout_half_life": self.readout_half_life}
         return stack(sizes, **half_lives, recurrent=self.recurrent)
 
-    def batch(self, iteration: int) -> Batch:
-        """Return the images of `iteration`, pixel by pixel."""
-        images = self._images
-        index = examples(self.seed, iteration, size=len(images.x_train), batch_size=self.batch_size)
-        return Batch(self.encode(images.x_train[index]), images.y_train[index])
-
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, source: torch.Generator) -> Tensor:
         """Code bytes ``[B, H, W]`` as currents ``[H W, B, 1]``."""
         return (images.flatten(1)[:, self.order].T * (self.gain / 255.0)).unsqueeze(-1)
-
-    def held_out(self, *, quick: bool) -> Iterator[Batch]:
-        """Yield the held-out images; a quick look takes the first 1,000."""
-        images = self._images
-        size = min(QUICK, len(images.x_test)) if quick else len(images.x_test)
-        for start in range(0, size, EVALUATION_BATCH):
-            part = slice(start, min(start + EVALUATION_BATCH, size))
-            yield Batch(self.encode(images.x_test[part]), images.y_test[part])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,19 +6,17 @@ and width. So a network costs the compiler one small function per kind of neuron
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tracetorch.backends.numba.compile import _execute_text, _functions, _inner, _kind, execute
+from tracetorch.backends.numba.compile import _execute_text, _functions, _kind, _name, execute
+from tracetorch.backends.numba.inner import inner
 from tracetorch.backends.numba.launch import c_function
-from tracetorch.backends.numba.options import FAST
 from tracetorch.backends.numba.steps.layout import Sizes
 from tracetorch.backends.numba.steps.text import stepped_text
 from tracetorch.neurons.lowering import Lowered, functions_of, step_text
@@ -59,19 +57,6 @@ def _signature(arguments: str) -> Any:
 def _compiled(name: str, function: Any, arguments: str) -> Function:
     found = c_function(name, function, _signature(arguments))
     return Function(found.address, found.ctypes, found)
-
-
-@lru_cache(1)
-def _digest() -> str:
-    import numba
-
-    files = [*sorted(_HERE.glob("*.py")), *sorted(_HERE.parent.glob("*.py"))]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files) + numba.__version__.encode()).hexdigest()
-
-
-def _name(prefix: str, *parts: object) -> str:
-    text = "|".join(str(part) for part in (_digest(), *parts))
-    return f"tracetorch_{prefix}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _memory(to: Any) -> tuple[Any, Any]:
@@ -124,78 +109,6 @@ def _caller(arguments: str) -> Any:
     return intrinsic(scope["call"])
 
 
-def _subroutine(function: Any) -> Any:
-    """Return a function of a template in a form that other compiled functions may call.
-
-    Its result is what its annotation says. Numba's own form would give each function an entry for Python and its own
-    machine code, which take more than half of the compiler's time and which nobody calls.
-    """
-    import numba
-    from numba.core.compiler import compile_internal
-    from numba.extending import intrinsic
-
-    results = {None: numba.types.none, "None": numba.types.none, int: numba.types.int64, bool: numba.types.boolean}
-    returned = inspect.get_annotations(function).get("return")
-    result = results[returned] if returned in results else numba.from_dtype(np.dtype(returned))
-    compiled: dict[Any, Any] = {}
-
-    def typed(*arguments: Any) -> Any:
-        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            found = compiled.get(signature)
-            if found is None:
-                library = context.codegen().create_library(function.__name__)
-                arguments = (context.typing_context, context, library, function, signature.args, result)
-                found = compile_internal(
-                    *arguments, _flags(sums=function.__name__ in ("product", "magnitude")), locals={}
-                )
-                compiled[signature] = found
-            _link(context.active_code_library, found.library)
-            return context.call_internal(builder, found.fndesc, signature, args)
-
-        kinds = [numba.types.unliteral(a) for a in arguments]
-        return result(*(numba.types.int64 if isinstance(k, numba.types.Integer) else k for k in kinds)), build
-
-    names = ", ".join(inspect.signature(function).parameters)
-    scope: dict[str, Any] = {"typed": typed}
-    exec(f"def call(context, {names}):\n    return typed({names})", scope)  # an intrinsic has no *arguments
-    return intrinsic(scope["call"])
-
-
-def _link(into: Any, library: Any) -> None:
-    """Add a function's module to that of its caller as it is, so that all of them are optimized once, together.
-
-    Numba's own way optimizes each module with all that it calls, and so a function as often as it has callers.
-    """
-    from llvmlite import binding
-
-    seen = into.__dict__.setdefault("_tracetorch_linked", set())
-    if id(library) in seen:
-        return
-    seen.add(id(library))
-    if not hasattr(library, "_final_module") or getattr(library, "_finalized", True):
-        into.add_linking_library(library)  # Numba has changed inside: its own way is slower, and always right
-        return
-    module = library._final_module.clone()
-    for part in module.functions:
-        if not part.is_declaration and part.linkage == binding.Linkage.external:
-            part.linkage = "weak_odr"  # one that may be left out would be, as its caller is not there yet
-    into._final_module.link_in(module)
-    for other in library._linking_libraries:
-        into.add_linking_library(other)
-
-
-def _flags(*, sums: bool) -> Any:
-    """Return the compiler's options of a function; `sums` are those whose order does not matter."""
-    from numba.core.compiler import Flags
-    from numba.core.cpu_options import FastMathOptions
-
-    flags = Flags()
-    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    flags.fastmath = FastMathOptions(FAST["fastmath"] | ({"reassoc"} if sums else set()))
-    flags.error_model = FAST["error_model"]
-    return flags
-
-
 @lru_cache(2)
 def _common(dtype: torch.dtype) -> dict[str, Any]:
     """Return the names that all templates are given."""
@@ -209,7 +122,8 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
         "F": kind,
         "TINY": np.finfo(kind).tiny * kind(1e8),
         "TINIEST": np.finfo(kind).tiny,
-        "jit": _subroutine,
+        "jit": inner,
+        "reassociated": partial(inner, reassociated=True),
         "get": get,
         "put": put,
         "place": place,
@@ -259,14 +173,8 @@ def units(lowered: Lowered, dtype: torch.dtype, width: int, learned: tuple[str, 
     """
     sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(learned), 0)
     source, text = step_text(lowered, learned=learned), stepped_text(sizes, width)
-    name, kind, jit = _name("units", source, text, dtype), _kind(dtype), _inner()
-    step = _execute_text(f"{name}_step", source, _functions(kind, functions_of(lowered)))["step"]
-    common = {
-        "load": _common(dtype)["get"],
-        "store": _common(dtype)["put"],
-        "F": kind,
-        "jit": _subroutine,
-        "step": jit(step),
-    }
-    names = _common(dtype) | {"stepped": _execute_text(f"{name}_text", text, common)["stepped"]}
+    name, names = _name("units", source, text, dtype), _common(dtype)
+    step = _execute_text(f"{name}_step", source, _functions(_kind(dtype), functions_of(lowered)))["step"]
+    used = names | {"load": names["get"], "store": names["put"], "step": inner(step)}
+    names = names | {"stepped": _execute_text(f"{name}_text", text, used)["stepped"]}
     return _compiled(name, execute(name, _HERE / "units.py", names).units, _ARGUMENTS["units"])

@@ -19,5 +19,5 @@ def _absent(*arguments: Any) -> Any:
     raise NotImplementedError
 
 
-jit = get = put = put64 = place = put_place = col = set_col = _absent
+jit = reassociated = get = put = put64 = place = put_place = col = set_col = _absent
 stepped = run_units = run_begin = run_give = _absent

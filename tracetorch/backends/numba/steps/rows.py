@@ -7,7 +7,7 @@ several times as long.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import TINY, F, get, jit, place, put, put_place
+    from tracetorch.backends.numba.steps.names import TINY, F, get, jit, place, put, put_place, reassociated
 
 BYTES = F(0).itemsize
 DENSE, SPREAD = 8, 32
@@ -19,7 +19,7 @@ def normal(x) -> F:
     return F(0) if abs(x) <= TINY else x
 
 
-@jit
+@reassociated
 def product(a, b, size) -> F:
     """Return the inner product of two rows."""
     total = F(0)
@@ -99,7 +99,7 @@ def carry_filter(f, size, a, c, x, d, e) -> None:
         put(f, k, normal(a * get(f, k) + (c * get(x, k) + d * get(e, k))))
 
 
-@jit
+@reassociated
 def magnitude(row, size) -> F:
     """Return the sum of the magnitudes of a row."""
     total = F(0)
