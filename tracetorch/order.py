@@ -324,7 +324,7 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
     if not core.compared and rule.above.groups and core.above.stages:
         refuse_to_compile(
             f"nothing has shown yet whether credit reaches a layer ({neuron!r}) past the layers that it feeds, which "
-            f"rule {rule.name!r} tells apart and torch.compile cannot follow: run one step of the network and its "
+            f"rule {rule.name!r} distinguishes and torch.compile cannot follow: run one step of the network and its "
             f"backward as it is, then tt.reset(net)"
         )
 

@@ -83,11 +83,13 @@ class Spec:
         """The adapter of the recurrent synapse, or None."""
         return self.synapses[1] if len(self.synapses) > 1 else None
 
-    @torch.no_grad()
     def over(self, xs: Tensor) -> Spec:
-        """Return the layer for one window, `[T, B, *in]`: itself, where no norm stands behind the synapse."""
+        """Return the layer for one window, `[T, B, *in]`: itself, if there is no norm behind the synapse."""
         own, *recurrent = self.synapses
-        return self if own.shared else replace(self, synapses=(own.over(xs), *recurrent))
+        if own.shared:
+            return self
+        with torch.no_grad():  # not as a decorator, which torch.compile cannot follow here
+            return replace(self, synapses=(own.over(xs), *recurrent))
 
     def parameters(self) -> Parameters:
         """Return the parameters as they are now."""

@@ -67,9 +67,13 @@ class Afferent:
         """The inputs by their events, from which products are formed; None where the synapse forms its own."""
         return None if isinstance(self.given, Tensor) else self.given
 
-    @cached_property
+    @property
     def x(self) -> Tensor:
         """The inputs, `[T, B, *in]`."""
+        return self.given if isinstance(self.given, Tensor) else self._dense  # torch.compile cannot enter a cache
+
+    @cached_property
+    def _dense(self) -> Tensor:
         return self.given if isinstance(self.given, Tensor) else self.given.dense()
 
     def features(self) -> Tensor:
