@@ -29,7 +29,7 @@ FLOORS = (
     {"linking"},
     {"first"},
     {"network", "undo", "ragged"},
-    {"scan", "rates", "stream", "firing", "record", "operations", "direct"},
+    {"scan", "intervals", "rates", "stream", "firing", "record", "operations", "direct"},
     {"local"},
     {"tracetorch"},
     {"encoding", "data", "plot", "rl", "testing"},

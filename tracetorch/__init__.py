@@ -10,6 +10,7 @@ from tracetorch.backends import available_backends
 from tracetorch.direct import DirectFeedback, TargetProjection
 from tracetorch.dropout import SequenceDropout
 from tracetorch.firing import Firing, init_firing
+from tracetorch.intervals import intervals
 from tracetorch.layer import Layer
 from tracetorch.linking import layers
 from tracetorch.local import LocalOutputs, LocalReadouts
@@ -33,6 +34,7 @@ from tracetorch.neurons import (
     SEAdLIF,
     SoftReset,
     SynapticLIF,
+    Timed,
     half_life,
     parameter_groups,
     surrogates,
@@ -98,6 +100,7 @@ __all__ = [
     "Stream",
     "SynapticLIF",
     "TargetProjection",
+    "Timed",
     "available_backends",
     "check_finite",
     "citation",
@@ -106,6 +109,7 @@ __all__ = [
     "get_state",
     "half_life",
     "init_firing",
+    "intervals",
     "layers",
     "parameter_groups",
     "record",

@@ -77,7 +77,7 @@ class Layer(nn.Module):
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         """The adapters of the synapse and of the recurrent synapse, where there is one."""
-        found = adapters(self._synapses, (self.synapse, self.recurrent), len(self.neuron.currents))
+        found = adapters(self._synapses, (self.synapse, self.recurrent), self.neuron.currents)
         if found is not self._synapses:
             self._synapses = found
         return found
@@ -189,6 +189,7 @@ class Layer(nn.Module):
             core.finite,
             core.counted,
             core.known,
+            core.elapsed,
         )
 
     def forward(self, x: Tensor) -> Tensor:

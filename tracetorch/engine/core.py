@@ -13,7 +13,7 @@ from tracetorch.engine.known import Known
 from tracetorch.engine.silence import Silence
 from tracetorch.engine.spec import Spec
 from tracetorch.engine.state import LayerState, OpenWindow
-from tracetorch.neurons import Neuron
+from tracetorch.neurons import Elapsed, Neuron
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above, Stage
 from tracetorch.rules.wiring import Wiring
@@ -123,6 +123,7 @@ class Core:
         silence: what notices that the layer never spikes.
         watchers: what is told of each call.
         place: where the rows of a call stand in a ragged window, or None.
+        elapsed: the times between steps, for a neuron that leaks by time; None for one.
         apart: whether several filters are above the layer, as far as it has been told.
         compared: whether a backward, or the form of the network, has shown whether credit comes past the layers above.
         bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
@@ -158,6 +159,7 @@ class Core:
         self.silence = Silence()
         self.watchers: list[Callable[[Seen], None]] = []
         self.place: Place | None = None
+        self.elapsed: Elapsed | None = None
         self.apart, self.shown, self.recurrent, self.bypassed, self.compared = False, False, False, False, False
         self.turn, self.time, self.credited, self._credited = 0, 0, 0, 0
         self.began, self.length = object(), 0
@@ -369,6 +371,7 @@ class Core:
             "opened": None,
             "feeders": [],
             "watchers": [],
+            "elapsed": None,
             "received": None,
             "peers": Peers(),
             "noted": [],

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from tracetorch.backends import Convolution
 from tracetorch.engine.known import Known
-from tracetorch.neurons import Neuron, Readout, effective_parameters
+from tracetorch.neurons import Elapsed, Neuron, Readout, effective_parameters
 from tracetorch.rules import Rule
 from tracetorch.rules.above import Above
-from tracetorch.synapses import Synapse, entries, require_values
+from tracetorch.synapses import Synapse, TimedSynapse, entries, require_values
 from tracetorch.traces import Trace
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.window import BIAS
@@ -64,6 +64,7 @@ class Spec:
         finite: whether to check for NaN and infinity; None for on CPUs alone, where it costs no synchronisation.
         counted: whether spikes are counted for a rate term.
         known: the trace's numbers of the sequence before, which the next begins with; None for none.
+        elapsed: the times between steps, for a neuron that leaks by time; None for one.
     """
 
     synapses: tuple[Synapse, ...]
@@ -77,6 +78,7 @@ class Spec:
     finite: bool | None
     counted: bool
     known: Known | None = None
+    elapsed: Elapsed | None = None
 
     @property
     def recurrent(self) -> Synapse | None:
@@ -84,12 +86,13 @@ class Spec:
         return self.synapses[1] if len(self.synapses) > 1 else None
 
     def over(self, xs: Tensor) -> Spec:
-        """Return the layer for one window, `[T, B, *in]`: itself, if there is no norm behind the synapse."""
+        """Return the layer for one window, `[T, B, *in]`: itself, if a row's currents depend on its inputs alone."""
         own, *recurrent = self.synapses
-        if own.shared:
+        if own.shared and not isinstance(own, TimedSynapse):
             return self
         with torch.no_grad():  # not as a decorator, which torch.compile cannot follow here
-            return replace(self, synapses=(own.over(xs), *recurrent))
+            here = own.at(self.elapsed, xs) if isinstance(own, TimedSynapse) else own.over(xs)
+        return self if here is own else replace(self, synapses=(here, *recurrent))
 
     def parameters(self) -> Parameters:
         """Return the parameters as they are now."""

@@ -17,6 +17,7 @@ from tracetorch.neurons.mingru import MinGRU
 from tracetorch.neurons.resets import HardReset, NoReset, Reset, SoftReset
 from tracetorch.neurons.rtu import RTU
 from tracetorch.neurons.synaptic import SynapticLIF
+from tracetorch.neurons.timed import Elapsed, Timed
 
 __all__ = [
     "ALIF",
@@ -28,6 +29,7 @@ __all__ = [
     "RTU",
     "Blocks",
     "DiagonalRecurrent",
+    "Elapsed",
     "HardReset",
     "Learnable",
     "Mean",
@@ -39,6 +41,7 @@ __all__ = [
     "SEAdLIF",
     "SoftReset",
     "SynapticLIF",
+    "Timed",
     "bind",
     "effective_parameters",
     "generic_blocks",

@@ -183,15 +183,18 @@ def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
         Outputs, `[T, B, ...]` or `[B, ...]`, zero where a row did not run.
 
     Raises:
-        ValueError: if no row runs, or a norm in training takes its statistics over the rows.
+        ValueError: if no row runs, or all rows have to run together.
     """
     steps, width = rows.valid.shape
-    if any(synapse.coupled for layer in network.layers for synapse in layer.synapses):
-        raise ValueError(
-            "tt.BatchNormed in training takes its statistics over the rows of a step, and rows of unequal length run "
-            "in groups: give sequences of one length, with tt.reset(net, mask) between windows where a row begins "
-            "again, or put the norms into evaluation, layer.synapse.norm.eval()"
-        )
+    for layer in network.layers:
+        why = layer.synapses[0].together
+        if why is None and layer.core.elapsed is not None:
+            why = "tt.intervals gives the times of steps in the order in which all rows run them"
+        if why is not None:
+            raise ValueError(
+                f"rows of unequal length run in groups (lengths, mask, resets), and {why}: give sequences of one "
+                f"length, with tt.reset(net, mask) between windows where a row begins again"
+            )
     found = sequences(rows)
     if not found:
         raise ValueError(f"no row has a valid step in this window of {steps} steps and {width} rows")

@@ -10,6 +10,7 @@ from tracetorch.synapses.effective import evaluated_once, require_values
 from tracetorch.synapses.linear import LinearSynapse
 from tracetorch.synapses.normed import BatchNormed, BatchNormedSynapse
 from tracetorch.synapses.registry import adapters, register_synapse, synapse_of
+from tracetorch.synapses.timed import TimedSynapse
 
 register_synapse(nn.Linear, LinearSynapse)
 register_synapse(nn.Conv1d, ConvSynapse)
@@ -28,6 +29,7 @@ __all__ = [
     "LinearInWeights",
     "LinearSynapse",
     "Synapse",
+    "TimedSynapse",
     "adapters",
     "entries",
     "evaluated_once",

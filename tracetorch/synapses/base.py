@@ -28,7 +28,9 @@ class Synapse(ABC):
     """Methods of the module that the adapter stands for: a subclass that overrides one needs its own adapter."""
     count: int = 1
     """Number of currents that the neuron takes per unit; where there are several, `unit` is `[count, *unit]` here."""
-    shared: ClassVar[bool] = True
+    currents: tuple[str, ...] = ("i",)
+    """Names of these currents."""
+    shared: bool = True
     """Whether the features of an input are the same for all units that share a position."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -75,9 +77,9 @@ class Synapse(ABC):
         return None
 
     @property
-    def coupled(self) -> bool:
-        """Whether a row's current depends on the other rows of its step."""
-        return False
+    def together(self) -> str | None:
+        """Why all rows have to run through a window together, as where one depends on the others; else None."""
+        return None
 
     def over(self, xs: Tensor) -> Synapse:
         """Return the adapter for one window, `[T, B, *in]`: itself, where no row's current depends on other rows."""

@@ -171,9 +171,10 @@ class BatchNormedSynapse(Synapse):
         return self.inner
 
     @property
-    def coupled(self) -> bool:
-        """Whether the norm is in training."""
-        return bool(self.module.norm.training)
+    def together(self) -> str | None:
+        """Why rows run together where the norm is in training."""
+        why = "tt.BatchNormed in training takes its statistics over the rows of a step; norm.eval() treats them apart"
+        return why if self.module.norm.training else None
 
     def over(self, xs: Tensor) -> Synapse:
         """Return the adapter of a window `[T, B, *in]`."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from tracetorch.synapses.base import Synapse
 from tracetorch.synapses.effective import require_materialised
+from tracetorch.synapses.timed import TimedSynapse
 
 _ADAPTERS: dict[type[nn.Module], type[Synapse]] = {}
 _METHODS: dict[type[nn.Module], list[object]] = {}
@@ -87,22 +88,30 @@ def synapse_of(module: nn.Module | None) -> Synapse:
     )
 
 
-def adapters(known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...], count: int = 1) -> tuple[Synapse, ...]:
+def adapters(
+    known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...], currents: tuple[str, ...] = ("i",)
+) -> tuple[Synapse, ...]:
     """Return the adapters of a layer's modules as they are now.
 
     Args:
         known: the adapters at the last call.
         modules: the modules; None for one that the layer does not have.
-        count: number of currents that the layer's neuron takes per unit.
+        currents: names of the currents that the layer's neuron takes per unit; one named `dt` is the time since the
+            step before, which no synapse gives.
 
     Returns:
         The adapters in order: `known` itself where no module was replaced.
     """
     present = [*modules[:1], *(m for m in modules[1:] if m is not None)]
     same = len(known) == len(present)
-    if same and all(a.module is m and a.count == count for a, m in zip(known, present, strict=True)):
+    if same and all(a.module is m and a.currents == currents for a, m in zip(known, present, strict=True)):
         return known
-    found = tuple(synapse_of(m).serving(count) for m in present)
+    timed = currents == TimedSynapse.currents
+    found = [synapse_of(m).serving(1 if timed else len(currents)) for m in present]
     if any(not s.shared for s in found[1:]):
         raise TypeError("tt.BatchNormed normalises what a layer is fed with; a recurrent synapse is plain")
-    return found
+    if timed:
+        found = [TimedSynapse(s, fill=1.0 if s is found[0] else 0.0) for s in found]
+    for synapse in found:
+        synapse.currents = currents
+    return tuple(found)
