@@ -334,10 +334,9 @@ class Layer(nn.Module):
 
     def _require_callable(self, xs: Any) -> None:
         if compiling():
-            self._require_traceable()
-            return
+            return self._require_traceable()
         require_tensor(xs, "a window", "[time, batch, ...]")
-        require_plain_call()
+        return require_plain_call()
 
     def _require_traceable(self) -> None:
         require_not_exporting()
