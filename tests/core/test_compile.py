@@ -281,5 +281,7 @@ def test_copies_know_what_no_backward_has_shown(how: str, backward: bool) -> Non
             net(torch.rand(B, IN))
     tt.reset(net)
     unknown = "nothing has shown yet"
-    with pytest.raises(RuntimeError, match=unknown if how == "state_dict" or not backward else "from a head or a loss"):
+    with pytest.raises(
+        RuntimeError, match=unknown if how == "state_dict" or not backward else "from a head or from another loss"
+    ):
         torch.compile(net, backend="eager")(torch.rand(B, IN))
