@@ -258,7 +258,7 @@ class Layer(nn.Module):
                     f"the network runs its layers otherwise than they are registered, as its first step has shown: "
                     f"call tt.reset(net) and begin again; rule {self.rule.name!r} now knows what stands above each"
                 )
-            core.state = None if state is None else first_again(core, self.spec())
+            core.renew(None if state is None else first_again(core, self.spec()))
         return wiring.executed or core.started
 
     def scan(self, xs: Tensor, *, event: Tensor | None = None, inner: bool = False) -> tuple[Tensor, Tensor]:

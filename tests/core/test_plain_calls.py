@@ -48,11 +48,18 @@ def as_before(net: nn.Module, call: Callable[[], Any], error: Any, match: str) -
 def test_a_checkpoint_that_computes_a_layer_again_is_refused(rule: str, reentrant: bool, whole: bool) -> None:
     net = network(rule)
     call = (lambda x: tt.scan(net, x.expand(4, -1, -1))) if whole else net
-    y = checkpoint(call, torch.rand(3, 60, requires_grad=True), use_reentrant=reentrant)
-    before = tt.get_state(net)
-    with pytest.raises(RuntimeError, match=r"torch\.utils\.checkpoint"):
+    states = [tt.get_state(net)]
+
+    def learn() -> None:
+        y = checkpoint(call, torch.rand(3, 60, requires_grad=True), use_reentrant=reentrant)
+        states.append(tt.get_state(net))  # else a layer has looked at what is between it and the one below, and raised
         y.sum().backward()
-    assert all(torch.equal(v, before[k]) for k, v in tt.get_state(net).items())
+
+    with pytest.raises(RuntimeError, match=r"torch\.utils\.checkpoint"):
+        learn()
+    before = states[-1]
+    after = tt.get_state(net)
+    assert after.keys() == before.keys() and all(torch.equal(v, before[k]) for k, v in after.items())
 
 
 def test_a_checkpoint_without_layers_in_it_is_right() -> None:
@@ -112,7 +119,7 @@ def test_a_layer_that_runs_twice_in_a_step_is_refused(rule: str, between: nn.Mod
     net = nn.Sequential(layer, between, layer)
     with pytest.raises(RuntimeError, match=r"ran twice in one step.*layer\.tied\(\)"):
         net(torch.rand(2, 60))
-    assert layer.state is None  # taken back
+    assert layer.core.calls == 1 and layer.core.undone == 0  # its first call is a step of its own, and stays
     tied = nn.Sequential(layer, between, layer.tied())
     tt.reset(tied)
     for _ in range(2):

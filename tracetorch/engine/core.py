@@ -193,6 +193,12 @@ class Core:
             self.spikes = spikes
         self._before = past
 
+    def renew(self, state: LayerState | None) -> None:
+        """Take up another form of the state after the last step, which can be taken back as before."""
+        before = self._before
+        self.state = state
+        self._before = before
+
     def begin(self) -> None:
         """Begin a call, which may have to be taken back."""
         if self.noted:
