@@ -99,11 +99,13 @@ class Save:
         sensitivity: the sensitivities to carry on; None for none.
         sums: weights `[R, T]` and start `[R, B, K]` of weighted sums of the inputs over the window, formed where the
             scan is driven by events; None for none.
+        events: whether the inputs' events are stored, where the scan forms a product from them.
     """
 
     tape: bool = False
     sensitivity: Sensitivity | None = None
     sums: tuple[Tensor, Tensor] | None = None
+    events: bool = False
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ class Outputs:
         sensitivity: the outputs' (filtered) sensitivity, `[T, B, *unit]` or `[1, B, *unit]`.
         sums: weighted sums of the inputs, `[R, B, K]`, if they were requested and the scan was driven by events.
         finite: whether the inputs were found finite, where the scan was driven by events.
+        events: the inputs' events, where they were requested.
     """
 
     z: Tensor
@@ -262,6 +265,7 @@ class Outputs:
     sensitivity: Tensor | None = None
     sums: Tensor | None = None
     finite: bool = True
+    events: Events | None = None
 
 
 class ScanBackend(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Events(Protocol):
-    """The inputs of a window, `[T, B, K]`, by those that are not zero; a copy of them, which nobody else changes."""
+    """The inputs of a window, `[T, B, K]`, by those that are not zero."""
 
     @property
     def shape(self) -> torch.Size:

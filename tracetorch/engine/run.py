@@ -130,8 +130,7 @@ def _stays(x: Tensor) -> bool:
 
     One that is changed in place all the same raises before it is read again.
     """
-    # a graph that is being compiled cannot look for what made a value
-    return x.requires_grad if torch.compiler.is_compiling() else x.grad_fn is not None
+    return x.requires_grad if torch.compiler.is_compiling() else x.grad_fn is not None  # which is not to be traced
 
 
 def _owned(call: _Call, state: LayerState, part: _Part) -> Tensor:
@@ -139,13 +138,16 @@ def _owned(call: _Call, state: LayerState, part: _Part) -> Tensor:
 
     Traces advance over a window at the next call, so that they read its inputs once more then.
     """
-    xs = part.xs
-    read = bool(call.given.learned) or state.trace.reads(silent=part.silent, last=_at_end(call, state, part))
-    if not call.learns or call.stays or not read:
-        return xs
-    if torch.compiler.is_compiling() or not xs.is_cpu:
-        return xs.detach().clone()
-    return pool().empty(tuple(xs.shape), xs.dtype).copy_(xs)
+    if call.stays or not _read(call, state, part):
+        return part.xs
+    clones = torch.compiler.is_compiling() or not part.xs.is_cpu
+    return part.xs.detach().clone() if clones else pool().empty(tuple(part.xs.shape), part.xs.dtype).copy_(part.xs)
+
+
+def _read(call: _Call, state: LayerState, part: _Part) -> bool:
+    """Return whether a window's inputs are read after the call."""
+    last = _at_end(call, state, part)
+    return call.learns and (bool(call.given.learned) or state.trace.reads(silent=part.silent, last=last))
 
 
 def _begun(call: _Call, state: LayerState | None, xs: Tensor) -> LayerState:
@@ -184,10 +186,10 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
     call = call if spec is call.spec else replace(call, spec=spec)
     neuron = fixed(spec.neuron, call.given.learned)
     with torch.no_grad():
-        s, z = tuple(map(state.masked, state.s)), None if state.z is None else state.masked(state.z)
-        scan = Scan(neuron, s, part.xs, None, spec.recurrent, z, part.out)
+        xs, s, z = part.xs, tuple(map(state.masked, state.s)), None if state.z is None else state.masked(state.z)
+        scan = Scan(neuron, s, xs, None, spec.recurrent, z, part.out)
         backend, convolution = choose(spec.backend, scan), None
-        product, xs = _product(spec, backend, scan), part.xs
+        product = _product(spec, backend, scan)
         if product is not None:
             scan = scan.formed(product)
         else:
@@ -203,11 +205,15 @@ def _run(call: _Call, state: LayerState, part: _Part) -> Result:
             save = state.trace.save(neuron, numbers, start, xs.shape[0], silent=part.silent, last=last)
             if not (call.given.learned or spec.activity.wanted or state.trace.taped(silent=part.silent)):
                 save = replace(save, tape=False)  # currents of every step are not written
-        if scan.product is None:
+        if product is None:
             spec.require_finite(xs)
+        else:
+            save = replace(save, events=_read(call, state, part))
         outputs = backend.forward(scan, save)
         if not outputs.finite:
             spec.require_finite(xs)
+        if product is not None and outputs.events is not None:
+            scan = replace(scan, product=replace(product, events=outputs.events))
         spec.synapses[0].settle()
     z = outputs.z.to(spec.output_dtype(xs))
     after = _after(state, scan, outputs)
@@ -276,8 +282,7 @@ def _numbers(spec: Spec, state: LayerState, scan: Scan) -> tuple[Numbers, LayerS
     versions = [(id(t), version_of(t)) for t in tensors]
     known = state.numbers
     if known is None or not known.holds(of, versions, tensors):
-        values = [t.detach().clone() for t in tensors]
-        known = Known(of, versions, values, state.trace.numbers(scan.neuron, scan.s[0]))
+        known = Known(of, versions, [t.detach().clone() for t in tensors], state.trace.numbers(scan.neuron, scan.s[0]))
         state = replace(state, numbers=known)
     return known.numbers, state
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetorch.backends.numba.raw import LANES, add_rows, found, gather, load, store
+from tracetorch.backends.numba.raw import LANES, add_chosen, found, gather, load, store
 
 if TYPE_CHECKING:
     from tracetorch.backends.numba.names import F, jit
@@ -93,7 +93,7 @@ def outer_parts(sizes, places, values, begins, ends, q, parts, low, high):
             sort(places, values, begins, ends, top, min(GROUP, total - top), 1, starts, order, chosen)
             for k in range(inputs):
                 e, end, to = load(starts, k), load(starts, k + 1), (part * inputs + k) * units
-                add_rows(parts, to, chosen, q, top * units, units, units, order, e, end)
+                add_chosen(parts, to, chosen, q, top * units, units, units, order, e, end)
 
 
 def outer_sum(sizes, parts, grad, low, high):
@@ -175,5 +175,5 @@ def advance_full(sizes, places, values, begins, ends, q, start, trace, low, high
             total[:] = F(0)
             for k in range(inputs):
                 e, end = load(starts, k), load(starts, k + 1)
-                add_rows(total, k * U, chosen, q, at, batch * units, width, order, e, end)
+                add_chosen(total, k * U, chosen, q, at, batch * units, width, order, e, end)
             advance_block(total, width, inputs, start, at, trace, at * inputs)

@@ -60,20 +60,23 @@ SENSED, LEVELS = STATES * CURRENTS, FILTERS * CURRENTS
 
 
 def forward(
-    sizes, x, places, begins, ends, wt, rt, bias, s, s_next, p, z_first, z, drive, sigma, sigma_next, level, level_next,
-    history, f, sums, weights, faults, low, high,
+    sizes, x, places, values, begins, ends, wt, rt, bias, s, s_next, p, z_first, z, drive, sigma, sigma_next, level,
+    level_next, history, f, sums, weights, faults, low, high,
 ):  # fmt: skip
     """Advance samples through a window.
 
-    `x` are the currents, or the values of the inputs' events. `sizes` are T, B, N, K; from which step on sensitivities
-    are returned; R; and whether currents are recorded.
+    `x` are the currents, or the inputs. `sizes` are T, B, N, K; from which step on sensitivities
+    are returned; R; whether currents are recorded; and whether events are, else those of a step take the place of
+    the last.
     """
-    steps, batch, units, inputs, first, totals, record = sizes
+    steps, batch, units, inputs, first, totals, record, listed = sizes
     chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
     w = np.empty(chunks * ROWS, F)
-    spikes, last, fired = np.empty(units + LANES, np.int32), np.empty(units, F), np.empty(units, F)
+    room = inputs * (steps if listed else 1) + LANES
+    spikes, last = np.empty(units + LANES, np.int32), np.empty(units, F)
     for b in range(low, high):
         clear(w, 0, chunks * ROWS)
+        end = b * room
         if RECURRENT:
             take(last, 0, z_first, b * units, units)
         for g in range(chunks):
@@ -85,26 +88,30 @@ def forward(
                 take_rows(w, v + LAM, U, sigma, place, apart, SENSED, size)
                 take_rows(w, v + LEVEL, U, level, place, apart, LEVELS, size)
         for t in range(steps):
-            e, end, spiking = 0, 0, 0
+            e, spiking = end if listed else b * room, 0
             if EVENTS:
-                e, end = load(begins, t * batch + b), load(ends, t * batch + b)
+                row = (t * batch + b) * inputs
+                end = found(x, row, inputs, places, e, batch * inputs)
+                if listed:
+                    gather(values, x, row, places, e, end)
+                    store(begins, t * batch + b, e)
+                    store(ends, t * batch + b, end)
                 around = (totals, steps, batch * inputs)
-                add_sums(sums, weights, x, around, (t, b * inputs), places, e, end)
+                add_sums(sums, weights, x, around, (t, b * inputs), row, places, e, end)
             if RECURRENT:
                 spiking = found(last, 0, units, spikes, 0, 0)
-                gather(fired, last, 0, spikes, 0, spiking)
             for g in range(chunks):
                 v, n0 = g * ROWS, g * U
                 size, place = min(U, units - n0), (t * batch + b) * units + n0
                 here = (t * batch + b) * CURRENTS * units + n0
                 if EVENTS:
                     take(w, v + FIRST, bias, n0, size)
-                    add_rows(w, v + FIRST, x, wt, g * inputs * U, U, U, places, e, end)
+                    add_rows(w, v + FIRST, x, (t * batch + b) * inputs, 1, wt, g * inputs * U, U, U, places, e, end)
                 elif RECURRENT:
                     for j in range(size):
                         store(w, v + FIRST + j, load(x, place + j) + load(bias, n0 + j))
                 if RECURRENT:
-                    add_rows(w, v + FIRST, fired, rt, g * units * U, U, U, spikes, 0, spiking)
+                    add_rows(w, v + FIRST, last, 0, 1, rt, g * units * U, U, U, spikes, 0, spiking)
                 if record:
                     take(drive, place, w, v + FIRST, size)
                 advanced(w, v, x, z, here, place, units, size, f)
@@ -137,7 +144,7 @@ def reverse(
     steps, batch, units, first, first_raw = sizes
     chunks, apart, several = (units + U - 1) // U, batch * units, batch * units * CURRENTS
     w, h = np.empty(chunks * ROWS, F), np.empty((steps + 1) * chunks * SAVED, F)
-    index, arriving, sent = np.empty(units + LANES, np.int32), np.empty(units, F), np.empty(units, F)
+    index, arriving = np.empty(units + LANES, np.int32), np.empty(units, F)
     for b in range(low, high):
         clear(w, 0, chunks * ROWS)
         if FED:
@@ -180,9 +187,8 @@ def reverse(
             if FED:
                 row = (t * batch + b) * units
                 count = found(q, row, units, index, 0, 0)
-                gather(sent, q, row, index, 0, count)
                 clear(arriving, 0, units)
-                add_rows(arriving, 0, sent, weight, 0, units, units, index, 0, count)
+                add_rows(arriving, 0, q, row, 1, weight, 0, units, units, index, 0, count)
         if FED:
             take(fed_next, b * units, arriving, 0, units)
         for g in range(chunks):

@@ -8,6 +8,7 @@ one of torch's own OpenMP threads or a plain one.
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +42,7 @@ def compiled_entry(name: str, function: Callable[..., None], kinds: Sequence[int
     import numba
 
     entry = _function(_text(kinds), function, path)
-    kinds_text = "_".join(str(kind).removeprefix("torch.") for kind in kinds)
+    kinds_text = hashlib.sha256("_".join(map(str, kinds)).encode()).hexdigest()[:8]  # a file's name has 255 bytes
     return c_function(f"{name}_{kinds_text}", entry, numba.void(numba.types.CPointer(numba.int64)))
 
 

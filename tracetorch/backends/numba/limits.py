@@ -61,10 +61,10 @@ def _why_not_dense(scan: Scan) -> str:
     events, weight, bias = scan.product.events, scan.product.weight, scan.product.bias
     if not isinstance(events, Packed):
         return f"it forms products from its own events, not from {type(events).__name__}"
-    if {x.dtype for x in (weight, bias, events.values) if x is not None} != {scan.s[0].dtype}:
+    if {x.dtype for x in (weight, bias, events.x) if x is not None} != {scan.s[0].dtype}:
         return (
             f"it takes one dtype, the states are {scan.s[0].dtype}, the weights {weight.dtype}, the inputs "
-            f"{events.values.dtype}"
+            f"{events.x.dtype}"
         )
     if scan.unit != (weight.shape[0],):
         return f"products from events give units in one dimension, [{weight.shape[0]}], not {list(scan.unit)}"

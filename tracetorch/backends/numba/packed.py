@@ -19,49 +19,55 @@ PIECE, LANES = 32, 16
 """Rows that are packed one after another, and room beyond their number; PIECE in `events.py`, LANES in `raw.py`."""
 
 
+Lists = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def new_lists(xs: Tensor, room: int) -> Lists:
+    """Return room for the lists of so many events of inputs `[T, B, K]`."""
+    begins, ends = torch.empty(2, xs.shape[0] * xs.shape[1], dtype=torch.int64).unbind(0)
+    return empty((room,), xs, torch.int32), empty((room,), xs), begins, ends
+
+
 @dataclass(frozen=True, eq=False)
 class Packed:
     """Inputs `[T, B, K]` by their events; see `tracetorch.backends.interface.Events`.
 
-    Each 32 rows have room for all of their inputs, of which memory is used as far as there are events.
+    There is room for all inputs, of which memory is used as far as there are events.
 
     Args:
         shape: `[T, B, K]`.
-        places: the input of each event, of int32.
-        values: its value.
-        begins: where the events of each row begin, `[T B]` of int64.
-        ends: where they end.
+        x: the inputs themselves, before a scan has written down their events; else a tensor of their type.
+        lists: the input of each event, of int32, its value, and where the events of each row begin and end, `[T B]` of
+            int64; None before.
         workers: the threads.
     """
 
     shape: torch.Size
-    places: Tensor
-    values: Tensor
-    begins: Tensor
-    ends: Tensor
+    x: Tensor
+    lists: Lists | None
     workers: Workers
 
     @staticmethod
     def pack(xs: Tensor, workers: Workers) -> Packed:
-        """Return the events of inputs, `[T, B, K]`."""
+        """Return inputs, `[T, B, K]`, with their events written down."""
         xs = xs.detach().contiguous()
         rows, inputs = xs.shape[0] * xs.shape[1], xs.shape[2]
         pieces = -(-rows // PIECE)
-        room = (pieces * (PIECE * inputs + LANES),)
-        places, values = empty(room, xs, torch.int32), empty(room, xs)
-        begins, ends = torch.empty(2, rows, dtype=torch.int64).unbind(0)
-        event_kernel(xs.dtype, "pack")(workers, pieces, (rows, inputs), xs, places, values, begins, ends)
-        return Packed(xs.shape, places, values, begins, ends, workers)
+        lists = new_lists(xs, pieces * (PIECE * inputs + LANES))
+        event_kernel(xs.dtype, "pack")(workers, pieces, (rows, inputs), xs, *lists)
+        return Packed(xs.shape, xs.new_empty(0), lists, workers)
 
     @property
-    def arrays(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def arrays(self) -> Lists:
         """The arrays that kernels take."""
-        return self.places, self.values, self.begins, self.ends
+        return self.pack(self.x, self.workers).arrays if self.lists is None else self.lists
 
     def dense(self) -> Tensor:
         """Return the inputs."""
-        out = empty(self.shape, self.values)
-        rows, inputs = self.begins.shape[0], self.shape[2]
+        if self.lists is None:
+            return self.x
+        out = empty(self.shape, self.x)
+        rows, inputs = self.shape[0] * self.shape[1], self.shape[2]
         event_kernel(out.dtype, "unpack")(self.workers, -(-rows // PIECE), (rows, inputs), *self.arrays, out)
         return out
 

@@ -148,11 +148,33 @@ def gather(values, x, at, index, e, end):
 
 
 @inner
-def add_rows(out, to, values, rows, first, apart, width, order, e, end):
+def add_rows(out, to, x, at, jump, rows, first, apart, width, order, e, end):
     """Add to `width` values of `out` the rows that `order[e:end]` names, each times its value, four at a time.
 
-    The values are `values[e:end]`; a row lies in `rows` at `first + row * apart`.
+    The value of a row lies in `x` at `at + row * jump`, the row itself in `rows` at `first + row * apart`.
     """
+    while e + 4 <= end:
+        r0, r1 = np.intp(load(order, e)), np.intp(load(order, e + 1))
+        r2, r3 = np.intp(load(order, e + 2)), np.intp(load(order, e + 3))
+        x0, x1 = load(x, at + r0 * jump), load(x, at + r1 * jump)
+        x2, x3 = load(x, at + r2 * jump), load(x, at + r3 * jump)
+        a0, a1, a2, a3 = first + r0 * apart, first + r1 * apart, first + r2 * apart, first + r3 * apart
+        for n in range(width):
+            one = x0 * load(rows, a0 + n) + x1 * load(rows, a1 + n)
+            two = x2 * load(rows, a2 + n) + x3 * load(rows, a3 + n)
+            store(out, to + n, load(out, to + n) + (one + two))
+        e += 4
+    while e < end:
+        r = np.intp(load(order, e))
+        value, a = load(x, at + r * jump), first + r * apart
+        for n in range(width):
+            store(out, to + n, load(out, to + n) + value * load(rows, a + n))
+        e += 1
+
+
+@inner
+def add_chosen(out, to, values, rows, first, apart, width, order, e, end):
+    """Do the same with values that stand in the order of the rows, `values[e:end]`."""
     while e + 4 <= end:
         r0, r1 = np.intp(load(order, e)), np.intp(load(order, e + 1))
         r2, r3 = np.intp(load(order, e + 2)), np.intp(load(order, e + 3))
@@ -194,7 +216,7 @@ def clear(w, at, size):
 
 
 @inner
-def add_sums(sums, weights, values, sizes, at, index, first, end):
+def add_sums(sums, weights, x, sizes, at, row, index, first, end):
     """Add a step's events to weighted sums of the inputs, `[R, B, K]`.
 
     `sizes` are R and the distances between rows of `weights`, `[R, T]`, and of `sums`; `at` is the step and the place.
@@ -203,4 +225,4 @@ def add_sums(sums, weights, values, sizes, at, index, first, end):
         weight, to = load(weights, i * sizes[1] + at[0]), i * sizes[2] + at[1]
         for e in range(first, end):
             k = np.intp(load(index, e))
-            store(sums, to + k, load(sums, to + k) + weight * load(values, e))
+            store(sums, to + k, load(sums, to + k) + weight * load(x, row + k))

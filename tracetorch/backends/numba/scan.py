@@ -13,7 +13,7 @@ from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat, 
 from tracetorch.backends.numba.compile import Forward, event_kernel, forward_kernel
 from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves, share
 from tracetorch.backends.numba.limits import why_not_scan
-from tracetorch.backends.numba.packed import BLOCK, FLOATS, Packed
+from tracetorch.backends.numba.packed import BLOCK, FLOATS, LANES, Packed, new_lists
 from tracetorch.backends.numba.tape import NumbaTape
 from tracetorch.backends.numba.tuning import Tuning
 from tracetorch.backends.numba.workers import Workers
@@ -71,7 +71,7 @@ class Numba:
             some = rows[:: (rows.numel() // self.tuning.sample) | 1]
             if int(torch.count_nonzero(some)) > self.tuning.dense * some.numel():
                 return None
-        return Packed.pack(xs, self.workers)
+        return Packed(xs.shape, xs.detach().contiguous(), None, self.workers)
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> EventConvolution | None:
         """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`.
@@ -112,12 +112,9 @@ class Numba:
         variant = Forward(product is not None, recurrent is not None, request is not None)
         kernel = forward_kernel(lowered, like.dtype, width, filters, variant)
         none = absent(3, like)
-        integers = torch.empty(0, dtype=torch.int32), torch.empty(0, dtype=torch.int64)
-        places, x, begins, ends, inputs = integers[0], none, integers[1], integers[1], 0
-        if isinstance(events, Packed):
-            (places, x, begins, ends), inputs = events.arrays, events.shape[2]
-        else:
-            x = flat(scan.drive, unit, like.dtype)
+        x = events.dense() if isinstance(events, Packed) else flat(scan.drive, unit, like.dtype)
+        inputs, listed = x.shape[2], save.events and events is not None
+        lists = new_lists(x, 0 if events is None else batch * (inputs * (steps if listed else 1) + LANES))
         start, parameters = stacked(scan.s, scan), parameter_rows(scan, lowered.parameters)
         s_next = torch.empty_like(start)
         own = scan.out is not None and scan.out.is_contiguous()
@@ -137,11 +134,9 @@ class Numba:
         kernel(
             self.workers,
             batch,
-            (steps, batch, units, inputs, steps - history.shape[0], weights.shape[0], drive.shape[0] > 0),
+            (steps, batch, units, inputs, steps - history.shape[0], weights.shape[0], drive.shape[0] > 0, listed),
             x,
-            places,
-            begins,
-            ends,
+            *lists,
             none if product is None else self._laid_out(product.weight, width),
             none if recurrent is None else self._laid_out(recurrent[0], width),
             _bias(units, like, None if product is None else product.bias, None if recurrent is None else recurrent[1]),
@@ -170,8 +165,9 @@ class Numba:
             drive = drive if formed else x
             tape = NumbaTape(scan, lowered, start, drive, parameters, width, self.workers)
         s = tuple(row.view(batch, *unit) for row in s_next.unbind(0))
+        shown = Packed(x.shape, x.new_empty(0), lists, self.workers) if listed else None
         if request is None:
-            return Outputs(out, s, tape, sums=_sums(save, scan, sums), finite=finite)
+            return Outputs(out, s, tape, sums=_sums(save, scan, sums), finite=finite, events=shown)
         return Outputs(
             out,
             s,
@@ -181,6 +177,7 @@ class Numba:
             history.view(*history.shape[:-1], *unit),
             _sums(save, scan, sums),
             finite,
+            shown,
         )
 
     def _laid_out(self, weight: Tensor, width: int) -> Tensor:
