@@ -25,7 +25,7 @@ OTHER: dict[str, Callable[[Tensor], Tensor]] = {
     "end": lambda h: h[5:],
     "last": lambda h: h[-1:],
     "flipped": lambda h: h.flip(0),
-    "rolled": lambda h: h.roll(1, 0),
+    "shifted around": lambda h: h.roll(1, 0),
     "two exchanged": lambda h: h[[0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10, 11]],
     "chosen": lambda h: h[torch.arange(T) % 3 == 0],
     "averaged": lambda h: h.reshape(T // 2, 2, B, 8).mean(1),
