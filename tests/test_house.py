@@ -17,7 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a unit imports from floors below its own, and from itself. "tracetorch" is the
 # package's face, its __init__, which gathers everything up to the shell.
 FLOORS = (
-    {"ops"},
+    {"ops", "modules"},
     {"neurons", "synapses"},
     {"backends"},
     {"traces", "feedback"},

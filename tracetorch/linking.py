@@ -9,6 +9,7 @@ from torch import nn
 
 from tracetorch.engine import Core, Peers
 from tracetorch.layer import Layer
+from tracetorch.modules import named_modules
 from tracetorch.order import count_filters, node_of
 from tracetorch.rules.chains import measured
 from tracetorch.rules.wiring import Node, Wiring
@@ -32,7 +33,7 @@ def layers(net: nn.Module) -> dict[str, Layer]:
         ['0']
     """
     found = {}
-    for name, module in net.named_modules():
+    for module, name in named_modules(net).items():
         if isinstance(module, Layer):
             found[name] = module
         elif isinstance(module, nn.Sequential):

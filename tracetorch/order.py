@@ -291,9 +291,14 @@ def _part(core: Core, wiring: Wiring | None, version: int, peers: Peers) -> None
     core.wiring, core.version, core.peers = wiring, version, peers
 
 
-def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
-    """Note whether several filters are above a layer, which a compiled graph cannot follow."""
-    core.apart = rule.above.apart(neuron, core.above)
+def count_filters(core: Core, rule: Rule, neuron: Neuron, *, begins: bool = False) -> None:
+    """Note whether several filters are above a layer, which a compiled graph cannot follow.
+
+    Units are grouped once in a sequence, so that it stays so until another one begins.
+    """
+    counted = rule, neuron, core.above
+    if begins or not core.counted_for or not all(map(operator.is_, counted, core.counted_for)):
+        core.apart, core.counted_for = rule.above.apart(neuron, core.above), counted
 
 
 def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:

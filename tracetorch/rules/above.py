@@ -35,6 +35,8 @@ class Stage:
 
     def same(self, other: Stage) -> bool:
         """Return whether it is the same layer at the same place."""
+        if other is self:
+            return True
         alike = self.activity is other.activity and self.neuron is other.neuron
         return alike and (self.groups, self.hops) == (other.groups, other.hops) and self.above.same(other.above)
 
@@ -71,6 +73,8 @@ class Above:
 
     def same(self, other: Above) -> bool:
         """Return whether the same layers are above, in the same order."""
+        if other is self:
+            return True
         own, others = (self.known, self.executed), (other.known, other.executed)
         if own != others or self.itself is not other.itself or len(self.stages) != len(other.stages):
             return False
@@ -89,7 +93,7 @@ class Above:
     @property
     def readout(self) -> Neuron | None:
         """The next readout; None where there is none or it is not known."""
-        return next((n for n in self.neurons if isinstance(n, Readout)), None)
+        return next((stage.neuron for stage in self.all if isinstance(stage.neuron, Readout)), None)
 
 
 @dataclass(frozen=True, eq=False)

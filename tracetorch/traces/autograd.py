@@ -157,6 +157,8 @@ class _Credited(torch.autograd.Function):
         ctx: Any, call: Call, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.call = call
+        if not torch.compiler.is_compiling():
+            ctx.set_materialize_grads(False)
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
         ctx.shapes, ctx.rows = [p.shape for p in parameters], carry.shape
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
@@ -165,12 +167,15 @@ class _Credited(torch.autograd.Function):
         return out, raw, carry.view_as(carry)
 
     @staticmethod
-    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor | None, carry_bar: Tensor) -> Any:
+    def backward(ctx: Any, z_bar: Tensor | None, raw_bar: Tensor | None, carry_bar: Tensor | None) -> Any:
+        call: Call = ctx.call
+        window = call.credit.window
+        zero = window.like.new_zeros(())
+        z_bar = zero.expand(call.output.shape) if z_bar is None else z_bar
+        carry_bar = zero.expand(ctx.rows) if carry_bar is None else carry_bar
         require_first_derivative(z_bar)
         if ctx.metadata.get(CLOSED):
             return (None,) * len(ctx.needs_input_grad)
-        call: Call = ctx.call
-        window = call.credit.window
         require_finite(call.finite, z_bar)
         x, feedback = _saved(ctx)
         raw = raw_bar if window.counted and raw_bar is not None else None

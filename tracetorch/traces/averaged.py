@@ -119,8 +119,8 @@ class Averaged(Trace):
         buckets = self.begin(numbers, start)
         decays = buckets.decays.to(start.like)
         if buckets.sums is None:
-            level = start.like.new_zeros(1, *start.like.shape)
-            past = start.x.new_zeros(decays.shape[0], *start.x.shape)
+            level = start.like.new_zeros(()).expand(1, *start.like.shape)
+            past = start.x.new_zeros(()).expand(decays.shape[0], *start.x.shape)
         else:
             level = buckets.sums.h.unsqueeze(0)
             past = buckets.sums.x[0] * (decays**steps).reshape(-1, *[1] * (buckets.sums.x[0].dim() - 1))
@@ -173,14 +173,15 @@ class AveragedCredit(Credit):
             sent = h * events
             if self.trace.whole:
                 events = events.sum(0, keepdim=True)
-            signal = h * events
+            signal = h * events if self.trace.whole else sent
             weights = self._last(signal[0])
         else:
             weights, signal = self._every(events, sent=below or bool(w.biases))
             sent = signal
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, signal)
-        start = torch.zeros_like(carry)
+        start = carry.new_zeros(()).expand_as(carry)
         if w.learned:
+            start = torch.zeros_like(carry)
             own = self._neuron(events, carry)
             neuron |= own.parameters
             start[: w.size] = w.masked(own.s)

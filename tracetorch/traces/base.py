@@ -340,8 +340,7 @@ class WindowCredit(Credit):
         size, copies = w.size, trace.copies
         above = 0 if filter is None else filter.size
         offset = size * copies
-        level = None if filter is None else carry[offset : offset + above]
-        spent = None
+        spent, level = None, None if filter is None else carry[offset : offset + above]
         if bank is not None and level is not None:
             z_bar, spent = bank.reverse(z_bar, level, w.steps)
             filter, level, raw = None, None, None if raw is None else padded(raw, w.steps)
@@ -350,12 +349,13 @@ class WindowCredit(Credit):
         pull = Pull(trace.linked, None, w.learned, instant)
         own = w.tape.reverse(Cotangents(z_bar, carry[offset - size : offset], raw, filter, level, fed), pull)
         weights = self.weights(own, Cotangents(z_bar, carry[:size], raw, filter, level, fed))
-        start = torch.zeros_like(carry)
+        spent = own.level if spent is None else spent
+        back = trace.linked or spent is not None or fed is not None
+        start = torch.zeros_like(carry) if back else carry.new_zeros(()).expand_as(carry)
         if trace.linked:
             start[offset - size : offset] = w.masked(own.s)
             if copies > 1:
                 start[:size] = w.masked(weights.s)
-        spent = own.level if spent is None else spent
         if spent is not None:
             start[offset : offset + above] = w.masked(spent)
         if own.fed is not None and fed is not None:

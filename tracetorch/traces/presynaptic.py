@@ -118,7 +118,7 @@ class Presynaptic(Trace):
         if not silent or numbers.constant is None:
             return found
         weights = power_weights(*numbers.constant, steps)[0].t()
-        return Save(True, found.sensitivity, (weights, start.x.new_zeros(weights.shape[0], *start.x.shape)))
+        return Save(True, found.sensitivity, (weights, start.x.new_zeros(()).expand(weights.shape[0], *start.x.shape)))
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
         """Return the traces after a window."""
