@@ -167,7 +167,7 @@ html_theme_options: dict[str, object] = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "secondary_sidebar_items": ["page-toc", "edit-this-page"],
 }
-html_sidebars = {"index": [], "results": [], "speed": []}
+html_sidebars = {"index": []}
 
 # The forge sets GITHUB_REPOSITORY to owner/name in its workflows; elsewhere there is no page to edit.
 _REPOSITORY = os.environ.get("GITHUB_REPOSITORY", "")

@@ -184,7 +184,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # %%
 # Such gradients still point downhill, and noise that is drawn again for each sample averages out over a training
 # run. (That is not always so: lesson 9 has a deep network and a task about order in which the cosine of this rule
-# is negative.) How much it matters depends on the task. In :doc:`/results`, with the commands to repeat them,
+# is negative.) How much it matters depends on the task. In :doc:`/results_tasks`, with the commands to repeat them,
 # ``trace`` reaches 98.81 ± 0.07 % on MNIST (BPTT: 98.74 ± 0.09 %), and 86.9 ± 1.7 % if the *order* of a digit's
 # rows carries the label (BPTT: 90.4 ± 1.3 %).
 #

@@ -157,7 +157,7 @@ plt.show()
 # The network is the same for all three, so the information is there at the end. What differs is whether the
 # gradient contains it. If the gap is short, the hidden neurons, with their half-life of 10 steps, still show the
 # cue when the question comes, so even the last step has something to learn from. The window of 20 steps learns as
-# long as it reaches back to the cue, and no further. This is one seed per point; :doc:`/results` has five seeds and
+# long as it reaches back to the cue, and no further. This is one seed per point; :doc:`/results_credit` has five seeds and
 # gaps up to 1,000 steps.
 #
 # Where one trace per input is not enough

@@ -218,7 +218,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # And does it matter?
 # -------------------
 # A cosine is not an accuracy. On scikit-learn's digits, given row by row, with two hidden layers and one loss at the
-# end (``tracetorch compare digits``, five seeds, the table in :doc:`/results`):
+# end (``tracetorch compare digits``, five seeds, the table in :doc:`/results_tasks`):
 #
 # ====================  ===========
 # rule                  accuracy, %
@@ -240,7 +240,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # -----------------------
 # So far the networks were untrained. On the same digits with 2, 4 and 6 hidden layers, the lowest layer's gradient was
 # compared with BPTT's six times during training, in networks that BPTT trains, for three seeds (``python -m
-# benchmarks.depth``, the tables in :doc:`/results`):
+# benchmarks.depth``, the tables in :doc:`/results_credit`):
 #
 # .. figure:: /_static/figures/depth_training.svg
 #    :alt: Cosine of the lowest layer's gradient to BPTT's against the number of hidden layers, one line per rule.

@@ -83,11 +83,11 @@ plt.show()
 # Updates once per long window are too rare to follow the change. Short windows do as well as the online rule or a
 # little better: *here* only the last few steps matter, and then truncated BPTT is a good choice. On the task of
 # lesson 7 it is not: across a gap longer than its window it learns nothing, while ``eprop()`` bridges 1,000 steps
-# (:doc:`/results`). So the gain here is not a lower error: it is that you have no window length to choose.
+# (:doc:`/results_credit`). So the gain here is not a lower error: it is that you have no window length to choose.
 #
 # Gained: memory, and often time
 # ------------------------------
-# Lesson 1 measured memory. In :doc:`/speed` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
+# Lesson 1 measured memory. In :doc:`/speed_history` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
 # much memory as one of 1,000, about 465 MB for the whole process. Time is less obvious: an online rule does more
 # work per step than a forward pass, but with one loss at the end it needs no backward pass through time. On your
 # machine, one training iteration of a 200-128-128-10 network, 100 steps, 32 samples, Adam:
@@ -135,12 +135,12 @@ plt.show()
 
 # %%
 # With a loss at every step online rules are not faster than BPTT: there ``bptt()`` is the fastest row of the dense
-# network in :doc:`/speed` (W1, T = 100).
+# network in :doc:`/speed_history` (W1, T = 100).
 #
 # Lost: exactness at depth, and where the order matters
 # -----------------------------------------------------
 # Lesson 9 shows it by layer. In accuracy: row-by-row digits reach 86.9 ± 1.7 % with ``trace()`` and 90.4 ± 1.3 %
-# with ``bptt()`` (:doc:`/results`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1. On
+# with ``bptt()`` (:doc:`/results_tasks`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1. On
 # one ECG record as a stream, BPTT over the whole interval between beats, 320 steps on average, scores 96.4 % and
 # ``trace()`` 95.0 % (one seed).
 #
@@ -249,7 +249,7 @@ except RuntimeError as error:
 # - For a chip, export through NIR (:doc:`/howto/nir`) where the neuron fits; the chips' own tools go further.
 #
 # Milliseconds of one training iteration (700-256-256-20, 100 steps, batch 64, one loss at the end), and microseconds of
-# one online step (batch 1, an update at every step), on one CPU and version 0.1; :doc:`/speed` has the conditions, and
+# one online step (batch 1, an update at every step), on one CPU and version 0.1; :doc:`/speed_history` has the conditions, and
 # ``python -m benchmarks W1 W2`` repeats it on your machine:
 #
 # =======================================  ==============  ============

@@ -188,5 +188,5 @@ plt.show()
 # What to read next
 # -----------------
 # The same at the command line, with more iterations and five seeds: ``tracetorch compare clicks --preset hard
-# --rules frozen,sltt,eprop,trace --seeds 5``; its table is in the :doc:`results </results>`. The next step into
+# --rules frozen,sltt,eprop,trace --seeds 5``; its table is in the :doc:`results </results_tasks>`. The next step into
 # this task is :doc:`/tutorials/plot_08_psychometric`, which compares the network with an ideal observer.

@@ -158,4 +158,4 @@ plt.show()
 # -----------------
 # With more iterations, images shifted by a pixel, and three seeds, ``trace`` reaches 98.81 ± 0.07 % and ``bptt``
 # 98.74 ± 0.09 % on all 10,000 test images (``tracetorch compare mnist --rules trace,bptt --seeds 3``, :doc:`results
-# </results>`). :doc:`/tutorials/plot_07_convolution` does the same with convolutions.
+# </results_tasks>`). :doc:`/tutorials/plot_07_convolution` does the same with convolutions.

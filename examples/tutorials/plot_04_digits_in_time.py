@@ -131,7 +131,7 @@ for name, options in runs.items():
 # untrained ones. The trace rules learn from all rows. For a short sequence through several layers, where memory
 # does not matter, full backpropagation through time is the better choice. The window of four steps gains nothing in
 # this one run; over five seeds of twice the length it came to 87.6 ± 0.8 %, between ``trace`` with 86.9 ± 1.7 % and
-# ``bptt`` with 90.4 ± 1.3 % (:doc:`results </results>`).
+# ``bptt`` with 90.4 ± 1.3 % (:doc:`results </results_tasks>`).
 #
 # The left panel of the figure shows the accuracy of the readout's answer after each step, although it was trained
 # for the last step only.

@@ -218,7 +218,7 @@ plt.show()
 #
 # What to read next
 # -----------------
-# The same stream under truncated backpropagation with two windows is in the :doc:`results </results>`: with a
+# The same stream under truncated backpropagation with two windows is in the :doc:`results </results_tasks>`: with a
 # window as long as the interval between two beats, truncation is ahead of the trace, and with a window of 20
 # samples it is behind.
 #

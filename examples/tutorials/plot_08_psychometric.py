@@ -158,5 +158,5 @@ print(
 #
 # What to read next
 # -----------------
-# :doc:`results </results>` has a less noisy version of the task with more iterations and five seeds, compared with
+# :doc:`results </results_tasks>` has a less noisy version of the task with more iterations and five seeds, compared with
 # ``eprop`` and ``ottt``. Rates, noise and silence are options of :func:`tracetorch.train.make`.

@@ -104,7 +104,7 @@ except ImportError as error:
 # CartPole needs no memory in the network: what the agent sees is the whole state. The trace that matters here is
 # the one over parameters, which remembers the actions. Learning is possible without it: in some runs the control is
 # faster. But with it the pole stays up: over ten seeds of 500,000 steps all agents with it ended at 450 or more
-# (:doc:`/results`); without it, in a separate program, only six of ten did.
+# (:doc:`/results_control`); without it, in a separate program, only six of ten did.
 #
 # Remember a cue
 # --------------
@@ -191,5 +191,5 @@ plt.show()
 #
 # What to read next
 # -----------------
-# One seed each is an illustration, not a result: learning from reward varies a lot between seeds. :doc:`/results`
+# One seed each is an illustration, not a result: learning from reward varies a lot between seeds. :doc:`/results_control`
 # has several seeds of these and other tasks; the derivation is in :doc:`/theory/reward`.
