@@ -153,7 +153,7 @@ html_theme_options: dict[str, object] = {
         "alt_text": "traceTorch, to the first page",
     },
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navbar_start": ["navbar-logo", "version"],
     "switcher": {"json_url": "_static/versions.json", "version_match": version},
     "navbar_end": ["theme-switcher", "navbar-icon-links"],

@@ -77,7 +77,9 @@ def train(rule, window=16, frozen=False):
     if frozen:
         net[:2].requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=iterations, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 5e-3, total_steps=iterations, pct_start=0.05
+    )
     generator = torch.Generator().manual_seed(0)
     for _ in range(iterations):
         chosen = torch.randint(len(data.x_train), (64,), generator=generator)
@@ -116,7 +118,10 @@ for name, options in runs.items():
     net = train(**options)
     seconds = time.perf_counter() - start
     right[name] = accuracy(net, held_out)
-    print(f"{name:22} {right[name][-1]:5.1f} % of 360 held-out digits, {seconds:3.0f} s of training; ", end="")
+    print(
+        f"{name:22} {right[name][-1]:5.1f} % of 360 held-out digits, {seconds:3.0f} s of training; ",
+        end="",
+    )
     print(f"rows in another order: {accuracy(net, shuffled)[-1]:4.1f} %")
 
 # %%
@@ -136,7 +141,9 @@ for name, options in runs.items():
 # The left panel of the figure shows the accuracy of the readout's answer after each step, although it was trained
 # for the last step only.
 
-figure, (left, right_panel) = plt.subplots(1, 2, figsize=(8.6, 3.2), layout="constrained", width_ratios=[1.4, 1])
+figure, (left, right_panel) = plt.subplots(
+    1, 2, figsize=(8.6, 3.2), layout="constrained", width_ratios=[1.4, 1]
+)
 for ax in (left, right_panel):
     dress(ax)
 for row, ((name, values), look) in enumerate(zip(right.items(), rule_styles(list(right)), strict=True)):

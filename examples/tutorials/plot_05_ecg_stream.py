@@ -30,7 +30,9 @@ from tracetorch.train import resident_mb
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 RATE = 360  # samples a second
 seconds = 10 if short else 1800
-print("Expect: on the real record, about 95 % balanced accuracy in the last third under `trace`, less under `sltt`,")
+print(
+    "Expect: on the real record, about 95 % balanced accuracy in the last third under `trace`, less under `sltt`,"
+)
 print("and a resident memory that hardly grows, by a megabyte or so, over half an hour.")
 if short:
     print("TRACETORCH_SHORT is set: ten seconds, far too few beats to learn anything.")
@@ -68,9 +70,14 @@ try:
     print(f"MIT-BIH record 106: {len(signal)} samples, {len(signal) / RATE:.0f} s")
 except DataNotFoundError:
     signal, beats, pvc = generated(torch.Generator().manual_seed(0))
-    print(f"Stand-in: no mitbih12.npz, so a generated heart of {seconds} s. Its scores mean nothing for real ones.")
+    print(
+        f"Stand-in: no mitbih12.npz, so a generated heart of {seconds} s. Its scores mean nothing for real ones."
+    )
 answers_at = beats + RATE // 4
-pvc, answers_at = pvc[: len(answers_at)][answers_at < len(signal)].long(), answers_at[answers_at < len(signal)]
+pvc, answers_at = (
+    pvc[: len(answers_at)][answers_at < len(signal)].long(),
+    answers_at[answers_at < len(signal)],
+)
 print(f"{len(pvc)} beats, {int(pvc.sum())} of them PVC")
 
 # %%

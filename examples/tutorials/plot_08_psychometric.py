@@ -24,7 +24,9 @@ from tracetorch.train import Trainer, make
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, trials = (3, 500) if short else (600, 4000)
-print("Expect: an ideal observer gets about 94 % right, a network that learns its hidden layer nearly as many. A leaky")
+print(
+    "Expect: an ideal observer gets about 94 % right, a network that learns its hidden layer nearly as many. A leaky"
+)
 print("one loses early clicks and answers fewer, unless it may learn its half-lives.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
@@ -120,7 +122,9 @@ for (name, trainer), colour in zip(trainers.items(), COLOURS, strict=False):
     if scores[name]["accuracy"] > 0.8:  # the kernel of a subject that guesses is noise
         weights = kernel(trainer)
         right.plot(torch.arange(0.25, 5.0, 0.5), weights, "o-", markersize=3, color=colour, label=name)
-        print(f"{name:15} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}")
+        print(
+            f"{name:15} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}"
+        )
 left.plot(difference, observer, color="#767676", linestyle=(0, (5, 2)), label="ideal observer")
 right.axhline(1, color="#767676", linestyle=(0, (5, 2)), label="all clicks alike")
 label(left, x="(left - right) / all clicks", y="share of the answer 'left'")
@@ -158,5 +162,5 @@ print(
 #
 # What to read next
 # -----------------
-# :doc:`results </results_tasks>` has a less noisy version of the task with more iterations and five seeds, compared with
-# ``eprop`` and ``ottt``. Rates, noise and silence are options of :func:`tracetorch.train.make`.
+# :doc:`results </results_tasks>` has a less noisy version of the task with more iterations and five seeds, compared
+# with ``eprop`` and ``ottt``. Rates, noise and silence are options of :func:`tracetorch.train.make`.

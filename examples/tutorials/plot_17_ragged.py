@@ -76,7 +76,9 @@ write(folder / "test.h5", 200, seed=1)
 train, test = (HDF5Events(folder / f"{name}.h5", units=UNITS, dt=0.01) for name in ("train", "test"))
 batch = collate_ragged([test[i] for i in range(200)])
 lengths = batch.lengths
-print(f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms; {batch.valid.float().mean():.0%} of a")
+print(
+    f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms; {batch.valid.float().mean():.0%} of a"
+)
 print("padded batch are recordings")
 
 
@@ -106,7 +108,9 @@ with torch.no_grad():
     for i in range(20):
         tt.reset(net)
         alone.append(tt.scan(net, batch.xs[: lengths[i], i : i + 1], out="last")[0])
-print(f"greatest difference to each word alone: {(together[:20] - torch.stack(alone)).abs().max():.1e} with lengths,")
+print(
+    f"greatest difference to each word alone: {(together[:20] - torch.stack(alone)).abs().max():.1e} with lengths,"
+)
 print(f"{(padded[:20] - torch.stack(alone)).abs().max():.1e} with padding that counts as silence")
 
 # %%
@@ -117,7 +121,9 @@ net = network()
 optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
 order = torch.Generator().manual_seed(0)
 for _ in range(epochs):
-    for part in DataLoader(train, batch_size=30, shuffle=True, generator=order, collate_fn=collate_ragged):
+    for part in DataLoader(
+        train, batch_size=30, shuffle=True, generator=order, collate_fn=collate_ragged
+    ):
         tt.reset(net)
         outputs = tt.scan(net, part.xs, out="last", lengths=part.lengths)
         loss = nn.functional.cross_entropy(outputs, part.labels)
@@ -138,7 +144,9 @@ for name, outputs in (
     ("at the padded end", answers(out="last")),
 ):
     right = (outputs.argmax(-1) == batch.labels).float()
-    print(f"{name}: {right.mean():.0%} of the words never heard, {right[lengths < 50].mean():.0%} of the short ones")
+    print(
+        f"{name}: {right.mean():.0%} of the words never heard, {right[lengths < 50].mean():.0%} of the short ones"
+    )
 
 # %%
 # Words, and an answer

@@ -28,7 +28,9 @@ from tracetorch.plot import COLOURS, dress, label
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 200
-print("Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft reset fires")
+print(
+    "Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft reset fires"
+)
 print("other spikes in programs that follow the standard.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
@@ -80,7 +82,9 @@ def spikes(net):
 
 own = spikes(net)
 right = (own.sum(0).argmax(-1) == data.y_test.numpy()).mean()
-print(f"{right:.0%} of the test digits by counting spikes, {own.sum(0).mean():.2f} spikes of an output per digit")
+print(
+    f"{right:.0%} of the test digits by counting spikes, {own.sum(0).mean():.2f} spikes of an output per digit"
+)
 
 # %%
 # Write, read

@@ -1,5 +1,5 @@
 """
-10. When to use this, and when something else
+11. When to use this, and when something else
 =============================================
 
 No online rule computes the BPTT gradient better than BPTT. Use one where BPTT cannot be used: to learn on a stream,
@@ -35,7 +35,10 @@ steps, B, INPUTS, rates = (200, 4, 20, (1e-3,)) if short else (1200, 4, 20, (3e-
 torch.manual_seed(0)
 busy = torch.randint(2, (steps // 40, B)).repeat_interleave(40, dim=0)
 chance = 0.1 + 0.15 * nn.functional.one_hot(busy, 2).repeat_interleave(INPUTS // 2, dim=2)
-stream, answers = torch.bernoulli(chance), (busy + (torch.arange(steps) >= steps // 2).long()[:, None]) % 2
+stream, answers = (
+    torch.bernoulli(chance),
+    (busy + (torch.arange(steps) >= steps // 2).long()[:, None]) % 2,
+)
 
 
 def mistakes(rule: tt.Rule, window: int, lr: float) -> torch.Tensor:
@@ -115,7 +118,9 @@ for name in ("trace", "ottt", "eprop", "traced_bptt", "bptt"):
             opt.zero_grad()
             took.append(time.perf_counter() - began)
         timed[name, out] = 1e3 * sorted(took)[len(took) // 2]
-    print(f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms")
+    print(
+        f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms"
+    )
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -140,15 +145,17 @@ plt.show()
 # Lost: exactness at depth, and where the order matters
 # -----------------------------------------------------
 # Lesson 9 shows it by layer. In accuracy: row-by-row digits reach 86.9 ± 1.7 % with ``trace()`` and 90.4 ± 1.3 %
-# with ``bptt()`` (:doc:`/results_tasks`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1. On
-# one ECG record as a stream, BPTT over the whole interval between beats, 320 steps on average, scores 96.4 % and
+# with ``bptt()`` (:doc:`/results_tasks`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1.
+# On one ECG record as a stream, BPTT over the whole interval between beats, 320 steps on average, scores 96.4 % and
 # ``trace()`` 95.0 % (one seed).
 #
 # Lost: memory of another kind
 # ----------------------------
 # Full eligibility costs one number per weight, state and sample. Lesson 8 measured 8 MB for one layer of 256 × 256
 # with a decay per unit and 32 samples. For 4096 × 4096 it is:
-print(f"4096 × 4096, 32 samples: {32 * 4096 * 4096 * 4 / 1e9:.1f} GB of eligibility; trace() keeps", end=" ")
+print(
+    f"4096 × 4096, 32 samples: {32 * 4096 * 4096 * 4 / 1e9:.1f} GB of eligibility; trace() keeps", end=" "
+)
 print(f"{32 * (4096 + 4096) * 4 / 1e6:.1f} MB for its averages")
 
 # %%
@@ -249,8 +256,8 @@ except RuntimeError as error:
 # - For a chip, export through NIR (:doc:`/howto/nir`) where the neuron fits; the chips' own tools go further.
 #
 # Milliseconds of one training iteration (700-256-256-20, 100 steps, batch 64, one loss at the end), and microseconds of
-# one online step (batch 1, an update at every step), on one CPU and version 0.1; :doc:`/speed_history` has the conditions, and
-# ``python -m benchmarks W1 W2`` repeats it on your machine:
+# one online step (batch 1, an update at every step), on one CPU and version 0.1;
+# :doc:`/speed_history` has the conditions, and ``python -m benchmarks W1 W2`` repeats it on your machine:
 #
 # =======================================  ==============  ============
 # program                                  iteration, ms   one step, µs
