@@ -134,7 +134,7 @@ def missing() -> Drawing:
     steps = [140 + 96 * i for i in range(6)]
     for i, x in enumerate(steps):
         fires = i in (1, 5)
-        drawing.box((x, 50), (60, 40), "fires" if i == 5 else "v", colour=FORWARD if 1 <= i else GREY, font=13)
+        drawing.box((x, 50), (60, 40), "fires" if i == 5 else "v", colour=FORWARD if i else GREY, font=13)
         drawing.box((x, 180), (60, 40), "spike" if fires else "", colour=FORWARD if fires else GREY, font=13)
         drawing.text((x + 30, 244), {1: "step k", 5: "step t"}.get(i, ""), size=13)
         if 1 <= i < 5:

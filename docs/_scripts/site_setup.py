@@ -91,7 +91,9 @@ def name_repository(app: Sphinx, docname: str, source: list[str]) -> None:
     if "github_repo" not in context:
         return
     name = f"{context['github_user']}/{context['github_repo']}"
-    source[0] = re.sub(r" +# URL: behind .*", "", source[0].replace("git clone URL", f"git clone https://github.com/{name}"))
+    source[0] = re.sub(
+        r" +# URL: behind .*", "", source[0].replace("git clone URL", f"git clone https://github.com/{name}")
+    )
     colab = f"https://colab.research.google.com/github/{name}/blob/main/examples/quickstart.ipynb"
     if docname == "introduction/plot_00_quickstart":
         source[0] = source[0].replace("notebook for Colab.", f"notebook for Colab: `open it there <{colab}>`__.")

@@ -40,9 +40,9 @@ T, B, INPUTS, UNITS, OUT = 30 if short else 60, 6, 16, 20, 3
 #           \qquad J_{tk} = \frac{d z^{(2)}_t}{d z^{(1)}_k}
 #
 # .. figure:: /_static/figures/missing.svg
-#    :alt: A spike of the lower layer at step k charges the upper layer's membrane, which remembers it and fires at step t.
-#       The error of step t reaches the lower layer at step t only; the path back to step k, through the upper membrane,
-#       is crossed out.
+#    :alt: A spike of the lower layer at step k charges the upper layer's membrane, which remembers it and fires at
+#       step t. The error of step t reaches the lower layer at step t only; the path back to step k, through the upper
+#       membrane, is crossed out.
 #    :figclass: tt-figure
 #
 # with :math:`e^{(1)}_k` the eligibility of the lower layer at step :math:`k`, as in lesson 6, and

@@ -114,6 +114,10 @@ def train(rule, frozen=False):
     return net, history
 
 
+# %%
+# Accuracy is measured on trials that the network has never seen, without a gradient:
+
+
 @torch.no_grad()
 def accuracy(net):
     """Return the share of right answers on trials that were never trained on."""

@@ -78,6 +78,10 @@ def network(count):
     )
 
 
+# %%
+# Training is the usual loop. Each iteration draws 64 spoiled patterns; the one loss of each comes at its end.
+
+
 def memorise(count, rule, frozen):
     """Train a new network on spoiled versions of `count` patterns; return it and the patterns."""
     net, stored = network(count), patterns(count, torch.Generator().manual_seed(count))
@@ -96,6 +100,10 @@ def memorise(count, rule, frozen):
         optimizer.step()
         schedule.step()
     return net, stored
+
+
+# %%
+# How many spoiled patterns are recognised? New noise is drawn for the test.
 
 
 @torch.no_grad()

@@ -101,6 +101,10 @@ def train(rule, frozen=False):
     return net, losses
 
 
+# %%
+# The readout gives an answer after each of the 20 steps, so accuracy is a curve.
+
+
 @torch.no_grad()
 def accuracy(net):
     """Return the accuracy after each of the 20 steps on test images, ``[20]``, in percent."""
@@ -111,6 +115,8 @@ def accuracy(net):
     return 100 * torch.cat(right, dim=1).float().mean(-1)
 
 
+# %%
+# Three runs: the online rule, BPTT to compare it with, and a control in which only the readout learns.
 runs = {
     "trace": (tt.rules.trace(), False),
     "bptt": (tt.rules.bptt(), False),

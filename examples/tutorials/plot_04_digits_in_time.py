@@ -94,6 +94,10 @@ def train(rule, window=16, frozen=False):
     return net
 
 
+# %%
+# The readout gives an answer after each step, so accuracy is a curve over the 16 steps.
+
+
 @torch.no_grad()
 def accuracy(net, xs):
     """Return the accuracy on inputs ``[16, 360, 8]`` after each step, ``[16]``, in percent."""
@@ -101,6 +105,9 @@ def accuracy(net, xs):
     return 100 * (tt.scan(net, xs).argmax(-1) == data.y_test).float().mean(-1)
 
 
+# %%
+# Seven runs: a control whose hidden layers stay as they were drawn, five rules that run online, and BPTT. The last
+# column of the output has the same rows of pixels in another order.
 runs = {
     "frozen": {"rule": tt.rules.trace(), "frozen": True},
     "sltt": {"rule": tt.rules.sltt()},

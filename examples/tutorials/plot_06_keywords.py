@@ -42,6 +42,7 @@ if short:
 # %%
 # The data
 # --------
+# The recordings of the Speech Commands test set, one second each at 8 kHz:
 RATE = 8000
 
 
@@ -55,6 +56,10 @@ def recordings():
         known &= torch.arange(len(known)) % 20 == 0
     waves = arrays["wave"].reshape(-1, RATE)[known].float() / 32768
     return waves, arrays["label"][known].long() - 2, arrays["speaker"][known].long(), names[2:]
+
+
+# %%
+# A stand-in for readers who do not have them: each made-up word is three tones in an order of its own.
 
 
 def generated(generator):
@@ -75,6 +80,8 @@ def generated(generator):
     return waves, y, speaker, [f"word {word}" for word in range(10)]
 
 
+# %%
+# The recordings if they are there, else the stand-in:
 try:
     waves, y, speaker, names = recordings()
     print(f"Speech Commands: {len(y)} clips of {len(speaker.unique())} speakers")
@@ -134,6 +141,10 @@ def network():
         tt.Layer(nn.Linear(inputs.shape[-1], 256), tt.LIF(half_life=half_lives)),
         tt.Layer(nn.Linear(256, 10), tt.LI(half_life=20, normalized=True)),
     )
+
+
+# %%
+# The training loop. Each batch is shifted in time by up to 100 ms, so that no word begins at a fixed step.
 
 
 def train(rule, frozen):

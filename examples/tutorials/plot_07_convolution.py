@@ -104,6 +104,10 @@ def train(frozen):
     return net
 
 
+# %%
+# Accuracy on test images, in parts of 250:
+
+
 @torch.no_grad()
 def accuracy(net):
     """Return the accuracy on test images, in percent."""
@@ -114,6 +118,8 @@ def accuracy(net):
     return 100 * torch.cat(right).float().mean().item()
 
 
+# %%
+# Two runs: with filters that learn, and with filters that stay as they were drawn.
 nets = {}
 for name, frozen in (("learned filters", False), ("frozen filters", True)):
     start = time.perf_counter()

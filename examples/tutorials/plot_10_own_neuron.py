@@ -126,6 +126,10 @@ def draw(size, generator):
     return (clean + torch.randn(STEPS, size, generator=generator)).unsqueeze(-1), y
 
 
+x, y = draw(32, torch.Generator().manual_seed(0))
+print("a batch:", tuple(x.shape), "labels:", tuple(y.shape))
+
+
 # %%
 # Train
 # -----
@@ -142,6 +146,10 @@ def network(neuron):
     return nn.Sequential(
         tt.Layer(nn.Linear(1, 48), neuron), tt.Layer(nn.Linear(48, 4), tt.LI(half_life=40))
     )
+
+
+# %%
+# The accuracy on 500 new trials is taken every 25 iterations.
 
 
 def train(net, rule):
@@ -166,6 +174,8 @@ def train(net, rule):
     return history
 
 
+# %%
+# The four networks:
 periods = torch.linspace(13.0, 17.0, 48)
 nets = {
     "resonators, drtrl": (network(Resonator(periods, half_life=12)), tt.rules.drtrl()),

@@ -109,6 +109,9 @@ def encode(images):
     return encoding.rows(images * (3.0 / 255.0), repeat=2)
 
 
+print("a batch:", tuple(encode(data.x_train[:64]).shape))
+
+
 def network(seed):
     """Build 8 inputs, two layers of 128 LIF neurons, ten leaky integrators."""
     torch.manual_seed(seed)
@@ -117,6 +120,10 @@ def network(seed):
         tt.Layer(nn.Linear(128, 128), tt.LIF(half_life=8)),
         tt.Layer(nn.Linear(128, 10), tt.LI(half_life=16)),
     )
+
+
+# %%
+# The training loop is the same for every rule:
 
 
 def train(rule, seed):

@@ -50,6 +50,9 @@ def loss(outputs, steps):
     return ((outputs - targets[steps]) ** 2).sum()
 
 
+print("inputs:", tuple(xs.shape), "targets:", tuple(targets.shape))
+
+
 # %%
 # Is it alive?
 # ------------

@@ -52,6 +52,9 @@ def encode(images):
     return encoding.rows(images * (3.0 / 255.0), repeat=2)
 
 
+print("a batch:", tuple(encode(data.x_train[:64]).shape))
+
+
 optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
 generator = torch.Generator().manual_seed(0)
 for _ in range(iterations):

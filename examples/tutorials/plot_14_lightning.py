@@ -62,6 +62,10 @@ def real():
     return parts
 
 
+# %%
+# A stand-in for readers who do not have them: five rhythms that follow each other.
+
+
 def generated():
     """Return recordings of five rhythms that follow each other."""
     source = np.random.default_rng(0)
@@ -76,6 +80,8 @@ def generated():
     return found[:80], found[80:]
 
 
+# %%
+# The recordings if they are there, else the stand-in:
 try:
     train, test = real()
     print("recordings of real persons")
@@ -139,6 +145,8 @@ class Wearable(OnlineModule):
         self.log("accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
 
 
+# %%
+# The network is an ordinary one, and its rule is set as always:
 torch.manual_seed(0)
 net = nn.Sequential(
     tt.Layer(nn.Linear(6, 96), tt.LIF(half_life=10)),

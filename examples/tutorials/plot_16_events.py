@@ -65,6 +65,10 @@ def move(image, rng):
     return events[np.argsort(events["t"], kind="stable")]
 
 
+# %%
+# A data set of Tonic is a class with a length and items; an item is events and a label.
+
+
 class MovingDigits(tonic.Dataset):
     """Digits that move in front of an event camera."""
 
@@ -81,6 +85,8 @@ class MovingDigits(tonic.Dataset):
         return move(self.images[i], np.random.default_rng(i)), self.labels[i]
 
 
+# %%
+# ``TonicRecordings`` turns the events into frames when they are read: here one frame for three of the camera's.
 data = digits()
 dataset = tonic.MemoryCachedDataset(MovingDigits(data.x_train[:examples], data.y_train[:examples]))
 held_out = tonic.MemoryCachedDataset(MovingDigits(data.x_test[:200], data.y_test[:200]))

@@ -57,6 +57,10 @@ def speak(word, rng):
     return np.concatenate(times).astype(np.float32), np.concatenate(units)
 
 
+# %%
+# The file has one array of times and one of units for each word, of any length:
+
+
 def write(file, count, seed):
     """Write `count` words as the Heidelberg digits are stored."""
     rng = np.random.default_rng(seed)
@@ -70,12 +74,15 @@ def write(file, count, seed):
                 ragged[i] = word[values]
 
 
+# %%
+# ``HDF5Events`` reads such a file in time steps of 10 ms, and ``collate_ragged`` pads a batch:
 folder = Path(tempfile.mkdtemp())
 write(folder / "train.h5", count, seed=0)
 write(folder / "test.h5", 200, seed=1)
 train, test = (HDF5Events(folder / f"{name}.h5", units=UNITS, dt=0.01) for name in ("train", "test"))
 batch = collate_ragged([test[i] for i in range(200)])
 lengths = batch.lengths
+print("a padded batch:", tuple(batch.xs.shape), "lengths:", tuple(lengths.shape))
 print(
     f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms; {batch.valid.float().mean():.0%} of a"
 )
@@ -130,6 +137,10 @@ for _ in range(epochs):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+# %%
+# The answer is taken at each word's own end, and, to compare, at the end of the padded batch:
 
 
 def answers(**options):

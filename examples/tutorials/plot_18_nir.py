@@ -47,6 +47,10 @@ def encode(images):
     return encoding.rows(images * (3.0 / 255.0), repeat=4)
 
 
+# %%
+# The output neurons spike too: the answer is the one that fires most.
+
+
 def train(reset):
     """Train a network with a kind of reset; the output neurons spike too."""
     torch.manual_seed(0)
@@ -69,8 +73,11 @@ def train(reset):
     return net.double()  # so that no membrane ends on the other side of its threshold by rounding
 
 
+# %%
+# We train with the hard reset, as NIR defines it, and store the output spikes to compare with later:
 net = train(tt.HardReset())
 xs = encode(data.x_test).double()
+print("test digits:", tuple(xs.shape))
 
 
 def spikes(net):
