@@ -150,13 +150,9 @@ for neuron in (tt.LIF(half_life=10), tt.ALIF(half_life=10, adaptation_half_life=
 # recurrent weights times the surrogate derivatives. The e-prop paper's surrogate is small (0.3 at the threshold);
 # this library's default is 1 there.
 strengths, seeds = ((0.0, 1.0), range(2)) if short else ((0.0, 0.25, 0.5, 1.0, 1.5), range(6))
-figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-dress(ax)
-for surrogate, colour, mark in (
-    (tt.surrogates.Triangle(), COLOURS[0], "o"),
-    (tt.surrogates.ATan(), COLOURS[1], "s"),
-):
-    means = []
+cosines: dict[str, list[list[float]]] = {}
+for surrogate in (tt.surrogates.Triangle(), tt.surrogates.ATan()):
+    rows = cosines[type(surrogate).__name__] = []
     for strength in strengths:
         row = []
         for seed in seeds:
@@ -172,16 +168,17 @@ for surrogate, colour, mark in (
                 raise AssertionError(
                     f"e-prop is not autograd with the recurrent spikes detached: off by {off:.1e}"
                 )
-        means.append(sum(row) / len(row))
+        rows.append(row)
+    print(f"{type(surrogate).__name__:8}: cosines " + ", ".join(f"{sum(r) / len(r):.3f}" for r in rows))
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+dress(ax)
+for (name, rows), colour, mark in zip(cosines.items(), COLOURS, "os", strict=False):
+    for strength, row in zip(strengths, rows, strict=True):
         ax.plot([strength] * len(row), row, mark, color=colour, alpha=0.35, markersize=4)
-    ax.plot(
-        strengths,
-        means,
-        color=colour,
-        marker=mark,
-        label=f"{type(surrogate).__name__}: mean, and each seed pale",
-    )
-    print(f"{type(surrogate).__name__:8}: cosines " + ", ".join(f"{m:.3f}" for m in means))
+    means = [sum(row) / len(row) for row in rows]
+    ax.plot(strengths, means, color=colour, marker=mark, label=f"{name}: mean, and each seed pale")
 label(
     ax,
     title="e-prop drops the paths through other neurons",

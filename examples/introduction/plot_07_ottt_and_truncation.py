@@ -72,21 +72,28 @@ def loss(zs: torch.Tensor, steps: slice) -> torch.Tensor:
 
 
 windows = (1, 4, 16, 64, 128) if short else (1, 2, 4, 8, 16, 32, 64, 128)
-figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-dress(ax)
-for life, colour, mark in zip((5, 20, 80), COLOURS, "os^", strict=False):
+errors, exact = {}, {}
+for life in (5, 20, 80):
     layer = tt.Layer(nn.Linear(INPUTS, UNITS), tt.LIF(half_life=life))
     calibrate(layer, xs)
     cut = [
         gradient_audit(layer, xs, loss, tt.rules.tbptt(), window=k).rows["synapse.weight"]
         for k in windows
     ]
-    exact = gradient_audit(layer, xs, loss, tt.rules.ottt(), window=1).rows["synapse.weight"]
-    errors = [c.relative_error for c in cut]
-    ax.semilogx(windows, errors, color=colour, marker=mark, label=f"tbptt, half-life {life}")
-    ax.plot([1], [exact.relative_error], color=colour, marker=mark, markerfacecolor="none", markersize=9)
-    print(f"half-life {life:2d}: tbptt of 1 step is off by {errors[0]:.2f}, of 16 steps by", end=" ")
-    print(f"{cut[windows.index(16)].relative_error:.2f}, ottt by {exact.relative_error:.0e}")
+    errors[life] = [c.relative_error for c in cut]
+    trace = gradient_audit(layer, xs, loss, tt.rules.ottt(), window=1).rows["synapse.weight"]
+    exact[life] = trace.relative_error
+    print(
+        f"half-life {life:2d}: tbptt of 1 step is off by {errors[life][0]:.2f}, of 16 steps by", end=" "
+    )
+    print(f"{cut[windows.index(16)].relative_error:.2f}, ottt by {exact[life]:.0e}")
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+dress(ax)
+for life, colour, mark in zip(errors, COLOURS, "os^", strict=False):
+    ax.semilogx(windows, errors[life], color=colour, marker=mark, label=f"tbptt, half-life {life}")
+    ax.plot([1], [exact[life]], color=colour, marker=mark, markerfacecolor="none", markersize=9)
 ax.annotate(
     "ottt(), one step at a time", (1.1, 0.01), (1.9, 0.15), arrowprops={"arrowstyle": "->"}, fontsize=9
 )
@@ -121,6 +128,13 @@ def trial(gap: int, batch: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.bernoulli(rates), y
 
 
+xs, y = trial(gaps[0])
+print("inputs:", tuple(xs.shape), "labels:", tuple(y.shape))
+
+# %%
+# Only the last window of a sequence gets credit; what is before it runs without a gradient.
+
+
 def accuracy(rule: tt.Rule, gap: int, window: int | None) -> float:
     """Train, and return the share of right answers in the last trials."""
     torch.manual_seed(1)
@@ -146,20 +160,24 @@ def accuracy(rule: tt.Rule, gap: int, window: int | None) -> float:
     return float(torch.stack(right).mean())
 
 
+# %%
+# Three rules: a trace, a window of 20 steps, and no credit for the past.
 rules = {
     "ottt()": (tt.rules.ottt(), None),
     "tbptt(), 20 steps": (tt.rules.tbptt(), 20),
     "sltt()": (tt.rules.sltt(), None),
 }
+right = {}
+for name, (rule, window) in rules.items():
+    right[name] = [100 * accuracy(rule, gap, window) for gap in gaps]
+    shown = ", ".join(f"{a:.0f} %" for a in right[name])
+    print(f"{name:18} right answers after gaps of {gaps} steps: {shown}")
+
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
-for (name, (rule, window)), look in zip(rules.items(), rule_styles(list(rules)), strict=True):
-    found = [accuracy(rule, gap, window) for gap in gaps]
-    print(
-        f"{name:18} right answers after gaps of {gaps} steps: "
-        + ", ".join(f"{100 * a:.0f} %" for a in found)
-    )
-    ax.plot(gaps, [100 * a for a in found], label=name, **look)
+for (name, found), look in zip(right.items(), rule_styles(list(right)), strict=True):
+    ax.plot(gaps, found, label=name, **look)
 ax.axhline(50, color="#222222", linewidth=0.8, linestyle=":")
 ax.set_ylim(40, 103)
 label(

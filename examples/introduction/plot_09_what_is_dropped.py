@@ -12,6 +12,7 @@ gradient agreement by depth: one that favours averages, one that does not. About
 
 import math
 import os
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import torch
@@ -118,47 +119,72 @@ rules = {
     "sltt()": (tt.rules.sltt(), 1),
 }
 HIDDEN, seeds = (2, range(1)) if short else (4, range(3))
+
+
+def network(outputs: int) -> nn.Sequential:
+    sizes = [INPUTS] + [UNITS] * HIDDEN
+    stack = [tt.Layer(nn.Linear(i, UNITS), tt.LIF(half_life=10)) for i in sizes[:-1]]
+    readout = tt.Layer(nn.Linear(UNITS, outputs), tt.LI(half_life=10, normalized=True))
+    return nn.Sequential(*stack, readout)
+
+
+def waves() -> tuple[torch.Tensor, Callable, int]:
+    """Draw inputs [T, B, 16], a loss with slow waves as targets, and the number of outputs."""
+    xs, phase = torch.bernoulli(torch.full((T, B, INPUTS), 0.3)), torch.rand(1, B, OUT)
+    wanted = torch.sin(2 * math.pi * (torch.arange(T)[:, None, None] / 20 + phase))
+    return xs, lambda ys, steps: 0.5 * ((ys - wanted[steps]) ** 2).sum(), OUT
+
+
+def by_depth(draw: Callable, name: str, out: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and spread over the seeds of the cosine to BPTT, readout first."""
+    found, (rule, window) = [], rules[name]
+    for seed in seeds:
+        torch.manual_seed(seed)
+        xs, loss, outputs = draw()
+        net = network(outputs)
+        calibrate(net, xs)
+        rows = gradient_audit(net, xs, loss, rule, window=window, out=out).rows
+        found.append([rows[f"{i}.synapse.weight"].cosine for i in reversed(range(HIDDEN + 1))])
+    mean, spread = torch.tensor(found).mean(0), torch.tensor(found).std(0, correction=0)
+    print(f"{name:24} " + "  ".join(f"{m:+.2f} ± {s:.2f}" for m, s in zip(mean, spread, strict=True)))
+    return mean, spread
+
+
+# %%
+print("cosine to BPTT, readout first, then hidden layers from the top down")
+every, last = {}, {}
+print("\na loss at every step")
+for name in rules:
+    every[name] = by_depth(waves, name, "all")
+print("\none loss at the end")
+for name in rules:
+    last[name] = by_depth(waves, name, "last")
+
+# %%
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 4), sharey=True, layout="constrained")
-looks = dict(zip(rules, rule_styles(list(rules)), strict=True))
-for ax, out, title in (
-    (axes[0], "all", "A loss at every step"),
-    (axes[1], "last", "One loss at the end"),
-):
-    dress(ax)
-    print(f"\n{title}: cosine to BPTT, readout first, then hidden layers from the top down")
-    for (name, (rule, window)), look in zip(rules.items(), looks.values(), strict=True):
-        by_seed = []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            xs = torch.bernoulli(torch.full((T, B, INPUTS), 0.3))
-            phase = torch.rand(1, B, OUT)
-            wanted = torch.sin(2 * math.pi * (torch.arange(T)[:, None, None] / 20 + phase))
-            sizes = [INPUTS] + [UNITS] * HIDDEN
-            stack = [tt.Layer(nn.Linear(i, UNITS), tt.LIF(half_life=10)) for i in sizes[:-1]]
-            net = nn.Sequential(
-                *stack, tt.Layer(nn.Linear(UNITS, OUT), tt.LI(half_life=10, normalized=True))
-            )
-            calibrate(net, xs)
-            rows = gradient_audit(
-                net,
-                xs,
-                lambda ys, steps, w=wanted: 0.5 * ((ys - w[steps]) ** 2).sum(),
-                rule,
-                window=window,
-                out=out,
-            ).rows
-            by_seed.append([rows[f"{i}.synapse.weight"].cosine for i in reversed(range(HIDDEN + 1))])
-        mean, spread = torch.tensor(by_seed).mean(0), torch.tensor(by_seed).std(0, correction=0)
-        ax.errorbar(range(HIDDEN + 1), mean, spread, elinewidth=0.8, label=name, **look)
-        print(f"{name:24} " + "  ".join(f"{m:.2f} ± {s:.2f}" for m, s in zip(mean, spread, strict=True)))
-    ax.set_ylim(0, 1.04)
-    ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
-    label(ax, title=title, x="layer, counted from the readout")
-label(axes[0], y="cosine to BPTT\n(mean and spread of the seeds)")
-figure.suptitle(
-    "Agreement with BPTT by depth, for a loss at every step and for one", x=0.01, ha="left", fontsize=11
+
+
+def draw_panels(axes, panels, title, low):
+    """Draw one line for each rule; a rule looks the same in every figure."""
+    looks = dict(zip(rules, rule_styles(list(rules)), strict=True))
+    for ax, (words, found) in zip(axes, panels.items(), strict=True):
+        dress(ax)
+        for name, (mean, spread) in found.items():
+            ax.errorbar(range(HIDDEN + 1), mean, spread, elinewidth=0.8, label=name, **looks[name])
+        ax.set_ylim(low, 1.04)
+        ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
+        label(ax, title=words, x="layer, counted from the readout")
+    label(axes[0], y="cosine to BPTT\n(mean and spread of the seeds)")
+    axes[0].figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    legend(axes[0], loc="lower left")
+
+
+draw_panels(
+    axes,
+    {"A loss at every step": every, "One loss at the end": last},
+    "Agreement with BPTT by depth, for a loss at every step and for one",
+    low=0,
 )
-legend(axes[0], loc="lower left")
 plt.show()
 
 # %%
@@ -191,43 +217,31 @@ def trials(kind: str, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.bernoulli(chance), y
 
 
+def which(kind: str) -> tuple[torch.Tensor, Callable, int]:
+    """Draw inputs, a loss at the last step, and the number of outputs."""
+    xs, y = trials(kind)
+    return xs, lambda ys, steps: nn.functional.cross_entropy(ys[-1], y), 2
+
+
+# %%
+rates, orders = {}, {}
+four = ("cascade()", "trace()", "eprop()", "traced_bptt(), 10 steps")
+print("the label is which group fires: cosine to BPTT, readout first")
+for name in four:
+    rates[name] = by_depth(lambda: which("rate"), name, "last")
+print("\nthe label is which group fires first")
+for name in four:
+    orders[name] = by_depth(lambda: which("order"), name, "last")
+
+# %%
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained")
-for ax, kind, title in (
-    (axes[0], "rate", "The label is which group fires"),
-    (axes[1], "order", "The label is which fires first"),
-):
-    dress(ax)
-    print(f"\n{title}: cosine to BPTT, readout first")
-    for name in ("cascade()", "trace()", "eprop()", "traced_bptt(), 10 steps"):
-        rule, window = rules[name]
-        by_seed = []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            xs, y = trials(kind)
-            sizes = [INPUTS] + [UNITS] * HIDDEN
-            stack = [tt.Layer(nn.Linear(i, UNITS), tt.LIF(half_life=10)) for i in sizes[:-1]]
-            net = nn.Sequential(
-                *stack, tt.Layer(nn.Linear(UNITS, 2), tt.LI(half_life=10, normalized=True))
-            )
-            calibrate(net, xs)
-            rows = gradient_audit(
-                net,
-                xs,
-                lambda ys, steps, y=y: nn.functional.cross_entropy(ys[-1], y),
-                rule,
-                window=window,
-                out="last",
-            ).rows
-            by_seed.append([rows[f"{i}.synapse.weight"].cosine for i in reversed(range(HIDDEN + 1))])
-        mean, spread = torch.tensor(by_seed).mean(0), torch.tensor(by_seed).std(0, correction=0)
-        ax.errorbar(range(HIDDEN + 1), mean, spread, elinewidth=0.8, label=name, **looks[name])
-        print(f"{name:24} " + "  ".join(f"{m:+.2f} ± {s:.2f}" for m, s in zip(mean, spread, strict=True)))
-    ax.axhline(0, color="#222222", linewidth=0.8)
-    ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
-    label(ax, title=title, x="layer, counted from the readout")
-label(axes[0], y="cosine to BPTT\n(mean and spread of the seeds)")
-figure.suptitle("Agreement with BPTT by depth, for two kinds of label", x=0.01, ha="left", fontsize=11)
-legend(axes[0], loc="lower left")
+draw_panels(
+    axes,
+    {"The label is which group fires": rates, "The label is which fires first": orders},
+    "Agreement with BPTT by depth, for two kinds of label",
+    low=None,
+)
+axes[1].axhline(0, color="#222222", linewidth=0.8)
 plt.show()
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 

@@ -57,20 +57,28 @@ def mistakes(rule: tt.Rule, window: int, lr: float) -> torch.Tensor:
     return torch.cat(wrong)
 
 
-figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-dress(ax)
+# %%
+# Three learners, and the best learning rate of each:
 learners = {
     "eprop(), each step": (tt.rules.eprop(), 1, rates),
     "BPTT in windows of 10": (tt.rules.tbptt(), 10, [10 * lr for lr in rates]),
     "BPTT in windows of 100": (tt.rules.tbptt(), 100, [10 * lr for lr in rates]),
 }
+wrong = {}
+for name, (rule, window, tried) in learners.items():
+    wrong[name] = min((mistakes(rule, window, lr) for lr in tried), key=lambda w: float(w.mean()))
+    print(
+        f"{name:24} wrong answers: {wrong[name][: steps // 2].mean():.0%} before the exchange,", end=" "
+    )
+    print(f"{wrong[name][steps // 2 :].mean():.0%} after it")
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+dress(ax)
 looks = rule_styles(["eprop", "tbptt", "tbptt:100"])
-for (name, (rule, window, tried)), look in zip(learners.items(), looks, strict=True):
-    best = min((mistakes(rule, window, lr) for lr in tried), key=lambda wrong: float(wrong.mean()))
+for (name, best), look in zip(wrong.items(), looks, strict=True):
     recent = 100 * best.unfold(0, 80, 10).mean(1)
     ax.plot([80 + 10 * i for i in range(len(recent))], recent, label=name, **{**look, "marker": ""})
-    print(f"{name:24} wrong answers: {best[: steps // 2].mean():.0%} before the exchange, ", end="")
-    print(f"{best[steps // 2 :].mean():.0%} after it")
 ax.axvline(steps / 2, ymax=0.88, color="#222222", linewidth=0.8)
 ax.set_ylim(0, 112)
 label(
@@ -178,6 +186,8 @@ def microseconds(step: Callable[[], object]) -> float:
     return 1e6 * sorted(took)[count // 2]
 
 
+# %%
+# The bare loop:
 first, second = nn.Linear(200, 128), nn.Linear(128, 10)
 opt = torch.optim.SGD([*first.parameters(), *second.parameters()], lr=1e-4)
 spike, v, u, z = tt.surrogates.ATan(), torch.zeros(1, 128), torch.zeros(1, 10), torch.zeros(1, 128)
@@ -195,6 +205,8 @@ def bare_step() -> None:
 
 print(f"bare loop, no credit through time: {microseconds(bare_step):6.0f} µs a step")
 
+# %%
+# The library, in two ways:
 net = nn.Sequential(
     tt.Layer(nn.Linear(200, 128), tt.LIF(half_life=10)), tt.Layer(nn.Linear(128, 10), tt.LI(half_life=10))
 )
