@@ -118,6 +118,7 @@ sphinx_gallery_conf = {
     "capture_repr": (),  # what is worth showing is printed or drawn
     "reset_modules": ("matplotlib", "site_setup.seed"),
     "image_scrapers": ("site_setup.own_figures", "matplotlib"),
+    "image_srcset": ["2x"],  # for sharp screens
     "thumbnail_size": (480, 320),
     "write_computation_times": False,
 }

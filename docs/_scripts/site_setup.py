@@ -57,8 +57,10 @@ def own_figures(block: tuple[str, str, int], block_vars: dict[str, Any], gallery
         return ""
     del block_vars["example_globals"]["figure"]  # once
     path = next(block_vars["image_path_iterator"])
-    figure.savefig(path)
-    return str(figure_rst([path], gallery_conf["src_dir"]))
+    sizes = {0: path, **{size: f"{path[:-4]}_{size:g}x.png" for size in gallery_conf["image_srcset"]}}
+    for size, file in sizes.items():
+        figure.savefig(file, dpi=(size or 1) * figure.dpi)
+    return str(figure_rst([path], gallery_conf["src_dir"], srcsetpaths=[sizes]))
 
 
 def place_versions(app: Sphinx, error: Exception | None) -> None:
