@@ -118,6 +118,7 @@ sphinx_gallery_conf = {
     "capture_repr": (),  # what is worth showing is printed or drawn
     "reset_modules": ("matplotlib", "site_setup.seed"),
     "image_scrapers": ("site_setup.own_figures", "matplotlib"),
+    "image_srcset": ["2x"],  # for sharp screens
     "thumbnail_size": (480, 320),
     "write_computation_times": False,
 }
@@ -153,7 +154,7 @@ html_theme_options: dict[str, object] = {
         "alt_text": "traceTorch, to the first page",
     },
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navbar_start": ["navbar-logo", "version"],
     "switcher": {"json_url": "_static/versions.json", "version_match": version},
     "navbar_end": ["theme-switcher", "navbar-icon-links"],
@@ -167,7 +168,7 @@ html_theme_options: dict[str, object] = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "secondary_sidebar_items": ["page-toc", "edit-this-page"],
 }
-html_sidebars = {"index": [], "results": [], "speed": []}
+html_sidebars = {"index": []}
 
 # The forge sets GITHUB_REPOSITORY to owner/name in its workflows; elsewhere there is no page to edit.
 _REPOSITORY = os.environ.get("GITHUB_REPOSITORY", "")

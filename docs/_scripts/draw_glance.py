@@ -1,7 +1,7 @@
 """Draw the first page's four panels and that of an iteration's time: `python docs/_scripts/draw_glance.py`.
 
 Every number is read from a committed file: `_static/figures/memory.json` (`measure_memory.py`), `results/gap.jsonl`
-(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the tables of `speed.md`.
+(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the tables of `speed_history.md`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEP = {
     "SpikingJelly, cut at every step; BPTT": "SpikingJelly",
     "snnTorch, cut at every step; BPTT": "snnTorch",
 }
-"""Rows of the table of single steps in `speed.md`, with the names that the figure gives them."""
+"""Rows of the table of single steps in `speed_history.md`, with the names that the figure gives them."""
 ITERATION = {
     "traceTorch, inference": "traceTorch, inference",
     "traceTorch `trace`": "traceTorch trace",
@@ -119,8 +119,8 @@ def depth(ax: Axes) -> None:
 
 
 def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
-    """Draw the first column of the table in `speed.md` that begins with `head`, and return its least value."""
-    text = (DOCS / "speed.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
+    """Draw the first column of the table in `speed_history.md` that begins with `head`, and return its least value."""
+    text = (DOCS / "speed_history.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
     told = {name: float(value) for name, value in re.findall(r"^\| ([^|]+?) \| ([\d.]+) \|", text, flags=re.MULTILINE)}
     values = [told[name] for name in names]
     ax.barh(range(len(names)), values, 0.66, color=[COLOURS[0] if "traceTorch" in n else "#B9BEC4" for n in names])

@@ -120,6 +120,45 @@ def cascade() -> Drawing:
     return drawing
 
 
+def missing() -> Drawing:
+    """Return the path from an early spike through the upper membrane to a late error, which most rules drop."""
+    drawing = Drawing(
+        760,
+        290,
+        "Time goes to the right. The lower layer's spike at step k charges the upper membrane, which fades slowly and "
+        "fires at step t, where the error is. The error reaches the lower layer at step t; the path back along the "
+        "upper membrane to step k is dropped.",
+    )
+    drawing.text((24, 70), "upper layer", size=14, anchor="start")
+    drawing.text((24, 200), "lower layer", size=14, anchor="start")
+    steps = [140 + 96 * i for i in range(6)]
+    for i, x in enumerate(steps):
+        fires = i in (1, 5)
+        drawing.box((x, 50), (60, 40), "fires" if i == 5 else "v", colour=FORWARD if i else GREY, font=13)
+        drawing.box((x, 180), (60, 40), "spike" if fires else "", colour=FORWARD if fires else GREY, font=13)
+        drawing.text((x + 30, 244), {1: "step k", 5: "step t"}.get(i, ""), size=13)
+        if 1 <= i < 5:
+            drawing.arrow([(x + 60, 62), (x + 94, 62)], colour=TRACE)
+            drawing.text((x + 78, 44), "× β", size=12)
+            drawing.arrow([(x + 94, 78), (x + 62, 78)], colour=GREY, dashed=True)
+    drawing.arrow([(steps[1] + 18, 180), (steps[1] + 18, 92)], colour=FORWARD)
+    drawing.arrow([(steps[1] + 42, 92), (steps[1] + 42, 178)], colour=GREY, dashed=True)
+    drawing.cross((steps[1] + 42, 134))
+    drawing.text((steps[1] + 60, 134), "dropped: back through the upper memory", size=13, anchor="start")
+    drawing.arrow([(steps[5] + 30, 16), (steps[5] + 30, 48)], colour=CREDIT)
+    drawing.text((steps[5] + 20, 24), "error", size=13, anchor="end")
+    drawing.arrow([(steps[5] + 30, 92), (steps[5] + 30, 178)], colour=CREDIT)
+    drawing.text((steps[5] + 40, 152), "credit: now", size=13, anchor="start")
+    drawing.text(
+        (24, 276),
+        "The early spike caused the late error, and gets no credit for it.",
+        size=13,
+        anchor="start",
+        bold=True,
+    )
+    return drawing
+
+
 def queue() -> Drawing:
     """Return a queue of the last values beside a trace, which is one value that fades."""
     drawing = Drawing(
@@ -209,3 +248,4 @@ if __name__ == "__main__":
     decide().save(FIGURES / "decide.svg")
     cells().save(FIGURES / "cells.svg")
     cascade().save(FIGURES / "rule_cascade.svg")
+    missing().save(FIGURES / "missing.svg")

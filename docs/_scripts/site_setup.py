@@ -57,8 +57,10 @@ def own_figures(block: tuple[str, str, int], block_vars: dict[str, Any], gallery
         return ""
     del block_vars["example_globals"]["figure"]  # once
     path = next(block_vars["image_path_iterator"])
-    figure.savefig(path)
-    return str(figure_rst([path], gallery_conf["src_dir"]))
+    sizes = {0: path, **{size: f"{path[:-4]}_{size:g}x.png" for size in gallery_conf["image_srcset"]}}
+    for size, file in sizes.items():
+        figure.savefig(file, dpi=(size or 1) * figure.dpi)
+    return str(figure_rst([path], gallery_conf["src_dir"], srcsetpaths=[sizes]))
 
 
 def place_versions(app: Sphinx, error: Exception | None) -> None:
@@ -91,7 +93,9 @@ def name_repository(app: Sphinx, docname: str, source: list[str]) -> None:
     if "github_repo" not in context:
         return
     name = f"{context['github_user']}/{context['github_repo']}"
-    source[0] = source[0].replace("git clone URL", f"git clone https://github.com/{name}")
+    source[0] = re.sub(
+        r" +# URL: behind .*", "", source[0].replace("git clone URL", f"git clone https://github.com/{name}")
+    )
     colab = f"https://colab.research.google.com/github/{name}/blob/main/examples/quickstart.ipynb"
     if docname == "introduction/plot_00_quickstart":
         source[0] = source[0].replace("notebook for Colab.", f"notebook for Colab: `open it there <{colab}>`__.")

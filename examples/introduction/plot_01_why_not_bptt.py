@@ -57,7 +57,9 @@ def bytes_stored(steps: int) -> int:
 
 
 for steps in (10, 100, 1000):
-    print(f"nn.RNNCell, batch 16: {steps:5d} steps store {bytes_stored(steps) / 1e6:6.2f} MB for the backward pass")
+    print(
+        f"nn.RNNCell, batch 16: {steps:5d} steps store {bytes_stored(steps) / 1e6:6.2f} MB for the backward pass"
+    )
 
 # %%
 # Ten times the steps, ten times the memory. And a heart monitor never reaches the end of its sequence, so there is
@@ -112,7 +114,9 @@ for rule in (tt.rules.trace(), tt.rules.bptt()):
     for steps in lengths:
         mb, us = run(rule, steps)
         growth[rule.name].append(mb)
-        print(f"{rule.name:>5} over {steps:5d} steps: the process grew by {mb:7.1f} MB, {us:6.0f} µs a step")
+        print(
+            f"{rule.name:>5} over {steps:5d} steps: the process grew by {mb:7.1f} MB, {us:6.0f} µs a step"
+        )
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
@@ -121,7 +125,12 @@ for (name, mb), look in zip(growth.items(), rule_styles(list(growth)), strict=Tr
     ax.plot(lengths, mb, label=f"{name}()", **look)
 ax.set_xticks(lengths, [str(n) for n in lengths])
 ax.set_ylim(bottom=-0.04 * max(growth["bptt"]))
-label(ax, title="Memory for one sequence: BPTT's grows with it", x="time steps in the sequence", y="growth (MB)")
+label(
+    ax,
+    title="Memory for one sequence: BPTT's grows with it",
+    x="time steps in the sequence",
+    y="growth (MB)",
+)
 legend(ax)
 plt.show()
 
@@ -161,9 +170,16 @@ for life in (5, 20, 80):
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 for (life, size), colour, dash in zip(figure_data.items(), COLOURS, ("-", "--", ":"), strict=False):
-    ax.semilogy(size / size[0], color=colour, linestyle=dash, label=f"half-life of the neurons: {life} steps")
+    ax.semilogy(
+        size / size[0], color=colour, linestyle=dash, label=f"half-life of the neurons: {life} steps"
+    )
 ax.set_ylim(1e-6, 3)
-label(ax, title="How far back a gradient reaches", x="steps before the loss", y="size of the gradient\n(last step = 1)")
+label(
+    ax,
+    title="How far back a gradient reaches",
+    x="steps before the loss",
+    y="size of the gradient\n(last step = 1)",
+)
 legend(ax, loc="lower left")
 plt.show()
 

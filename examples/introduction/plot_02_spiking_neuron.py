@@ -100,14 +100,21 @@ paper = 1 / (tau * torch.log(fine / (fine - 1)))
 # %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 dress(ax)
-ax.plot(torch.cat([torch.tensor([0.8, 1.0]), fine]), torch.cat([torch.zeros(2), paper]), color="#222222", label="f(I)")
+ax.plot(
+    torch.cat([torch.tensor([0.8, 1.0]), fine]),
+    torch.cat([torch.zeros(2), paper]),
+    color="#222222",
+    label="f(I)",
+)
 ax.plot(drives, rates, "o", color=COLOURS[0], label="tt.LIF, spikes counted")
 label(ax, title="Firing rate of the circuit", x="current, R·I / threshold", y="rate (spikes per second)")
 legend(ax)
 plt.show()
 above = drives > 1
 on_paper = 1 / (tau * torch.log(drives[above] / (drives[above] - 1)))
-print(f"largest difference of counted and computed rates: {(rates[above] - on_paper).abs().max():.2f} spikes/s")
+print(
+    f"largest difference of counted and computed rates: {(rates[above] - on_paper).abs().max():.2f} spikes/s"
+)
 
 # %%
 # (The remaining difference comes from the steps: a spike can only occur at a multiple of 0.1 ms, which at 100

@@ -108,7 +108,13 @@ figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
 ax.step(range(steps), chance, color="#222222", label="probability of a spike")
 for half, (colour, dash) in zip((5, 20, 100), LOOKS, strict=True):
-    ax.plot(results["trace", half][:, 0], color=colour, linestyle=dash, linewidth=1.0, label=f"half-life {half}")
+    ax.plot(
+        results["trace", half][:, 0],
+        color=colour,
+        linestyle=dash,
+        linewidth=1.0,
+        label=f"half-life {half}",
+    )
 label(ax, title="Fast and noisy, or smooth and late", x="time step", y="running average")
 legend(ax, loc="upper right")
 plt.show()
@@ -138,7 +144,9 @@ for x in xs:
 plain = torch.stack(plain)
 corrected = plain / (1 - beta ** torch.arange(1, steps + 1))
 for n in (1, 10, 100):
-    print(f"after {n:3d} steps, true mean 0.300: plain {plain[n - 1]:.3f}, corrected {corrected[n - 1]:.3f}")
+    print(
+        f"after {n:3d} steps, true mean 0.300: plain {plain[n - 1]:.3f}, corrected {corrected[n - 1]:.3f}"
+    )
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
@@ -147,7 +155,12 @@ ax.axhline(0.3, color="#222222", linewidth=0.9, label="true mean")
 ax.plot(plain, color=COLOURS[1], linestyle="--", label="average that starts at zero")
 ax.plot(corrected, color=COLOURS[0], label="divided by the weights used so far")
 ax.set_ylim(0, 0.36)
-label(ax, title="Bias correction: an average from the first step on", x="steps since the reset", y="mean of 2000 runs")
+label(
+    ax,
+    title="Bias correction: an average from the first step on",
+    x="steps since the reset",
+    y="mean of 2000 runs",
+)
 legend(ax, loc="lower right")
 plt.show()
 
@@ -156,7 +169,9 @@ plt.show()
 # --------------
 # Every layer carries its traces next to its state. They are plain tensors with one row per sample of the batch. You
 # can reset selected rows, each of which has its own step count; the others are unaffected:
-net = nn.Sequential(tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=20)), tt.Layer(nn.Linear(5, 2), tt.LI(half_life=20)))
+net = nn.Sequential(
+    tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=20)), tt.Layer(nn.Linear(5, 2), tt.LI(half_life=20))
+)
 for _ in range(4):
     net(torch.ones(2, 3)).sum().backward()
 tt.reset(net, torch.tensor([True, False]))  # row 0 begins a new sequence

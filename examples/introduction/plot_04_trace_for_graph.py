@@ -86,10 +86,23 @@ image = ax.imshow(triangle, cmap="PuOr", vmin=-top, vmax=top, interpolation="nea
 ax.annotate("", (38, 3), (38, 32), arrowprops={"arrowstyle": "<-", "color": "#0072B2", "lw": 2})
 ax.text(36.5, 8, "a trace takes row after row,\nas they happen", color="#0072B2", ha="right", fontsize=9)
 ax.annotate("", (18, 17.2), (37, 17.2), arrowprops={"arrowstyle": "->", "color": "#A04000", "lw": 2})
-ax.text(37, 16.2, "BPTT takes columns,\nfrom the last back", color="#A04000", ha="right", va="bottom", fontsize=9)
+ax.text(
+    37,
+    16.2,
+    "BPTT takes columns,\nfrom the last back",
+    color="#A04000",
+    ha="right",
+    va="bottom",
+    fontsize=9,
+)
 bar = figure.colorbar(image, ax=ax, shrink=0.8, extend="both")
 bar.set_label("contribution to the gradient", fontsize=9)
-label(ax, title="One gradient, a sum over pairs of times", x="when the input came, k", y="when it mattered, t")
+label(
+    ax,
+    title="One gradient, a sum over pairs of times",
+    x="when the input came, k",
+    y="when it mattered, t",
+)
 plt.show()
 
 # %%
@@ -179,7 +192,9 @@ def loss(ys: torch.Tensor, steps: slice) -> torch.Tensor:
 
 
 audit = tt.testing.gradient_audit(layer, xs[:, None], loss, window=1)
-print(f"hard reset, with its gradient, drtrl(): relative difference to BPTT {audit.total.relative_error:.1e}")
+print(
+    f"hard reset, with its gradient, drtrl(): relative difference to BPTT {audit.total.relative_error:.1e}"
+)
 try:
     tt.testing.gradient_audit(layer, xs[:, None], loss, tt.rules.ottt(), window=1)
 except (TypeError, ValueError) as error:

@@ -53,7 +53,9 @@ T, B, INPUTS, UNITS, CLASSES = 60, 9, 20, 30, 3
 
 def network() -> nn.Sequential:
     hidden = tt.Layer(nn.Linear(INPUTS, UNITS), tt.LIF(half_life=10))
-    return nn.Sequential(hidden, tt.Layer(nn.Linear(UNITS, CLASSES), tt.LI(half_life=20, normalized=True)))
+    return nn.Sequential(
+        hidden, tt.Layer(nn.Linear(UNITS, CLASSES), tt.LI(half_life=20, normalized=True))
+    )
 
 
 torch.manual_seed(0)
@@ -87,11 +89,15 @@ with torch.no_grad():
     tt.reset(net)
     probabilities = tt.scan(net, constant, out="last").softmax(1)
     delta = (probabilities - nn.functional.one_hot(classes, CLASSES)) / B
-    down = (delta @ readout.synapse.weight) * (1 - q**T)  # what a constant input adds to the leaky readout in T steps
+    down = (delta @ readout.synapse.weight) * (
+        1 - q**T
+    )  # what a constant input adds to the leaky readout in T steps
     by_hand = torch.einsum("bu,bi->ui", down * h_bar, x_bar)
 
 found = rule_gradients(net, constant, loss, tt.rules.trace(), out="last").grads["0.synapse.weight"]
-print(f"by hand against tt.rules.trace(): relative difference {agreement(by_hand, found).relative_error:.1e}\n")
+print(
+    f"by hand against tt.rules.trace(): relative difference {agreement(by_hand, found).relative_error:.1e}\n"
+)
 
 # %%
 # So ``trace()`` is ordinary backpropagation through firing rates. The slope of the activation function is measured
@@ -160,14 +166,18 @@ for rate in rates:
         row.append((audit.rows["0.synapse.weight"].cosine, audit.total.cosine))
     cosines.append(torch.tensor(row))
     print(
-        f"input spikes in {rate:5.0%} of steps: cosine of the hidden weights {cosines[-1][:, 0].mean():.3f}", end=", "
+        f"input spikes in {rate:5.0%} of steps: cosine of the hidden weights {cosines[-1][:, 0].mean():.3f}",
+        end=", ",
     )
     print(f"of all parameters {cosines[-1][:, 1].mean():.3f}")
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
-for column, name, colour, mark in ((0, "hidden weights", COLOURS[0], "o"), (1, "all parameters", COLOURS[1], "s")):
+for column, name, colour, mark in (
+    (0, "hidden weights", COLOURS[0], "o"),
+    (1, "all parameters", COLOURS[1], "s"),
+):
     mean = torch.stack([c[:, column].mean() for c in cosines])
     for rate, c in zip(rates, cosines, strict=True):
         ax.plot([rate] * len(c), c[:, column], mark, color=colour, alpha=0.35, markersize=4)
@@ -176,7 +186,9 @@ ax.set_xscale("log")
 ax.set_xticks(rates, [f"{r:.0%}" for r in rates])
 ax.minorticks_off()
 ax.set_ylim(0, 1.03)
-label(ax, title="trace() against BPTT on random spikes", x="share of steps with an input spike", y="cosine")
+label(
+    ax, title="trace() against BPTT on random spikes", x="share of steps with an input spike", y="cosine"
+)
 legend(ax, loc="lower right")
 plt.show()
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
@@ -184,7 +196,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # %%
 # Such gradients still point downhill, and noise that is drawn again for each sample averages out over a training
 # run. (That is not always so: lesson 9 has a deep network and a task about order in which the cosine of this rule
-# is negative.) How much it matters depends on the task. In :doc:`/results`, with the commands to repeat them,
+# is negative.) How much it matters depends on the task. In :doc:`/results_tasks`, with the commands to repeat them,
 # ``trace`` reaches 98.81 ± 0.07 % on MNIST (BPTT: 98.74 ± 0.09 %), and 86.9 ± 1.7 % if the *order* of a digit's
 # rows carries the label (BPTT: 90.4 ± 1.3 %).
 #

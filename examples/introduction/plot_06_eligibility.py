@@ -20,7 +20,15 @@ from torch import nn
 
 import tracetorch as tt
 from tracetorch.plot import COLOURS, dress, label, legend
-from tracetorch.testing import Cuts, agreement, bptt, calibrate, gradient_audit, rule_gradients, unit_blocks
+from tracetorch.testing import (
+    Cuts,
+    agreement,
+    bptt,
+    calibrate,
+    gradient_audit,
+    rule_gradients,
+    unit_blocks,
+)
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 torch.manual_seed(0)
@@ -51,7 +59,9 @@ torch.set_default_dtype(torch.float64)
 # An adaptive neuron (``tt.ALIF``) has a second state: each spike raises its threshold, and that fades slowly. The
 # neuron below receives one spike through the synapse that we watch, at step 40, and noise through another. Its
 # membrane forgets with a half-life of 10 steps, its adaptation with 200.
-bump = tt.surrogates.Triangle(0.3, width=0.5)  # the e-prop paper's: zero where the neuron is far from its threshold
+bump = tt.surrogates.Triangle(
+    0.3, width=0.5
+)  # the e-prop paper's: zero where the neuron is far from its threshold
 neuron = tt.ALIF(half_life=10, adaptation_half_life=200, adaptation=0.05, surrogate=bump)
 steps, at = 360 if short else 600, 40
 current = torch.rand(steps) * 0.2
@@ -70,7 +80,9 @@ with torch.no_grad():
 z, by_v, by_a, e = torch.stack(history).T
 
 # %%
-figure, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, height_ratios=[0.6, 2, 2], layout="constrained")
+figure, axes = plt.subplots(
+    3, 1, figsize=(7, 5), sharex=True, height_ratios=[0.6, 2, 2], layout="constrained"
+)
 for ax in axes:
     dress(ax)
 axes[0].vlines(z.nonzero().flatten(), 0, 1, color="#222222", linewidth=0.9)
@@ -85,7 +97,10 @@ label(axes[2], title="What the error signal is multiplied by, e", x="time step",
 legend(axes[1], loc="upper right")
 plt.show()
 for after in (10, 100, 300):
-    print(f"{after:3d} steps after the input: E of the membrane {by_v[at + after]:.1e}, of the adaptation", end=" ")
+    print(
+        f"{after:3d} steps after the input: E of the membrane {by_v[at + after]:.1e}, of the adaptation",
+        end=" ",
+    )
     print(f"{by_a[at + after]:.1e}")
 
 # %%
@@ -135,10 +150,9 @@ for neuron in (tt.LIF(half_life=10), tt.ALIF(half_life=10, adaptation_half_life=
 # recurrent weights times the surrogate derivatives. The e-prop paper's surrogate is small (0.3 at the threshold);
 # this library's default is 1 there.
 strengths, seeds = ((0.0, 1.0), range(2)) if short else ((0.0, 0.25, 0.5, 1.0, 1.5), range(6))
-figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-dress(ax)
-for surrogate, colour, mark in ((tt.surrogates.Triangle(), COLOURS[0], "o"), (tt.surrogates.ATan(), COLOURS[1], "s")):
-    means = []
+cosines: dict[str, list[list[float]]] = {}
+for surrogate in (tt.surrogates.Triangle(), tt.surrogates.ATan()):
+    rows = cosines[type(surrogate).__name__] = []
     for strength in strengths:
         row = []
         for seed in seeds:
@@ -151,11 +165,20 @@ for surrogate, colour, mark in ((tt.surrogates.Triangle(), COLOURS[0], "o"), (tt
             row.append(agreement(found["0.recurrent.weight"], whole["0.recurrent.weight"]).cosine)
             off = agreement(found["0.recurrent.weight"], cut["0.recurrent.weight"]).relative_error
             if off > 1e-10:
-                raise AssertionError(f"e-prop is not autograd with the recurrent spikes detached: off by {off:.1e}")
-        means.append(sum(row) / len(row))
+                raise AssertionError(
+                    f"e-prop is not autograd with the recurrent spikes detached: off by {off:.1e}"
+                )
+        rows.append(row)
+    print(f"{type(surrogate).__name__:8}: cosines " + ", ".join(f"{sum(r) / len(r):.3f}" for r in rows))
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+dress(ax)
+for (name, rows), colour, mark in zip(cosines.items(), COLOURS, "os", strict=False):
+    for strength, row in zip(strengths, rows, strict=True):
         ax.plot([strength] * len(row), row, mark, color=colour, alpha=0.35, markersize=4)
-    ax.plot(strengths, means, color=colour, marker=mark, label=f"{type(surrogate).__name__}: mean, and each seed pale")
-    print(f"{type(surrogate).__name__:8}: cosines " + ", ".join(f"{m:.3f}" for m in means))
+    means = [sum(row) / len(row) for row in rows]
+    ax.plot(strengths, means, color=colour, marker=mark, label=f"{name}: mean, and each seed pale")
 label(
     ax,
     title="e-prop drops the paths through other neurons",

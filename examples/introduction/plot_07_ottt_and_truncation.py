@@ -72,22 +72,39 @@ def loss(zs: torch.Tensor, steps: slice) -> torch.Tensor:
 
 
 windows = (1, 4, 16, 64, 128) if short else (1, 2, 4, 8, 16, 32, 64, 128)
-figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-dress(ax)
-for life, colour, mark in zip((5, 20, 80), COLOURS, "os^", strict=False):
+errors, exact = {}, {}
+for life in (5, 20, 80):
     layer = tt.Layer(nn.Linear(INPUTS, UNITS), tt.LIF(half_life=life))
     calibrate(layer, xs)
-    cut = [gradient_audit(layer, xs, loss, tt.rules.tbptt(), window=k).rows["synapse.weight"] for k in windows]
-    exact = gradient_audit(layer, xs, loss, tt.rules.ottt(), window=1).rows["synapse.weight"]
-    errors = [c.relative_error for c in cut]
-    ax.semilogx(windows, errors, color=colour, marker=mark, label=f"tbptt, half-life {life}")
-    ax.plot([1], [exact.relative_error], color=colour, marker=mark, markerfacecolor="none", markersize=9)
-    print(f"half-life {life:2d}: tbptt of 1 step is off by {errors[0]:.2f}, of 16 steps by", end=" ")
-    print(f"{cut[windows.index(16)].relative_error:.2f}, ottt by {exact.relative_error:.0e}")
-ax.annotate("ottt(), one step at a time", (1.1, 0.01), (1.9, 0.15), arrowprops={"arrowstyle": "->"}, fontsize=9)
+    cut = [
+        gradient_audit(layer, xs, loss, tt.rules.tbptt(), window=k).rows["synapse.weight"]
+        for k in windows
+    ]
+    errors[life] = [c.relative_error for c in cut]
+    trace = gradient_audit(layer, xs, loss, tt.rules.ottt(), window=1).rows["synapse.weight"]
+    exact[life] = trace.relative_error
+    print(
+        f"half-life {life:2d}: tbptt of 1 step is off by {errors[life][0]:.2f}, of 16 steps by", end=" "
+    )
+    print(f"{cut[windows.index(16)].relative_error:.2f}, ottt by {exact[life]:.0e}")
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+dress(ax)
+for life, colour, mark in zip(errors, COLOURS, "os^", strict=False):
+    ax.semilogx(windows, errors[life], color=colour, marker=mark, label=f"tbptt, half-life {life}")
+    ax.plot([1], [exact[life]], color=colour, marker=mark, markerfacecolor="none", markersize=9)
+ax.annotate(
+    "ottt(), one step at a time", (1.1, 0.01), (1.9, 0.15), arrowprops={"arrowstyle": "->"}, fontsize=9
+)
 ax.set_xticks(windows, [str(k) for k in windows])
 ax.minorticks_off()
-label(ax, title="A cut loses what came before it; a trace does not", x="steps in a window", y="relative error of dL/dW")
+label(
+    ax,
+    title="A cut loses what came before it; a trace does not",
+    x="steps in a window",
+    y="relative error of dL/dW",
+)
 legend(ax, loc="upper right")
 plt.show()
 
@@ -109,6 +126,13 @@ def trial(gap: int, batch: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     rates = torch.full((steps + gap, batch, 20), 0.05)
     rates[:steps] += 0.45 * nn.functional.one_hot(y, 2).repeat_interleave(10, dim=1)
     return torch.bernoulli(rates), y
+
+
+xs, y = trial(gaps[0])
+print("inputs:", tuple(xs.shape), "labels:", tuple(y.shape))
+
+# %%
+# Only the last window of a sequence gets credit; what is before it runs without a gradient.
 
 
 def accuracy(rule: tt.Rule, gap: int, window: int | None) -> float:
@@ -136,20 +160,32 @@ def accuracy(rule: tt.Rule, gap: int, window: int | None) -> float:
     return float(torch.stack(right).mean())
 
 
+# %%
+# Three rules: a trace, a window of 20 steps, and no credit for the past.
 rules = {
     "ottt()": (tt.rules.ottt(), None),
     "tbptt(), 20 steps": (tt.rules.tbptt(), 20),
     "sltt()": (tt.rules.sltt(), None),
 }
+right = {}
+for name, (rule, window) in rules.items():
+    right[name] = [100 * accuracy(rule, gap, window) for gap in gaps]
+    shown = ", ".join(f"{a:.0f} %" for a in right[name])
+    print(f"{name:18} right answers after gaps of {gaps} steps: {shown}")
+
+# %%
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 dress(ax)
-for (name, (rule, window)), look in zip(rules.items(), rule_styles(list(rules)), strict=True):
-    found = [accuracy(rule, gap, window) for gap in gaps]
-    print(f"{name:18} right answers after gaps of {gaps} steps: " + ", ".join(f"{100 * a:.0f} %" for a in found))
-    ax.plot(gaps, [100 * a for a in found], label=name, **look)
+for (name, found), look in zip(right.items(), rule_styles(list(right)), strict=True):
+    ax.plot(gaps, found, label=name, **look)
 ax.axhline(50, color="#222222", linewidth=0.8, linestyle=":")
 ax.set_ylim(40, 103)
-label(ax, title="What is learned of a cue, by how long ago it was", x="steps since the cue", y="right answers (%)")
+label(
+    ax,
+    title="What is learned of a cue, by how long ago it was",
+    x="steps since the cue",
+    y="right answers (%)",
+)
 legend(ax)
 plt.show()
 
@@ -157,8 +193,8 @@ plt.show()
 # The network is the same for all three, so the information is there at the end. What differs is whether the
 # gradient contains it. If the gap is short, the hidden neurons, with their half-life of 10 steps, still show the
 # cue when the question comes, so even the last step has something to learn from. The window of 20 steps learns as
-# long as it reaches back to the cue, and no further. This is one seed per point; :doc:`/results` has five seeds and
-# gaps up to 1,000 steps.
+# long as it reaches back to the cue, and no further. This is one seed per point;
+# :doc:`/results_credit` has five seeds and gaps up to 1,000 steps.
 #
 # Where one trace per input is not enough
 # ---------------------------------------

@@ -67,7 +67,9 @@ for name, neuron in neurons.items():
     calibrate(layer, xs)
     exact = gradient_audit(layer, xs, loss, tt.rules.drtrl(), window=1)
     control = gradient_audit(layer, xs, loss, tt.rules.sltt(), window=1)
-    print(f"{name:36} {len(exact.rows):10}  {exact.total.relative_error:14.0e}  {control.total.relative_error:13.2f}")
+    print(
+        f"{name:36} {len(exact.rows):10}  {exact.total.relative_error:14.0e}  {control.total.relative_error:13.2f}"
+    )
 
 # %%
 # The errors are rounding errors, over all parameters: weights, biases, decays, adaptation, recurrent weights. The
@@ -77,12 +79,16 @@ for name, neuron in neurons.items():
 n, batch = 256, 32
 print(f"units that mix:        {batch * n**3 * 4 / 1e9:8.2f} GB for {batch} samples")
 print(f"units that do not:     {batch * n**2 * 4 / 1e6:8.2f} MB")
-layer = tt.Layer(nn.Linear(n, n), neuron=tt.LIF(half_life=torch.linspace(3, 40, n)), rule=tt.rules.drtrl())
+layer = tt.Layer(
+    nn.Linear(n, n), neuron=tt.LIF(half_life=torch.linspace(3, 40, n)), rule=tt.rules.drtrl()
+)
 for _ in range(2):
     layer(torch.bernoulli(torch.full((batch, n), 0.1)))
 held = sum(t.numel() * t.element_size() for t in tt.get_state(layer).values())
 print(f"tt.Layer with drtrl(): {held / 1e6:8.2f} MB, measured, with state and bias")
-print(f"BPTT, per step:        {batch * (n + n) * 4 / 1e6:8.2f} MB at least, for inputs and states, times the steps")
+print(
+    f"BPTT, per step:        {batch * (n + n) * 4 / 1e6:8.2f} MB at least, for inputs and states, times the steps"
+)
 
 # %%
 # So eligibility may need more memory than BPTT: if the sequence is shorter than about half as many steps as there
@@ -127,7 +133,9 @@ for ax, (title, net) in zip(axes, nets.items(), strict=True):
     ax.minorticks_off()
     label(ax, title=f"First of {title}" if title != "one layer" else "One layer", x="steps in a window")
 label(axes[0], y="relative error of dL/dW")
-figure.suptitle("Truncated BPTT with and without traces, by length of the window", x=0.01, ha="left", fontsize=11)
+figure.suptitle(
+    "Truncated BPTT with and without traces, by length of the window", x=0.01, ha="left", fontsize=11
+)
 legend(axes[0], loc="center left")
 plt.show()
 

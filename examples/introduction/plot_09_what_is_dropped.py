@@ -3,8 +3,8 @@
 =====================================
 
 For one layer there are exact online gradients, as lessons 4 to 8 showed. For several layers most rules omit a term.
-This lesson shows which one, measures how much it matters at each depth for each kind of rule, and introduces the rule
-that carries this term forward, ``cascade()``, the library's default.
+This lesson shows which one, and measures how much it matters at each depth for each kind of rule. The next lesson
+explains the rule that carries this term forward, ``cascade()``, the library's default.
 
 **What to expect:** a check of the one case in which two layers are exact under instantaneous credit, and two figures of
 gradient agreement by depth: one that favours averages, one that does not. About a minute.
@@ -12,6 +12,7 @@ gradient agreement by depth: one that favours averages, one that does not. About
 
 import math
 import os
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import torch
@@ -39,6 +40,12 @@ T, B, INPUTS, UNITS, OUT = 30 if short else 60, 6, 16, 20, 3
 #           + \underbrace{\sum_{k < t} J_{tk}^\top L_t \, e^{(1)}_k}_{\text{dropped}} \Big),
 #           \qquad J_{tk} = \frac{d z^{(2)}_t}{d z^{(1)}_k}
 #
+# .. figure:: /_static/figures/missing.svg
+#    :alt: A spike of the lower layer at step k charges the upper layer's membrane, which remembers it and fires at
+#       step t. The error of step t reaches the lower layer at step t only; the path back to step k, through the upper
+#       membrane, is crossed out.
+#    :figclass: tt-figure
+#
 # with :math:`e^{(1)}_k` the eligibility of the lower layer at step :math:`k`, as in lesson 6, and
 # :math:`J_{tt} = \psi^{(2)}_t W^{(2)}`.
 #
@@ -58,9 +65,16 @@ for life in lives:
         )
         calibrate(net, xs)
         rows = gradient_audit(
-            net, xs, lambda ys, steps, w=wanted: 0.5 * ((ys - w[steps]) ** 2).sum(), tt.rules.drtrl(), window=1
+            net,
+            xs,
+            lambda ys, steps, w=wanted: 0.5 * ((ys - w[steps]) ** 2).sum(),
+            tt.rules.drtrl(),
+            window=1,
         ).rows
-        found.append([rows[f"{i}.synapse.weight"].relative_error for i in (0, 1)] + [rows["0.synapse.weight"].cosine])
+        found.append(
+            [rows[f"{i}.synapse.weight"].relative_error for i in (0, 1)]
+            + [rows["0.synapse.weight"].cosine]
+        )
     lower, upper, cosine = torch.tensor(found).mean(0).tolist()
     errors.append(lower)
     print(
@@ -91,12 +105,7 @@ plt.show()
 # ----------------
 # Four hidden layers and a leaky readout, all with half-lives of 10 steps; every layer made to fire in about a quarter
 # of the steps. All rules work one step at a time except ``traced_bptt()`` and ``tbptt()``, which have windows of 10.
-# ``cascade()`` passes each eligibility through a filter for every layer above: where the upper membrane multiplies a
-# spike by :math:`\beta` per step, so does the trace (:doc:`/theory/cascade`).
-#
-# .. figure:: /_static/figures/rule_cascade.svg
-#    :alt: Three layers and a readout. The eligibility of each layer goes through one filter for every layer above it.
-#    :figclass: tt-figure
+# ``cascade()`` carries the missing term forward; lesson 10 explains it.
 #
 # In the left figure the loss comes at every step and its targets are slow waves; in the right one it comes once, at
 # the end.
@@ -110,40 +119,72 @@ rules = {
     "sltt()": (tt.rules.sltt(), 1),
 }
 HIDDEN, seeds = (2, range(1)) if short else (4, range(3))
+
+
+def network(outputs: int) -> nn.Sequential:
+    sizes = [INPUTS] + [UNITS] * HIDDEN
+    stack = [tt.Layer(nn.Linear(i, UNITS), tt.LIF(half_life=10)) for i in sizes[:-1]]
+    readout = tt.Layer(nn.Linear(UNITS, outputs), tt.LI(half_life=10, normalized=True))
+    return nn.Sequential(*stack, readout)
+
+
+def waves() -> tuple[torch.Tensor, Callable, int]:
+    """Draw inputs [T, B, 16], a loss with slow waves as targets, and the number of outputs."""
+    xs, phase = torch.bernoulli(torch.full((T, B, INPUTS), 0.3)), torch.rand(1, B, OUT)
+    wanted = torch.sin(2 * math.pi * (torch.arange(T)[:, None, None] / 20 + phase))
+    return xs, lambda ys, steps: 0.5 * ((ys - wanted[steps]) ** 2).sum(), OUT
+
+
+def by_depth(draw: Callable, name: str, out: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and spread over the seeds of the cosine to BPTT, readout first."""
+    found, (rule, window) = [], rules[name]
+    for seed in seeds:
+        torch.manual_seed(seed)
+        xs, loss, outputs = draw()
+        net = network(outputs)
+        calibrate(net, xs)
+        rows = gradient_audit(net, xs, loss, rule, window=window, out=out).rows
+        found.append([rows[f"{i}.synapse.weight"].cosine for i in reversed(range(HIDDEN + 1))])
+    mean, spread = torch.tensor(found).mean(0), torch.tensor(found).std(0, correction=0)
+    print(f"{name:24} " + "  ".join(f"{m:+.2f} ± {s:.2f}" for m, s in zip(mean, spread, strict=True)))
+    return mean, spread
+
+
+# %%
+print("cosine to BPTT, readout first, then hidden layers from the top down")
+every, last = {}, {}
+print("\na loss at every step")
+for name in rules:
+    every[name] = by_depth(waves, name, "all")
+print("\none loss at the end")
+for name in rules:
+    last[name] = by_depth(waves, name, "last")
+
+# %%
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 4), sharey=True, layout="constrained")
-looks = dict(zip(rules, rule_styles(list(rules)), strict=True))
-for ax, out, title in ((axes[0], "all", "A loss at every step"), (axes[1], "last", "One loss at the end")):
-    dress(ax)
-    print(f"\n{title}: cosine to BPTT, readout first, then hidden layers from the top down")
-    for (name, (rule, window)), look in zip(rules.items(), looks.values(), strict=True):
-        by_seed = []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            xs = torch.bernoulli(torch.full((T, B, INPUTS), 0.3))
-            phase = torch.rand(1, B, OUT)
-            wanted = torch.sin(2 * math.pi * (torch.arange(T)[:, None, None] / 20 + phase))
-            sizes = [INPUTS] + [UNITS] * HIDDEN
-            stack = [tt.Layer(nn.Linear(i, UNITS), tt.LIF(half_life=10)) for i in sizes[:-1]]
-            net = nn.Sequential(*stack, tt.Layer(nn.Linear(UNITS, OUT), tt.LI(half_life=10, normalized=True)))
-            calibrate(net, xs)
-            rows = gradient_audit(
-                net,
-                xs,
-                lambda ys, steps, w=wanted: 0.5 * ((ys - w[steps]) ** 2).sum(),
-                rule,
-                window=window,
-                out=out,
-            ).rows
-            by_seed.append([rows[f"{i}.synapse.weight"].cosine for i in reversed(range(HIDDEN + 1))])
-        mean, spread = torch.tensor(by_seed).mean(0), torch.tensor(by_seed).std(0, correction=0)
-        ax.errorbar(range(HIDDEN + 1), mean, spread, elinewidth=0.8, label=name, **look)
-        print(f"{name:24} " + "  ".join(f"{m:.2f} ± {s:.2f}" for m, s in zip(mean, spread, strict=True)))
-    ax.set_ylim(0, 1.04)
-    ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
-    label(ax, title=title, x="layer, counted from the readout")
-label(axes[0], y="cosine to BPTT\n(mean and spread of the seeds)")
-figure.suptitle("Agreement with BPTT by depth, for a loss at every step and for one", x=0.01, ha="left", fontsize=11)
-legend(axes[0], loc="lower left")
+
+
+def draw_panels(axes, panels, title, low):
+    """Draw one line for each rule; a rule looks the same in every figure."""
+    looks = dict(zip(rules, rule_styles(list(rules)), strict=True))
+    for ax, (words, found) in zip(axes, panels.items(), strict=True):
+        dress(ax)
+        for name, (mean, spread) in found.items():
+            ax.errorbar(range(HIDDEN + 1), mean, spread, elinewidth=0.8, label=name, **looks[name])
+        ax.set_ylim(low, 1.04)
+        ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
+        label(ax, title=words, x="layer, counted from the readout")
+    label(axes[0], y="cosine to BPTT\n(mean and spread of the seeds)")
+    axes[0].figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    legend(axes[0], loc="lower left")
+
+
+draw_panels(
+    axes,
+    {"A loss at every step": every, "One loss at the end": last},
+    "Agreement with BPTT by depth, for a loss at every step and for one",
+    low=0,
+)
 plt.show()
 
 # %%
@@ -176,36 +217,31 @@ def trials(kind: str, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.bernoulli(chance), y
 
 
+def which(kind: str) -> tuple[torch.Tensor, Callable, int]:
+    """Draw inputs, a loss at the last step, and the number of outputs."""
+    xs, y = trials(kind)
+    return xs, lambda ys, steps: nn.functional.cross_entropy(ys[-1], y), 2
+
+
+# %%
+rates, orders = {}, {}
+four = ("cascade()", "trace()", "eprop()", "traced_bptt(), 10 steps")
+print("the label is which group fires: cosine to BPTT, readout first")
+for name in four:
+    rates[name] = by_depth(lambda: which("rate"), name, "last")
+print("\nthe label is which group fires first")
+for name in four:
+    orders[name] = by_depth(lambda: which("order"), name, "last")
+
+# %%
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained")
-for ax, kind, title in (
-    (axes[0], "rate", "The label is which group fires"),
-    (axes[1], "order", "The label is which fires first"),
-):
-    dress(ax)
-    print(f"\n{title}: cosine to BPTT, readout first")
-    for name in ("cascade()", "trace()", "eprop()", "traced_bptt(), 10 steps"):
-        rule, window = rules[name]
-        by_seed = []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            xs, y = trials(kind)
-            sizes = [INPUTS] + [UNITS] * HIDDEN
-            stack = [tt.Layer(nn.Linear(i, UNITS), tt.LIF(half_life=10)) for i in sizes[:-1]]
-            net = nn.Sequential(*stack, tt.Layer(nn.Linear(UNITS, 2), tt.LI(half_life=10, normalized=True)))
-            calibrate(net, xs)
-            rows = gradient_audit(
-                net, xs, lambda ys, steps, y=y: nn.functional.cross_entropy(ys[-1], y), rule, window=window, out="last"
-            ).rows
-            by_seed.append([rows[f"{i}.synapse.weight"].cosine for i in reversed(range(HIDDEN + 1))])
-        mean, spread = torch.tensor(by_seed).mean(0), torch.tensor(by_seed).std(0, correction=0)
-        ax.errorbar(range(HIDDEN + 1), mean, spread, elinewidth=0.8, label=name, **looks[name])
-        print(f"{name:24} " + "  ".join(f"{m:+.2f} ± {s:.2f}" for m, s in zip(mean, spread, strict=True)))
-    ax.axhline(0, color="#222222", linewidth=0.8)
-    ax.set_xticks(range(HIDDEN + 1), ["readout", *(f"−{i}" for i in range(1, HIDDEN + 1))])
-    label(ax, title=title, x="layer, counted from the readout")
-label(axes[0], y="cosine to BPTT\n(mean and spread of the seeds)")
-figure.suptitle("Agreement with BPTT by depth, for two kinds of label", x=0.01, ha="left", fontsize=11)
-legend(axes[0], loc="lower left")
+draw_panels(
+    axes,
+    {"The label is which group fires": rates, "The label is which fires first": orders},
+    "Agreement with BPTT by depth, for two kinds of label",
+    low=None,
+)
+axes[1].axhline(0, color="#222222", linewidth=0.8)
 plt.show()
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
@@ -218,7 +254,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # And does it matter?
 # -------------------
 # A cosine is not an accuracy. On scikit-learn's digits, given row by row, with two hidden layers and one loss at the
-# end (``tracetorch compare digits``, five seeds, the table in :doc:`/results`):
+# end (``tracetorch compare digits``, five seeds, the table in :doc:`/results_tasks`):
 #
 # ====================  ===========
 # rule                  accuracy, %
@@ -235,23 +271,6 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 #
 # The dropped terms cost 3 to 7 points there, and learning nothing through time costs 17 and more. Measure your own
 # case: ``gradient_audit`` takes your network, your data and your loss, and prints the cosine of every parameter.
-#
-# In training, and deeper
-# -----------------------
-# So far the networks were untrained. On the same digits with 2, 4 and 6 hidden layers, the lowest layer's gradient was
-# compared with BPTT's six times during training, in networks that BPTT trains, for three seeds (``python -m
-# benchmarks.depth``, the tables in :doc:`/results`):
-#
-# .. figure:: /_static/figures/depth_training.svg
-#    :alt: Cosine of the lowest layer's gradient to BPTT's against the number of hidden layers, one line per rule.
-#       cascade falls from 0.99 at 2 layers to 0.87 at 6, trace from 0.95 to 0.78, the rules with instantaneous
-#       credit from 0.69 to 0.37, sltt from 0.60 to 0.34.
-#    :figclass: tt-figure
-#
-# ``cascade(pairs=10)`` stores ten pairs of vectors per layer instead of one number per weight, and has the same
-# direction here. Networks that each rule trains itself reach, with 4 hidden layers, 90.9 % (``bptt``), 90.0
-# (``cascade``), 87.6 (``drtrl``), 83.1 (``eprop``) and 81.9 (``trace``): a better direction and a better accuracy
-# go together, but not one for one.
 #
 # In one table
 # ------------
@@ -276,4 +295,4 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 #
 # The mathematics in full: :doc:`/theory/exactness`.
 #
-# Next: :doc:`plot_10_when_to_use`.
+# Next: :doc:`plot_10_credit_through_depth`.

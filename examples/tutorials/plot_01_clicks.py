@@ -96,7 +96,9 @@ def train(rule, frozen=False):
     neurons = [p for layer in net for p in layer.neuron.parameters() if p.requires_grad]
     synapses = [p for layer in net for p in layer.synapse.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam([{"params": synapses, "lr": 5e-3}, {"params": neurons, "lr": 3e-2}])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [5e-3, 3e-2], total_steps=iterations, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [5e-3, 3e-2], total_steps=iterations, pct_start=0.05
+    )
     generator = torch.Generator().manual_seed(1)
     history = []
     for _ in range(iterations):
@@ -110,6 +112,10 @@ def train(rule, frozen=False):
         schedule.step()
         history.append((answer.argmax(-1) == y).float().mean().item())
     return net, history
+
+
+# %%
+# Accuracy is measured on trials that the network has never seen, without a gradient:
 
 
 @torch.no_grad()
@@ -134,7 +140,9 @@ for name, (rule, frozen) in runs.items():
     start = time.perf_counter()
     nets[name], histories[name] = train(rule, frozen)
     seconds = time.perf_counter() - start
-    print(f"{name:30} {100 * accuracy(nets[name]):5.1f} % right on new trials, {seconds:.0f} s of training")
+    print(
+        f"{name:30} {100 * accuracy(nets[name]):5.1f} % right on new trials, {seconds:.0f} s of training"
+    )
 
 # %%
 # What it learned
@@ -144,7 +152,9 @@ for name, (rule, frozen) in runs.items():
 
 longer = (tt.half_life(nets["trace"][0].neuron.beta.detach()) > SILENCE).sum().item()
 readout = tt.half_life(nets["trace"][1].neuron.beta.detach()).item()
-print(f"trace: {longer} of 64 hidden half-lives are longer than the silence now; the readout's is {readout:.0f} steps")
+print(
+    f"trace: {longer} of 64 hidden half-lives are longer than the silence now; the readout's is {readout:.0f} steps"
+)
 
 # %%
 # Under ``trace`` a few neurons have learned half-lives longer than the silence, and the others stayed short: one
@@ -158,7 +168,9 @@ looks = rule_styles(["trace", "sltt", "frozen"])
 for (name, history), look in zip(histories.items(), looks, strict=True):
     window = min(25, len(history))
     smooth = torch.tensor(history).unfold(0, window, 1).mean(-1)
-    left.plot(range(window, len(history) + 1), 100 * smooth, label=name, **look, markevery=60, markersize=5)
+    left.plot(
+        range(window, len(history) + 1), 100 * smooth, label=name, **look, markevery=60, markersize=5
+    )
     half_lives = tt.half_life(nets[name][0].neuron.beta.detach()).sort().values
     right.plot(half_lives, label=name, **look, markevery=8, markersize=5)
 left.axhline(50, color="#767676", linewidth=0.8)
@@ -188,5 +200,5 @@ plt.show()
 # What to read next
 # -----------------
 # The same at the command line, with more iterations and five seeds: ``tracetorch compare clicks --preset hard
-# --rules frozen,sltt,eprop,trace --seeds 5``; its table is in the :doc:`results </results>`. The next step into
+# --rules frozen,sltt,eprop,trace --seeds 5``; its table is in the :doc:`results </results_tasks>`. The next step into
 # this task is :doc:`/tutorials/plot_08_psychometric`, which compares the network with an ideal observer.

@@ -24,8 +24,12 @@ from tracetorch.plot import COLOURS, dress, label, legend, rule_styles
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, sizes, tested = (3, (10, 20), 200) if short else (500, (10, 20, 40, 80), 2000)
-print("Expect: a frozen reservoir of 32 neurons recognises about 80 % of few patterns and half of 80; learned hidden")
-print("layers do clearly better. `sltt`, which credits the last step alone, does worse than the frozen one.")
+print(
+    "Expect: a frozen reservoir of 32 neurons recognises about 80 % of few patterns and half of 80; learned hidden"
+)
+print(
+    "layers do clearly better. `sltt`, which credits the last step alone, does worse than the frozen one."
+)
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -69,7 +73,13 @@ def network(count):
     synapse = nn.Linear(CHANNELS, 32)
     with torch.no_grad():
         synapse.weight.mul_(3)
-    return nn.Sequential(tt.Layer(synapse, tt.LIF(half_life=15)), tt.Layer(nn.Linear(32, count), tt.LI(half_life=20)))
+    return nn.Sequential(
+        tt.Layer(synapse, tt.LIF(half_life=15)), tt.Layer(nn.Linear(32, count), tt.LI(half_life=20))
+    )
+
+
+# %%
+# Training is the usual loop. Each iteration draws 64 spoiled patterns; the one loss of each comes at its end.
 
 
 def memorise(count, rule, frozen):
@@ -90,6 +100,10 @@ def memorise(count, rule, frozen):
         optimizer.step()
         schedule.step()
     return net, stored
+
+
+# %%
+# How many spoiled patterns are recognised? New noise is drawn for the test.
 
 
 @torch.no_grad()
@@ -146,7 +160,9 @@ label(axes[0], title="two patterns", x="time step")
 for (name, values), look in zip(by_size.items(), rule_styles(list(by_size)), strict=True):
     axes[1].plot(sizes, values, markersize=5, label=name, **look)
     axes[2].plot(shifts, by_jitter[name], markersize=5, label=name, **look)
-axes[1].plot(sizes, [100 / count for count in sizes], color="#767676", linestyle=(0, (4, 3)), label="chance")
+axes[1].plot(
+    sizes, [100 / count for count in sizes], color="#767676", linestyle=(0, (4, 3)), label="chance"
+)
 axes[1].set_xscale("log")
 axes[1].set_xticks(sizes, [str(count) for count in sizes])
 axes[1].minorticks_off()

@@ -39,7 +39,9 @@ try:
     print(f"MNIST: {len(data.x_train)} images to train on, {len(data.x_test)} to test on")
 except DataNotFoundError:
     data = digits()
-    print(f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels.")
+    print(
+        f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels."
+    )
 pixels = data.x_train[0].numel()
 
 
@@ -99,6 +101,10 @@ def train(rule, frozen=False):
     return net, losses
 
 
+# %%
+# The readout gives an answer after each of the 20 steps, so accuracy is a curve.
+
+
 @torch.no_grad()
 def accuracy(net):
     """Return the accuracy after each of the 20 steps on test images, ``[20]``, in percent."""
@@ -109,7 +115,13 @@ def accuracy(net):
     return 100 * torch.cat(right, dim=1).float().mean(-1)
 
 
-runs = {"trace": (tt.rules.trace(), False), "bptt": (tt.rules.bptt(), False), "frozen": (tt.rules.trace(), True)}
+# %%
+# Three runs: the online rule, BPTT to compare it with, and a control in which only the readout learns.
+runs = {
+    "trace": (tt.rules.trace(), False),
+    "bptt": (tt.rules.bptt(), False),
+    "frozen": (tt.rules.trace(), True),
+}
 losses, accuracies = {}, {}
 for name, (rule, frozen) in runs.items():
     start = time.perf_counter()
@@ -129,7 +141,13 @@ for ax in (left, right):
     dress(ax)
 for (name, values), look in zip(losses.items(), rule_styles(list(losses)), strict=True):
     window = min(20, len(values))
-    left.plot(torch.tensor(values).unfold(0, window, 1).mean(-1), label=name, **look, markevery=0.2, markersize=5)
+    left.plot(
+        torch.tensor(values).unfold(0, window, 1).mean(-1),
+        label=name,
+        **look,
+        markevery=0.2,
+        markersize=5,
+    )
     right.plot(range(1, 21), accuracies[name], markersize=4, label=name, **look)
 left.set_yscale("log")
 label(left, x="iteration", y="loss")
@@ -158,4 +176,4 @@ plt.show()
 # -----------------
 # With more iterations, images shifted by a pixel, and three seeds, ``trace`` reaches 98.81 ± 0.07 % and ``bptt``
 # 98.74 ± 0.09 % on all 10,000 test images (``tracetorch compare mnist --rules trace,bptt --seeds 3``, :doc:`results
-# </results>`). :doc:`/tutorials/plot_07_convolution` does the same with convolutions.
+# </results_tasks>`). :doc:`/tutorials/plot_07_convolution` does the same with convolutions.

@@ -77,7 +77,9 @@ def train(rule, window=16, frozen=False):
     if frozen:
         net[:2].requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=iterations, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 5e-3, total_steps=iterations, pct_start=0.05
+    )
     generator = torch.Generator().manual_seed(0)
     for _ in range(iterations):
         chosen = torch.randint(len(data.x_train), (64,), generator=generator)
@@ -92,6 +94,10 @@ def train(rule, window=16, frozen=False):
     return net
 
 
+# %%
+# The readout gives an answer after each step, so accuracy is a curve over the 16 steps.
+
+
 @torch.no_grad()
 def accuracy(net, xs):
     """Return the accuracy on inputs ``[16, 360, 8]`` after each step, ``[16]``, in percent."""
@@ -99,6 +105,9 @@ def accuracy(net, xs):
     return 100 * (tt.scan(net, xs).argmax(-1) == data.y_test).float().mean(-1)
 
 
+# %%
+# Seven runs: a control whose hidden layers stay as they were drawn, five rules that run online, and BPTT. The last
+# column of the output has the same rows of pixels in another order.
 runs = {
     "frozen": {"rule": tt.rules.trace(), "frozen": True},
     "sltt": {"rule": tt.rules.sltt()},
@@ -116,7 +125,10 @@ for name, options in runs.items():
     net = train(**options)
     seconds = time.perf_counter() - start
     right[name] = accuracy(net, held_out)
-    print(f"{name:22} {right[name][-1]:5.1f} % of 360 held-out digits, {seconds:3.0f} s of training; ", end="")
+    print(
+        f"{name:22} {right[name][-1]:5.1f} % of 360 held-out digits, {seconds:3.0f} s of training; ",
+        end="",
+    )
     print(f"rows in another order: {accuracy(net, shuffled)[-1]:4.1f} %")
 
 # %%
@@ -131,12 +143,14 @@ for name, options in runs.items():
 # untrained ones. The trace rules learn from all rows. For a short sequence through several layers, where memory
 # does not matter, full backpropagation through time is the better choice. The window of four steps gains nothing in
 # this one run; over five seeds of twice the length it came to 87.6 ± 0.8 %, between ``trace`` with 86.9 ± 1.7 % and
-# ``bptt`` with 90.4 ± 1.3 % (:doc:`results </results>`).
+# ``bptt`` with 90.4 ± 1.3 % (:doc:`results </results_tasks>`).
 #
 # The left panel of the figure shows the accuracy of the readout's answer after each step, although it was trained
 # for the last step only.
 
-figure, (left, right_panel) = plt.subplots(1, 2, figsize=(8.6, 3.2), layout="constrained", width_ratios=[1.4, 1])
+figure, (left, right_panel) = plt.subplots(
+    1, 2, figsize=(8.6, 3.2), layout="constrained", width_ratios=[1.4, 1]
+)
 for ax in (left, right_panel):
     dress(ax)
 for row, ((name, values), look) in enumerate(zip(right.items(), rule_styles(list(right)), strict=True)):

@@ -42,6 +42,7 @@ if short:
 # %%
 # The data
 # --------
+# The recordings of the Speech Commands test set, one second each at 8 kHz:
 RATE = 8000
 
 
@@ -57,11 +58,17 @@ def recordings():
     return waves, arrays["label"][known].long() - 2, arrays["speaker"][known].long(), names[2:]
 
 
+# %%
+# A stand-in for readers who do not have them: each made-up word is three tones in an order of its own.
+
+
 def generated(generator):
     """Return made-up words: three tones in an order that differs from word to word, by 40 made-up speakers."""
     speakers, words = torch.arange(4 if short else 40), torch.arange(10)
     speaker, y = (v.flatten() for v in torch.meshgrid(speakers, words.repeat(4), indexing="ij"))
-    orders = torch.tensor([[a, b, c] for a in range(3) for b in range(3) for c in range(3) if a != b and b != c][:10])
+    orders = torch.tensor(
+        [[a, b, c] for a in range(3) for b in range(3) for c in range(3) if a != b and b != c][:10]
+    )
     pitch = torch.tensor([300.0, 700.0, 1600.0])[orders[y]]  # [N, 3] in hertz
     pitch = pitch * (1 + 0.1 * torch.randn(40, 1, generator=generator))[speaker]
     onset = 0.1 + 0.2 * torch.rand(len(y), 1, generator=generator)
@@ -73,12 +80,16 @@ def generated(generator):
     return waves, y, speaker, [f"word {word}" for word in range(10)]
 
 
+# %%
+# The recordings if they are there, else the stand-in:
 try:
     waves, y, speaker, names = recordings()
     print(f"Speech Commands: {len(y)} clips of {len(speaker.unique())} speakers")
 except DataNotFoundError:
     waves, y, speaker, names = generated(torch.Generator().manual_seed(0))
-    print(f"Stand-in: no gsc_test_8k.npz, so {len(y)} made-up words. Their scores mean nothing for speech.")
+    print(
+        f"Stand-in: no gsc_test_8k.npz, so {len(y)} made-up words. Their scores mean nothing for speech."
+    )
 
 # %%
 # The ear
@@ -132,6 +143,10 @@ def network():
     )
 
 
+# %%
+# The training loop. Each batch is shifted in time by up to 100 ms, so that no word begins at a fixed step.
+
+
 def train(rule, frozen):
     """Train a new network on clips that are shifted by up to 100 ms; return its answers to the test clips."""
     net = network()
@@ -171,7 +186,9 @@ for name, (rule, frozen) in runs.items():
     start = time.perf_counter()
     answers[name] = train(rule, frozen)
     scores[name] = 100 * (answers[name] == y[test]).float().mean().item()
-    print(f"{name:8} {scores[name]:5.1f} % of the words of strangers, {time.perf_counter() - start:.0f} s")
+    print(
+        f"{name:8} {scores[name]:5.1f} % of the words of strangers, {time.perf_counter() - start:.0f} s"
+    )
 
 # %%
 # The figure

@@ -28,7 +28,9 @@ from tracetorch.testing import gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, tested = (2, 100) if short else (250, 2000)
-print("Expect: learned filters do clearly better than frozen ones under the same readout, after a quarter of an epoch.")
+print(
+    "Expect: learned filters do clearly better than frozen ones under the same readout, after a quarter of an epoch."
+)
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -42,7 +44,9 @@ try:
     print(f"MNIST: {len(data.x_train)} images to train on, {len(data.x_test)} to test on")
 except DataNotFoundError:
     data = digits()
-    print(f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels.")
+    print(
+        f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels."
+    )
 side = data.x_train.shape[-1]
 
 
@@ -100,6 +104,10 @@ def train(frozen):
     return net
 
 
+# %%
+# Accuracy on test images, in parts of 250:
+
+
 @torch.no_grad()
 def accuracy(net):
     """Return the accuracy on test images, in percent."""
@@ -110,6 +118,8 @@ def accuracy(net):
     return 100 * torch.cat(right).float().mean().item()
 
 
+# %%
+# Two runs: with filters that learn, and with filters that stay as they were drawn.
 nets = {}
 for name, frozen in (("learned filters", False), ("frozen filters", True)):
     start = time.perf_counter()
@@ -133,8 +143,12 @@ def at_the_end(outputs, steps):
 
 
 for name in ("trace", "sltt"):
-    audit = gradient_audit(nets["learned filters"], images, at_the_end, tt.rules.PRESETS[name](), out="last")
-    shown = ", ".join(f"{key} {audit.rows[key].cosine:+.3f}" for key in audit.rows if key.endswith("synapse.weight"))
+    audit = gradient_audit(
+        nets["learned filters"], images, at_the_end, tt.rules.PRESETS[name](), out="last"
+    )
+    shown = ", ".join(
+        f"{key} {audit.rows[key].cosine:+.3f}" for key in audit.rows if key.endswith("synapse.weight")
+    )
     print(f"{name}: cosine with BPTT of {shown}")
 
 # %%

@@ -24,7 +24,9 @@ from tracetorch.train import Trainer, make
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, trials = (3, 500) if short else (600, 4000)
-print("Expect: an ideal observer gets about 94 % right, a network that learns its hidden layer nearly as many. A leaky")
+print(
+    "Expect: an ideal observer gets about 94 % right, a network that learns its hidden layer nearly as many. A leaky"
+)
 print("one loses early clicks and answers fewer, unless it may learn its half-lives.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
@@ -51,6 +53,12 @@ subjects = {
     "leaky, fixed": (leaky, "trace"),
     "leaky, learned": ({**leaky, "learned": True}, "trace"),
 }
+
+
+# %%
+# Each subject is trained, then tested on trials that are new to all of them. *Close* trials are those in which the
+# sides differ by less than 10 % of their clicks. In a mean over all trials they hardly show, as most trials are
+# easy.
 trainers, scores = {}, {}
 for name, (own, rule) in subjects.items():
     task = make("clicks", {"steps": iterations, "eval_every": iterations, **experiment, **own})
@@ -69,9 +77,6 @@ print(
 )
 
 # %%
-# *Close* trials are those in which the sides differ by less than 10 % of their clicks. In a mean over all trials
-# they hardly show, as most trials are easy.
-#
 # The psychometric curve
 # ----------------------
 # Trials are sorted by the difference of their clicks, and each bin gets the share of "left" answers. The task
@@ -109,6 +114,14 @@ def kernel(trainer, bins=10):
     return weights.detach() / weights.detach().mean()
 
 
+# %%
+# The kernel of a subject that guesses is noise, so it is left out.
+kernels = {name: kernel(t) for name, t in trainers.items() if scores[name]["accuracy"] > 0.8}
+for name, weights in kernels.items():
+    ratio = weights[:2].mean() / weights[-2:].mean()
+    print(f"{name:15} weight of the first second over the last: {ratio:.2f}")
+
+# %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.4), layout="constrained")
 for ax in (left, right):
     dress(ax)
@@ -117,10 +130,10 @@ for (name, trainer), colour in zip(trainers.items(), COLOURS, strict=False):
     low, high = wilson(network, count)
     left.plot(difference, network, "o-", markersize=3, color=colour, label=name)
     left.fill_between(difference, low, high, color=colour, alpha=0.15, linewidth=0)
-    if scores[name]["accuracy"] > 0.8:  # the kernel of a subject that guesses is noise
-        weights = kernel(trainer)
-        right.plot(torch.arange(0.25, 5.0, 0.5), weights, "o-", markersize=3, color=colour, label=name)
-        print(f"{name:15} weight of the first second over the last: {weights[:2].mean() / weights[-2:].mean():.2f}")
+    if name in kernels:
+        right.plot(
+            torch.arange(0.25, 5.0, 0.5), kernels[name], "o-", markersize=3, color=colour, label=name
+        )
 left.plot(difference, observer, color="#767676", linestyle=(0, (5, 2)), label="ideal observer")
 right.axhline(1, color="#767676", linestyle=(0, (5, 2)), label="all clicks alike")
 label(left, x="(left - right) / all clicks", y="share of the answer 'left'")
@@ -158,5 +171,5 @@ print(
 #
 # What to read next
 # -----------------
-# :doc:`results </results>` has a less noisy version of the task with more iterations and five seeds, compared with
-# ``eprop`` and ``ottt``. Rates, noise and silence are options of :func:`tracetorch.train.make`.
+# :doc:`results </results_tasks>` has a less noisy version of the task with more iterations and five seeds, compared
+# with ``eprop`` and ``ottt``. Rates, noise and silence are options of :func:`tracetorch.train.make`.

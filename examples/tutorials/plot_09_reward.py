@@ -25,8 +25,12 @@ from tracetorch.rl.envs import Episodes, MemoryChain, gym
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 steps, updates, length = (300, 5, 4) if short else (100_000, 400, 10)
-print("Expect: on CartPole the mean return of 100 episodes climbs from about 20 to several hundred of 500.")
-print("In the memory task `drtrl` comes near to 1 (always right); `sltt`, blind to the past, stays near 0 (chance).")
+print(
+    "Expect: on CartPole the mean return of 100 episodes climbs from about 20 to several hundred of 500."
+)
+print(
+    "In the memory task `drtrl` comes near to 1 (always right); `sltt`, blind to the past, stays near 0 (chance)."
+)
 if short:
     print("TRACETORCH_SHORT is set: far too few steps to learn anything.")
 
@@ -104,7 +108,7 @@ except ImportError as error:
 # CartPole needs no memory in the network: what the agent sees is the whole state. The trace that matters here is
 # the one over parameters, which remembers the actions. Learning is possible without it: in some runs the control is
 # faster. But with it the pole stays up: over ten seeds of 500,000 steps all agents with it ended at 450 or more
-# (:doc:`/results`); without it, in a separate program, only six of ten did.
+# (:doc:`/results_control`); without it, in a separate program, only six of ten did.
 #
 # Remember a cue
 # --------------
@@ -131,7 +135,9 @@ def remember(rule):
     chains = [MemoryChain(length) for _ in range(16)]
     history = []
     for update in range(updates):
-        observations = np.stack([chain.reset(seed=16 * update + row)[0] for row, chain in enumerate(chains)])
+        observations = np.stack(
+            [chain.reset(seed=16 * update + row)[0] for row, chain in enumerate(chains)]
+        )
         for _ in range(length + 1):
             actions = reflect.act(torch.from_numpy(observations))
             outcomes = [chain.step(int(action)) for chain, action in zip(chains, actions, strict=True)]
@@ -148,7 +154,10 @@ memories = {}
 for name, rule in {"drtrl": tt.rules.drtrl(), "sltt": tt.rules.sltt()}.items():
     start = time.perf_counter()
     memories[name], time_constants = remember(rule)
-    print(f"memory chain, {name}: mean reward {np.mean(memories[name][-50:]):+.2f} over the last 50 updates, ", end="")
+    print(
+        f"memory chain, {name}: mean reward {np.mean(memories[name][-50:]):+.2f} over the last 50 updates, ",
+        end="",
+    )
     print(f"longest time constant {time_constants.max():.0f} steps, {time.perf_counter() - start:.0f} s")
 
 # %%
@@ -191,5 +200,5 @@ plt.show()
 #
 # What to read next
 # -----------------
-# One seed each is an illustration, not a result: learning from reward varies a lot between seeds. :doc:`/results`
-# has several seeds of these and other tasks; the derivation is in :doc:`/theory/reward`.
+# One seed each is an illustration, not a result: learning from reward varies a lot between seeds.
+# :doc:`/results_control` has several seeds of these and other tasks; the derivation is in :doc:`/theory/reward`.

@@ -78,7 +78,9 @@ class FirstSigns(tt.feedback.Feedback):
 # ``Full()`` also carries one trace per input if that is exact, as it is here.)
 
 slow = tt.Rule(name="slow gain", weight=Pre(detach_reset=True), input="gain", window="step")
-signs = tt.Rule(name="slow gain, first signs", weight=Full(), input="gain", window="step", feedback=FirstSigns())
+signs = tt.Rule(
+    name="slow gain, first signs", weight=Full(), input="gain", window="step", feedback=FirstSigns()
+)
 
 # %%
 # Not every combination is possible. An impossible one cannot be built, and the message gives the reason:
@@ -107,6 +109,9 @@ def encode(images):
     return encoding.rows(images * (3.0 / 255.0), repeat=2)
 
 
+print("a batch:", tuple(encode(data.x_train[:64]).shape))
+
+
 def network(seed):
     """Build 8 inputs, two layers of 128 LIF neurons, ten leaky integrators."""
     torch.manual_seed(seed)
@@ -117,17 +122,25 @@ def network(seed):
     )
 
 
+# %%
+# The training loop is the same for every rule:
+
+
 def train(rule, seed):
     """Train a new network by a rule; return its accuracy on the held-out digits, in percent."""
     net = network(seed)
     tt.set_rule(net, rule)
     optimizer = torch.optim.Adam(net.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=iterations, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 5e-3, total_steps=iterations, pct_start=0.05
+    )
     generator = torch.Generator().manual_seed(seed)
     for _ in range(iterations):
         chosen = torch.randint(len(data.x_train), (64,), generator=generator)
         tt.reset(net)
-        loss = nn.functional.cross_entropy(tt.scan(net, encode(data.x_train[chosen]), out="last"), data.y_train[chosen])
+        loss = nn.functional.cross_entropy(
+            tt.scan(net, encode(data.x_train[chosen]), out="last"), data.y_train[chosen]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -165,7 +178,10 @@ for name, rule in rules.items():
     torch.manual_seed(0)
     audit = gradient_audit(network(0), xs, loss_at_the_end, rule, out="last")
     cosines[name] = [audit.rows[f"{layer}.synapse.weight"].cosine for layer in range(3)]
-    print(f"{name:30} cosine with BPTT, first layer to readout: " + "  ".join(f"{c:+.2f}" for c in cosines[name]))
+    print(
+        f"{name:30} cosine with BPTT, first layer to readout: "
+        + "  ".join(f"{c:+.2f}" for c in cosines[name])
+    )
 
 # %%
 # The gain has the same cosines as ``ottt`` here, and only other lengths: with one decay for all units, and one
@@ -181,7 +197,9 @@ for name, rule in rules.items():
     start = time.perf_counter()
     scores[name] = [train(rule, seed) for seed in range(seeds)]
     mean = sum(scores[name]) / seeds
-    print(f"{name:30} {mean:5.1f} % of 360 held-out digits, {(time.perf_counter() - start) / seeds:.0f} s a run")
+    print(
+        f"{name:30} {mean:5.1f} % of 360 held-out digits, {(time.perf_counter() - start) / seeds:.0f} s a run"
+    )
 
 # %%
 # The figure compares the first layer's cosine with the accuracy. A cosine at the initial weights is one sample and

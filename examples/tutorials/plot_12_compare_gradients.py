@@ -50,6 +50,9 @@ def loss(outputs, steps):
     return ((outputs - targets[steps]) ** 2).sum()
 
 
+print("inputs:", tuple(xs.shape), "targets:", tuple(targets.shape))
+
+
 # %%
 # Is it alive?
 # ------------
@@ -132,9 +135,19 @@ for ax in (left, right):
     dress(ax)
     ax.axhline(0, color="#767676", linewidth=0.8)
 hatches = ("", "///", "...", "xx", "\\\\\\", "")
-for index, ((name, values), look) in enumerate(zip(cosines.items(), rule_styles(list(cosines)), strict=True)):
+for index, ((name, values), look) in enumerate(
+    zip(cosines.items(), rule_styles(list(cosines)), strict=True)
+):
     places = torch.arange(4) + (index - 2.5) * 0.13
-    left.bar(places, values, width=0.12, color=look["color"], hatch=hatches[index % 6], edgecolor="white", label=name)
+    left.bar(
+        places,
+        values,
+        width=0.12,
+        color=look["color"],
+        hatch=hatches[index % 6],
+        edgecolor="white",
+        label=name,
+    )
 left.set_xticks(range(4), ["layer 1\nALIF", "layer 2\nLIF", "layer 3\nrecurrent", "readout"])
 label(left, y="cosine with BPTT")
 legend(left, loc="upper center", ncols=2)

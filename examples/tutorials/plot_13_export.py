@@ -24,8 +24,12 @@ from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 300
-print("Expect: the same outputs in torch and in onnxruntime, to rounding; with eight bits a few spikes in a hundred")
-print("change, the accuracy hardly, and the file has half of the size: its weights a quarter, the graph the same.")
+print(
+    "Expect: the same outputs in torch and in onnxruntime, to rounding; with eight bits a few spikes in a hundred"
+)
+print(
+    "change, the accuracy hardly, and the file has half of the size: its weights a quarter, the graph the same."
+)
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -48,12 +52,17 @@ def encode(images):
     return encoding.rows(images * (3.0 / 255.0), repeat=2)
 
 
+print("a batch:", tuple(encode(data.x_train[:64]).shape))
+
+
 optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
 generator = torch.Generator().manual_seed(0)
 for _ in range(iterations):
     chosen = torch.randint(len(data.x_train), (64,), generator=generator)
     tt.reset(net)
-    loss = nn.functional.cross_entropy(tt.scan(net, encode(data.x_train[chosen]), out="last"), data.y_train[chosen])
+    loss = nn.functional.cross_entropy(
+        tt.scan(net, encode(data.x_train[chosen]), out="last"), data.y_train[chosen]
+    )
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

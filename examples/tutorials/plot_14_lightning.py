@@ -30,7 +30,9 @@ from tracetorch.plot import COLOURS, dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, windows = (2, 4) if short else (10, 100)
-print("Expect, of the generated recordings: about 69 % of the held-out steps right after 100 windows, about 80 % at")
+print(
+    "Expect, of the generated recordings: about 69 % of the held-out steps right after 100 windows, about 80 % at"
+)
 print("the end. To name the commonest activity always is right in 23 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few windows to learn anything.")
@@ -60,6 +62,10 @@ def real():
     return parts
 
 
+# %%
+# A stand-in for readers who do not have them: five rhythms that follow each other.
+
+
 def generated():
     """Return recordings of five rhythms that follow each other."""
     source = np.random.default_rng(0)
@@ -67,11 +73,15 @@ def generated():
     for _ in range(100):
         kinds = np.repeat(source.integers(5, size=6), source.integers(60, 140, size=6))
         angle = np.cumsum(0.1 + 0.12 * kinds) + source.uniform(0, 6)
-        x = np.stack([np.sin(angle + k * kinds) for k in range(6)], 1) + 0.7 * source.standard_normal((len(kinds), 6))
+        x = np.stack([np.sin(angle + k * kinds) for k in range(6)], 1) + 0.7 * source.standard_normal(
+            (len(kinds), 6)
+        )
         found.append(np.column_stack([x, kinds]))
     return found[:80], found[80:]
 
 
+# %%
+# The recordings if they are there, else the stand-in:
 try:
     train, test = real()
     print("recordings of real persons")
@@ -122,7 +132,10 @@ class Wearable(OnlineModule):
         """Print the accuracy so far, from the first process."""
         if self.trainer.is_global_zero:
             value = 100 * float(self.trainer.callback_metrics["accuracy"])
-            print(f"after {self.trainer.global_step:5} windows: {value:5.1f} % of the held-out steps", flush=True)
+            print(
+                f"after {self.trainer.global_step:5} windows: {value:5.1f} % of the held-out steps",
+                flush=True,
+            )
 
     def validation_step(self, window, batch_idx):
         """Log the share of right steps."""
@@ -132,6 +145,8 @@ class Wearable(OnlineModule):
         self.log("accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
 
 
+# %%
+# The network is an ordinary one, and its rule is set as always:
 torch.manual_seed(0)
 net = nn.Sequential(
     tt.Layer(nn.Linear(6, 96), tt.LIF(half_life=10)),
@@ -166,7 +181,9 @@ module = Wearable(net, loss, lambda parameters: torch.optim.Adam(parameters, lr=
 trainer.fit(module)
 checkpoint = torch.load(f"{folder}/stream.ckpt", weights_only=True)
 for rank, process in enumerate(checkpoint["tracetorch"]):
-    print(f"process {rank}: {len(process['state'])} tensors of state, {process['position']['taken']} recordings begun")
+    print(
+        f"process {rank}: {len(process['state'])} tensors of state, {process['position']['taken']} recordings begun"
+    )
 
 # %%
 # One held-out recording

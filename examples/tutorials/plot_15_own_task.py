@@ -17,8 +17,12 @@ from pathlib import Path
 from tracetorch.train import audit_task, compare, comparison_figure, make, summarise
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
-steps, rules, seeds = (2, ["sltt", "trace"], [0]) if short else (400, ["frozen", "sltt", "trace", "bptt"], [0, 1])
-print("Expect, over two seeds: `bptt` about 99 % right, `trace` 98 %; `frozen`, with no credit in the hidden layer,")
+steps, rules, seeds = (
+    (2, ["sltt", "trace"], [0]) if short else (400, ["frozen", "sltt", "trace", "bptt"], [0, 1])
+)
+print(
+    "Expect, over two seeds: `bptt` about 99 % right, `trace` 98 %; `frozen`, with no credit in the hidden layer,"
+)
 print("95 %, and `sltt`, with no credit through time, 92 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
@@ -85,7 +89,9 @@ task = make(f"{folder / 'my_task.py'}:First", {"steps": steps, "eval_every": max
 results = list(compare(task, rules, folder=folder / "runs", seeds=seeds))
 for row in summarise(results):
     score = row["scores"]["accuracy"]
-    print(f"{row['rule']:8} {100 * score['mean']:5.1f} % right, {row['seeds']} seeds, {row['seconds']:.1f} s")
+    print(
+        f"{row['rule']:8} {100 * score['mean']:5.1f} % right, {row['seeds']} seeds, {row['seconds']:.1f} s"
+    )
 
 # %%
 # Audit

@@ -25,7 +25,9 @@ from tracetorch.plot import dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, examples = (1, 60) if short else (5, 600)
-print("Expect: most digits are named from their events alone, while they still move; about a tenth would be by chance.")
+print(
+    "Expect: most digits are named from their events alone, while they still move; about a tenth would be by chance."
+)
 if short:
     print("TRACETORCH_SHORT is set: far too few digits to learn anything.")
 
@@ -43,7 +45,9 @@ ENLARGED = np.kron(np.eye(8), np.ones((2, 1)))  # each pixel of the image is two
 def move(image, rng):
     """Return the events of an image, ``[8, 8]``, that moves once along a triangle."""
     corners = np.array([[0, 0], [3, 1.5], [0, 3], [0, 0]]) - 1.5 + rng.normal(0, 0.3, 2)
-    path = np.stack([np.interp(np.linspace(0, 3, FRAMES + 1), np.arange(4), corners[:, k]) for k in range(2)], 1)
+    path = np.stack(
+        [np.interp(np.linspace(0, 3, FRAMES + 1), np.arange(4), corners[:, k]) for k in range(2)], 1
+    )
     spectrum = np.fft.fft2(np.pad(ENLARGED @ image @ ENLARGED.T, 4))
     u, v = np.meshgrid(np.fft.fftfreq(SIZE + 8), np.fft.fftfreq(SIZE + 8), indexing="ij")
     shifts = np.exp(-2j * np.pi * (u[None] * path[:, :1, None] + v[None] * path[:, 1:, None]))
@@ -59,6 +63,10 @@ def move(image, rng):
             found.append(events)
     events = np.concatenate(found)
     return events[np.argsort(events["t"], kind="stable")]
+
+
+# %%
+# A data set of Tonic is a class with a length and items; an item is events and a label.
 
 
 class MovingDigits(tonic.Dataset):
@@ -77,6 +85,8 @@ class MovingDigits(tonic.Dataset):
         return move(self.images[i], np.random.default_rng(i)), self.labels[i]
 
 
+# %%
+# ``TonicRecordings`` turns the events into frames when they are read: here one frame for three of the camera's.
 data = digits()
 dataset = tonic.MemoryCachedDataset(MovingDigits(data.x_train[:examples], data.y_train[:examples]))
 held_out = tonic.MemoryCachedDataset(MovingDigits(data.x_test[:200], data.y_test[:200]))
@@ -84,7 +94,9 @@ size = {"sensor_size": MovingDigits.sensor_size, "dt": 3 * DT, "steps": FRAMES /
 recordings, test = TonicRecordings(dataset, **size), TonicRecordings(held_out, **size)
 first = recordings[0][0]
 x = first.window(0, first.steps)
-print(f"{len(recordings)} recordings, {first.steps} steps of {tuple(first.shape)}; {int(x.sum())} events in the first")
+print(
+    f"{len(recordings)} recordings, {first.steps} steps of {tuple(first.shape)}; {int(x.sum())} events in the first"
+)
 print(f"{float((x > 0).float().mean()):.1%} of its entries are not zero")
 
 # %%
@@ -127,7 +139,9 @@ tt.reset(net)
 with torch.no_grad():
     answers = tt.scan(net, batch.xs).argmax(-1)
 right = (answers == batch.labels).float().mean(1)
-print(f"right of the digits never seen: {right[4]:.0%} after a quarter of the movement, {right[-1]:.0%} at its end")
+print(
+    f"right of the digits never seen: {right[4]:.0%} after a quarter of the movement, {right[-1]:.0%} at its end"
+)
 
 events, _ = held_out[0]
 figure = plt.figure(figsize=(9.6, 3.6), layout="constrained")

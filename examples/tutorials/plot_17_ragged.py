@@ -57,6 +57,10 @@ def speak(word, rng):
     return np.concatenate(times).astype(np.float32), np.concatenate(units)
 
 
+# %%
+# The file has one array of times and one of units for each word, of any length:
+
+
 def write(file, count, seed):
     """Write `count` words as the Heidelberg digits are stored."""
     rng = np.random.default_rng(seed)
@@ -70,13 +74,18 @@ def write(file, count, seed):
                 ragged[i] = word[values]
 
 
+# %%
+# ``HDF5Events`` reads such a file in time steps of 10 ms, and ``collate_ragged`` pads a batch:
 folder = Path(tempfile.mkdtemp())
 write(folder / "train.h5", count, seed=0)
 write(folder / "test.h5", 200, seed=1)
 train, test = (HDF5Events(folder / f"{name}.h5", units=UNITS, dt=0.01) for name in ("train", "test"))
 batch = collate_ragged([test[i] for i in range(200)])
 lengths = batch.lengths
-print(f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms; {batch.valid.float().mean():.0%} of a")
+print("a padded batch:", tuple(batch.xs.shape), "lengths:", tuple(lengths.shape))
+print(
+    f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms; {batch.valid.float().mean():.0%} of a"
+)
 print("padded batch are recordings")
 
 
@@ -106,7 +115,9 @@ with torch.no_grad():
     for i in range(20):
         tt.reset(net)
         alone.append(tt.scan(net, batch.xs[: lengths[i], i : i + 1], out="last")[0])
-print(f"greatest difference to each word alone: {(together[:20] - torch.stack(alone)).abs().max():.1e} with lengths,")
+print(
+    f"greatest difference to each word alone: {(together[:20] - torch.stack(alone)).abs().max():.1e} with lengths,"
+)
 print(f"{(padded[:20] - torch.stack(alone)).abs().max():.1e} with padding that counts as silence")
 
 # %%
@@ -117,13 +128,19 @@ net = network()
 optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
 order = torch.Generator().manual_seed(0)
 for _ in range(epochs):
-    for part in DataLoader(train, batch_size=30, shuffle=True, generator=order, collate_fn=collate_ragged):
+    for part in DataLoader(
+        train, batch_size=30, shuffle=True, generator=order, collate_fn=collate_ragged
+    ):
         tt.reset(net)
         outputs = tt.scan(net, part.xs, out="last", lengths=part.lengths)
         loss = nn.functional.cross_entropy(outputs, part.labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+# %%
+# The answer is taken at each word's own end, and, to compare, at the end of the padded batch:
 
 
 def answers(**options):
@@ -138,7 +155,9 @@ for name, outputs in (
     ("at the padded end", answers(out="last")),
 ):
     right = (outputs.argmax(-1) == batch.labels).float()
-    print(f"{name}: {right.mean():.0%} of the words never heard, {right[lengths < 50].mean():.0%} of the short ones")
+    print(
+        f"{name}: {right.mean():.0%} of the words never heard, {right[lengths < 50].mean():.0%} of the short ones"
+    )
 
 # %%
 # Words, and an answer

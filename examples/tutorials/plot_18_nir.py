@@ -28,7 +28,9 @@ from tracetorch.plot import COLOURS, dress, label
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 200
-print("Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft reset fires")
+print(
+    "Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft reset fires"
+)
 print("other spikes in programs that follow the standard.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
@@ -43,6 +45,10 @@ data = digits()
 def encode(images):
     """Turn bytes ``[B, 8, 8]`` into currents ``[32, B, 8]``."""
     return encoding.rows(images * (3.0 / 255.0), repeat=4)
+
+
+# %%
+# The output neurons spike too: the answer is the one that fires most.
 
 
 def train(reset):
@@ -67,8 +73,11 @@ def train(reset):
     return net.double()  # so that no membrane ends on the other side of its threshold by rounding
 
 
+# %%
+# We train with the hard reset, as NIR defines it, and store the output spikes to compare with later:
 net = train(tt.HardReset())
 xs = encode(data.x_test).double()
+print("test digits:", tuple(xs.shape))
 
 
 def spikes(net):
@@ -80,7 +89,9 @@ def spikes(net):
 
 own = spikes(net)
 right = (own.sum(0).argmax(-1) == data.y_test.numpy()).mean()
-print(f"{right:.0%} of the test digits by counting spikes, {own.sum(0).mean():.2f} spikes of an output per digit")
+print(
+    f"{right:.0%} of the test digits by counting spikes, {own.sum(0).mean():.2f} spikes of an output per digit"
+)
 
 # %%
 # Write, read

@@ -26,7 +26,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "minatar", raising=False)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ImportError, match=r"pip install 'tracetorch\[games\]'"):
+    with pytest.raises(ImportError, match=r"pip install minatar"):
         MinAtar("breakout")
 
 

@@ -43,7 +43,7 @@ def to_onnx(module: Step | Window, x: Tensor, file: str | os.PathLike[str]) -> N
         try:
             import_module(name)
         except ImportError as error:
-            raise ImportError(f"this needs the package {name}: pip install 'tracetorch[export]'") from error
+            raise ImportError(f"this needs the package {name}: pip install {name}") from error
     batch = 1 if isinstance(module, Window) else 0
     if x.shape[batch] == 1:
         x = torch.cat([x, x], batch)  # torch.export takes a batch of one for a constant

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, default_collate
 try:
     import lightning.pytorch as pl
 except ImportError as error:
-    raise ImportError("this needs the package lightning: pip install 'tracetorch[lightning]'") from error
+    raise ImportError("this needs the package lightning: pip install lightning") from error
 
 import tracetorch as tt
 from tracetorch.data import RowPool, Window

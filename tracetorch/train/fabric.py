@@ -46,7 +46,7 @@ def make_fabric(
         from lightning_fabric import Fabric
         from lightning_fabric.utilities.exceptions import MisconfigurationException
     except ImportError as error:
-        raise ImportError("training needs Lightning Fabric: pip install 'tracetorch[train]'") from error
+        raise ImportError("training needs Lightning Fabric: pip install lightning-fabric") from error
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
     kind, _, index = device.partition(":")

@@ -43,9 +43,7 @@ class MinAtar:
         try:
             import minatar
         except ImportError as error:
-            raise ImportError(
-                f"{game} needs minatar, which is not installed: pip install 'tracetorch[games]'"
-            ) from error
+            raise ImportError(f"{game} needs minatar, which is not installed: pip install minatar") from error
         self._game = minatar.Environment(game)
         rows, columns, planes = self._game.state_shape()
         self.shape = planes, rows, columns

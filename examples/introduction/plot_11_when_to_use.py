@@ -1,5 +1,5 @@
 """
-10. When to use this, and when something else
+11. When to use this, and when something else
 =============================================
 
 No online rule computes the BPTT gradient better than BPTT. Use one where BPTT cannot be used: to learn on a stream,
@@ -35,7 +35,10 @@ steps, B, INPUTS, rates = (200, 4, 20, (1e-3,)) if short else (1200, 4, 20, (3e-
 torch.manual_seed(0)
 busy = torch.randint(2, (steps // 40, B)).repeat_interleave(40, dim=0)
 chance = 0.1 + 0.15 * nn.functional.one_hot(busy, 2).repeat_interleave(INPUTS // 2, dim=2)
-stream, answers = torch.bernoulli(chance), (busy + (torch.arange(steps) >= steps // 2).long()[:, None]) % 2
+stream, answers = (
+    torch.bernoulli(chance),
+    (busy + (torch.arange(steps) >= steps // 2).long()[:, None]) % 2,
+)
 
 
 def mistakes(rule: tt.Rule, window: int, lr: float) -> torch.Tensor:
@@ -54,20 +57,28 @@ def mistakes(rule: tt.Rule, window: int, lr: float) -> torch.Tensor:
     return torch.cat(wrong)
 
 
-figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-dress(ax)
+# %%
+# Three learners, and the best learning rate of each:
 learners = {
     "eprop(), each step": (tt.rules.eprop(), 1, rates),
     "BPTT in windows of 10": (tt.rules.tbptt(), 10, [10 * lr for lr in rates]),
     "BPTT in windows of 100": (tt.rules.tbptt(), 100, [10 * lr for lr in rates]),
 }
+wrong = {}
+for name, (rule, window, tried) in learners.items():
+    wrong[name] = min((mistakes(rule, window, lr) for lr in tried), key=lambda w: float(w.mean()))
+    print(
+        f"{name:24} wrong answers: {wrong[name][: steps // 2].mean():.0%} before the exchange,", end=" "
+    )
+    print(f"{wrong[name][steps // 2 :].mean():.0%} after it")
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+dress(ax)
 looks = rule_styles(["eprop", "tbptt", "tbptt:100"])
-for (name, (rule, window, tried)), look in zip(learners.items(), looks, strict=True):
-    best = min((mistakes(rule, window, lr) for lr in tried), key=lambda wrong: float(wrong.mean()))
+for (name, best), look in zip(wrong.items(), looks, strict=True):
     recent = 100 * best.unfold(0, 80, 10).mean(1)
     ax.plot([80 + 10 * i for i in range(len(recent))], recent, label=name, **{**look, "marker": ""})
-    print(f"{name:24} wrong answers: {best[: steps // 2].mean():.0%} before the exchange, ", end="")
-    print(f"{best[steps // 2 :].mean():.0%} after it")
 ax.axvline(steps / 2, ymax=0.88, color="#222222", linewidth=0.8)
 ax.set_ylim(0, 112)
 label(
@@ -83,11 +94,11 @@ plt.show()
 # Updates once per long window are too rare to follow the change. Short windows do as well as the online rule or a
 # little better: *here* only the last few steps matter, and then truncated BPTT is a good choice. On the task of
 # lesson 7 it is not: across a gap longer than its window it learns nothing, while ``eprop()`` bridges 1,000 steps
-# (:doc:`/results`). So the gain here is not a lower error: it is that you have no window length to choose.
+# (:doc:`/results_credit`). So the gain here is not a lower error: it is that you have no window length to choose.
 #
 # Gained: memory, and often time
 # ------------------------------
-# Lesson 1 measured memory. In :doc:`/speed` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
+# Lesson 1 measured memory. In :doc:`/speed_history` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
 # much memory as one of 1,000, about 465 MB for the whole process. Time is less obvious: an online rule does more
 # work per step than a forward pass, but with one loss at the end it needs no backward pass through time. On your
 # machine, one training iteration of a 200-128-128-10 network, 100 steps, 32 samples, Adam:
@@ -115,7 +126,9 @@ for name in ("trace", "ottt", "eprop", "traced_bptt", "bptt"):
             opt.zero_grad()
             took.append(time.perf_counter() - began)
         timed[name, out] = 1e3 * sorted(took)[len(took) // 2]
-    print(f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms")
+    print(
+        f"{name:12} loss on the last output {timed[name, 'last']:6.1f} ms, on all {timed[name, 'all']:6.1f} ms"
+    )
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -135,20 +148,22 @@ plt.show()
 
 # %%
 # With a loss at every step online rules are not faster than BPTT: there ``bptt()`` is the fastest row of the dense
-# network in :doc:`/speed` (W1, T = 100).
+# network in :doc:`/speed_history` (W1, T = 100).
 #
 # Lost: exactness at depth, and where the order matters
 # -----------------------------------------------------
 # Lesson 9 shows it by layer. In accuracy: row-by-row digits reach 86.9 ± 1.7 % with ``trace()`` and 90.4 ± 1.3 %
-# with ``bptt()`` (:doc:`/results`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1. On
-# one ECG record as a stream, BPTT over the whole interval between beats, 320 steps on average, scores 96.4 % and
+# with ``bptt()`` (:doc:`/results_tasks`); with ``cascade()``, under other settings, 90.8 % where ``bptt()`` has 91.1.
+# On one ECG record as a stream, BPTT over the whole interval between beats, 320 steps on average, scores 96.4 % and
 # ``trace()`` 95.0 % (one seed).
 #
 # Lost: memory of another kind
 # ----------------------------
 # Full eligibility costs one number per weight, state and sample. Lesson 8 measured 8 MB for one layer of 256 × 256
 # with a decay per unit and 32 samples. For 4096 × 4096 it is:
-print(f"4096 × 4096, 32 samples: {32 * 4096 * 4096 * 4 / 1e9:.1f} GB of eligibility; trace() keeps", end=" ")
+print(
+    f"4096 × 4096, 32 samples: {32 * 4096 * 4096 * 4 / 1e9:.1f} GB of eligibility; trace() keeps", end=" "
+)
 print(f"{32 * (4096 + 4096) * 4 / 1e6:.1f} MB for its averages")
 
 # %%
@@ -171,6 +186,8 @@ def microseconds(step: Callable[[], object]) -> float:
     return 1e6 * sorted(took)[count // 2]
 
 
+# %%
+# The bare loop:
 first, second = nn.Linear(200, 128), nn.Linear(128, 10)
 opt = torch.optim.SGD([*first.parameters(), *second.parameters()], lr=1e-4)
 spike, v, u, z = tt.surrogates.ATan(), torch.zeros(1, 128), torch.zeros(1, 10), torch.zeros(1, 128)
@@ -188,6 +205,8 @@ def bare_step() -> None:
 
 print(f"bare loop, no credit through time: {microseconds(bare_step):6.0f} µs a step")
 
+# %%
+# The library, in two ways:
 net = nn.Sequential(
     tt.Layer(nn.Linear(200, 128), tt.LIF(half_life=10)), tt.Layer(nn.Linear(128, 10), tt.LI(half_life=10))
 )
@@ -249,8 +268,8 @@ except RuntimeError as error:
 # - For a chip, export through NIR (:doc:`/howto/nir`) where the neuron fits; the chips' own tools go further.
 #
 # Milliseconds of one training iteration (700-256-256-20, 100 steps, batch 64, one loss at the end), and microseconds of
-# one online step (batch 1, an update at every step), on one CPU and version 0.1; :doc:`/speed` has the conditions, and
-# ``python -m benchmarks W1 W2`` repeats it on your machine:
+# one online step (batch 1, an update at every step), on one CPU and version 0.1;
+# :doc:`/speed_history` has the conditions, and ``python -m benchmarks W1 W2`` repeats it on your machine:
 #
 # =======================================  ==============  ============
 # program                                  iteration, ms   one step, µs
