@@ -362,15 +362,7 @@ def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
 
 
 def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
-    """Return the number of dimensions, `[B, ...]`, after a chain of modules, or None where it is not known.
-
-    Args:
-        module: the chain.
-        dims: that of its input.
-
-    Returns:
-        The number; False where the module is not a chain of layers and of what may be folded.
-    """
+    """Return the number of dimensions, `[B, ...]`, after a chain; None if unknown, False where it may not be folded."""
     if isinstance(module, Layer):
         if not _plain(module):
             return False

@@ -169,15 +169,7 @@ class LayerState:
 
 
 def rewired(state: LayerState, trace: Trace) -> LayerState:
-    """Return the state after its first step since a reset, behind other filters: no filter changes what that step gave.
-
-    Args:
-        state: the state.
-        trace: the layer's trace with the other filters.
-
-    Returns:
-        The state.
-    """
+    """Return the state after its first step since a reset behind other filters, which change nothing it gave."""
     window = state.pending
     if window is None and state.traces is None:
         return replace(state, trace=trace, numbers=None)

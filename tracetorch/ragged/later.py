@@ -109,12 +109,7 @@ def _set(values: Sequence[tuple[Tensor, Tensor, bool]], modes: Sequence[tuple[nn
 
 @dataclass(frozen=True)
 class One:
-    """The state of one layer.
-
-    Args:
-        network: the states of all.
-        index: number of the layer.
-    """
+    """The state of one layer, by its number, among those of a network."""
 
     network: Later
     index: int

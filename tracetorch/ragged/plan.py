@@ -53,11 +53,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Group:
-    """Sequences that run as one window.
-
-    Args:
-        sequences: the sequences.
-    """
+    """Sequences that run as one window."""
 
     sequences: Sequence[Segment]
 

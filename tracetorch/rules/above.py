@@ -98,11 +98,7 @@ class Above:
 
 @dataclass(frozen=True, eq=False)
 class FixedDecay(OutputFilter):
-    """A leaky filter whose decay the rule states.
-
-    Args:
-        decay: per step.
-    """
+    """A leaky filter whose decay per step the rule states."""
 
     decay: float
 
@@ -113,11 +109,7 @@ class FixedDecay(OutputFilter):
 
 @dataclass(frozen=True, eq=False)
 class ReadoutDecay(OutputFilter):
-    """A leaky filter with the one decay of the readout above, as it is now.
-
-    Args:
-        readout: the readout.
-    """
+    """A leaky filter with the one decay of the readout above, as it is now."""
 
     readout: Neuron
 
@@ -200,10 +192,7 @@ class Present(Credited):
         Present()
     """
 
-    @property
-    def needs_network(self) -> bool:
-        """Return False."""
-        return False
+    needs_network = False
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return None."""
@@ -262,19 +251,7 @@ def require_hops(hops: object) -> None:
 
 
 def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
-    """Return the filter of a readout's one decay.
-
-    Args:
-        rule: the rule's name, for messages.
-        readout: the readout.
-        argument: the rule's argument that states a decay.
-
-    Returns:
-        Where the filter comes from.
-
-    Raises:
-        ValueError: if it has none, or several.
-    """
+    """Return the filter of a readout's one decay; raise ValueError, with the rule's argument in it, if it has none."""
     decay = readout.decay
     if decay is None or decay.numel() > 1:
         raise ValueError(

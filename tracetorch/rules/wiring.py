@@ -69,12 +69,7 @@ class Wiring:
     def joined(cls, parts: list[Wiring], below: Activity) -> Wiring:
         """Return the wiring of a network of parts that did not know of each other, as its first step has shown it.
 
-        Args:
-            parts: the wirings of the parts.
-            below: the layer that has given outputs, and feeds one of another part.
-
-        Returns:
-            The wiring.
+        The layer `below` has given outputs, and feeds one of another part.
         """
         whole = cls([node for part in parts for node in part.nodes.values()])
         for part in parts:

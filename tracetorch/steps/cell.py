@@ -25,12 +25,7 @@ Row = Any
 
 
 class Cell:
-    """One layer's state and traces for a batch.
-
-    Args:
-        part: the layer.
-        batch: B.
-    """
+    """One layer's state and traces for a batch of B rows."""
 
     def __init__(self, part: Part, batch: int) -> None:
         self.part, self.batch = part, batch
@@ -141,11 +136,7 @@ class Cell:
         return row
 
     def refresh(self, learned: Mapping[str, Tensor] | None = None) -> None:
-        """Read the neuron's parameters and the trace's numbers again.
-
-        Args:
-            learned: values of the parameters that learn; None to form them.
-        """
+        """Read the neuron's parameters, or take the values of those that learn, and the trace's numbers again."""
         with torch.no_grad():
             self.read(self.part.learns() if learned is None else learned)
             self.renumber()

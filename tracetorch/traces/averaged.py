@@ -51,11 +51,7 @@ class Factor(WeightCredit):
     decay: float | None = None
     buckets: int = 4
     inputs: ClassVar[tuple[InputCredit, ...]] = ("trace",)
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "one average per input"
+    storage = "one average per input"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; a readout's own is exact, and sends its sensitivity below."""
@@ -86,15 +82,8 @@ class Averaged(Trace):
         """Whether one scan is the whole sequence."""
         return self.whole
 
-    @property
-    def counts(self) -> bool:
-        """Return False: a rate term reads the averages."""
-        return False
-
-    @property
-    def sensitive(self) -> bool:
-        """Whether the sensitivity to a constant current is carried."""
-        return True
+    counts = False  # a rate term reads the averages
+    sensitive = True
 
     def carries(self, *, last: bool) -> bool:
         """Return whether a window without an event costs nothing but what is carried forward."""

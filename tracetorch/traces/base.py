@@ -100,20 +100,16 @@ class Trace(ABC):
     input: InputCredit
     filter: OutputFilter | None = None
 
-    @property
-    def in_graph(self) -> bool:
-        """Whether the rows keep their graph from call to call."""
-        return False
+    in_graph: ClassVar[bool] = False
+    """Whether the rows keep their graph from call to call."""
 
     @property
     def sequence(self) -> bool:
         """Whether one scan is the whole sequence."""
         return False
 
-    @property
-    def counts(self) -> bool:
-        """Whether a count of the outputs has its own eligibility; else its cotangents are ones of the outputs."""
-        return True
+    counts: ClassVar[bool] = True
+    """Whether a count of the outputs has its own eligibility; else its cotangents are ones of the outputs."""
 
     @property
     def linked(self) -> bool:
@@ -135,10 +131,8 @@ class Trace(ABC):
         """Whether credit goes back through recurrent outputs inside a window, by one more carried row."""
         return self.input == "window"
 
-    @property
-    def traces_fed(self) -> bool:
-        """Whether a trace stands for that row."""
-        return False
+    traces_fed: ClassVar[bool] = False
+    """Whether a trace stands for that row."""
 
     @property
     def sensitive(self) -> bool:
@@ -151,14 +145,7 @@ class Trace(ABC):
         return self.filter is not None and self.filter.normalized
 
     def carries(self, *, last: bool) -> bool:
-        """Return whether a window without an event costs nothing but what is carried forward.
-
-        Args:
-            last: whether a single event follows, with its own window.
-
-        Returns:
-            Whether it does.
-        """
+        """Return whether a window without an event costs nothing but what is carried; `last`: one event follows."""
         return False
 
     def taped(self, *, silent: bool) -> bool:
@@ -217,15 +204,7 @@ class Trace(ABC):
         return Sensitivity(start.sensitivity(len(neuron.state)), filter, level, history)
 
     def advance(self, traces: Traces | None, window: Window) -> Traces:
-        """Return the traces after a window; large ones are changed in place.
-
-        Args:
-            traces: the traces at its start, or None after a reset.
-            window: the window.
-
-        Returns:
-            The traces after the window.
-        """
+        """Return the traces after a window from those before, None after a reset; large ones are changed in place."""
         return Traces()
 
     def large(self, traces: Traces) -> list[Tensor]:
@@ -235,16 +214,9 @@ class Trace(ABC):
     def contract(
         self, traces: Traces, bar: Tensor, synapses: Sequence[Synapse], size: int
     ) -> list[list[tuple[Tensor, ...]]]:
-        """Return, synapse by synapse, the terms of the weights' gradients from cotangents of the carried rows.
+        """Return the terms of the weights' gradients from cotangents of the carried rows, `[rows, B, *unit]`.
 
-        Args:
-            traces: the traces.
-            bar: the cotangents, `[rows, B, *unit]`.
-            synapses: the layer's synapses.
-            size: S.
-
-        Returns:
-            For each synapse, its terms; each has a gradient for each weight.
+        For each synapse there are terms, and each has a gradient for each weight.
         """
         offset = size * self.copies
         found: list[list[tuple[Tensor, ...]]] = []
@@ -260,15 +232,7 @@ class Trace(ABC):
     def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
         """Return how a window is credited, and what it leaves to the next.
 
-        Args:
-            start: the carried past.
-            window: the window.
-            outputs: what its scan gave.
-            silent: whether the window has no event in it.
-            last: whether its last step is the only event.
-
-        Returns:
-            The credit, and what is carried on.
+        `silent` says that the window has no event in it, `last` that its last step is the only one.
         """
         gain, filter = outputs.sensitivity if self.sensitive else None, window.numbers.filter
         if filter is None or not (self.normalized or window.numbers.hops):

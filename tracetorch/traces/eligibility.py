@@ -39,11 +39,7 @@ class Full(WeightCredit):
     """
 
     per_unit = True
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "full"
+    storage = "full"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""

@@ -62,13 +62,7 @@ class Pairs(WeightCredit):
 
 @dataclass(frozen=True)
 class Paired(Trace):
-    """A bounded number of pairs.
-
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from.
-        kind: how many pairs.
-    """
+    """A bounded number of pairs, as `kind` says."""
 
     kind: Pairs = Pairs()
 

@@ -45,10 +45,7 @@ class Pre(WeightCredit):
     detach_reset: bool = False
     approximate: bool = False
 
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "one trace per input"
+    storage = "one trace per input"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
@@ -162,17 +159,9 @@ def at_rest(neuron: Neuron, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def power_weights(transition: Tensor, drive: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    r"""Return the weights with which a window's inputs enter a presynaptic trace.
+    r"""Return the weights, `[T, S]`, with which a window's inputs enter a presynaptic trace, and `A^T`, `[S, S]`.
 
     .. math:: \hat E_T = \bar A^T \hat E_0 + \sum_t \bar A^{T-t} \bar B\, x_t
-
-    Args:
-        transition: `A`, `[S, S]`, constant and shared by all units.
-        drive: `B`, `[S]`.
-        steps: T, the window's length in steps.
-
-    Returns:
-        The weights `A^{T-t} B`, `[T, S]`, and `A^T`, `[S, S]`.
     """
     if steps == 1:
         return drive.unsqueeze(0), transition
@@ -229,19 +218,12 @@ def units(afferent: Afferent, value: Tensor) -> Tensor:
 def advance_filtered(
     held: list[Tensor], filtered: list[Tensor], afferent: Afferent, window: Window, rows: Sequence[Gradients]
 ) -> list[Tensor]:
-    r"""Return the eligibilities behind the filter, in place where they are there already.
+    r"""Return the M eligibilities behind the filter, `[B, G, O, L, K]`, in place where they are there already.
 
     .. math:: f \leftarrow a f + b\, e, \qquad e_t = D_t \hat E_{t-1} + \psi_t x_t
 
-    Args:
-        held: the presynaptic traces before the window, S of them; empty after a reset.
-        filtered: the filtered eligibilities before it, M of them, `[B, G, O, L, K]`; empty after a reset.
-        afferent: the synapse and its inputs.
-        window: the window.
-        rows: the reverse passes of unit cotangents of the filter's states.
-
-    Returns:
-        Those after the window.
+    `held` are the S presynaptic traces before the window, `filtered` those behind the filter, none after a reset;
+    `rows` are the reverse passes of unit cotangents of the filter's states.
     """
     synapse, size, out = afferent.synapse, window.size, []
     patches = afferent.patches() if rows else None

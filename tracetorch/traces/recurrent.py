@@ -42,11 +42,7 @@ class Rtrl(Full):
     """
 
     inputs = ("psi", "gain")
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "full, for every unit"
+    storage = "full, for every unit"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where a unit takes several currents."""

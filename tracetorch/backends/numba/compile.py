@@ -26,7 +26,7 @@ _CACHED = 512
 
 
 class Forward(NamedTuple):
-    """Variant of the forward kernel; `names` describes the switches.
+    """Variant of the forward kernel: switches of the template.
 
     Args:
         events: whether currents are formed from inputs' events.
@@ -40,7 +40,7 @@ class Forward(NamedTuple):
 
 
 class Reverse(NamedTuple):
-    """Variant of the reverse kernel; `names` describes the switches.
+    """Variant of the reverse kernel: switches of the template.
 
     Args:
         linked: whether cotangents go from step to step.
@@ -197,36 +197,16 @@ _SWITCHES = [field.upper() for kind in (Forward, Reverse) for field in kind._fie
 
 
 def forward_kernel(lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Forward) -> Kernel:
-    """Return the forward kernel of a neuron.
-
-    Args:
-        lowered: the neuron's step.
-        dtype: float32 or float64.
-        width: number of units that are computed at once.
-        filters: number of states of the filter of sensitivities.
-        variant: what it does beside its job.
-
-    Returns:
-        The kernel; its arguments are those of `forward` in `kernels.py`.
-    """
+    """Return a neuron's forward kernel, with the arguments of `forward` in `kernels.py`; U is `width`, M `filters`."""
     return _kernel(lowered, dtype, width, filters, (), variant)
 
 
 def reverse_kernel(
     lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Reverse, learned: tuple[str, ...] = ()
 ) -> Kernel:
-    """Return the reverse kernel of a neuron.
+    """Return the reverse kernel of a neuron, with the arguments of `reverse` in `kernels.py`.
 
-    Args:
-        lowered: the neuron's step.
-        dtype: float32 or float64.
-        width: number of units that are computed at once.
-        filters: number of states of the filter above the outputs.
-        variant: what it does beside its job.
-        learned: names of the parameters whose gradients it forms, which the step reads.
-
-    Returns:
-        The kernel; its arguments are those of `reverse` in `kernels.py`.
+    It computes `width` units at once, and forms the gradients of the parameters `learned`, which the step reads.
     """
     return _kernel(lowered, dtype, width, filters, learned, variant)
 

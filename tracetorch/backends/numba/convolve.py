@@ -8,15 +8,10 @@ rows of the kernel meet where are those of `meeting.py`.
 The functions without a decorator are compiled by the loader; they serve the pieces of work from `low` to `high`.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tracetorch.backends.numba.raw import LANES, clear, found, load, store
 from tracetorch.backends.numba.vectors import SQUARE, add_run, gather_rows, turn
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.names import F, jit
 
 
 @jit

@@ -6,14 +6,9 @@ To sum outer products over events, rows are taken in groups that stay in cache. 
 input, so that one row of the gradient meets all its events at once, four at a time.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tracetorch.backends.numba.raw import LANES, add_chosen, found, gather, load, store
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.names import F, jit
 
 GROUP, BLOCK, TILE, U, PIECE = 128, 64, 128, 64, 32
 

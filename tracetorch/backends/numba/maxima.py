@@ -7,13 +7,8 @@ of several, as torch has it.
 The functions without a decorator are compiled by the loader; they serve the planes from `low` to `high`.
 """
 
-from typing import TYPE_CHECKING
-
 from tracetorch.backends.numba.raw import clear, load, store
 from tracetorch.backends.numba.vectors import choose_eight, choose_four, put_eight, put_four
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.names import jit
 
 
 @jit

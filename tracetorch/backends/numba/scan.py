@@ -74,16 +74,7 @@ class Numba:
         return Packed(xs.shape, xs.detach().contiguous(), None, self.workers)
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> EventConvolution | None:
-        """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`.
-
-        Args:
-            synapse: the synapse.
-            xs: inputs, `[T, B, *in]`.
-            sparse: True for events whatever their density, False for none of it.
-
-        Returns:
-            The products; None where the synapse's own are to be taken.
-        """
+        """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`."""
         if sparse is False or not isinstance(synapse, ConvSynapse) or not serves(synapse, xs):
             return None
         if not xs.is_cpu or xs.dtype not in FLOATS or synapse.weights()[0].dtype != xs.dtype:

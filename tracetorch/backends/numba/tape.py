@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracetorch.backends.interface import Cotangents, Gradients, Pull, Scan
+from tracetorch.backends.interface import Cotangents, Gradients, Pull, Scan, filters_of
 from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat
 from tracetorch.backends.numba.compile import Reverse, reverse_kernel
 from tracetorch.backends.numba.workers import Workers
@@ -41,28 +41,10 @@ class NumbaTape:
         return self.drive.view(*self.drive.shape[:-1], *self.scan.unit)
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
-        """Return the gradients of the window; see `tracetorch.backends.interface`.
-
-        Args:
-            cotangents: the derivatives of a loss that enter the window from outside.
-            pull: what is computed beside the currents' gradient.
-
-        Returns:
-            The gradients.
-
-        Raises:
-            ValueError: if there are cotangents through a recurrent synapse and the window has none, or a filter without
-                the cotangents of its states.
-        """
+        """Return the gradients of the window; see `tracetorch.backends.interface`."""
         c, like, unit = cotangents, self.drive, self.scan.unit
         (steps, batch, *each, units), size = self.drive.shape, self.lowered.states
-        if c.fed is not None and self.scan.recurrent is None:
-            raise ValueError(
-                "cotangents through a recurrent synapse were given, but the window has none; pass fed=None"
-            )
-        filters = 0 if c.filter is None else c.filter.size
-        if c.filter is not None and c.level is None:
-            raise ValueError(f"the filter has {filters} states, their cotangents are missing; pass level of zeros")
+        filters = filters_of(self.scan, c)
         known = tuple(name for name in self.lowered.parameters if name in pull.parameters)
         fed = c.fed is not None and pull.linked
         constant = pull.constant if pull.linked else None

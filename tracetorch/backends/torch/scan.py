@@ -218,14 +218,7 @@ def _of_each(entry: Entry, rank: int) -> Entry:
 def combine(direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Sequence[Entry]) -> Entry:
     """Return `direct * z_bar + sum_i through[i] * states[i]`: what reaches one thing that outputs and states depend on.
 
-    Args:
-        direct: derivative of the output with respect to it.
-        through: derivatives of the states with respect to it, S entries.
-        z_bar: cotangents of the outputs, `[T, B, *unit]`, or None.
-        states: cotangents of the states after each step, S entries.
-
-    Returns:
-        Its cotangents, `[T, B, *unit]`, or None for zero.
+    The cotangents are those of the outputs and of the S states after each step, `[T, B, *unit]`; None is zero.
     """
     total = multiply_add(None, direct, z_bar)
     for entry, state in zip(through, states, strict=True):

@@ -58,15 +58,7 @@ def step_text(lowered: Lowered, *, name: str = "step", learned: Sequence[str] | 
 
 
 def advance_text(lowered: Lowered, *, name: str = "advance") -> str:
-    """Return the text of a scalar step without derivatives, `advance(s, c, i, p) -> (s_next, c_next, z)`.
-
-    Args:
-        lowered: the step.
-        name: name of the function.
-
-    Returns:
-        Source of one function; see `step_text`.
-    """
+    """Return the text of a scalar step without derivatives, `(s, c, i, p) -> (s_next, c_next, z)`; see `step_text`."""
     return _scalar_text(lowered, name, _values(lowered))
 
 
@@ -120,15 +112,10 @@ _TORCH = {f: getattr(torch, f) for f in FUNCTIONS} | {"where": torch.where, "sta
 
 @lru_cache(maxsize=256)
 def tensor_blocks(lowered: Lowered, learned: tuple[str, ...]) -> Function:
-    """Return the Jacobian blocks of a step as a function of tensors.
+    """Return the Jacobian blocks of a step as a function of tensors, with P and Q by the parameters `learned`.
 
-    Args:
-        lowered: the step.
-        learned: names of the parameters by which P and Q are taken.
-
-    Returns:
-        A function `(s, c, i, p) -> Blocks` of the states, counters, current or currents and the values of
-        `lowered.parameters`, that broadcast to `[T, B, *unit]`; an entry that does not vary is of lower rank.
+    It is `(s, c, i, p) -> Blocks` of the states, counters, current or currents and the values of `lowered.parameters`,
+    which broadcast to `[T, B, *unit]`; an entry that does not vary is of lower rank.
     """
     rows = {n: lowered.parameters.index(n) for n in learned if n in lowered.parameters}
     p = {n: lowered.P[k] for n, k in rows.items()}
