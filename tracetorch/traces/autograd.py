@@ -157,6 +157,7 @@ class _Credited(torch.autograd.Function):
         ctx: Any, call: Call, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.call = call
+        ctx.set_materialize_grads(torch.compiler.is_compiling())  # else zeros for rows that nothing reads
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
         ctx.shapes, ctx.rows = [p.shape for p in parameters], carry.shape
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
@@ -165,12 +166,14 @@ class _Credited(torch.autograd.Function):
         return out, raw, carry.view_as(carry)
 
     @staticmethod
-    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor | None, carry_bar: Tensor) -> Any:
+    def backward(ctx: Any, z_bar: Tensor | None, raw_bar: Tensor | None, carry_bar: Tensor | None) -> Any:
+        call: Call = ctx.call
+        window = call.credit.window
+        z_bar = torch.zeros_like(call.output) if z_bar is None else z_bar
         require_first_derivative(z_bar)
         if ctx.metadata.get(CLOSED):
             return (None,) * len(ctx.needs_input_grad)
-        call: Call = ctx.call
-        window = call.credit.window
+        carry_bar = window.like.new_zeros(()).expand(ctx.rows) if carry_bar is None else carry_bar
         require_finite(call.finite, z_bar)
         x, feedback = _saved(ctx)
         raw = raw_bar if window.counted and raw_bar is not None else None
@@ -292,7 +295,7 @@ def credit_of(out: Tensor, z_bar: Tensor) -> tuple[Tensor | None, list[Tensor | 
         The cotangent of the inputs, and the gradients of all parameters of the call, in their order.
     """
     node: Any = out.grad_fn
-    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, z_bar.new_zeros(node.rows))
+    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, None)
     past: Any = node.next_functions[0][0]
     if past is not None:
         for i, more in enumerate(_Attach.backward(past, start)[2:]):

@@ -179,10 +179,11 @@ class AveragedCredit(Credit):
             weights, signal = self._every(events, sent=below or bool(w.biases))
             sent = signal
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, signal)
-        start = torch.zeros_like(carry)
+        start = carry.new_zeros(()).expand(carry.shape)  # no memory for what nobody reads
         if w.learned:
             own = self._neuron(events, carry)
             neuron |= own.parameters
+            start = torch.zeros_like(carry)
             start[: w.size] = w.masked(own.s)
             if own.level is not None:
                 start[w.size : w.size + own.level.shape[0]] = w.masked(own.level)
