@@ -152,8 +152,7 @@ class _Credited(torch.autograd.Function):
         ctx: Any, call: Call, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.call = call
-        if not torch.compiler.is_compiling():
-            ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(torch.compiler.is_compiling())  # else zeros for rows that nothing reads
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
         ctx.shapes, ctx.rows = [p.shape for p in parameters], carry.shape
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
@@ -280,7 +279,7 @@ def credit_of(out: Tensor, z_bar: Tensor) -> tuple[Tensor | None, list[Tensor | 
     The output is as `credited` has given it; the gradients are in the order of the call's parameters.
     """
     node: Any = out.grad_fn
-    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, z_bar.new_zeros(node.rows))
+    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, None)
     past: Any = node.next_functions[0][0]
     if past is not None:
         for i, more in enumerate(_Attach.backward(past, start)[2:]):
