@@ -127,10 +127,11 @@ def name_controls(app: Sphinx, error: Exception | None) -> None:
 
 
 def fold_drawing(app: Sphinx, error: Exception | None) -> None:
-    """Fold the cells of examples that only draw: a reader came for the others, and can open these."""
+    """Fold the cells of examples that only draw, and let a narrow screen scroll their figures."""
     if error is not None or app.builder.format != "html":
         return
-    cell = r'<div class="highlight-Python notranslate">(?:(?!</pre>).)*</pre></div>\s*</div>'
+    figure = r'(?<!"tt-wide">)<img [^>]*class = "sphx-glr-single-img"/>'
+    cell = r'(?<!</summary>)<div class="highlight-Python notranslate">(?:(?!</pre>).)*</pre></div>\s*</div>'
     for page in [p for folder in ("introduction", "tutorials") for p in Path(app.outdir, folder).glob("plot_*.html")]:
         text = page.read_text(encoding="utf-8")
 
@@ -140,7 +141,8 @@ def fold_drawing(app: Sphinx, error: Exception | None) -> None:
                 return found.group()
             return f'<details class="tt-drawing"><summary>Code of the figure</summary>{found.group()}</details>'
 
-        page.write_text(re.sub(cell, folded, text, flags=re.DOTALL), encoding="utf-8")
+        text = re.sub(cell, folded, text, flags=re.DOTALL)
+        page.write_text(re.sub(figure, r'<div class="tt-wide">\g<0></div>', text), encoding="utf-8")
 
 
 def public_names() -> set[object]:

@@ -41,7 +41,7 @@ print("a batch:", tuple(images.shape), "labels:", tuple(labels.shape))
 # The network
 # -----------
 # A layer is a synapse, which has weights, and a neuron, which has a memory. ``LIF`` neurons leak, integrate and fire;
-# the half-life says for how many steps they remember. ``LI`` only leaks and integrates: the readout.
+# the half-life sets for how many steps they remember. ``LI`` only leaks and integrates: the readout.
 net = nn.Sequential(
     tt.Layer(nn.Linear(8, 128), tt.LIF(half_life=8)),
     tt.Layer(nn.Linear(128, 128), tt.LIF(half_life=8)),

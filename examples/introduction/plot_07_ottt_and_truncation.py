@@ -128,8 +128,7 @@ def trial(gap: int, batch: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.bernoulli(rates), y
 
 
-xs, y = trial(gaps[0])
-print("inputs:", tuple(xs.shape), "labels:", tuple(y.shape))
+print("inputs and labels:", *(tuple(drawn.shape) for drawn in trial(gaps[0])))
 
 # %%
 # Only the last window of a sequence gets credit; what is before it runs without a gradient.

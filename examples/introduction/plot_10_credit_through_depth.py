@@ -156,7 +156,7 @@ plt.show()
 # large. The eligibility is a sum over past steps of products of two vectors: what the *unit* contributes, and the
 # *inputs* of that step. ``cascade(pairs=m)`` stores the vectors of :math:`m` such products, and merges neighbours in
 # time when there are more. Without a number, ``cascade()`` chooses by size for each layer: full where it is small,
-# ten pairs where it is large.
+# ten pairs where it is large. After 20 steps:
 print("units   full (numbers per row)   ten pairs   one pair")
 for units in (64, 256) if short else (64, 256, 1024):
     counts = []
@@ -170,7 +170,7 @@ for units in (64, 256) if short else (64, 256, 1024):
             tt.Layer(nn.Linear(units, 10), tt.LI(half_life=8)),
         )
         tt.set_rule(net, rule)
-        net(torch.zeros(1, units))
+        tt.scan(net, torch.rand(20, 1, units))
         state = tt.get_state(net)
         counts.append(sum(v.numel() for name, v in state.items() if name.startswith("0/")))
     print(f"{units:5d}   {counts[0]:22,}   {counts[1]:9,}   {counts[2]:8,}")

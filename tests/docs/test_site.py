@@ -28,6 +28,7 @@ SEEN = (
     "start/cheatsheet",
     "introduction/index",
     "introduction/plot_03_trace",
+    "introduction/plot_10_credit_through_depth",
     "tutorials/index",
     "tutorials/plot_01_clicks",
     "howto/choosing_a_rule",
@@ -38,6 +39,7 @@ SEEN = (
     "reference/rl",
     "reference/generated/tracetorch.LIF",
     "results",
+    "speed",
     "symbols",
     "glossary",
 )
