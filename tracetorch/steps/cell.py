@@ -135,10 +135,10 @@ class Cell:
             row[column] = self.places[name]
         return row
 
-    def refresh(self, learned: Mapping[str, Tensor] | None = None) -> None:
-        """Read the neuron's parameters, or take the values of those that learn, and the trace's numbers again."""
+    def refresh(self) -> None:
+        """Read the neuron's parameters and the trace's numbers again."""
         with torch.no_grad():
-            self.read(self.part.learns() if learned is None else learned)
+            self.read(self.part.learns())
             self.renumber()
 
     def follow(self) -> None:
