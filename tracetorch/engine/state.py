@@ -249,12 +249,7 @@ class OpenWindow:
 
 
 class JoinedTape:
-    """Tapes of windows that follow one another, as one.
-
-    Args:
-        tapes: the tapes.
-        steps: the number of steps of each.
-    """
+    """Tapes of windows that follow one another, as one; `steps` has the number of steps of each."""
 
     def __init__(self, tapes: Sequence[Tape], steps: Sequence[int]) -> None:
         self.tapes, self.steps = tapes, steps

@@ -17,13 +17,7 @@ TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
 
 
 class Program:
-    """A chain of layers that one compiled call runs.
-
-    Args:
-        parts: the layers, from the first.
-        batch: B.
-        loss: the kind of loss, one of the constants of the layout.
-    """
+    """A chain of layers, from the first, that one compiled call runs for B rows and a kind of loss of the layout."""
 
     def __init__(self, parts: Sequence[Part], batch: int, loss: int) -> None:
         self.parts, self.batch = parts, batch

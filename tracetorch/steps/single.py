@@ -32,13 +32,9 @@ MOST = 2**22
 
 
 class Single:
-    """Run a layer step by step, and replace its memory as long as nothing else uses the layer.
+    """Run a layer step by step for B rows, and replace its memory as long as nothing else uses the layer.
 
-    Args:
-        layer: the layer, as a module.
-        part: the same, as the program serves it.
-        batch: B.
-        first: what the layer carries so far; None after a reset.
+    `part` is the layer as the program serves it, `first` what it carries so far; None after a reset.
     """
 
     def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:

@@ -65,12 +65,8 @@ class Factor(WeightCredit):
 class Averaged(Trace):
     """Averages of inputs and sensitivities.
 
-    Args:
-        input: what is sent to the layer below.
-        filter: where the decay of the sensitivities' average comes from.
-        uniform: whether the averages weigh all steps alike.
-        buckets: number of decays with which inputs are averaged.
-        whole: whether one scan is the whole sequence.
+    `filter` says where the decay of the sensitivities' average comes from, `uniform` that they weigh all steps alike,
+    `whole` that one scan is the whole sequence; inputs are averaged with a number of decays, `buckets`.
     """
 
     uniform: bool = False
@@ -142,13 +138,7 @@ class Averaged(Trace):
 
 @dataclass(frozen=True)
 class AveragedCredit(Credit):
-    """Credit by averages.
-
-    Args:
-        trace: the layer's trace.
-        window: the window.
-        averages: the averages at its events.
-    """
+    """Credit by averages at a window's events."""
 
     trace: Averaged
     window: Window

@@ -90,12 +90,7 @@ class WeightCredit(ABC):
 
 @dataclass(frozen=True)
 class Trace(ABC):
-    """One kind of trace for one layer.
-
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from; None for none.
-    """
+    """One kind of trace for one layer: what is sent below times the learning signal, and the filter above, if any."""
 
     input: InputCredit
     filter: OutputFilter | None = None

@@ -76,11 +76,7 @@ def _why(neuron: Neuron) -> str:
 class Presynaptic(Trace):
     """One trace per state and input.
 
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from.
-        detach_reset: whether the reset's own derivative is left out of A.
-        approximate: whether A and B are not the neuron's own.
+    `detach_reset` leaves the reset's own derivative out of A; `approximate` says that A and B are not the neuron's own.
     """
 
     detach_reset: bool = False

@@ -18,14 +18,8 @@ from tracetorch.neurons.lowering import Lowered
 class NumbaTape:
     """What is kept of a forward scan; states are formed again in the reverse kernel.
 
-    Args:
-        scan: the window.
-        lowered: the neuron's step.
-        start: states and counters before the window, `[S + C, B, N]`.
-        drive: total currents, `[T, B, (C,) N]`.
-        parameters: the parameters that the step reads, `[P, N]`.
-        width: number of units that a kernel computes at once.
-        workers: threads.
+    `start` are the states and counters before the window, `[S + C, B, N]`, `drive` the currents, `[T, B, (C,) N]`,
+    `parameters` those that the step reads, `[P, N]`; a kernel computes `width` units at once.
     """
 
     scan: Scan

@@ -121,13 +121,8 @@ CURRENT, OUT, CHECKED, PSI = 0, 1, 2, 3
 class Sizes:
     """Numbers that say how many rows a block has.
 
-    Args:
-        states: S.
-        counters: C.
-        parameters: number of parameters that the step reads.
-        learned: L, number of parameters that learn.
-        filters: M, number of states of the filter.
-        pairs: number of places for pairs.
+    There are S states, C counters, the parameters that the step reads, L of which learn, M states of the filter, and
+    places for pairs.
     """
 
     states: int
