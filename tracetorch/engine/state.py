@@ -79,7 +79,8 @@ class LayerState:
             return self
         if isinstance(pending, Window):
             pending.require_unchanged()
-            return replace(self, traces=self.trace.advance(self.traces, pending), pending=None)
+            past = Traces() if self.traces is None else self.traces
+            return replace(self, traces=self.trace.advance(past, pending), pending=None)
         return replace(self, traces=pending.traces(), pending=None)
 
     def copied(self) -> LayerState:

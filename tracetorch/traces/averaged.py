@@ -118,9 +118,8 @@ class Averaged(Trace):
         """Return with which decays a window's inputs are averaged, and from where."""
         return begin(start, start.like.new_ones(()) if numbers.decays is None else numbers.decays, self.buckets)
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window: the neuron parameters' alone, since the averages are there already."""
-        old = Traces() if traces is None else traces
         rows = window.rows(Pull(parameters=window.learned)) if window.learned else []
         return Traces(neuron=advance_parameters(old.neuron, window, rows, window.learned), other=old.other)
 

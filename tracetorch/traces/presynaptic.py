@@ -113,9 +113,8 @@ class Presynaptic(Trace):
         weights = power_weights(*numbers.constant, steps)[0].t()
         return Save(True, found.sensitivity, (weights, start.x.new_zeros(weights.shape[0], *start.x.shape)))
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
-        old = Traces() if traces is None else traces
         size, new = window.size, Traces(other=old.other)
         needs_rows = self.approximate or window.filter is not None or bool(window.learned)
         rows: list[Gradients] = []
