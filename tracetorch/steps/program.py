@@ -12,9 +12,6 @@ from tracetorch.backends.numba.steps import layout as at
 from tracetorch.steps.cell import Cell
 from tracetorch.steps.part import Part
 
-TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
-"""Columns of what credit is added to, in the order of `Part.weights`."""
-
 
 class Program:
     """A chain of layers, from the first, that one compiled call runs for B rows and a kind of loss of the layout."""
@@ -78,7 +75,7 @@ class Program:
     def credit_to(self, targets: Sequence[Sequence[Tensor | None]]) -> None:
         """Set the tensors that credit is added to, layer by layer in the order of `Part.weights`."""
         for row, tensors in zip(self.table, targets, strict=False):
-            for column, tensor in zip(TARGETS, tensors, strict=True):
+            for column, tensor in zip(at.TARGETS, tensors, strict=True):
                 row[column] = 0 if tensor is None else tensor.data_ptr()
 
     @property

@@ -224,7 +224,7 @@ class _Step(torch.autograd.Function):
         grads = [torch.empty_like(p) for p in single.parameters]
         learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1]) if ctx.shapes else None
         places = iter(grads)
-        for column, weight in zip(_TARGETS, single.weights, strict=True):
+        for column, weight in zip(at.TARGETS, single.weights, strict=True):
             if weight is not None:
                 row[column] = next(places).data_ptr()
         if learned is not None:
@@ -249,9 +249,6 @@ def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | 
     x_bar, grads = credit_again(step, parts, z_bar)
     weights = (grads[id(p)] for p in single.parameters)
     return None, None, None, x_bar, *weights, *(grads[name] for name in single.part.learned)
-
-
-_TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
 
 
 def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...]) -> Tensor | None:
