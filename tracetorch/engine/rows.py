@@ -72,12 +72,7 @@ def merge(parts: Sequence[LayerState], order: Tensor) -> LayerState:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The traces of a state that several states make up, each with a last window of its own.
-
-    Args:
-        states: the states.
-        order: for each row, its number among the rows of all states, `[B]`.
-    """
+    """The traces of several states that make up one, each with a last window of its own; `order` numbers the rows."""
 
     states: Sequence[LayerState]
     order: Tensor

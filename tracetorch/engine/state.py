@@ -79,7 +79,8 @@ class LayerState:
             return self
         if isinstance(pending, Window):
             pending.require_unchanged()
-            return replace(self, traces=self.trace.advance(self.traces, pending), pending=None)
+            past = Traces() if self.traces is None else self.traces
+            return replace(self, traces=self.trace.advance(past, pending), pending=None)
         return replace(self, traces=pending.traces(), pending=None)
 
     def copied(self) -> LayerState:
@@ -249,12 +250,7 @@ class OpenWindow:
 
 
 class JoinedTape:
-    """Tapes of windows that follow one another, as one.
-
-    Args:
-        tapes: the tapes.
-        steps: the number of steps of each.
-    """
+    """Tapes of windows that follow one another, as one; `steps` has the number of steps of each."""
 
     def __init__(self, tapes: Sequence[Tape], steps: Sequence[int]) -> None:
         self.tapes, self.steps = tapes, steps

@@ -46,13 +46,7 @@ Value: TypeAlias = float | Tensor | Learnable
 
 
 class Decay(NamedTuple):
-    """A decay per step, as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
-
-    Args:
-        half_life: number of steps after which half is left.
-        tau: number of steps after which 1/e is left.
-        beta: decay per step, in (0, 1).
-    """
+    """A decay per step, as exactly one of `half_life` (steps to a half), `tau` (steps to 1/e) or `beta`, in (0, 1)."""
 
     half_life: Value | None = None
     tau: Value | None = None

@@ -16,15 +16,10 @@ from tracetorch.traces.activity import Activity
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A layer above another one, fed by it.
+    """A layer above another one, fed by it, with what it has been doing and what is above it in turn.
 
-    Args:
-        neuron: its neuron.
-        activity: what it has been doing.
-        above: what is above it in turn.
-        groups: number of groups of units that its rule distinguishes above it, at most; 0 without a filter by those
-            above.
-        hops: number of hops through its own recurrent synapse that its rule credits.
+    Its rule distinguishes at most `groups` of units above it, 0 without a filter by those above, and credits a number
+    of `hops` through its own recurrent synapse.
     """
 
     neuron: Neuron

@@ -172,10 +172,7 @@ def route(above: Above, fed: Stage, most: int) -> Routed:
 class MeanResponses(OutputFilter):
     """The chains of the mean responses of all layers above, as they are now.
 
-    Args:
-        rule: the rule's name, for messages.
-        above: the layers above.
-        most: number of groups at most that the units of a layer are distinguished in.
+    Units of a layer are distinguished in `most` groups at most; the rule's name is for messages.
     """
 
     rule: str
@@ -246,11 +243,7 @@ class MeanResponses(OutputFilter):
 class Hopped(OutputFilter):
     """What is above a layer, once more for each hop through its own recurrent synapse.
 
-    Args:
-        above: the filters above it; None for none.
-        itself: what the layer has been doing.
-        count: number of hops.
-        size: S, the number of its neuron's states.
+    `itself` is what the layer has been doing, `count` the number of hops, `size` S, the number of its neuron's states.
     """
 
     above: OutputFilter | None

@@ -20,15 +20,10 @@ class LearnedError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A layer of a network.
+    """A layer of a network, with what it has been doing and what it was told last to be above it.
 
-    Args:
-        neuron: its neuron.
-        activity: what it has been doing.
-        groups: number of groups of units that its rule distinguishes above it; 0 where it sends credit as of now.
-        above: what it was told last.
-        hops: number of hops through its recurrent synapse that its rule credits.
-        recurrent: whether it has one.
+    Its rule distinguishes at most `groups` of units above it, 0 where it sends credit as of now, and credits a number
+    of `hops` through its recurrent synapse, if it is `recurrent`.
     """
 
     neuron: Neuron

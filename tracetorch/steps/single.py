@@ -32,13 +32,9 @@ MOST = 2**22
 
 
 class Single:
-    """Run a layer step by step, and replace its memory as long as nothing else uses the layer.
+    """Run a layer step by step for B rows, and replace its memory as long as nothing else uses the layer.
 
-    Args:
-        layer: the layer, as a module.
-        part: the same, as the program serves it.
-        batch: B.
-        first: what the layer carries so far; None after a reset.
+    `part` is the layer as the program serves it, `first` what it carries so far; None after a reset.
     """
 
     def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:
@@ -228,7 +224,7 @@ class _Step(torch.autograd.Function):
         grads = [torch.empty_like(p) for p in single.parameters]
         learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1]) if ctx.shapes else None
         places = iter(grads)
-        for column, weight in zip(_TARGETS, single.weights, strict=True):
+        for column, weight in zip(at.TARGETS, single.weights, strict=True):
             if weight is not None:
                 row[column] = next(places).data_ptr()
         if learned is not None:
@@ -253,9 +249,6 @@ def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | 
     x_bar, grads = credit_again(step, parts, z_bar)
     weights = (grads[id(p)] for p in single.parameters)
     return None, None, None, x_bar, *weights, *(grads[name] for name in single.part.learned)
-
-
-_TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
 
 
 def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...]) -> Tensor | None:

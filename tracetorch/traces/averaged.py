@@ -65,12 +65,8 @@ class Factor(WeightCredit):
 class Averaged(Trace):
     """Averages of inputs and sensitivities.
 
-    Args:
-        input: what is sent to the layer below.
-        filter: where the decay of the sensitivities' average comes from.
-        uniform: whether the averages weigh all steps alike.
-        buckets: number of decays with which inputs are averaged.
-        whole: whether one scan is the whole sequence.
+    `filter` says where the decay of the sensitivities' average comes from, `uniform` that they weigh all steps alike,
+    `whole` that one scan is the whole sequence; inputs are averaged with a number of decays, `buckets`.
     """
 
     uniform: bool = False
@@ -122,9 +118,8 @@ class Averaged(Trace):
         """Return with which decays a window's inputs are averaged, and from where."""
         return begin(start, start.like.new_ones(()) if numbers.decays is None else numbers.decays, self.buckets)
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window: the neuron parameters' alone, since the averages are there already."""
-        old = Traces() if traces is None else traces
         rows = window.rows(Pull(parameters=window.learned)) if window.learned else []
         return Traces(neuron=advance_parameters(old.neuron, window, rows, window.learned), other=old.other)
 
@@ -142,13 +137,7 @@ class Averaged(Trace):
 
 @dataclass(frozen=True)
 class AveragedCredit(Credit):
-    """Credit by averages.
-
-    Args:
-        trace: the layer's trace.
-        window: the window.
-        averages: the averages at its events.
-    """
+    """Credit by averages at a window's events."""
 
     trace: Averaged
     window: Window

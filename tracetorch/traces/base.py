@@ -22,7 +22,7 @@ from tracetorch.traces.hops import hopped
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start, last_of
 from tracetorch.traces.response import ones_through
-from tracetorch.traces.window import Numbers, Traces, Window, weight_grads
+from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 InputCredit = Literal["window", "inside", "psi", "gain", "trace", "cascade"]
 
@@ -90,12 +90,7 @@ class WeightCredit(ABC):
 
 @dataclass(frozen=True)
 class Trace(ABC):
-    """One kind of trace for one layer.
-
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from; None for none.
-    """
+    """One kind of trace for one layer: what is sent below times the learning signal, and the filter above, if any."""
 
     input: InputCredit
     filter: OutputFilter | None = None
@@ -203,8 +198,8 @@ class Trace(ABC):
         level = start.level(LEVEL, (0 if filter is None else filter.size, *start.driven))
         return Sensitivity(start.sensitivity(len(neuron.state)), filter, level, history)
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
-        """Return the traces after a window from those before, None after a reset; large ones are changed in place."""
+    def advance(self, old: Traces, window: Window) -> Traces:
+        """Return the traces after a window from those before it; large ones are changed in place."""
         return Traces()
 
     def large(self, traces: Traces) -> list[Tensor]:
@@ -362,3 +357,14 @@ class WindowCredit(Credit):
         if z_bar.dim() < self.gain.dim():  # a unit's cotangent is one for each of its currents
             z_bar = z_bar.unsqueeze(3 if several else 2)
         return last_of(self.gain, z_bar, several) * z_bar
+
+
+def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
+    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
+    grads: list[Tensor | None] = []
+    for afferent in afferents:
+        if afferent.traced:
+            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
+        else:
+            grads += [None] * len(afferent.synapse.weights())
+    return grads

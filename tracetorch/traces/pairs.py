@@ -66,9 +66,8 @@ class Paired(Trace):
 
     kind: Pairs = Pairs()
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
-        old = Traces() if traces is None else traces
         rows = window.rows(Pull(parameters=window.learned))
         neuron = advance_parameters(old.neuron, window, rows, (*window.biases, *window.learned))
         h = torch.stack([row.current for row in rows], 1)  # [T, R, B, *unit]

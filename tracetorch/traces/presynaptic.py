@@ -76,11 +76,7 @@ def _why(neuron: Neuron) -> str:
 class Presynaptic(Trace):
     """One trace per state and input.
 
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from.
-        detach_reset: whether the reset's own derivative is left out of A.
-        approximate: whether A and B are not the neuron's own.
+    `detach_reset` leaves the reset's own derivative out of A; `approximate` says that A and B are not the neuron's own.
     """
 
     detach_reset: bool = False
@@ -117,9 +113,8 @@ class Presynaptic(Trace):
         weights = power_weights(*numbers.constant, steps)[0].t()
         return Save(True, found.sensitivity, (weights, start.x.new_zeros(()).expand(weights.shape[0], *start.x.shape)))
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
-        old = Traces() if traces is None else traces
         size, new = window.size, Traces(other=old.other)
         needs_rows = self.approximate or window.filter is not None or bool(window.learned)
         rows: list[Gradients] = []

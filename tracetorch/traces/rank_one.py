@@ -77,8 +77,7 @@ class RankOneTrace(Everywhere):
         return replace(closed, traces=replace(past, other=past.other | {SIGNS: signs}))
 
     @torch.no_grad()
-    def _advanced(self, traces: Traces | None, window: Window) -> Traces:
-        old = Traces() if traces is None else traces
+    def _advanced(self, old: Traces, window: Window) -> Traces:
         signs = old.other[SIGNS]
         own = _pulled(window, signs)
         now = Traces()

@@ -245,14 +245,3 @@ class Traces:
 def sum_to(value: Tensor, shape: torch.Size) -> Tensor:
     """Return per-unit cotangents summed to the shape of the parameter they belong to."""
     return value.sum_to_size(shape) if value.shape != shape else value
-
-
-def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
-    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
-    grads: list[Tensor | None] = []
-    for afferent in afferents:
-        if afferent.traced:
-            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
-        else:
-            grads += [None] * len(afferent.synapse.weights())
-    return grads

@@ -166,9 +166,14 @@ def _functions(kind: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 @lru_cache(_CACHED)
-def _kernel(
-    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, learned: tuple[str, ...], variant: Forward | Reverse
+def neuron_kernel(
+    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Forward | Reverse, *learned: str
 ) -> Kernel:
+    """Return the kernel `forward` or `reverse` of a neuron, with the arguments of that function in `kernels.py`.
+
+    It computes `width` units at once under a filter of so many states; the reverse forms the gradients of the
+    parameters `learned`, which the step reads.
+    """
     from tracetorch.backends.numba import raw
 
     kind, what = _kind(dtype), type(variant).__name__.lower()
@@ -194,21 +199,6 @@ def _kernel(
 
 
 _SWITCHES = [field.upper() for kind in (Forward, Reverse) for field in kind._fields]
-
-
-def forward_kernel(lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Forward) -> Kernel:
-    """Return a neuron's forward kernel, with the arguments of `forward` in `kernels.py`; U is `width`, M `filters`."""
-    return _kernel(lowered, dtype, width, filters, (), variant)
-
-
-def reverse_kernel(
-    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Reverse, learned: tuple[str, ...] = ()
-) -> Kernel:
-    """Return the reverse kernel of a neuron, with the arguments of `reverse` in `kernels.py`.
-
-    It computes `width` units at once, and forms the gradients of the parameters `learned`, which the step reads.
-    """
-    return _kernel(lowered, dtype, width, filters, learned, variant)
 
 
 @lru_cache(4)

@@ -33,11 +33,8 @@ from tracetorch.synapses import Synapse
 class TorchTape:
     """The states and currents of a window, from which Jacobian blocks are taken when they are needed.
 
-    Args:
-        scan: the window.
-        before: states and counters before each step, `[T, B, *unit]` each.
-        current: total currents, `[T, B, *unit]`.
-        fed: outputs that were fed back at each step, `[B, *unit]`; none without a recurrent synapse.
+    `before` are the states and counters before each step, `[T, B, *unit]` each, `current` the total currents of the
+    same shape, `fed` the outputs that were fed back at each step, `[B, *unit]`, none without a recurrent synapse.
     """
 
     def __init__(self, scan: Scan, before: tuple[Tensor, ...], current: Tensor, fed: Sequence[Tensor] = ()) -> None:

@@ -17,12 +17,8 @@ from tracetorch.neurons.lowering import Lowered
 class TritonTape:
     """What is kept of a forward scan.
 
-    Args:
-        scan: the window.
-        lowered: the neuron's step.
-        start: states and counters before the window, `[B, N]` each.
-        drive: currents, `[T, B, N]`.
-        parameters: the parameters that the step reads, and their strides over units.
+    `start` are the states and counters before the window, `[B, N]` each, `drive` the currents, `[T, B, N]`,
+    `parameters` those that the step reads, and their strides over units.
     """
 
     scan: Scan

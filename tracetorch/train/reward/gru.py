@@ -57,9 +57,6 @@ class GRUBody(AutogradBody):
 
     It carries the state from before the last inputs, these, `[B, T, inputs]`, and which of them, and of the next one,
     begin an episode, `[B, T + 1]`.
-
-    Args:
-        net: The network, on the device where it stays.
     """
 
     def __init__(self, net: GRU) -> None:
