@@ -319,6 +319,13 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
             f"rule {rule.name!r} has several filters above a layer, which torch.compile cannot follow: take "
             f"cascade(buckets=1) with one head and hops=0, or do not compile"
         )
+    if any(
+        one.received is not None and any(s.activity is core.activity for s in one.above.all) for one in core.peers.cores
+    ):
+        refuse_to_compile(
+            f"torch.compile was given a layer ({neuron._get_name()}) without one below it, which runs as it is and distinguishes "
+            f"what this layer sends to it. Compile the whole network, or take tt.rules.drtrl()"
+        )
     settled = core.wiring is None or core.version == core.wiring.version
     if not (core.shown and settled) and (rule.above.needs_network or rule.derives) and not isinstance(neuron, Readout):
         refuse_to_compile(

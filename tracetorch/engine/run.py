@@ -331,7 +331,7 @@ def _close(
         z[-1] if last else z,
         last,
         call.given.names,
-        call.spec.checks_finite(z),
+        call.spec.checks_credit(z),
         trace.in_graph,
         start,
         receiving(trace.filter),

@@ -61,8 +61,8 @@ class UnitInterval(nn.Module):
     """Keep a parameter in (0, 1) by the logistic function."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Return the value in (0, 1)."""
-        return torch.sigmoid(raw)
+        """Return the value in (0, 1), at most the number below one, to which the logistic function would round."""
+        return torch.sigmoid(raw).clamp(max=1 - torch.finfo(raw.dtype).eps / 2)
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """Return the raw parameter of a value in (0, 1)."""
