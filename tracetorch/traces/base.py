@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tracetorch.backends import Cotangents, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
+from tracetorch.ops.pool import into_pool
 from tracetorch.synapses import Synapse
 from tracetorch.traces.bank import NO_WAY, OutputFilter, Way, hopping, inside_of
 from tracetorch.traces.hops import hopped
@@ -243,15 +244,15 @@ class Trace(ABC):
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
-        shared = n if start.currents == 1 else n.unsqueeze(n.dim() - len(window.unit))
         if gain is not None and bank is not None:
+            shared = n if start.currents == 1 else n.unsqueeze(n.dim() - len(window.unit))
             gain, level = bank.forward(gain, start.level(LEVEL, (filter.size, *start.driven)))
             carried[LEVEL], n = level, torch.where(n == 0, torch.ones_like(n), n)
             gain = gain / torch.where(shared == 0, torch.ones_like(shared), shared)
             if self.filter is not None:
                 gain[:outer] = gain[inside_of(self.filter.ways)]
         elif gain is not None and outputs.level is not None:
-            gain, carried[LEVEL] = gain / last_of(shared, gain), outputs.level
+            carried[LEVEL] = outputs.level
         traces = replace(past, other=past.other | carried)
         return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
 
@@ -268,7 +269,8 @@ class WindowCredit(Credit):
         window: the window.
         gain: the outputs' sensitivity, `[T, B, (C,) *unit]` or of the last step alone; None where it is not carried.
         norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
-            Where there are several filters, these two and all cotangents have them in front, `[G, ...]`.
+            Where there are several filters, these two and all cotangents have them in front, `[G, ...]`, and the gain
+            is divided by the norm already.
     """
 
     trace: Trace
@@ -295,7 +297,9 @@ class WindowCredit(Credit):
             z_bar = hopped(w, self.gain, z_bar if w.numbers.outputs > 1 else z_bar.unsqueeze(0))
         cotangents = z_bar
         if self.norm is not None:
-            z_bar = z_bar / last_of(self.norm, z_bar, bank is not None)
+            z_bar = into_pool(torch.div, z_bar.shape, z_bar, last_of(self.norm, z_bar, bank is not None))
+        if bank is None:
+            cotangents = z_bar  # the norm divides the gain through them
         size, copies = w.size, trace.copies
         above = 0 if filter is None else filter.size
         offset = size * copies
