@@ -17,7 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a unit imports from floors below its own, and from itself. "tracetorch" is the
 # package's face, its __init__, which gathers everything up to the shell.
 FLOORS = (
-    {"ops"},
+    {"ops", "modules"},
     {"neurons", "synapses"},
     {"backends"},
     {"traces", "feedback"},
@@ -53,7 +53,7 @@ MODULES = {name_of(file): file for file in SOURCES}
 # Text that a loader executes and compiles: it stands outside the rules for modules.
 TEMPLATES = {"tracetorch.backends.triton.kernels"}
 TEMPLATES |= {
-    f"tracetorch.backends.numba.{name}" for name in ("convolve", "events", "kernels", "maxima", "raw", "vectors")
+    f"tracetorch.backends.numba.{name}" for name in ("convolve", "events", "kernels", "pools", "raw", "vectors")
 }
 _STEPS = ("rows", "places", "forward", "credit", "carry", "layer", "drive", "units", "update")
 TEMPLATES |= {f"tracetorch.backends.numba.steps.{name}" for name in _STEPS}

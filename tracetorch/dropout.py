@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tracetorch.modules import named_modules
+
 DRAWN_AGAIN = -1.0
 """Stands in the mask for rows that are drawn again at the next forward."""
 
@@ -118,4 +120,4 @@ class SequenceDropout(nn.Module):
 
 def dropouts(net: nn.Module) -> dict[str, SequenceDropout]:
     """Return the sequence dropouts of a network by module name."""
-    return {name: module for name, module in net.named_modules() if isinstance(module, SequenceDropout)}
+    return {name: module for module, name in named_modules(net).items() if isinstance(module, SequenceDropout)}

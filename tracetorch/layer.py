@@ -319,7 +319,7 @@ class Layer(nn.Module):
         if core.opened is not None:
             core.opened.calls += 1
         if compiling():  # a compiled graph would be bound to the number of a call
-            core.state = result.state
+            core.state, core.received = result.state, None
             core.spikes = core.spikes if result.spikes is None else result.spikes
             return result
         core.called(len(xs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from tracetorch.engine import Core, Peers
 from tracetorch.layer import Layer
+from tracetorch.modules import named_modules
 from tracetorch.order import count_filters, node_of
 from tracetorch.rules.chains import measured
 from tracetorch.rules.wiring import Node, Wiring
@@ -31,18 +33,34 @@ def layers(net: nn.Module) -> dict[str, Layer]:
         >>> list(tt.layers(torch.nn.Sequential(tt.Layer(torch.nn.Linear(2, 2), tt.LI(half_life=3)))))
         ['0']
     """
-    found = {}
-    for name, module in net.named_modules():
+    found: dict[str, Layer] = {}
+    for module, name in named_modules(net).items():
         if isinstance(module, Layer):
             found[name] = module
         elif isinstance(module, nn.Sequential):
-            inside = [m for m in module if isinstance(m, Layer)]
-            if len({id(m) for m in inside}) != len(inside):
-                raise ValueError(
-                    f"one layer stands twice in {name or 'the network'}: it has one state and would run twice; "
-                    f"use layer.tied() for a second layer with the same parameters"
-                )
+            _require_once(name, list(_chained(module)))
     return found
+
+
+def _chained(chain: nn.Sequential) -> Iterator[nn.Module]:
+    """Iterate over the modules that a chain calls, those of the chains in it too."""
+    for module in chain:
+        if isinstance(module, nn.Sequential):
+            yield from _chained(module)
+        else:
+            yield module
+
+
+def _require_once(name: str, called: list[nn.Module]) -> None:
+    """Raise ValueError where a chain calls a layer, or a module with layers in it, twice."""
+    if len({id(module) for module in called}) == len(called):
+        return
+    for i, module in enumerate(called):
+        if any(module is other for other in called[:i]) and any(isinstance(m, Layer) for m in module.modules()):
+            raise ValueError(
+                f"one layer stands twice in {name or 'the network'}: it has one state and would run twice; "
+                f"use layer.tied() for a second layer with the same parameters"
+            )
 
 
 def link(net: nn.Module) -> dict[str, Layer]:

@@ -62,7 +62,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
                 core.wiring.begin()
         for layer in found.values():
             layer.core.settled()
-            count_filters(layer.core, layer.rule, layer.neuron)
+            count_filters(layer.core, layer.rule, layer.neuron, begins=True)
         for dropout in dropouts(net).values():
             dropout.restart(None)
         return

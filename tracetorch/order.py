@@ -291,9 +291,14 @@ def _part(core: Core, wiring: Wiring | None, version: int, peers: Peers) -> None
     core.wiring, core.version, core.peers = wiring, version, peers
 
 
-def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
-    """Note whether several filters are above a layer, which a compiled graph cannot follow."""
-    core.apart = rule.above.apart(neuron, core.above)
+def count_filters(core: Core, rule: Rule, neuron: Neuron, *, begins: bool = False) -> None:
+    """Note whether several filters are above a layer, which a compiled graph cannot follow.
+
+    Units are grouped once in a sequence, so that it stays so until another one begins.
+    """
+    counted = rule, neuron, core.above
+    if begins or not core.counted_for or not all(map(operator.is_, counted, core.counted_for)):
+        core.apart, core.counted_for = rule.above.apart(neuron, core.above), counted
 
 
 def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
@@ -313,6 +318,13 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         refuse_to_compile(
             f"rule {rule.name!r} has several filters above a layer, which torch.compile cannot follow: take "
             f"cascade(buckets=1) with one head and hops=0, or do not compile"
+        )
+    if any(
+        one.received is not None and any(s.activity is core.activity for s in one.above.all) for one in core.peers.cores
+    ):
+        refuse_to_compile(
+            f"torch.compile was given a layer ({neuron._get_name()}) without one below it, which runs as it is and distinguishes "
+            f"what this layer sends to it. Compile the whole network, or take tt.rules.drtrl()"
         )
     settled = core.wiring is None or core.version == core.wiring.version
     if not (core.shown and settled) and (rule.above.needs_network or rule.derives) and not isinstance(neuron, Readout):

@@ -23,6 +23,7 @@ from tracetorch.first import first_apart
 from tracetorch.folding import foldable
 from tracetorch.layer import Layer
 from tracetorch.linking import layers, link
+from tracetorch.modules import named_modules
 from tracetorch.network import restart
 from tracetorch.ragged import Network, Options, given
 from tracetorch.ragged import run as run_rows
@@ -159,8 +160,8 @@ def _repeatable(net: nn.Module, found: dict[str, Layer], xs: Any) -> nn.Module |
     """Return a network of which a window that is run twice comes to the same; None where it may not."""
     if not isinstance(xs, Tensor) or xs.requires_grad or torch.is_autocast_enabled(xs.device.type):
         return None
-    inside = {id(module) for layer in found.values() for module in layer.modules()}
-    buffered = any(module._buffers for module in net.modules() if id(module) not in inside)
+    inside = {module for layer in found.values() for module in named_modules(layer)}
+    buffered = any(module._buffers for module in named_modules(net) if module not in inside)
     if buffered or _hooked(net, found) or _after(net, xs.dim() - 1) is False:
         return None
     return net
@@ -177,7 +178,7 @@ def _hooked(net: nn.Module, found: dict[str, Layer]) -> bool:
     if has_global_hooks():
         return True
     own = {id(part) for layer in found.values() for part in (layer.synapse, layer.recurrent)}
-    return any(has_hooks(module) for module in net.modules() if id(module) not in own)
+    return any(has_hooks(module) for module in named_modules(net) if id(module) not in own)
 
 
 def _run(net: nn.Module, stretches: list[Any], out: Out, *, eventful: bool) -> Any:
@@ -361,15 +362,7 @@ def _eventful(module: nn.Module, found: dict[str, Layer], dims: int) -> bool:
 
 
 def _after(module: nn.Module, dims: int | None) -> int | Literal[False] | None:
-    """Return the number of dimensions, `[B, ...]`, after a chain of modules, or None where it is not known.
-
-    Args:
-        module: the chain.
-        dims: that of its input.
-
-    Returns:
-        The number; False where the module is not a chain of layers and of what may be folded.
-    """
+    """Return the number of dimensions, `[B, ...]`, after a chain; None if unknown, False where it may not be folded."""
     if isinstance(module, Layer):
         if not _plain(module):
             return False

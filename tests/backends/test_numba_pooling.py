@@ -1,4 +1,4 @@
-"""Maximum pools over a window are torch's bit for bit, values and gradients; others are left to torch."""
+"""Maximum and average pools over a window are torch's bit for bit, values and gradients; others are left to torch."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ NOT_PLAIN = {
     "ceil_mode": nn.MaxPool2d(2, ceil_mode=True),
     "dilation": nn.MaxPool2d(2, dilation=2),
     "places returned": nn.MaxPool2d(2, return_indices=True),
-    "average": nn.AvgPool2d(2),
     "1d": nn.MaxPool1d(2),
+    "average, overlapping": nn.AvgPool2d(3, stride=2),
+    "average, padding": nn.AvgPool2d(2, padding=1),
+    "average, ceil_mode": nn.AvgPool2d(2, ceil_mode=True),
+    "average, another divisor": nn.AvgPool2d(2, divisor_override=3),
+    "average, 3d": nn.AvgPool3d(2),
 }
 
 
@@ -67,6 +71,24 @@ def test_values_and_gradients_are_those_of_torch(
     assert int((ours.grad != 0).sum()) == q.numel()
 
 
+@pytest.mark.parametrize("kind", ["spikes", "normal", "not finite"])
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize(("shape", "size"), SHAPES, ids=str)
+def test_means_and_their_gradients_are_those_of_torch(
+    shape: tuple[int, ...], size: int, dtype: torch.dtype, kind: str
+) -> None:
+    module, x = nn.AvgPool2d(size), drawn(kind, shape, dtype)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    got, want = pooling.pooled(module, ours), module(theirs)
+    assert got is not None and bool(got.nan_to_num(0.0).any())
+    assert torch.equal(got.nan_to_num(7.0), want.nan_to_num(7.0)) and torch.equal(got.isnan(), want.isnan())
+    q = drawn("normal", tuple(want.shape), dtype)
+    got.backward(q)
+    want.backward(q)
+    assert ours.grad is not None and torch.equal(ours.grad, theirs.grad)
+    assert not torch.equal(got.detach(), nn.MaxPool2d(size)(x))
+
+
 def test_the_first_of_equal_values_gets_the_gradient() -> None:
     x = torch.zeros(64, 8, 16, 16, requires_grad=True)
     found = pooling.pooled(nn.MaxPool2d(2), x)
@@ -92,8 +114,10 @@ def test_other_inputs_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None
     assert pooling.pooled(own, x) is None
     module.forward = lambda x: x
     assert pooling.pooled(module, x) is None
-    monkeypatch.setattr(nn.MaxPool2d, "forward", lambda self, x: x)
-    assert pooling.pooled(nn.MaxPool2d(2), x) is None
+    for kind in (nn.MaxPool2d, nn.AvgPool2d):
+        assert pooling.pooled(kind(2), x) is not None
+        monkeypatch.setattr(kind, "forward", lambda self, x: x)
+        assert pooling.pooled(kind(2), x) is None
 
 
 def network() -> nn.Sequential:
@@ -102,7 +126,7 @@ def network() -> nn.Sequential:
         tt.Layer(nn.Conv2d(2, 8, 3), tt.LIF(half_life=4)),
         nn.MaxPool2d(2),
         tt.Layer(nn.Conv2d(8, 8, 3), tt.LIF(half_life=4)),
-        nn.MaxPool2d(2),
+        nn.AvgPool2d(2),
         nn.Flatten(),
         tt.Layer(nn.Linear(8 * 3 * 3, 3), tt.LI(half_life=4)),
     )

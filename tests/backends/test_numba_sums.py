@@ -55,9 +55,10 @@ def test_full_eligibilities_advance_as_by_torch(
 
 @pytest.mark.parametrize("sent", [False, True])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_credit_of_averages_goes_back_as_by_torch(groups: int, sent: bool) -> None:
+@pytest.mark.parametrize("N", [1, 17, 100])
+def test_credit_of_averages_goes_back_as_by_torch(N: int, groups: int, sent: bool) -> None:
     draw = Drawing(F64)
-    T, B, N = 11, 3, 17
+    T, B = 11, 3
     bucket = torch.arange(N) % groups if groups > 1 else torch.empty(0, dtype=torch.int64)
     gain = (draw.normal(T, B, N), 1 + draw.normal(T, B).abs())
     weight = 1 + draw.normal(T, groups, B).abs()

@@ -285,3 +285,22 @@ def test_copies_know_what_no_backward_has_shown(how: str, backward: bool) -> Non
         RuntimeError, match=unknown if how == "state_dict" or not backward else "from a head or from another loss"
     ):
         torch.compile(net, backend="eager")(torch.rand(B, IN))
+
+
+@pytest.mark.parametrize("place", ["all", 0, 1])
+def test_a_network_compiled_in_the_middle_of_a_stream_goes_on(place) -> None:
+    """A part whose layer below distinguishes what it sends, and cannot be told, is refused; all else is as it was."""
+    grads = []
+    for compiles in (False, True):
+        net = make("synaptic lif", "cascade")
+        for t, x in enumerate(torch.rand(5, B, IN, dtype=torch.float64, generator=torch.Generator().manual_seed(0))):
+            if compiles and t == 2:
+                (net if place == "all" else net[place]).compile(backend="eager")
+            if compiles and t == 2 and place == 1:
+                with pytest.raises(RuntimeError, match="without one below it"):
+                    net(x.clone())
+                return
+            net(x.clone()).square().sum().backward()  # whose version is not zero
+        grads.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+    assert grads[0].norm() > 0
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-9, atol=1e-12)

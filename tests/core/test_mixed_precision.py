@@ -101,3 +101,30 @@ def test_a_change_of_dtype_in_the_middle_of_a_stream(rule: str, kind: str, dtype
         expected = torch.float64 if moves and dtype == torch.float64 else torch.float32
         assert net[0].state.v.dtype == expected
     assert cosine(*nets) > (0.9 if dtype in HALF else 0.9999)
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+@pytest.mark.parametrize("rule", ["cascade", "drtrl"])
+def test_an_overflow_in_half_precision_is_the_scalers_to_skip(rule: str, scanned: bool) -> None:
+    """A linear head under autocast overflows at the first scales; the same weights without the skipped steps."""
+    nets = [nn.Sequential(network(rule, "dense"), nn.Linear(2, 4)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    optimizers = [torch.optim.SGD(net.parameters(), lr=1e-2) for net in nets]
+    scalers = [torch.amp.GradScaler("cpu", init_scale=s, growth_interval=1000) for s in (2.0**20, 1.0)]
+    skipped = []
+    for xs in inputs(24, "dense").split(2):
+        for net, optimizer, scaler in zip(nets, optimizers, scalers, strict=True):
+            with torch.autocast("cpu", torch.float16):
+                y = tt.scan(net, xs) if scanned else net(xs[0])
+                loss = y.float().square().mean()
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            before = scaler.get_scale()
+            if net is nets[0] or not skipped[-1]:
+                scaler.step(optimizer)
+            scaler.update()
+            if net is nets[0]:
+                skipped.append(scaler.get_scale() < before)
+    assert skipped[0] and not skipped[-1]
+    for a, b in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(a, b, rtol=5e-2, atol=2e-3)

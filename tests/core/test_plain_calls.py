@@ -126,6 +126,21 @@ def test_a_layer_that_runs_twice_in_a_step_is_refused(rule: str, between: nn.Mod
         tied(torch.rand(2, 60)).sum().backward()
 
 
+@pytest.mark.parametrize("how", ["inner chains", "a module twice"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_layer_that_stands_twice_anywhere_in_chains_is_refused(how: str, grad: bool) -> None:
+    a, b = (tt.Layer(nn.Linear(5, 5), tt.LIF(half_life=4)) for _ in range(2))
+    block = nn.ModuleDict({"a": a})
+    if how == "inner chains":
+        net = nn.Sequential(nn.Sequential(a, b), nn.Sequential(nn.ReLU(), nn.Sequential(a)))
+    else:
+        net = nn.Sequential(block, b, nn.Sequential(block))
+    with torch.set_grad_enabled(grad), pytest.raises(ValueError, match="one layer stands twice in the network"):
+        tt.reset(net)
+    assert a.state is None
+    tt.reset(nn.Sequential(nn.Sequential(a, nn.ReLU()), nn.Sequential(b, nn.ReLU())))
+
+
 def test_outputs_of_the_step_before_may_be_fed_back_without_their_graph() -> None:
     layer = tt.Layer(nn.Linear(60, 60), tt.LIF(half_life=4))
     z = torch.zeros(2, 60)

@@ -169,3 +169,15 @@ def test_a_neuron_shows_half_lives_threshold_and_reset() -> None:
     )
     assert repr(tt.LI(half_life=20)) == "LI(half_life=20)"
     assert repr(tt.IF(refractory=2)).startswith("IF(threshold=1, reset=SoftReset(")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_decay_that_learns_past_the_last_number_below_one_stays_there(dtype: torch.dtype) -> None:
+    neuron = tt.LI(half_life=tt.Learnable(5.0), normalized=True)
+    layer = tt.Layer(nn.Linear(3, 2), neuron).to(dtype)
+    with torch.no_grad():
+        neuron.parametrizations.beta.original.fill_(60.0)
+    assert 0 < 1 - neuron.beta.item() < 0.01
+    y = tt.scan(layer, torch.ones(5, 1, 3, dtype=dtype))
+    y.sum().backward()
+    assert y.ne(0).all() and layer.synapse.weight.grad.ne(0).all()

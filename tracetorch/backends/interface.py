@@ -221,19 +221,7 @@ class Tape(Protocol):
     """What a backend keeps of a forward scan, from which it can go back through the window any number of times."""
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
-        """Return the gradients of the window.
-
-        Args:
-            cotangents: the derivatives of a loss that enter the window from outside.
-            pull: what is computed beside the currents' gradient.
-
-        Returns:
-            The gradients.
-
-        Raises:
-            ValueError: if there are cotangents through a recurrent synapse and the window has none, or a filter without
-                the cotangents of its states.
-        """
+        """Return the gradients of the window; raise ValueError where cotangents are missing, or have nowhere to go."""
         ...
 
     def currents(self) -> Tensor:
@@ -299,15 +287,9 @@ class ScanBackend(Protocol):
         ...
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> Convolution | None:
-        """Return the products of a convolution of inputs `[T, B, *in]` where some may better be formed from events.
+        """Return the products of a convolution of inputs `[T, B, *in]`; None where the synapse's own are to be taken.
 
-        Args:
-            synapse: the synapse.
-            xs: the inputs.
-            sparse: True for events whatever their density, False for none of it.
-
-        Returns:
-            The products; None where the synapse's own are to be taken.
+        `sparse` is True for events whatever their density, False for none of it.
         """
         ...
 
@@ -344,20 +326,10 @@ class ScanBackend(Protocol):
 
 
 def unit_rows(tape: Tape, scan: Scan, filter: Filter | None, pull: Pull, *, first: int = 0) -> list[Gradients]:
-    """Return the reverse passes of unit cotangents, one per state and then per filter state.
+    """Return the reverse passes of unit cotangents, one per state and then per filter state, but those before `first`.
 
     Row j holds what the j-th state after the window owes to the window's start, currents and parameters: the ordered
     products of its transitions.
-
-    Args:
-        tape: the window's tape.
-        scan: the window.
-        filter: the filter above the outputs, or None.
-        pull: what is asked for.
-        first: the first row to form: 0 for all, S for those of the filter alone.
-
-    Returns:
-        S + M results, less those before the first.
     """
     size, batch, like = len(scan.neuron.state), scan.s[0].shape[0], scan.s[0]
     silent = like.new_zeros(1, batch, *scan.unit)
@@ -371,6 +343,36 @@ def unit_rows(tape: Tape, scan: Scan, filter: Filter | None, pull: Pull, *, firs
             level[j - size] = 1
         rows.append(tape.reverse(Cotangents(silent, s, filter=filter, level=level), pull))
     return rows
+
+
+def why_not_values(scan: Scan, parameters: Mapping[str, Tensor]) -> str:
+    """Return why a kernel of one dtype and device cannot take a scan's values, or parameters rows do not share."""
+    like, unit = scan.s[0], scan.unit
+    carried = {x.dtype for x in scan.s} | ({scan.out.dtype} if scan.out is not None else set())
+    if len(carried) > 1:
+        return f"it takes one dtype, states, counters and outputs are {', '.join(sorted(map(str, carried)))}"
+    tensors = {**parameters, "drive": scan.drive} | ({} if scan.out is None else {"out": scan.out})
+    for name, value in tensors.items():
+        if value.device != like.device:
+            return f"it takes one device, the states are on {like.device}, {name} is on {value.device}"
+        if value.dim() > 0 and torch.promote_types(value.dtype, like.dtype) != like.dtype:
+            return f"it takes one dtype, the states are {like.dtype}, {name} is {value.dtype}"
+    for name, value in parameters.items():
+        shape = tuple(value.shape)
+        fits = len(shape) <= len(unit) and all(a in (1, b) for a, b in zip(shape[::-1], unit[::-1], strict=False))
+        if not fits:
+            return f"it takes parameters per unit, {name} is {list(shape)} for units {list(unit)}"
+    return ""
+
+
+def filters_of(scan: Scan, cotangents: Cotangents) -> int:
+    """Return M, the filter's states; raise ValueError where cotangents are missing, or have nowhere to go."""
+    if cotangents.fed is not None and scan.recurrent is None:
+        raise ValueError("cotangents through a recurrent synapse were given, but the window has none; pass fed=None")
+    filters = 0 if cotangents.filter is None else cotangents.filter.size
+    if cotangents.filter is not None and cotangents.level is None:
+        raise ValueError(f"the filter has {filters} states, their cotangents are missing; pass level of zeros")
+    return filters
 
 
 def padded(events: Tensor, steps: int) -> Tensor:

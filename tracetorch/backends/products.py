@@ -26,14 +26,9 @@ class Events(Protocol):
         ...
 
     def advance_full(self, q: Tensor, start: Tensor, trace: Tensor) -> None:
-        r"""Advance full eligibilities over the window in place.
+        r"""Advance full eligibilities, `[B, N, K]`, over the window in place; `start` has transitions, `[B, N]`.
 
         .. math:: E \leftarrow \Pi \odot E + \sum_t q_t \otimes x_t
-
-        Args:
-            q: what each step adds per unit, `[T, B, N]`.
-            start: the product of the window's transitions, `[B, N]`.
-            trace: the eligibilities, `[B, N, K]`.
         """
         ...
 

@@ -48,12 +48,7 @@ class _Bar(Progress):
 class View:
     """Draw a bar with speed, loss, metric and memory on a terminal, and write one line per evaluation.
 
-    Numbers are means since the last evaluation.
-
-    Args:
-        trainer: The run.
-        console: Where to show it.
-        quiet: Show nothing unless the console is a terminal.
+    Numbers are means since the last evaluation. With `quiet` nothing is shown unless the console is a terminal.
     """
 
     def __init__(self, trainer: Runner[Any], console: Console, *, quiet: bool = False) -> None:

@@ -125,6 +125,7 @@ class Core:
         place: where the rows of a call stand in a ragged window, or None.
         elapsed: the times between steps, for a neuron that leaks by time; None for one.
         apart: whether several filters are above the layer, as far as it has been told.
+        counted_for: the rule, the neuron and what is above, for which they were counted in this sequence.
         compared: whether a backward, or the form of the network, has shown whether credit comes past the layers above.
         bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.
@@ -169,6 +170,7 @@ class Core:
         self._before: tuple[LayerState | None, Any] | None = None
         self.known: Known | None = None
         self.agreed: tuple[object, ...] | None = None
+        self.counted_for: tuple[object, ...] = ()
         self.aligned: tuple[object, ...] = ()
 
     @property
@@ -383,6 +385,7 @@ class Core:
             "noted": [],
             "known": None,
             "agreed": None,
+            "counted_for": (),
             "aligned": (),
         }
         return self.__dict__ | changed

@@ -14,11 +14,8 @@ from tracetorch.traces import Numbers
 class Known:
     """A trace's numbers, and what they were computed of.
 
-    Args:
-        of: objects that may be replaced by others; tensors among them are compared by identity.
-        versions: what counts the changes of tensors.
-        values: the tensors, as they were.
-        numbers: the numbers.
+    These are objects that may be replaced by others, `of`, tensors among them compared by identity; what counts the
+    changes of tensors, `versions`; and the tensors as they were, `values`.
     """
 
     of: list[object]

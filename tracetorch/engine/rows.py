@@ -19,15 +19,7 @@ None stands for nowhere: the same for all rows.
 
 
 def select(state: LayerState, rows: Tensor) -> LayerState:
-    """Return some rows of a state, which share no memory with it.
-
-    Args:
-        state: the state, its traces advanced.
-        rows: their numbers, int64.
-
-    Returns:
-        The state of these rows.
-    """
+    """Return some rows of a state whose traces are advanced, by their numbers; they share no memory with it."""
     traces = state.traces
     if traces is not None:
         flat = {k: _taken(v, rows, _axis(k)) for k, v in traces.tensors().items()}
@@ -57,12 +49,7 @@ def blank(state: LayerState, size: int) -> LayerState:
 def merge(parts: Sequence[LayerState], order: Tensor) -> LayerState:
     """Return states of several rows each as one; traces are put together when they are read.
 
-    Args:
-        parts: the states.
-        order: for each row of the result, its number among the rows of all parts, `[B]`.
-
-    Returns:
-        The state.
+    `order` has, for each row of the result, its number among the rows of all parts, `[B]`.
     """
     first = parts[0]
     sizes = [p.batch for p in parts]
@@ -85,12 +72,7 @@ def merge(parts: Sequence[LayerState], order: Tensor) -> LayerState:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The traces of a state that several states make up, each with a last window of its own.
-
-    Args:
-        states: the states.
-        order: for each row, its number among the rows of all states, `[B]`.
-    """
+    """The traces of several states that make up one, each with a last window of its own; `order` numbers the rows."""
 
     states: Sequence[LayerState]
     order: Tensor

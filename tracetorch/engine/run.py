@@ -109,16 +109,7 @@ def run(
 
 
 def carry(spec: Spec, state: LayerState | None, xs: Tensor) -> Result:
-    """Run a layer over a window that has no event in it, and carry its traces on.
-
-    Args:
-        spec: a layer whose trace carries forward.
-        state: what it carries; None after a reset.
-        xs: inputs, `[T, B, *in]`.
-
-    Returns:
-        Outputs, without a graph, and state.
-    """
+    """Run a layer whose trace carries forward over a window without an event, `[T, B, *in]`; outputs have no graph."""
     given = spec.parameters()
     call = _Call(spec, given, torch.is_grad_enabled() and given.learns, None, _stays(xs))
     state = _begun(call, state, xs)
@@ -340,7 +331,7 @@ def _close(
         z[-1] if last else z,
         last,
         call.given.names,
-        call.spec.checks_finite(z),
+        call.spec.checks_credit(z),
         trace.in_graph,
         start,
         receiving(trace.filter),

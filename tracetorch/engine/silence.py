@@ -16,11 +16,7 @@ NEVER = 1 << 62
 
 
 class Silence:
-    """Count the steps since a layer's last spike.
-
-    Attributes:
-        due: number of the call of the layer at which to look again.
-    """
+    """Count the steps since a layer's last spike; `due` is the number of its call at which to look again."""
 
     def __init__(self) -> None:
         self.due, self.steps = 0, 0

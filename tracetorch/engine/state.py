@@ -79,7 +79,8 @@ class LayerState:
             return self
         if isinstance(pending, Window):
             pending.require_unchanged()
-            return replace(self, traces=self.trace.advance(self.traces, pending), pending=None)
+            past = Traces() if self.traces is None else self.traces
+            return replace(self, traces=self.trace.advance(past, pending), pending=None)
         return replace(self, traces=pending.traces(), pending=None)
 
     def copied(self) -> LayerState:
@@ -169,15 +170,7 @@ class LayerState:
 
 
 def rewired(state: LayerState, trace: Trace) -> LayerState:
-    """Return the state after its first step since a reset, behind other filters: no filter changes what that step gave.
-
-    Args:
-        state: the state.
-        trace: the layer's trace with the other filters.
-
-    Returns:
-        The state.
-    """
+    """Return the state after its first step since a reset behind other filters, which change nothing it gave."""
     window = state.pending
     if window is None and state.traces is None:
         return replace(state, trace=trace, numbers=None)
@@ -257,12 +250,7 @@ class OpenWindow:
 
 
 class JoinedTape:
-    """Tapes of windows that follow one another, as one.
-
-    Args:
-        tapes: the tapes.
-        steps: the number of steps of each.
-    """
+    """Tapes of windows that follow one another, as one; `steps` has the number of steps of each."""
 
     def __init__(self, tapes: Sequence[Tape], steps: Sequence[int]) -> None:
         self.tapes, self.steps = tapes, steps

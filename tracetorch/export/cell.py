@@ -31,15 +31,7 @@ class Slot:
 
 
 class Cell(nn.Module):
-    """Compute one step of a layer from a state that is put in, and put out the next.
-
-    Args:
-        name: the layer's name in its network.
-        layer: the layer.
-        synapse: a copy of its synapse.
-        recurrent: a copy of its recurrent synapse, or None.
-        neuron: a copy of its neuron.
-    """
+    """Compute one step of a layer, with copies of its modules, from a state that is put in, and put out the next."""
 
     def __init__(
         self, name: str, layer: Layer, synapse: nn.Module, recurrent: nn.Module | None, neuron: Neuron

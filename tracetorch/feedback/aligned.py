@@ -33,10 +33,7 @@ class SignSymmetric(Feedback):
 
     scale: float = 1.0
 
-    @property
-    def fixed(self) -> bool:
-        """Return False: credit goes through the sizes with the weights' signs."""
-        return False
+    fixed = False
 
     def matrix(self, weight: Tensor) -> Tensor:
         """Return the sizes, in the weight's shape, dtype and device."""
@@ -72,12 +69,5 @@ class KolenPollack(RandomFeedback):
         True
     """
 
-    @property
-    def learns(self) -> bool:
-        """Return True."""
-        return True
-
-    @property
-    def fixed(self) -> bool:
-        """Return False: the matrix has a gradient."""
-        return False
+    learns = True
+    fixed = False

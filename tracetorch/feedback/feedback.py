@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,15 +24,10 @@ class Feedback(ABC):
         torch.Size([2, 3])
     """
 
-    @property
-    def learns(self) -> bool:
-        """Whether the matrix has a gradient, that of the weight."""
-        return False
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the matrix that a layer stores is the one that credit goes through, and has no gradient."""
-        return True
+    learns: ClassVar[bool] = False
+    """Whether the matrix has a gradient, that of the weight."""
+    fixed: ClassVar[bool] = True
+    """Whether the matrix that a layer stores is the one that credit goes through, and has no gradient."""
 
     @abstractmethod
     def matrix(self, weight: Tensor) -> Tensor | None:

@@ -17,12 +17,6 @@ def effective_parameters(module: nn.Module) -> dict[str, Tensor]:
 
     A parametrized parameter appears once, under its own name, with the value after its parametrization and
     with the graph that leads back to the raw one. Parameters that need no gradient are left out.
-
-    Args:
-        module: the neuron, or any module.
-
-    Returns:
-        Values by name.
     """
     found: dict[str, Tensor] = {}
     if not module._parameters and not module._modules:
@@ -58,17 +52,10 @@ def tensor_values(module: nn.Module, *, but: Container[str] = ()) -> dict[str, T
 
 
 def bind(module: M, values: Mapping[str, Tensor]) -> M:
-    """Return a view of a module in which some parameters have the given values.
+    """Return a view of a module, of its own class, in which parameters have the given values, by dotted name.
 
     The view shares everything else with the module; the module itself is not touched, so this is safe under
     `torch.func` and costs no parametrization at every access.
-
-    Args:
-        module: the module.
-        values: tensors by dotted parameter name, as `effective_parameters` names them.
-
-    Returns:
-        The view, of the module's own class.
     """
     constrained = bool(module._modules) and parametrize.is_parametrized(module)
     if not values and not constrained:

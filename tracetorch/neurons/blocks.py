@@ -40,16 +40,8 @@ def generic_blocks(neuron: Any, s: tuple[Tensor, ...], current: Tensor, params: 
 
     Because the step is element-wise, one pull with a cotangent of ones gives a whole row of blocks for every
     step, sample and unit at once. A step that is not element-wise gives wrong blocks without any sign of it:
-    `tracetorch.testing` has a check.
-
-    Args:
-        neuron: the neuron.
-        s: states and counters before each step, `[..., *unit]` each.
-        current: input currents, `[..., *unit]`, or `[T, B, C, *unit]` where the neuron takes several.
-        params: values by name of the parameters to differentiate with respect to; each broadcasts to the units' shape.
-
-    Returns:
-        The blocks, each entry of the shape of one current, B and psi of that of `current`.
+    `tracetorch.testing` has a check. States are `[..., *unit]` each, the current `[..., *unit]`, or `[T, B, C, *unit]`
+    where the neuron takes several; parameters, by name, broadcast to the units' shape.
     """
     from tracetorch.neurons.binding import bind
 

@@ -46,13 +46,7 @@ Value: TypeAlias = float | Tensor | Learnable
 
 
 class Decay(NamedTuple):
-    """A decay per step, as exactly one of `half_life` (steps), `tau` (steps) or `beta`.
-
-    Args:
-        half_life: number of steps after which half is left.
-        tau: number of steps after which 1/e is left.
-        beta: decay per step, in (0, 1).
-    """
+    """A decay per step, as exactly one of `half_life` (steps to a half), `tau` (steps to 1/e) or `beta`, in (0, 1)."""
 
     half_life: Value | None = None
     tau: Value | None = None
@@ -67,8 +61,8 @@ class UnitInterval(nn.Module):
     """Keep a parameter in (0, 1) by the logistic function."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Return the value in (0, 1)."""
-        return torch.sigmoid(raw)
+        """Return the value in (0, 1), at most the number below one, to which the logistic function would round."""
+        return torch.sigmoid(raw).clamp(max=1 - torch.finfo(raw.dtype).eps / 2)
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """Return the raw parameter of a value in (0, 1)."""

@@ -90,11 +90,7 @@ class TimedReadout(Timed, Readout):
 
 
 class Elapsed:
-    """The times between the steps that are run, in their order.
-
-    Args:
-        dt: a number, or one for each step, `[T]`, or for each step and row, `[T, B]`.
-    """
+    """The times between the steps that are run, in their order: one number, or `[T]`, or `[T, B]`."""
 
     def __init__(self, dt: Tensor) -> None:
         self.dt, self.done = dt, 0

@@ -32,12 +32,9 @@ def multiply_add(total: Entry, factor: Entry, value: Entry) -> Entry:
 
 def stack(row: Sequence[Entry], rank: int) -> Entry:
     """Return values of all steps, brought to `rank` dimensions, as one tensor, time first; None where all are zero."""
-    known = [x.reshape(*[1] * (rank - x.dim()), *x.shape) for x in row if x is not None]
-    if not known:
+    known = next((x for x in row if x is not None), None)
+    if known is None:
         return None
-    if len(row) == 1:
-        return known[0].unsqueeze(0)
-    shape = torch.broadcast_shapes(*(x.shape for x in known))
-    zero = known[0].new_zeros(shape)
-    found = iter(known)
-    return torch.stack([zero if x is None else next(found).expand(shape) for x in row])
+    zero = known.new_zeros(())
+    rows = [x.reshape(*[1] * (rank - x.dim()), *x.shape) for x in (zero if x is None else x for x in row)]
+    return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(torch.broadcast_tensors(*rows))

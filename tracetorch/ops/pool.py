@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
+from threading import RLock
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class _Shared(np.ndarray):
 class Pool:
     """Memory for tensors, reused when no tensor shares it any more.
 
+    Of unused blocks, those of sizes that have not come back for longest are given up where there are too many.
+
     Example:
         >>> import torch
         >>> pool = Pool()
@@ -44,19 +46,17 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self.free: dict[int, list[np.ndarray]] = defaultdict(list)
+        self.free: dict[int, list[np.ndarray]] = {}
         self.idle = 0
+        self._lock = RLock()  # a thread that holds it may free a block: the garbage collector runs at any time
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return a tensor of this shape and type, its values whatever they are."""
         size = math.prod(shape) * dtype.itemsize
         if size < LARGE or dtype not in _KINDS:
             return torch.empty(shape, dtype=dtype)
-        blocks = self.free[size]
-        if blocks:
-            block = blocks.pop()
-            self.idle -= size
-        else:
+        block = self._unused(size)
+        if block is None:
             memory = np.empty(size + LINE, np.uint8)
             first = -memory.ctypes.data % LINE
             block = memory[first : first + size]
@@ -64,10 +64,27 @@ class Pool:
         weakref.finalize(shared, self._take, block).atexit = False
         return torch.from_numpy(shared.view(_KINDS[dtype])).view(shape)
 
+    def _unused(self, size: int) -> np.ndarray | None:
+        with self._lock:
+            blocks = self.free.get(size)
+            if not blocks:
+                return None
+            self.idle -= size
+            return blocks.pop()
+
     def _take(self, block: np.ndarray) -> None:
-        if self.idle + block.nbytes <= IDLE:
-            self.free[block.nbytes].append(block)
-            self.idle += block.nbytes
+        size = block.nbytes
+        with self._lock:
+            self.free[size] = blocks = self.free.pop(size, [])  # the last one now
+            blocks.append(block)
+            self.idle += size
+            while self.idle > IDLE:
+                oldest = next(iter(self.free))
+                if self.free[oldest]:
+                    self.free[oldest].pop()
+                    self.idle -= oldest
+                else:
+                    del self.free[oldest]
 
 
 _KINDS = {torch.float32: np.float32, torch.float64: np.float64, torch.int32: np.int32}

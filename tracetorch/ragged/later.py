@@ -16,13 +16,10 @@ from tracetorch.layer import Layer
 
 
 class Later:
-    """The states of a network's layers after a window.
+    """The states of a network's layers after a window, which `compute` runs when they are read.
 
-    Args:
-        cores: what the layers hold beside their modules.
-        before: what they carried before the window.
-        net: the network, of which parameters, buffers and modes are those of now when it runs again.
-        compute: what runs the window, and leaves the layers with what they come to.
+    They begin from what the layers carried `before`; parameters, buffers and modes are those of the network when it
+    runs.
     """
 
     def __init__(
@@ -109,12 +106,7 @@ def _set(values: Sequence[tuple[Tensor, Tensor, bool]], modes: Sequence[tuple[nn
 
 @dataclass(frozen=True)
 class One:
-    """The state of one layer.
-
-    Args:
-        network: the states of all.
-        index: number of the layer.
-    """
+    """The state of one layer, by its number, among those of a network."""
 
     network: Later
     index: int

@@ -36,14 +36,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Segment:
-    """Steps of one row without a reset among them.
-
-    Args:
-        row: number of the row.
-        steps: numbers of its valid steps.
-        carried: whether it goes on from what the row carries.
-        final: whether the row carries on what it comes to.
-    """
+    """Steps of one row without a reset among them; whether it goes on from what the row carries, and carries on."""
 
     row: int
     steps: Sequence[int]
@@ -53,11 +46,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Group:
-    """Sequences that run as one window.
-
-    Args:
-        sequences: the sequences.
-    """
+    """Sequences that run as one window."""
 
     sequences: Sequence[Segment]
 

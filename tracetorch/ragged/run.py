@@ -64,15 +64,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Ragged:
-    """One window of a network.
-
-    Args:
-        network: the network.
-        xs: inputs, `[T, B, ...]`.
-        before: what its layers carry.
-        masks: what its dropouts carry.
-        shape: T and B.
-    """
+    """One window of a network, `[T, B, ...]`, with what its layers and dropouts carry."""
 
     network: Network
     xs: Tree

@@ -194,17 +194,10 @@ def _parts(head: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_density(head: Tensor, action: Tensor) -> Tensor:
-    r"""Return the logarithm of a squashed action's density.
+    r"""Return the logarithm of a squashed action's density, for actions before the squashing, `[R, n]`.
 
     .. math:: \sum \log \mathcal N(u; \mu, e^\rho) - \log(1 - \tanh^2 u), \qquad
         \log(1 - \tanh^2 u) = 2\,(\log 2 - u - \operatorname{softplus}(-2u))
-
-    Args:
-        head: means and logarithms of widths, `[R, 2 n]`.
-        action: the actions before the squashing, `[R, n]`.
-
-    Returns:
-        One number for each row.
     """
     mean, width = _parts(head)
     gauss = -0.5 * ((action - mean) / width).square() - width.log() - 0.5 * math.log(2 * math.pi)

@@ -49,11 +49,7 @@ class Body(ABC):
 
 
 class AutogradBody(Body):
-    """Run any network through torch's autograd.
-
-    Args:
-        net: the network, on the device where it stays.
-    """
+    """Run any network through torch's autograd, on the device where it is."""
 
     def __init__(self, net: nn.Module) -> None:
         self._net = net
@@ -97,11 +93,7 @@ class AutogradBody(Body):
 
 
 class DifferentiableAhead(AutogradBody):
-    """Run any network through autograd, with a gradient of the output at the next input too.
-
-    Args:
-        net: the network, on the device where it stays.
-    """
+    """Run any network through autograd, with a gradient of the output at the next input too."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__(net)
@@ -125,11 +117,7 @@ class DifferentiableAhead(AutogradBody):
 
 
 class Memoryless(Body):
-    """Reset a network before each step, and for each look ahead: what is left of it without memory.
-
-    Args:
-        body: what runs the network.
-    """
+    """Reset a network before each step, and for each look ahead: what is left of it without memory."""
 
     def __init__(self, body: Body) -> None:
         self._body, self._look = body, body.another()

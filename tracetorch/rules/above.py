@@ -16,15 +16,10 @@ from tracetorch.traces.activity import Activity
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A layer above another one, fed by it.
+    """A layer above another one, fed by it, with what it has been doing and what is above it in turn.
 
-    Args:
-        neuron: its neuron.
-        activity: what it has been doing.
-        above: what is above it in turn.
-        groups: number of groups of units that its rule distinguishes above it, at most; 0 without a filter by those
-            above.
-        hops: number of hops through its own recurrent synapse that its rule credits.
+    Its rule distinguishes at most `groups` of units above it, 0 without a filter by those above, and credits a number
+    of `hops` through its own recurrent synapse.
     """
 
     neuron: Neuron
@@ -35,6 +30,8 @@ class Stage:
 
     def same(self, other: Stage) -> bool:
         """Return whether it is the same layer at the same place."""
+        if other is self:
+            return True
         alike = self.activity is other.activity and self.neuron is other.neuron
         return alike and (self.groups, self.hops) == (other.groups, other.hops) and self.above.same(other.above)
 
@@ -71,6 +68,8 @@ class Above:
 
     def same(self, other: Above) -> bool:
         """Return whether the same layers are above, in the same order."""
+        if other is self:
+            return True
         own, others = (self.known, self.executed), (other.known, other.executed)
         if own != others or self.itself is not other.itself or len(self.stages) != len(other.stages):
             return False
@@ -89,16 +88,12 @@ class Above:
     @property
     def readout(self) -> Neuron | None:
         """The next readout; None where there is none or it is not known."""
-        return next((n for n in self.neurons if isinstance(n, Readout)), None)
+        return next((stage.neuron for stage in self.all if isinstance(stage.neuron, Readout)), None)
 
 
 @dataclass(frozen=True, eq=False)
 class FixedDecay(OutputFilter):
-    """A leaky filter whose decay the rule states.
-
-    Args:
-        decay: per step.
-    """
+    """A leaky filter whose decay per step the rule states."""
 
     decay: float
 
@@ -109,11 +104,7 @@ class FixedDecay(OutputFilter):
 
 @dataclass(frozen=True, eq=False)
 class ReadoutDecay(OutputFilter):
-    """A leaky filter with the one decay of the readout above, as it is now.
-
-    Args:
-        readout: the readout.
-    """
+    """A leaky filter with the one decay of the readout above, as it is now."""
 
     readout: Neuron
 
@@ -196,10 +187,7 @@ class Present(Credited):
         Present()
     """
 
-    @property
-    def needs_network(self) -> bool:
-        """Return False."""
-        return False
+    needs_network = False
 
     def filter(self, rule: str, neuron: Neuron, above: Above) -> OutputFilter | None:
         """Return None."""
@@ -258,19 +246,7 @@ def require_hops(hops: object) -> None:
 
 
 def one_decay(rule: str, readout: Neuron, argument: str) -> ReadoutDecay:
-    """Return the filter of a readout's one decay.
-
-    Args:
-        rule: the rule's name, for messages.
-        readout: the readout.
-        argument: the rule's argument that states a decay.
-
-    Returns:
-        Where the filter comes from.
-
-    Raises:
-        ValueError: if it has none, or several.
-    """
+    """Return the filter of a readout's one decay; raise ValueError, with the rule's argument in it, if it has none."""
     decay = readout.decay
     if decay is None or decay.numel() > 1:
         raise ValueError(

@@ -152,14 +152,9 @@ def _first(above: Above) -> list[Stage]:
 def route(above: Above, fed: Stage, most: int) -> Routed:
     """Return along which way above a layer the credit goes that a layer sends which it feeds.
 
-    Args:
-        above: what is above the layer that gets it.
-        fed: the layer that sends it, one of those.
-        most: number of groups that the rule of the one that gets it distinguishes.
-
-    Returns:
-        For each way above the sender the receiver's way, for each group of the sender's units, none where the receiver
-        has no filter for it; the group of each, and its pole.
+    `above` is what is above the layer that gets it, `most` the number of groups that its rule distinguishes; `fed`
+    sends it. For each way above the sender it is the way of the receiver, for each group of the sender's units,
+    none if the receiver has no filter for it; then the group of each unit, and its pole.
     """
     place, parts = above.stages.index(fed), count(fed, most)
     if inside(fed.neuron):
@@ -177,20 +172,14 @@ def route(above: Above, fed: Stage, most: int) -> Routed:
 class MeanResponses(OutputFilter):
     """The chains of the mean responses of all layers above, as they are now.
 
-    Args:
-        rule: the rule's name, for messages.
-        above: the layers above.
-        most: number of groups at most that the units of a layer are distinguished in.
+    Units of a layer are distinguished in `most` groups at most; the rule's name is for messages.
     """
 
     rule: str
     above: Above
     most: int
 
-    @property
-    def normalized(self) -> bool:
-        """Return True: a cotangent is one on the chain's output over its response to ones."""
-        return True
+    normalized = True  # a cotangent is one on the output over its response to ones
 
     def why_whole(self) -> str:
         """Return why no window may begin after another one: no filter stands for what crosses over."""
@@ -228,11 +217,7 @@ class MeanResponses(OutputFilter):
     def route(self, activity: Activity) -> Routed | None:
         """Return how a layer above, known by what it has been doing, sends its credit; None where it is none of them.
 
-        Args:
-            activity: what it has been doing.
-
-        Returns:
-            The way here of each of its ways and of each group of its units; the group of each unit, and its pole.
+        That is the way here of each of its ways and groups of units; the group of each unit, and its pole.
         """
         if activity not in self._routes:
             whole = self.whole.above
@@ -258,11 +243,7 @@ class MeanResponses(OutputFilter):
 class Hopped(OutputFilter):
     """What is above a layer, once more for each hop through its own recurrent synapse.
 
-    Args:
-        above: the filters above it; None for none.
-        itself: what the layer has been doing.
-        count: number of hops.
-        size: S, the number of its neuron's states.
+    `itself` is what the layer has been doing, `count` the number of hops, `size` S, the number of its neuron's states.
     """
 
     above: OutputFilter | None
@@ -369,10 +350,7 @@ class AllMemory(Credited):
         if isinstance(self.buckets, bool) or not isinstance(self.buckets, int) or self.buckets < 1:
             raise ValueError(f"buckets is a number of at least 1, got {self.buckets!r}")
 
-    @property
-    def needs_network(self) -> bool:
-        """Return True."""
-        return True
+    needs_network = True
 
     @property
     def groups(self) -> int:

@@ -3,259 +3,175 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tracetorch.rules.presets import PRESETS
 from tracetorch.rules.rule import Rule
 
+_BIBTEX = r"""
+@article{werbos1990backpropagation,
+  author = {Werbos, Paul J.},
+  title = {{Backpropagation through time: what it does and how to do it}},
+  year = {1990}, journal = {Proceedings of the IEEE}, url = {https://doi.org/10.1109/5.58337}
+}
 
-@dataclass(frozen=True)
-class Work:
-    """A published work.
+@article{williams1990efficient,
+  author = {Williams, Ronald J. and Peng, Jing},
+  title = {{An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Network Trajectories}},
+  year = {1990}, journal = {Neural Computation}, url = {https://doi.org/10.1162/neco.1990.2.4.490}
+}
 
-    Args:
-        key: BibTeX key.
-        authors: as BibTeX has them, joined by `and`.
-        title: the title.
-        year: of publication.
-        where: BibTeX type and the field and name of where it appeared; `("misc", "", "")` for a preprint alone.
-        link: its address.
-    """
+@misc{meng2023towards,
+  author = {Meng, Qingyan and Xiao, Mingqing and Yan, Shen and Wang, Yisen and Lin, Zhouchen and Luo, Zhi-Quan},
+  title = {{Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks}},
+  year = {2023}, note = {arXiv:2302.14311}, url = {https://arxiv.org/abs/2302.14311}
+}
 
-    key: str
-    authors: str
-    title: str
-    year: int
-    where: tuple[str, str, str]
-    link: str
+@misc{xiao2022online,
+  author = {Xiao, Mingqing and Meng, Qingyan and Zhang, Zongpeng and He, Di and Lin, Zhouchen},
+  title = {{Online Training Through Time for Spiking Neural Networks}},
+  year = {2022}, note = {arXiv:2210.04195}, url = {https://arxiv.org/abs/2210.04195}
+}
 
-    def bibtex(self) -> str:
-        """Return the entry."""
-        kind, name, place = self.where
-        fields = {"author": self.authors, "title": f"{{{self.title}}}", "year": str(self.year)}
-        fields |= {name: place} if name else {}
-        rows = [f"  {field} = {{{value}}}" for field, value in (fields | {"url": self.link}).items()]
-        return f"@{kind}{{{self.key},\n" + ",\n".join(rows) + "\n}"
+@misc{meng2022training,
+  author = {Meng, Qingyan and Xiao, Mingqing and Yan, Shen and Wang, Yisen and Lin, Zhouchen and Luo, Zhi-Quan},
+  title = {{Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike Representation}},
+  year = {2022}, note = {arXiv:2205.00459}, url = {https://arxiv.org/abs/2205.00459}
+}
 
+@misc{apolinario2023stllr,
+  author = {Apolinario, Marco Paul E. and Roy, Kaushik},
+  title = {{S-TLLR: STDP-inspired Temporal Local Learning Rule for Spiking Neural Networks}},
+  year = {2023}, note = {arXiv:2306.15220}, url = {https://arxiv.org/abs/2306.15220}
+}
 
-def _article(key: str, authors: str, title: str, year: int, journal: str, link: str) -> Work:
-    return Work(key, authors, title, year, ("article", "journal", journal), link)
+@misc{summe2023estimating,
+  author = {Summe, Thomas and Schaefer, Clemens JS and Joshi, Siddharth},
+  title = {{Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs}},
+  year = {2023}, note = {arXiv:2311.16151}, url = {https://arxiv.org/abs/2311.16151}
+}
 
+@misc{millidge2025generalising,
+  author = {Millidge, Beren},
+  title = {{Generalising E-prop to Deep Networks}},
+  year = {2025}, note = {arXiv:2512.24506}, url = {https://arxiv.org/abs/2512.24506}
+}
 
-def _preprint(key: str, authors: str, title: str, year: int, number: str) -> Work:
-    return Work(key, authors, title, year, ("misc", "note", f"arXiv:{number}"), f"https://arxiv.org/abs/{number}")
+@article{bellec2020solution,
+  author = {Bellec, Guillaume and Scherr, Franz and Subramoney, Anand and Hajek, Elias and Salaj, Darjan and
+    Legenstein, Robert and Maass, Wolfgang},
+  title = {{A solution to the learning dilemma for recurrent networks of spiking neurons}},
+  year = {2020}, journal = {Nature Communications}, url = {https://doi.org/10.1038/s41467-020-17236-y}
+}
 
+@article{williams1989learning,
+  author = {Williams, Ronald J. and Zipser, David},
+  title = {{A Learning Algorithm for Continually Running Fully Recurrent Neural Networks}},
+  year = {1989}, journal = {Neural Computation}, url = {https://doi.org/10.1162/neco.1989.1.2.270}
+}
 
-_ZIPSER = _article(
-    "williams1989learning",
-    "Williams, Ronald J. and Zipser, David",
-    "A Learning Algorithm for Continually Running Fully Recurrent Neural Networks",
-    1989,
-    "Neural Computation",
-    "https://doi.org/10.1162/neco.1989.1.2.270",
-)
-_ZUCCHET = _preprint(
-    "zucchet2023online",
-    "Zucchet, Nicolas and Meier, Robert and Schug, Simon and Mujika, Asier and Sacramento, Jo{\\~a}o",
-    "Online learning of long-range dependencies",
-    2023,
-    "2305.15947",
-)
-_BELLEC = _article(
-    "bellec2020solution",
-    "Bellec, Guillaume and Scherr, Franz and Subramoney, Anand and Hajek, Elias and Salaj, Darjan and Legenstein, "
-    "Robert and Maass, Wolfgang",
-    "A solution to the learning dilemma for recurrent networks of spiking neurons",
-    2020,
-    "Nature Communications",
-    "https://doi.org/10.1038/s41467-020-17236-y",
-)
-_SUMME = _preprint(
-    "summe2023estimating",
-    "Summe, Thomas and Schaefer, Clemens JS and Joshi, Siddharth",
-    "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs",
-    2023,
-    "2311.16151",
-)
+@misc{zucchet2023online,
+  author = {Zucchet, Nicolas and Meier, Robert and Schug, Simon and Mujika, Asier and Sacramento, Jo{\~a}o},
+  title = {{Online learning of long-range dependencies}},
+  year = {2023}, note = {arXiv:2305.15947}, url = {https://arxiv.org/abs/2305.15947}
+}
 
-WORKS: dict[str, tuple[Work, ...]] = {
-    "bptt": (
-        _article(
-            "werbos1990backpropagation",
-            "Werbos, Paul J.",
-            "Backpropagation through time: what it does and how to do it",
-            1990,
-            "Proceedings of the IEEE",
-            "https://doi.org/10.1109/5.58337",
-        ),
-    ),
-    "tbptt": (
-        _article(
-            "williams1990efficient",
-            "Williams, Ronald J. and Peng, Jing",
-            "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Network Trajectories",
-            1990,
-            "Neural Computation",
-            "https://doi.org/10.1162/neco.1990.2.4.490",
-        ),
-    ),
-    "sltt": (
-        _preprint(
-            "meng2023towards",
-            "Meng, Qingyan and Xiao, Mingqing and Yan, Shen and Wang, Yisen and Lin, Zhouchen and Luo, Zhi-Quan",
-            "Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks",
-            2023,
-            "2302.14311",
-        ),
-    ),
-    "ottt": (
-        _preprint(
-            "xiao2022online",
-            "Xiao, Mingqing and Meng, Qingyan and Zhang, Zongpeng and He, Di and Lin, Zhouchen",
-            "Online Training Through Time for Spiking Neural Networks",
-            2022,
-            "2210.04195",
-        ),
-    ),
-    "rate": (
-        _preprint(
-            "meng2022training",
-            "Meng, Qingyan and Xiao, Mingqing and Yan, Shen and Wang, Yisen and Lin, Zhouchen and Luo, Zhi-Quan",
-            "Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike Representation",
-            2022,
-            "2205.00459",
-        ),
-    ),
-    "s_tllr": (
-        _preprint(
-            "apolinario2023stllr",
-            "Apolinario, Marco Paul E. and Roy, Kaushik",
-            "S-TLLR: STDP-inspired Temporal Local Learning Rule for Spiking Neural Networks",
-            2023,
-            "2306.15220",
-        ),
-    ),
-    "cascade": (
-        _SUMME,
-        _preprint(
-            "millidge2025generalising", "Millidge, Beren", "Generalising E-prop to Deep Networks", 2025, "2512.24506"
-        ),
-    ),
-    "otpe": (_SUMME,),
-    "eprop": (_BELLEC,),
-    "drtrl": (_ZIPSER, _ZUCCHET),
-    "rtrl": (_ZIPSER,),
-    "ostl": (
-        _preprint(
-            "bohnstingl2020online",
-            "Bohnstingl, Thomas and Wo{\\'z}niak, Stanis{\\l}aw and Maass, Wolfgang and Pantazi, Angeliki and "
-            "Eleftheriou, Evangelos",
-            "Online Spatio-Temporal Learning in Deep Neural Networks",
-            2020,
-            "2007.12723",
-        ),
-    ),
-    "snap1": (
-        _preprint(
-            "menick2020practical",
-            "Menick, Jacob and Elsen, Erich and Evci, Utku and Osindero, Simon and Simonyan, Karen and Graves, Alex",
-            "A Practical Sparse Approximation for Real Time Recurrent Learning",
-            2020,
-            "2006.07232",
-        ),
-    ),
-    "rflo": (
-        _article(
-            "murray2019local",
-            "Murray, James M.",
-            "Local online learning in recurrent networks with random feedback",
-            2019,
-            "eLife",
-            "https://doi.org/10.7554/eLife.43299",
-        ),
-    ),
-    "pp_prop": (
-        Work(
-            "wang2024model",
-            "Wang, Chaoming and others",
-            "Model-agnostic linear-memory online learning in spiking neural networks",
-            2024,
-            ("misc", "note", "bioRxiv 2024.09.24.614728"),
-            "https://doi.org/10.1101/2024.09.24.614728",
-        ),
-    ),
-    "stdp": (
-        _article(
-            "bi1998synaptic",
-            "Bi, Guo-qiang and Poo, Mu-ming",
-            "Synaptic Modifications in Cultured Hippocampal Neurons: Dependence on Spike Timing, Synaptic Strength, "
-            "and Postsynaptic Cell Type",
-            1998,
-            "Journal of Neuroscience",
-            "https://doi.org/10.1523/JNEUROSCI.18-24-10464.1998",
-        ),
-        _article(
-            "song2000competitive",
-            "Song, Sen and Miller, Kenneth D. and Abbott, L. F.",
-            "Competitive Hebbian learning through spike-timing-dependent synaptic plasticity",
-            2000,
-            "Nature Neuroscience",
-            "https://doi.org/10.1038/78829",
-        ),
-    ),
-    "triplet_stdp": (
-        _article(
-            "pfister2006triplets",
-            "Pfister, Jean-Pascal and Gerstner, Wulfram",
-            "Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity",
-            2006,
-            "Journal of Neuroscience",
-            "https://doi.org/10.1523/JNEUROSCI.1425-06.2006",
-        ),
-    ),
-    "uoro": (
-        _preprint(
-            "tallec2018unbiased",
-            "Tallec, Corentin and Ollivier, Yann",
-            "Unbiased Online Recurrent Optimization",
-            2018,
-            "1702.05043",
-        ),
-    ),
-    "DirectFeedback": (
-        _preprint(
-            "nokland2016direct",
-            "N{\\o}kland, Arild",
-            "Direct Feedback Alignment Provides Learning in Deep Neural Networks",
-            2016,
-            "1609.01596",
-        ),
-    ),
-    "TargetProjection": (
-        _article(
-            "frenkel2021learning",
-            "Frenkel, Charlotte and Lefebvre, Martin and Bol, David",
-            "Learning Without Feedback: Fixed Random Learning Signals Allow for Feedforward Training of Deep Neural "
-            "Networks",
-            2021,
-            "Frontiers in Neuroscience",
-            "https://doi.org/10.3389/fnins.2021.629892",
-        ),
-    ),
-    "LocalReadouts": (
-        _article(
-            "kaiser2020synaptic",
-            "Kaiser, Jacques and Mostafa, Hesham and Neftci, Emre",
-            "Synaptic Plasticity Dynamics for Deep Continuous Local Learning (DECOLLE)",
-            2020,
-            "Frontiers in Neuroscience",
-            "https://doi.org/10.3389/fnins.2020.00424",
-        ),
-    ),
+@misc{bohnstingl2020online,
+  author = {Bohnstingl, Thomas and Wo{\'z}niak, Stanis{\l}aw and Maass, Wolfgang and Pantazi, Angeliki and
+    Eleftheriou, Evangelos},
+  title = {{Online Spatio-Temporal Learning in Deep Neural Networks}},
+  year = {2020}, note = {arXiv:2007.12723}, url = {https://arxiv.org/abs/2007.12723}
+}
+
+@misc{menick2020practical,
+  author = {Menick, Jacob and Elsen, Erich and Evci, Utku and Osindero, Simon and Simonyan, Karen and Graves, Alex},
+  title = {{A Practical Sparse Approximation for Real Time Recurrent Learning}},
+  year = {2020}, note = {arXiv:2006.07232}, url = {https://arxiv.org/abs/2006.07232}
+}
+
+@article{murray2019local,
+  author = {Murray, James M.},
+  title = {{Local online learning in recurrent networks with random feedback}},
+  year = {2019}, journal = {eLife}, url = {https://doi.org/10.7554/eLife.43299}
+}
+
+@misc{wang2024model,
+  author = {Wang, Chaoming and others},
+  title = {{Model-agnostic linear-memory online learning in spiking neural networks}},
+  year = {2024}, note = {bioRxiv 2024.09.24.614728}, url = {https://doi.org/10.1101/2024.09.24.614728}
+}
+
+@article{bi1998synaptic,
+  author = {Bi, Guo-qiang and Poo, Mu-ming},
+  title = {{Synaptic Modifications in Cultured Hippocampal Neurons: Dependence on Spike Timing, Synaptic Strength,
+    and Postsynaptic Cell Type}},
+  year = {1998}, journal = {Journal of Neuroscience}, url = {https://doi.org/10.1523/JNEUROSCI.18-24-10464.1998}
+}
+
+@article{song2000competitive,
+  author = {Song, Sen and Miller, Kenneth D. and Abbott, L. F.},
+  title = {{Competitive Hebbian learning through spike-timing-dependent synaptic plasticity}},
+  year = {2000}, journal = {Nature Neuroscience}, url = {https://doi.org/10.1038/78829}
+}
+
+@article{pfister2006triplets,
+  author = {Pfister, Jean-Pascal and Gerstner, Wulfram},
+  title = {{Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity}},
+  year = {2006}, journal = {Journal of Neuroscience}, url = {https://doi.org/10.1523/JNEUROSCI.1425-06.2006}
+}
+
+@misc{tallec2018unbiased,
+  author = {Tallec, Corentin and Ollivier, Yann},
+  title = {{Unbiased Online Recurrent Optimization}},
+  year = {2018}, note = {arXiv:1702.05043}, url = {https://arxiv.org/abs/1702.05043}
+}
+
+@misc{nokland2016direct,
+  author = {N{\o}kland, Arild},
+  title = {{Direct Feedback Alignment Provides Learning in Deep Neural Networks}},
+  year = {2016}, note = {arXiv:1609.01596}, url = {https://arxiv.org/abs/1609.01596}
+}
+
+@article{frenkel2021learning,
+  author = {Frenkel, Charlotte and Lefebvre, Martin and Bol, David},
+  title = {{Learning Without Feedback: Fixed Random Learning Signals Allow for Feedforward Training of Deep Neural
+    Networks}},
+  year = {2021}, journal = {Frontiers in Neuroscience}, url = {https://doi.org/10.3389/fnins.2021.629892}
+}
+
+@article{kaiser2020synaptic,
+  author = {Kaiser, Jacques and Mostafa, Hesham and Neftci, Emre},
+  title = {{Synaptic Plasticity Dynamics for Deep Continuous Local Learning (DECOLLE)}},
+  year = {2020}, journal = {Frontiers in Neuroscience}, url = {https://doi.org/10.3389/fnins.2020.00424}
+}
+"""
+_ENTRIES = {entry.partition("{")[2].partition(",")[0]: entry for entry in _BIBTEX.strip().split("\n\n")}
+
+WORKS: dict[str, tuple[str, ...]] = {
+    "bptt": ("werbos1990backpropagation",),
+    "tbptt": ("williams1990efficient",),
+    "sltt": ("meng2023towards",),
+    "ottt": ("xiao2022online",),
+    "rate": ("meng2022training",),
+    "s_tllr": ("apolinario2023stllr",),
+    "cascade": ("summe2023estimating", "millidge2025generalising"),
+    "otpe": ("summe2023estimating",),
+    "eprop": ("bellec2020solution",),
+    "drtrl": ("williams1989learning", "zucchet2023online"),
+    "rtrl": ("williams1989learning",),
+    "ostl": ("bohnstingl2020online",),
+    "snap1": ("menick2020practical",),
+    "rflo": ("murray2019local",),
+    "pp_prop": ("wang2024model",),
+    "stdp": ("bi1998synaptic", "song2000competitive"),
+    "triplet_stdp": ("pfister2006triplets",),
+    "uoro": ("tallec2018unbiased",),
+    "DirectFeedback": ("nokland2016direct",),
+    "TargetProjection": ("frenkel2021learning",),
+    "LocalReadouts": ("kaiser2020synaptic",),
     "trace": (),
     "traced_bptt": (),
 }
-"""The works of each preset and learning signal, by its name; none for a rule that is this library's own."""
+"""Keys of the works of each preset and learning signal, by its name; none for a rule that is this library's own."""
 
 
 def citation(rule: Rule | str | Callable[..., object]) -> str:
@@ -276,12 +192,10 @@ def citation(rule: Rule | str | Callable[..., object]) -> str:
         @misc{summe2023estimating,
           author = {Summe, Thomas and Schaefer, Clemens JS and Joshi, Siddharth},
           title = {{Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs}},
-          year = {2023},
-          note = {arXiv:2311.16151},
-          url = {https://arxiv.org/abs/2311.16151}
+          year = {2023}, note = {arXiv:2311.16151}, url = {https://arxiv.org/abs/2311.16151}
         }
     """
     name = rule.name if isinstance(rule, Rule) else rule if isinstance(rule, str) else rule.__name__
     if name not in WORKS:
         raise ValueError(f"no rule is named {name!r}; the named rules are {', '.join(sorted(PRESETS))}")
-    return "\n\n".join(work.bibtex() for work in WORKS[name])
+    return "\n\n".join(_ENTRIES[key] for key in WORKS[name])

@@ -20,15 +20,10 @@ class LearnedError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A layer of a network.
+    """A layer of a network, with what it has been doing and what it was told last to be above it.
 
-    Args:
-        neuron: its neuron.
-        activity: what it has been doing.
-        groups: number of groups of units that its rule distinguishes above it; 0 where it sends credit as of now.
-        above: what it was told last.
-        hops: number of hops through its recurrent synapse that its rule credits.
-        recurrent: whether it has one.
+    Its rule distinguishes at most `groups` of units above it, 0 where it sends credit as of now, and credits a number
+    of `hops` through its recurrent synapse, if it is `recurrent`.
     """
 
     neuron: Neuron
@@ -69,12 +64,7 @@ class Wiring:
     def joined(cls, parts: list[Wiring], below: Activity) -> Wiring:
         """Return the wiring of a network of parts that did not know of each other, as its first step has shown it.
 
-        Args:
-            parts: the wirings of the parts.
-            below: the layer that has given outputs, and feeds one of another part.
-
-        Returns:
-            The wiring.
+        The layer `below` has given outputs, and feeds one of another part.
         """
         whole = cls([node for part in parts for node in part.nodes.values()])
         for part in parts:

@@ -39,15 +39,9 @@ class Step:
 def credit_again(
     step: Step, parts: Mapping[Way, Tensor], z_bar: Tensor
 ) -> tuple[Tensor | None, dict[int | str, Tensor | None]]:
-    """Return what cotangents of a step's outputs give, and send their credit below.
+    """Return what a step's cotangents give, by the way along which they came, and send their credit below.
 
-    Args:
-        step: the step.
-        parts: the cotangents by the way along which they came.
-        z_bar: their sum.
-
-    Returns:
-        The cotangent of the input, and the gradients: of weights and biases by their id, of neuron parameters by name.
+    That is the input's cotangent and the gradients: of weights and biases by id, of neuron parameters by name.
     """
     layer: Any = step.layer
     spec: Spec = replace(layer.spec(), above=step.above.whole, activity=Activity())

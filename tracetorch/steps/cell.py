@@ -25,12 +25,7 @@ Row = Any
 
 
 class Cell:
-    """One layer's state and traces for a batch.
-
-    Args:
-        part: the layer.
-        batch: B.
-    """
+    """One layer's state and traces for a batch of B rows."""
 
     def __init__(self, part: Part, batch: int) -> None:
         self.part, self.batch = part, batch
@@ -109,45 +104,29 @@ class Cell:
         """Return the layer's row of the table; what credit is added to is the weights themselves."""
         part, sizes = self.part, self.sizes
         row: Row = torch.zeros(at.COLUMNS, dtype=torch.int64).numpy()
-        weight, bias, recurrent, recurrent_bias = (0 if t is None else t.data_ptr() for t in part.weights)
         row[at.STEP] = units(part.lowered, self.like.dtype, self.width, part.learned).address
-        row[at.WEIGHT], row[at.BIAS], row[at.RECURRENT], row[at.RECURRENT_BIAS] = (
-            weight,
-            bias,
-            recurrent,
-            recurrent_bias,
-        )
-        row[at.TO_WEIGHT], row[at.TO_BIAS], row[at.TO_RECURRENT] = weight, bias, recurrent
-        row[at.TO_RECURRENT_BIAS], row[at.TO_LEARNED] = recurrent_bias, self.to_learned.data_ptr()
-        row[at.BACK] = weight if part.feedback is None else part.feedback.data_ptr()
+        row[[*at.SOURCES]] = row[[*at.TARGETS]] = [0 if t is None else t.data_ptr() for t in part.weights]
+        row[at.BACK] = row[at.WEIGHT] if part.feedback is None else part.feedback.data_ptr()
         tensors = {at.LARGE: self.large, at.LARGE_FED: self.large_fed, at.NUMBERS: self.numbers, at.VALUES: self.values}
         tensors |= {at.BUCKETS: self.buckets, at.BLOCK: self.block, at.OUTPUT: self.output, at.SCRATCH: self.scratch}
         tensors |= {at.COTANGENT: self.cotangent, at.EVENTS: self.events, at.EVENTS_FED: self.events_fed}
+        tensors |= {at.TO_LEARNED: self.to_learned}
         for column, tensor in tensors.items():
             row[column] = tensor.data_ptr()
         row[at.BATCH], row[at.UNITS], row[at.INPUTS] = self.batch, self.units, self.inputs
         row[at.WIDTH], row[at.CHUNKS] = self.width, -(-self.units // self.width)
         row[at.STATES], row[at.COUNTERS], row[at.PARAMETERS] = sizes.states, sizes.counters, sizes.parameters
-        row[at.LEARNED], row[at.FILTERS], row[at.GROUPS], row[at.KIND] = (
-            sizes.learned,
-            self.filters,
-            self.groups,
-            part.kind,
-        )
-        row[at.PAIRS] = self.pairs
+        row[at.LEARNED], row[at.FILTERS], row[at.GROUPS] = sizes.learned, self.filters, self.groups
+        row[at.KIND], row[at.PAIRS] = part.kind, self.pairs
         row[at.SENSITIVE], row[at.NORMALIZED] = part.trace.sensitive, self.normalized
         for column, name in at.PLACES.items():
             row[column] = self.places[name]
         return row
 
-    def refresh(self, learned: Mapping[str, Tensor] | None = None) -> None:
-        """Read the neuron's parameters and the trace's numbers again.
-
-        Args:
-            learned: values of the parameters that learn; None to form them.
-        """
+    def refresh(self) -> None:
+        """Read the neuron's parameters and the trace's numbers again."""
         with torch.no_grad():
-            self.read(self.part.learns() if learned is None else learned)
+            self.read(self.part.learns())
             self.renumber()
 
     def follow(self) -> None:

@@ -12,18 +12,9 @@ from tracetorch.backends.numba.steps import layout as at
 from tracetorch.steps.cell import Cell
 from tracetorch.steps.part import Part
 
-TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
-"""Columns of what credit is added to, in the order of `Part.weights`."""
-
 
 class Program:
-    """A chain of layers that one compiled call runs.
-
-    Args:
-        parts: the layers, from the first.
-        batch: B.
-        loss: the kind of loss, one of the constants of the layout.
-    """
+    """A chain of layers, from the first, that one compiled call runs for B rows and a kind of loss of the layout."""
 
     def __init__(self, parts: Sequence[Part], batch: int, loss: int) -> None:
         self.parts, self.batch = parts, batch
@@ -84,7 +75,7 @@ class Program:
     def credit_to(self, targets: Sequence[Sequence[Tensor | None]]) -> None:
         """Set the tensors that credit is added to, layer by layer in the order of `Part.weights`."""
         for row, tensors in zip(self.table, targets, strict=False):
-            for column, tensor in zip(TARGETS, tensors, strict=True):
+            for column, tensor in zip(at.TARGETS, tensors, strict=True):
                 row[column] = 0 if tensor is None else tensor.data_ptr()
 
     @property

@@ -32,13 +32,9 @@ MOST = 2**22
 
 
 class Single:
-    """Run a layer step by step, and replace its memory as long as nothing else uses the layer.
+    """Run a layer step by step for B rows, and replace its memory as long as nothing else uses the layer.
 
-    Args:
-        layer: the layer, as a module.
-        part: the same, as the program serves it.
-        batch: B.
-        first: what the layer carries so far; None after a reset.
+    `part` is the layer as the program serves it, `first` what it carries so far; None after a reset.
     """
 
     def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:
@@ -161,15 +157,9 @@ class Single:
         return self.since(self.before, self.large, self.steps)
 
     def since(self, before: Tensor, large: tuple[Tensor, Tensor] | None, steps: int) -> LayerState | None:
-        """Return what the layer carried before a step.
+        """Return what the layer carried before a step; None after a reset.
 
-        Args:
-            before: the block of the step before it.
-            large: the large traces, which the step has advanced already.
-            steps: number of steps, that one among them.
-
-        Returns:
-            The state; None after a reset.
+        The block and the large traces, which the step has advanced already, are those before it, `steps` counts it too.
         """
         if steps <= 1:
             return self.first
@@ -234,7 +224,7 @@ class _Step(torch.autograd.Function):
         grads = [torch.empty_like(p) for p in single.parameters]
         learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1]) if ctx.shapes else None
         places = iter(grads)
-        for column, weight in zip(_TARGETS, single.weights, strict=True):
+        for column, weight in zip(at.TARGETS, single.weights, strict=True):
             if weight is not None:
                 row[column] = next(places).data_ptr()
         if learned is not None:
@@ -261,20 +251,10 @@ def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | 
     return None, None, None, x_bar, *weights, *(grads[name] for name in single.part.learned)
 
 
-_TARGETS = (at.TO_WEIGHT, at.TO_BIAS, at.TO_RECURRENT, at.TO_RECURRENT_BIAS)
-
-
 def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...]) -> Tensor | None:
-    """Advance a layer by one time step with compiled kernels, where they serve it and pay.
+    """Return a step's output, `[B, N]`, by compiled kernels; None where the layer has to go the general way.
 
-    Args:
-        layer: the layer, as a module.
-        core: what it holds beside its modules.
-        x: input, `[B, K]`.
-        feeds: how credit is sent to the layers that feed it.
-
-    Returns:
-        The output, `[B, N]`; None where the layer has to go the general way, and nothing was done.
+    In the latter case nothing was done. `feeds` says how credit is sent to the layers that feed it.
     """
     if feeds and any(feed.group is not None for feed in feeds):
         return None
@@ -331,15 +311,7 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
 
 
 def first_again(core: Core, spec: Spec) -> LayerState:
-    """Return what a layer carries after its first step, behind the filters that are now known to stand above it.
-
-    Args:
-        core: what the layer holds beside its modules.
-        spec: the layer, with what stands above it.
-
-    Returns:
-        The state, whose traces are still to advance.
-    """
+    """Return a layer's state after its first step behind the filters now known above it; traces still advance."""
     single, state = core.stepper, core.peek()
     if isinstance(single, Single) and single.steps == 1 and single.first is None:
         x = single.cell.piece("held", single.block).unsqueeze(0)

@@ -374,12 +374,7 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """What a layer carries, for whatever reads it of the layer between two steps of a stream.
-
-    Args:
-        stream: the stream.
-        cell: where the stream has it.
-    """
+    """What a layer carries, for whatever reads it of the layer between two steps of a stream."""
 
     stream: Stream
     cell: Cell

@@ -12,13 +12,7 @@ from tracetorch.steps import Part
 
 
 class Unchanged:
-    """Modules, rules and memory of a network that a stream runs.
-
-    Args:
-        net: the network.
-        parts: its layers.
-        moved: the parameters that the stream moves.
-    """
+    """Modules, rules and memory of a network that a stream runs, and of the parameters that it moves."""
 
     def __init__(self, net: nn.Module, parts: Sequence[Part], moved: Sequence[Tensor]) -> None:
         self._parts, self._moved = parts, moved

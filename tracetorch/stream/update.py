@@ -29,11 +29,7 @@ class Update(ABC):
 
 
 class Descent(Update):
-    """Plain gradient descent.
-
-    Args:
-        rate: learning rate.
-    """
+    """Plain gradient descent at a learning rate."""
 
     direct = True
 
@@ -50,11 +46,7 @@ class Descent(Update):
 
 
 class Called(Update):
-    """Any optimizer of torch: gradients are written and it is called.
-
-    Args:
-        optimizer: the optimizer.
-    """
+    """Any optimizer of torch: gradients are written and it is called."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer

@@ -18,11 +18,7 @@ from tracetorch.synapses.effective import require_no_hooks, set_effective
 
 
 class Synapse(ABC):
-    """Adapt one kind of module to what traces need; holds no state and no tensors.
-
-    Args:
-        module: the module that is linear in its weights.
-    """
+    """Adapt one kind of module, linear in its weights, to what traces need; holds no state and no tensors."""
 
     computed_by: ClassVar[tuple[str, ...]] = ("forward", "__call__", "__getattr__", "__getattribute__")
     """Methods of the module that the adapter stands for: a subclass that overrides one needs its own adapter."""
@@ -97,11 +93,7 @@ class Synapse(ABC):
         return self
 
     def feedback_weight(self) -> Tensor | None:
-        """Return the weight that a fixed feedback matrix may stand for, without graph.
-
-        Returns:
-            The weight, in whose shape `input_grad` takes a feedback; None where it takes none.
-        """
+        """Return the weight, in whose shape `input_grad` takes a feedback, without graph; None where it takes none."""
         return None
 
     @abstractmethod
@@ -113,16 +105,9 @@ class Synapse(ABC):
         """Return the currents `[N, *unit]` of inputs `[N, *in]`, bias included."""
 
     def feedback_matrix(self, draw: Callable[[Tensor], Tensor | None]) -> Tensor | None:
-        """Return a feedback matrix for the synapse.
+        """Return the matrix that `draw` gives for the shape of a weight; None for the weights themselves.
 
-        Args:
-            draw: returns the matrix in the shape of a weight, or None for the weight itself.
-
-        Returns:
-            The matrix; None for the weights themselves.
-
-        Raises:
-            ValueError: if there is a matrix and no weight that it may stand for.
+        Raise ValueError where there is a matrix and no weight that it may stand for.
         """
         weight = self.feedback_weight()
         found = draw(self.weights()[0].detach() if weight is None else weight)
@@ -168,11 +153,7 @@ class Synapse(ABC):
 
     @torch.no_grad()
     def scale(self, factors: Tensor) -> None:
-        """Multiply the weights and the bias of each output channel by a factor, in place.
-
-        Args:
-            factors: `[G, O]`.
-        """
+        """Multiply the weights and the bias of each output channel by a factor, `[G, O]`, in place."""
         weights = self.weights()
         size = sum(w.numel() for w in weights) // factors.numel()
         spread = self.fold(factors.unsqueeze(-1).expand(*factors.shape, size))
@@ -186,43 +167,18 @@ class Synapse(ABC):
         set_effective(self.module, "weight", weights[0])
 
     def outer(self, q: Tensor, patches: Tensor) -> Tensor:
-        """Return the sum over time of per-sample outer products.
-
-        Args:
-            q: per-unit values, `[T, B, G, O, L]`.
-            patches: features, `[T, B, G, L, K]`.
-
-        Returns:
-            The sums, `[B, G, O, L, K]`.
-        """
+        """Return the sums over time, `[B, G, O, L, K]`, of `q`, `[T, B, G, O, L]`, times patches, `[T, B, G, L, K]`."""
         if q.shape[0] == 1:
             return q[0].unsqueeze(-1) * patches[0].unsqueeze(2)
         return torch.einsum("tbgol,tbglk->bgolk", q, patches)
 
     def contract(self, q: Tensor, trace: Tensor) -> tuple[Tensor, ...]:
-        """Return the weights' gradients from per-unit cotangents and a full trace.
-
-        Args:
-            q: cotangents of the carried state, `[B, *unit]`.
-            trace: eligibility, `[B, G, O, L, K]`.
-
-        Returns:
-            The gradients, summed over the batch.
-        """
+        """Return the weights' gradients from cotangents, `[B, *unit]`, and a full trace, `[B, G, O, L, K]`."""
         return self.fold(torch.einsum("bgol,bgolk->gok", self.units(q), trace.to(q.dtype)))
 
 
 def entries(synapses: Sequence[Synapse], unit: Sequence[int], currents: int = 1) -> int:
-    """Return the number of numbers of a layer's full eligibility: one per weight and position.
-
-    Args:
-        synapses: the layer's synapses.
-        unit: shape of its units.
-        currents: number of currents per unit.
-
-    Returns:
-        The number, for one row of the batch.
-    """
+    """Return the size of a layer's full eligibility for one row of the batch: one per weight, current and position."""
     shape = tuple(unit) if currents == 1 else (currents, *unit)
     like = torch.empty(1, *shape, device="meta")
     return sum(s.units(like).shape[-1] * sum(w.numel() for w in s.weights()) for s in synapses)

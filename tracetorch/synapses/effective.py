@@ -72,12 +72,6 @@ def evaluated_once(*modules: nn.Module | None) -> AbstractContextManager[object]
 
     Each access computes a parametrization again, and some change in training at each (spectral normalisation): one call
     of a layer has to see one weight.
-
-    Args:
-        modules: the modules; None for one that the layer does not have.
-
-    Returns:
-        The context.
     """
     parametrized = any(m is not None and "parametrizations" in m._modules for m in modules)
     if parametrized and not torch.compiler.is_compiling():

@@ -80,12 +80,7 @@ class LinearSynapse(Synapse):
 
 
 class LinearCurrents(LinearSynapse):
-    """Adapt `nn.Linear` to a neuron of several currents per unit: rows by current, `[C N, in]`, give `[batch, C, N]`.
-
-    Args:
-        module: the module.
-        count: C.
-    """
+    """Adapt `nn.Linear` to a neuron of C currents per unit: rows by current, `[C N, in]`, give `[batch, C, N]`."""
 
     def __init__(self, module: nn.Linear, count: int) -> None:
         super().__init__(module)

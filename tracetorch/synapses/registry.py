@@ -52,15 +52,8 @@ def register_synapse(module_type: type[nn.Module], adapter: type[Synapse]) -> No
 def synapse_of(module: nn.Module | None) -> Synapse:
     """Return the adapter through which traces see a module.
 
-    Args:
-        module: a module of a registered kind.
-
-    Returns:
-        The adapter.
-
-    Raises:
-        TypeError: if the module is of another kind, or computes its output otherwise than its registered base does.
-        ValueError: if the adapter does not serve the module as it is.
+    Raise TypeError where the module is of no registered kind or computes its output otherwise than its registered base
+    does, ValueError where the adapter does not serve the module as it is.
     """
     if not isinstance(module, nn.Module):
         remedy = f"write {module.__name__}(...)" if isinstance(module, type) else "write nn.Linear(n_in, n_out)"
@@ -91,16 +84,9 @@ def synapse_of(module: nn.Module | None) -> Synapse:
 def adapters(
     known: tuple[Synapse, ...], modules: tuple[nn.Module | None, ...], currents: tuple[str, ...] = ("i",)
 ) -> tuple[Synapse, ...]:
-    """Return the adapters of a layer's modules as they are now.
+    """Return the adapters of a layer's modules as they are now: `known` itself where no module was replaced.
 
-    Args:
-        known: the adapters at the last call.
-        modules: the modules; None for one that the layer does not have.
-        currents: names of the currents that the layer's neuron takes per unit; one named `dt` is the time since the
-            step before, which no synapse gives.
-
-    Returns:
-        The adapters in order: `known` itself where no module was replaced.
+    A current named `dt` is the time since the step before, which no synapse gives.
     """
     present = [*modules[:1], *(m for m in modules[1:] if m is not None)]
     same = len(known) == len(present)

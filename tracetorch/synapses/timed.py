@@ -26,11 +26,7 @@ class Times(Protocol):
 class TimedSynapse(Synapse):
     """Adapt what another adapter serves: its current first, then the time, which no credit goes to.
 
-    Args:
-        inner: the adapter of the module.
-        dt: times of a window, `[T, B]`; None for `fill` at each step.
-        fill: the time where none is given.
-        settles: what to count the steps of the window by after it was run, or None.
+    `dt` are the times of a window, `[T, B]`, None for `fill` at each step; `settles` counts its steps after it was run.
     """
 
     count = 2

@@ -102,18 +102,11 @@ def features(synapse: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def step_eligibility(E: Tensor, blocks: UnitBlocks, J: Tensor, t: int) -> tuple[Tensor, Tensor]:
-    r"""Advance a full eligibility by one step, by its definition.
+    r"""Advance a full eligibility, `[B, units, S, weights]`, by step t; return `e_t`, `[B, units, weights]`, and it.
 
     .. math:: e_t = D_t E_{t-1} + \psi_t J_t, \qquad E_t = A_t E_{t-1} + B_t J_t
 
-    Args:
-        E: eligibility before the step, `[B, units, S, weights]`.
-        blocks: blocks of all steps, `[T, B, *unit, ...]`.
-        J: `dI_t / dW`, `[B, units, weights]`.
-        t: the step.
-
-    Returns:
-        `e_t`, `[B, units, weights]`, and the eligibility after the step.
+    The blocks are those of all steps, `[T, B, *unit, ...]`, and J is `dI_t / dW`, `[B, units, weights]`.
     """
     batch, units, size, _ = E.shape
     A = blocks.A[t].reshape(batch, units, size, size)
@@ -125,18 +118,9 @@ def step_eligibility(E: Tensor, blocks: UnitBlocks, J: Tensor, t: int) -> tuple[
 
 
 def step_parameter_eligibility(E: Tensor, blocks: UnitBlocks, name: str, t: int) -> tuple[Tensor, Tensor]:
-    r"""Advance the eligibility of a neuron parameter by one step, by its definition.
+    r"""Advance the eligibility of a neuron parameter, `[B, *unit, S]`, by step t; return `e_t`, `[B, *unit]`, and it.
 
     .. math:: e^\varphi_t = D_t E^\varphi_{t-1} + Q_t, \qquad E^\varphi_t = A_t E^\varphi_{t-1} + P_t
-
-    Args:
-        E: eligibility before the step, `[B, *unit, S]`.
-        blocks: blocks of all steps.
-        name: the raw parameter's name.
-        t: the step.
-
-    Returns:
-        `e_t`, `[B, *unit]`, and the eligibility after the step.
     """
     e = (blocks.D[t] * E).sum(-1) + blocks.Q[name][t]
     return e, torch.einsum("...rs,...s->...r", blocks.A[t], E) + blocks.P[name][t]

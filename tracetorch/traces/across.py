@@ -91,15 +91,7 @@ class Units:
 
 
 def poles(neuron: Neuron, most: int) -> Tensor | None:
-    """Return by which pole each unit of a linear neuron remembers, in the shape of its values.
-
-    Args:
-        neuron: the neuron.
-        most: number of poles at most.
-
-    Returns:
-        The number of each unit's pole; None where there are more, or the neuron is not linear.
-    """
+    """Return the number of each unit's pole; None where there are more than `most`, or the neuron is not linear."""
     program = neuron.lowered()
     if not isinstance(program, Lowered) or program.varies(program.A, program.B, program.D, program.psi):
         return None
@@ -119,15 +111,9 @@ def poles(neuron: Neuron, most: int) -> Tensor | None:
 def crossing(neuron: Neuron, group: Tensor, inner: Bank | None, like: Tensor) -> Bank:
     """Return the filters above a layer that is fed by it: one without memory, then all that crosses a window's start.
 
-    Args:
-        neuron: the layer's neuron, which is linear.
-        group: the pole of each of its units.
-        inner: the filters above it; None for none.
-        like: a tensor whose dtype and device the filters have.
-
-    Returns:
-        A bank whose outputs are its input, then, for each pole, the states of its filters and those of the filters
-        above behind each of them, as they were before the step.
+    The layer's neuron is linear; `group` has the pole of each of its units, `inner` the filters above it. The bank's
+    outputs are its input, then, for each pole, the states of its filters and those of the filters above behind each of
+    them, as they were before the step.
     """
     units = Units.of(neuron, like, tuple(group.shape))
     share = one_hot(group.flatten()).to(like)

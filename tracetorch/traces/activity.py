@@ -28,9 +28,8 @@ LONG = 1000
 class Activity:
     """What a layer has been doing: mean blocks that are in use, and those that are being measured.
 
-    Attributes:
-        wanted: whether a layer below asks for them.
-        blocks: A by rows, B, D and psi in one row, `[S S + 2 S + 1]`, or None before the first sequence has ended.
+    `wanted` says that a layer below asks for them; `blocks` are A by rows, B, D and psi in one row, `[S S + 2 S + 1]`,
+    or None before the first sequence has ended.
     """
 
     def __init__(self) -> None:

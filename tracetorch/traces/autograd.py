@@ -81,16 +81,11 @@ class _Attach(torch.autograd.Function):
 
 
 def attach(attachment: Attachment, values: Tensor, parameters: list[Tensor]) -> Tensor:
-    r"""Attach carried values to the traces that account for them.
+    """Attach carried rows, `[rows, B, *unit]`, to the traces that account for them.
 
-    Args:
-        attachment: what to contract with.
-        values: carried rows, `[rows, B, *unit]`: the states (twice, first for the weights, where the presynaptic trace
-            has its own blocks), then the filter's states, then the spike count.
-        parameters: the weights of all synapses, then biases and neuron parameters in the order of `names`.
-
-    Returns:
-        The values, attached.
+    The rows are the states (twice, first for the weights, where the presynaptic trace has its own blocks), then the
+    filter's states, then the spike count; the parameters the weights of all synapses, then biases and neuron parameters
+    in the order of `names`.
     """
     out: Tensor = _Attach.apply(attachment, values, *parameters)
     return out
@@ -157,6 +152,7 @@ class _Credited(torch.autograd.Function):
         ctx: Any, call: Call, carry: Tensor, x: Tensor, feedback: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.call = call
+        ctx.set_materialize_grads(torch.compiler.is_compiling())  # else zeros for rows that nothing reads
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
         ctx.shapes, ctx.rows = [p.shape for p in parameters], carry.shape
         raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
@@ -165,12 +161,15 @@ class _Credited(torch.autograd.Function):
         return out, raw, carry.view_as(carry)
 
     @staticmethod
-    def backward(ctx: Any, z_bar: Tensor, raw_bar: Tensor | None, carry_bar: Tensor) -> Any:
+    def backward(ctx: Any, z_bar: Tensor | None, raw_bar: Tensor | None, carry_bar: Tensor | None) -> Any:
+        call: Call = ctx.call
+        window = call.credit.window
+        zero = window.like.new_zeros(())
+        z_bar = zero.expand(call.output.shape) if z_bar is None else z_bar
+        carry_bar = zero.expand(ctx.rows) if carry_bar is None else carry_bar
         require_first_derivative(z_bar)
         if ctx.metadata.get(CLOSED):
             return (None,) * len(ctx.needs_input_grad)
-        call: Call = ctx.call
-        window = call.credit.window
         require_finite(call.finite, z_bar)
         x, feedback = _saved(ctx)
         raw = raw_bar if window.counted and raw_bar is not None else None
@@ -266,33 +265,21 @@ def require_finite(check: bool, z_bar: Tensor) -> None:
 def credited(
     call: Call, carry: Tensor, x: Tensor, feedback: Tensor, parameters: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give out a window's values with their credit attached.
+    """Give out a window's values with their credit: outputs, the same without the filter, and rows to carry on.
 
-    Args:
-        call: how they are credited and given out.
-        carry: carried rows, `[rows, B, *unit]`, as `attach` gives them.
-        x: inputs with their graph, `[T, B, *in]`, or `[B, *in]` where `call.last`.
-        feedback: weight or feedback through which credit goes below; empty for what the synapse has itself.
-        parameters: as in `attach`.
-
-    Returns:
-        The output; the same without the filter, for a rate term; and the rows to carry on.
+    `x` are the inputs with their graph, `[T, B, *in]`, or `[B, *in]` where `call.last`; `feedback` is the matrix by
+    which credit goes below, empty for what the synapse has itself; rows and parameters are as in `attach`.
     """
     return _Credited.apply(call, carry, x, feedback, *parameters)  # type: ignore[no-any-return]
 
 
 def credit_of(out: Tensor, z_bar: Tensor) -> tuple[Tensor | None, list[Tensor | None]]:
-    """Return what a cotangent of a call's output gives, without a backward.
+    """Return, without a backward, what a cotangent of a call's output gives: that of the inputs, and all gradients.
 
-    Args:
-        out: the output, as `credited` has given it.
-        z_bar: its cotangent.
-
-    Returns:
-        The cotangent of the inputs, and the gradients of all parameters of the call, in their order.
+    The output is as `credited` has given it; the gradients are in the order of the call's parameters.
     """
     node: Any = out.grad_fn
-    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, z_bar.new_zeros(node.rows))
+    _, start, x_bar, _, *grads = _Credited.backward(node, z_bar, None, None)
     past: Any = node.next_functions[0][0]
     if past is not None:
         for i, more in enumerate(_Attach.backward(past, start)[2:]):

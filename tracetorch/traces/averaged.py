@@ -51,11 +51,7 @@ class Factor(WeightCredit):
     decay: float | None = None
     buckets: int = 4
     inputs: ClassVar[tuple[InputCredit, ...]] = ("trace",)
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "one average per input"
+    storage = "one average per input"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; a readout's own is exact, and sends its sensitivity below."""
@@ -69,12 +65,8 @@ class Factor(WeightCredit):
 class Averaged(Trace):
     """Averages of inputs and sensitivities.
 
-    Args:
-        input: what is sent to the layer below.
-        filter: where the decay of the sensitivities' average comes from.
-        uniform: whether the averages weigh all steps alike.
-        buckets: number of decays with which inputs are averaged.
-        whole: whether one scan is the whole sequence.
+    `filter` says where the decay of the sensitivities' average comes from, `uniform` that they weigh all steps alike,
+    `whole` that one scan is the whole sequence; inputs are averaged with a number of decays, `buckets`.
     """
 
     uniform: bool = False
@@ -86,15 +78,8 @@ class Averaged(Trace):
         """Whether one scan is the whole sequence."""
         return self.whole
 
-    @property
-    def counts(self) -> bool:
-        """Return False: a rate term reads the averages."""
-        return False
-
-    @property
-    def sensitive(self) -> bool:
-        """Whether the sensitivity to a constant current is carried."""
-        return True
+    counts = False  # a rate term reads the averages
+    sensitive = True
 
     def carries(self, *, last: bool) -> bool:
         """Return whether a window without an event costs nothing but what is carried forward."""
@@ -119,8 +104,8 @@ class Averaged(Trace):
         buckets = self.begin(numbers, start)
         decays = buckets.decays.to(start.like)
         if buckets.sums is None:
-            level = start.like.new_zeros(1, *start.like.shape)
-            past = start.x.new_zeros(decays.shape[0], *start.x.shape)
+            level = start.like.new_zeros(()).expand(1, *start.like.shape)
+            past = start.x.new_zeros(()).expand(decays.shape[0], *start.x.shape)
         else:
             level = buckets.sums.h.unsqueeze(0)
             past = buckets.sums.x[0] * (decays**steps).reshape(-1, *[1] * (buckets.sums.x[0].dim() - 1))
@@ -133,9 +118,8 @@ class Averaged(Trace):
         """Return with which decays a window's inputs are averaged, and from where."""
         return begin(start, start.like.new_ones(()) if numbers.decays is None else numbers.decays, self.buckets)
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window: the neuron parameters' alone, since the averages are there already."""
-        old = Traces() if traces is None else traces
         rows = window.rows(Pull(parameters=window.learned)) if window.learned else []
         return Traces(neuron=advance_parameters(old.neuron, window, rows, window.learned), other=old.other)
 
@@ -153,13 +137,7 @@ class Averaged(Trace):
 
 @dataclass(frozen=True)
 class AveragedCredit(Credit):
-    """Credit by averages.
-
-    Args:
-        trace: the layer's trace.
-        window: the window.
-        averages: the averages at its events.
-    """
+    """Credit by averages at a window's events."""
 
     trace: Averaged
     window: Window
@@ -173,14 +151,15 @@ class AveragedCredit(Credit):
             sent = h * events
             if self.trace.whole:
                 events = events.sum(0, keepdim=True)
-            signal = h * events
+            signal = h * events if self.trace.whole else sent
             weights = self._last(signal[0])
         else:
             weights, signal = self._every(events, sent=below or bool(w.biases))
             sent = signal
         neuron: dict[str, Tensor | None] = dict.fromkeys(w.biases, signal)
-        start = torch.zeros_like(carry)
+        start = carry.new_zeros(()).expand_as(carry)
         if w.learned:
+            start = torch.zeros_like(carry)
             own = self._neuron(events, carry)
             neuron |= own.parameters
             start[: w.size] = w.masked(own.s)

@@ -141,17 +141,7 @@ def powers(decays: Tensor, steps: int) -> Tensor:
 
 
 def average(buckets: Buckets, window: Window, h: Tensor, q: Tensor) -> Averages:
-    """Return the averages at a window's events.
-
-    Args:
-        buckets: where they begin.
-        window: the window.
-        h: decayed sums of sensitivities at the events, `[E, B, *unit]`.
-        q: their decay.
-
-    Returns:
-        The averages.
-    """
+    """Return the averages at a window's events from decayed sums of sensitivities, `[E, B, *unit]`, and their decay."""
     sums, events = buckets.sums, (h.shape[0], window.steps)
     decays = torch.cat([q.reshape(1), buckets.decays]).to(h).unsqueeze(1)
     past = None if sums is None else torch.cat([sums.h_weight.unsqueeze(0), sums.x_weight])

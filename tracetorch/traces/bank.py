@@ -93,14 +93,9 @@ class Bank:
         return Bank(a, b, torch.cat([self.p[:, None] * first.d, self.d], 1), self.p * first.p)
 
     def hopped(self, own: Filter, hops: int) -> Bank:
-        """Return the bank with its outputs once more for each hop: behind a delay of one step and another filter.
+        """Return the bank with its outputs once more for each hop: behind a delay of one step and the filter `own`.
 
-        Args:
-            own: the filter that each hop passes.
-            hops: number of hops.
-
-        Returns:
-            The bank, the outputs of no hop first.
+        The outputs of no hop come first.
         """
         one = own.p.new_ones(1)
         delayed = Filter(torch.zeros_like(one).reshape(1, 1), one, one, torch.zeros_like(own.p)).then(own)
@@ -120,15 +115,7 @@ class Bank:
         return Bank(self.a, self.b, d, torch.cat([self.p[:count], self.d[count:] @ self.b]))
 
     def forward(self, values: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Pass values through the filters.
-
-        Args:
-            values: their input, `[T, ...]`.
-            level: their states before the window, `[M, ...]`.
-
-        Returns:
-            Their outputs, `[G, T, ...]`, and their states after it, `[M, ...]`.
-        """
+        """Return the outputs for values `[T, ...]`, `[G, T, ...]`, and the states after them, `[M, ...]`."""
         bank, out = self._to(values), []
         for x in values.unbind(0):
             out.append(torch.tensordot(bank.d, level, dims=1) + _times(bank.p, x))
@@ -136,15 +123,9 @@ class Bank:
         return torch.stack(out, 1), level
 
     def reverse(self, bars: Tensor, level: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Carry cotangents of the outputs back to the input.
+        """Carry cotangents of the outputs of the last E steps, `[G, E, ...]`, back to the input.
 
-        Args:
-            bars: cotangents of the outputs of the last E steps, `[G, E, ...]`.
-            level: cotangents of the states after the window, `[M, ...]`.
-            steps: T.
-
-        Returns:
-            The cotangents of the input, `[T, ...]`, and of the states before the window, `[M, ...]`.
+        Return those of the input, `[T, ...]`, and of the states before the window, `[M, ...]`; `level`: after it.
         """
         bank, out = self._to(bars), []
         direct, driven = torch.tensordot(bank.p, bars, dims=1), torch.tensordot(bank.d.t(), bars, dims=1)

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from tracetorch.backends import Cotangents, Gradients, Outputs, Pull, Save, Sensitivity, padded
 from tracetorch.neurons import Neuron
+from tracetorch.ops.pool import into_pool
 from tracetorch.synapses import Synapse
 from tracetorch.traces.bank import NO_WAY, OutputFilter, Way, hopping, inside_of
 from tracetorch.traces.hops import hopped
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import LEVEL, RESPONSE, Closed, Credit, Pulled, Start, last_of
 from tracetorch.traces.response import ones_through
-from tracetorch.traces.window import Numbers, Traces, Window, weight_grads
+from tracetorch.traces.window import Afferent, Numbers, Traces, Window
 
 InputCredit = Literal["window", "inside", "psi", "gain", "trace", "cascade"]
 
@@ -90,30 +91,21 @@ class WeightCredit(ABC):
 
 @dataclass(frozen=True)
 class Trace(ABC):
-    """One kind of trace for one layer.
-
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from; None for none.
-    """
+    """One kind of trace for one layer: what is sent below times the learning signal, and the filter above, if any."""
 
     input: InputCredit
     filter: OutputFilter | None = None
 
-    @property
-    def in_graph(self) -> bool:
-        """Whether the rows keep their graph from call to call."""
-        return False
+    in_graph: ClassVar[bool] = False
+    """Whether the rows keep their graph from call to call."""
 
     @property
     def sequence(self) -> bool:
         """Whether one scan is the whole sequence."""
         return False
 
-    @property
-    def counts(self) -> bool:
-        """Whether a count of the outputs has its own eligibility; else its cotangents are ones of the outputs."""
-        return True
+    counts: ClassVar[bool] = True
+    """Whether a count of the outputs has its own eligibility; else its cotangents are ones of the outputs."""
 
     @property
     def linked(self) -> bool:
@@ -135,10 +127,8 @@ class Trace(ABC):
         """Whether credit goes back through recurrent outputs inside a window, by one more carried row."""
         return self.input == "window"
 
-    @property
-    def traces_fed(self) -> bool:
-        """Whether a trace stands for that row."""
-        return False
+    traces_fed: ClassVar[bool] = False
+    """Whether a trace stands for that row."""
 
     @property
     def sensitive(self) -> bool:
@@ -151,14 +141,7 @@ class Trace(ABC):
         return self.filter is not None and self.filter.normalized
 
     def carries(self, *, last: bool) -> bool:
-        """Return whether a window without an event costs nothing but what is carried forward.
-
-        Args:
-            last: whether a single event follows, with its own window.
-
-        Returns:
-            Whether it does.
-        """
+        """Return whether a window without an event costs nothing but what is carried; `last`: one event follows."""
         return False
 
     def taped(self, *, silent: bool) -> bool:
@@ -216,16 +199,8 @@ class Trace(ABC):
         level = start.level(LEVEL, (0 if filter is None else filter.size, *start.driven))
         return Sensitivity(start.sensitivity(len(neuron.state)), filter, level, history)
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
-        """Return the traces after a window; large ones are changed in place.
-
-        Args:
-            traces: the traces at its start, or None after a reset.
-            window: the window.
-
-        Returns:
-            The traces after the window.
-        """
+    def advance(self, old: Traces, window: Window) -> Traces:
+        """Return the traces after a window from those before it; large ones are changed in place."""
         return Traces()
 
     def large(self, traces: Traces) -> list[Tensor]:
@@ -235,16 +210,9 @@ class Trace(ABC):
     def contract(
         self, traces: Traces, bar: Tensor, synapses: Sequence[Synapse], size: int
     ) -> list[list[tuple[Tensor, ...]]]:
-        """Return, synapse by synapse, the terms of the weights' gradients from cotangents of the carried rows.
+        """Return the terms of the weights' gradients from cotangents of the carried rows, `[rows, B, *unit]`.
 
-        Args:
-            traces: the traces.
-            bar: the cotangents, `[rows, B, *unit]`.
-            synapses: the layer's synapses.
-            size: S.
-
-        Returns:
-            For each synapse, its terms; each has a gradient for each weight.
+        For each synapse there are terms, and each has a gradient for each weight.
         """
         offset = size * self.copies
         found: list[list[tuple[Tensor, ...]]] = []
@@ -260,15 +228,7 @@ class Trace(ABC):
     def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
         """Return how a window is credited, and what it leaves to the next.
 
-        Args:
-            start: the carried past.
-            window: the window.
-            outputs: what its scan gave.
-            silent: whether the window has no event in it.
-            last: whether its last step is the only event.
-
-        Returns:
-            The credit, and what is carried on.
+        `silent` says that the window has no event in it, `last` that its last step is the only one.
         """
         gain, filter = outputs.sensitivity if self.sensitive else None, window.numbers.filter
         if filter is None or not (self.normalized or window.numbers.hops):
@@ -284,15 +244,15 @@ class Trace(ABC):
         n = n.reshape(*n.shape, *[1] * len(window.unit))
         past = Traces() if start.traces is None else start.traces
         carried = {RESPONSE: response}
-        shared = n if start.currents == 1 else n.unsqueeze(n.dim() - len(window.unit))
         if gain is not None and bank is not None:
+            shared = n if start.currents == 1 else n.unsqueeze(n.dim() - len(window.unit))
             gain, level = bank.forward(gain, start.level(LEVEL, (filter.size, *start.driven)))
             carried[LEVEL], n = level, torch.where(n == 0, torch.ones_like(n), n)
             gain = gain / torch.where(shared == 0, torch.ones_like(shared), shared)
             if self.filter is not None:
                 gain[:outer] = gain[inside_of(self.filter.ways)]
         elif gain is not None and outputs.level is not None:
-            gain, carried[LEVEL] = gain / last_of(shared, gain), outputs.level
+            carried[LEVEL] = outputs.level
         traces = replace(past, other=past.other | carried)
         return Closed(None if silent else WindowCredit(self, window, gain, n), traces, window)
 
@@ -309,7 +269,8 @@ class WindowCredit(Credit):
         window: the window.
         gain: the outputs' sensitivity, `[T, B, (C,) *unit]` or of the last step alone; None where it is not carried.
         norm: the filter's response to ones at each step, `[T, B, ...]`, by which cotangents are divided; None for one.
-            Where there are several filters, these two and all cotangents have them in front, `[G, ...]`.
+            Where there are several filters, these two and all cotangents have them in front, `[G, ...]`, and the gain
+            is divided by the norm already.
     """
 
     trace: Trace
@@ -336,12 +297,13 @@ class WindowCredit(Credit):
             z_bar = hopped(w, self.gain, z_bar if w.numbers.outputs > 1 else z_bar.unsqueeze(0))
         cotangents = z_bar
         if self.norm is not None:
-            z_bar = z_bar / last_of(self.norm, z_bar, bank is not None)
+            z_bar = into_pool(torch.div, z_bar.shape, z_bar, last_of(self.norm, z_bar, bank is not None))
+        if bank is None:
+            cotangents = z_bar  # the norm divides the gain through them
         size, copies = w.size, trace.copies
         above = 0 if filter is None else filter.size
         offset = size * copies
-        level = None if filter is None else carry[offset : offset + above]
-        spent = None
+        spent, level = None, None if filter is None else carry[offset : offset + above]
         if bank is not None and level is not None:
             z_bar, spent = bank.reverse(z_bar, level, w.steps)
             filter, level, raw = None, None, None if raw is None else padded(raw, w.steps)
@@ -350,12 +312,13 @@ class WindowCredit(Credit):
         pull = Pull(trace.linked, None, w.learned, instant)
         own = w.tape.reverse(Cotangents(z_bar, carry[offset - size : offset], raw, filter, level, fed), pull)
         weights = self.weights(own, Cotangents(z_bar, carry[:size], raw, filter, level, fed))
-        start = torch.zeros_like(carry)
+        spent = own.level if spent is None else spent
+        back = trace.linked or spent is not None or fed is not None
+        start = torch.zeros_like(carry) if back else carry.new_zeros(()).expand_as(carry)
         if trace.linked:
             start[offset - size : offset] = w.masked(own.s)
             if copies > 1:
                 start[:size] = w.masked(weights.s)
-        spent = own.level if spent is None else spent
         if spent is not None:
             start[offset : offset + above] = w.masked(spent)
         if own.fed is not None and fed is not None:
@@ -398,3 +361,14 @@ class WindowCredit(Credit):
         if z_bar.dim() < self.gain.dim():  # a unit's cotangent is one for each of its currents
             z_bar = z_bar.unsqueeze(3 if several else 2)
         return last_of(self.gain, z_bar, several) * z_bar
+
+
+def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
+    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
+    grads: list[Tensor | None] = []
+    for afferent in afferents:
+        if afferent.traced:
+            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
+        else:
+            grads += [None] * len(afferent.synapse.weights())
+    return grads

@@ -39,11 +39,7 @@ class Full(WeightCredit):
     """
 
     per_unit = True
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "full"
+    storage = "full"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
@@ -56,9 +52,8 @@ class Full(WeightCredit):
 class Eligibility(Trace):
     """One trace per state and weight."""
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window, in place where they are there already."""
-        old = Traces() if traces is None else traces
         rows = self.rows_over(window)
         neuron = advance_parameters(old.neuron, window, rows, (*window.biases, *window.learned))
         new = Traces(neuron=neuron, other=old.other)

@@ -15,16 +15,10 @@ from tracetorch.traces.window import Window
 
 
 def hopped(window: Window, gain: Tensor | None, outer: Tensor) -> Tensor:
-    """Return the cotangents of a layer's outputs by all of its filters.
+    """Return cotangents of a layer's outputs by all filters, `[G, E, B, *unit]`: from outside, then each hop's.
 
-    Args:
-        window: the window.
-        gain: the outputs' sensitivity behind each filter over its norm, `[G, T, B, *unit]`; None where there are no
-            hops.
-        outer: cotangents that come from outside, `[O, E, B, *unit]`.
-
-    Returns:
-        The cotangents, `[G, E, B, *unit]`: those from outside, then those of each hop.
+    `gain` is the outputs' sensitivity behind each filter over its norm, `[G, T, B, *unit]`, None without hops;
+    `outer` are the cotangents that come from outside, `[O, E, B, *unit]`.
     """
     hops, count = window.numbers.hops, outer.shape[0]
     if gain is None or not hops:

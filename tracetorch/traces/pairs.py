@@ -62,19 +62,12 @@ class Pairs(WeightCredit):
 
 @dataclass(frozen=True)
 class Paired(Trace):
-    """A bounded number of pairs.
-
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from.
-        kind: how many pairs.
-    """
+    """A bounded number of pairs, as `kind` says."""
 
     kind: Pairs = Pairs()
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
-        old = Traces() if traces is None else traces
         rows = window.rows(Pull(parameters=window.learned))
         neuron = advance_parameters(old.neuron, window, rows, (*window.biases, *window.learned))
         h = torch.stack([row.current for row in rows], 1)  # [T, R, B, *unit]

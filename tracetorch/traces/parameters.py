@@ -23,16 +23,9 @@ from tracetorch.traces.window import Traces, Window, per_current
 def advance_parameters(
     held: Mapping[str, list[Tensor]], window: Window, rows: Sequence[Gradients], names: Sequence[str]
 ) -> dict[str, list[Tensor]]:
-    """Return the eligibilities after a window.
+    """Return the eligibilities of some biases and neuron parameters after a window, S + M rows `[B, *unit]` by name.
 
-    Args:
-        held: those before it by name, S + M rows `[B, *unit]` each; empty after a reset.
-        window: the window.
-        rows: the reverse passes of unit cotangents, S + M of them.
-        names: the biases and neuron parameters to advance.
-
-    Returns:
-        Those after it.
+    `held` are those before it, none after a reset, and `rows` the reverse passes of as many unit cotangents.
     """
     new: dict[str, list[Tensor]] = {}
     for name in names:
@@ -61,16 +54,7 @@ def starts(row: Gradients, window: Window) -> list[Tensor]:
 
 
 def contract_parameter(traces: Traces, name: str, bar: Tensor) -> Tensor | None:
-    """Return a parameter's gradient per unit from cotangents of the rows; None where nothing is carried.
-
-    Args:
-        traces: the traces.
-        name: the parameter's name.
-        bar: cotangents of the states and filter states, `[rows, B, *unit]`.
-
-    Returns:
-        The gradient, `[B, *unit]`, or None.
-    """
+    """Return a parameter's gradient, `[B, *unit]`, from cotangents of the rows; None where nothing is carried."""
     rows = traces.neuron.get(name)
     if not rows:
         return None

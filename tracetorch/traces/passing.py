@@ -168,14 +168,7 @@ class Received:
         self._parts[way] = part if before is None else before + part
 
     def split(self, z_bar: Tensor) -> dict[Way, Tensor] | None:
-        """Return the cotangents of the outputs by the way along which they came.
-
-        Args:
-            z_bar: all of them, `[..., B, *unit]`.
-
-        Returns:
-            The cotangents; None where all of them came along the only way.
-        """
+        """Return the outputs' cotangents, `[..., B, *unit]`, by the way they came along; None if by one way alone."""
         parts = self._parts if self._task == torch._C._current_graph_task_id() else {}
         parts = {way: part if part.shape == z_bar.shape else part.reshape(z_bar.shape) for way, part in parts.items()}
         self._parts, ways = {}, self.filter.ways
@@ -258,14 +251,7 @@ class Feed:
 def back_to(edge: Any, node: Any, nodes: Sequence[Any], part: Tensor) -> Tensor | None:
     """Return what a cotangent comes to at a layer's outputs, through the modules between and through no layer.
 
-    Args:
-        edge: the edge of the graph at which the cotangent is.
-        node: the node of the layer's outputs.
-        nodes: the nodes of all layers that are met first.
-        part: the cotangent.
-
-    Returns:
-        The cotangent of the outputs; None where there is none.
+    It is at `edge` of the graph; `node` is that of the layer's outputs, `nodes` those of all layers that are met first.
     """
     if edge.node is node:
         return part

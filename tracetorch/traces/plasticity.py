@@ -19,10 +19,10 @@ from torch import Tensor
 from tracetorch.backends import Outputs
 from tracetorch.backends.interface import padded
 from tracetorch.backends.torch.recurrences import decayed_sums
-from tracetorch.traces.base import Context
+from tracetorch.traces.base import Context, weight_grads
 from tracetorch.traces.leaky import LeakyCredit, LeakyInput, LeakyInputCredit
 from tracetorch.traces.passing import Closed, Pulled, Start, last_of
-from tracetorch.traces.window import Afferent, Traces, Window, weight_grads
+from tracetorch.traces.window import Afferent, Traces, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +98,9 @@ class SpikeTimesTrace(LeakyInput):
             credit = _Credit(self, window, credit.gain, h=credit.h, u=u, after=credit.u, scaled=scaled)
         return Closed(credit, replace(past, other={**past.other, **carried}), closed.pending)
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
-        return super().advance(traces, replace(window, biases=(), learned=()))
+        return super().advance(old, replace(window, biases=(), learned=()))
 
 
 def _before(x: Tensor, tau: float, start: Start, name: str) -> tuple[Tensor, Tensor]:

@@ -45,10 +45,7 @@ class Pre(WeightCredit):
     detach_reset: bool = False
     approximate: bool = False
 
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "one trace per input"
+    storage = "one trace per input"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where one trace per input cannot represent its neuron."""
@@ -79,11 +76,7 @@ def _why(neuron: Neuron) -> str:
 class Presynaptic(Trace):
     """One trace per state and input.
 
-    Args:
-        input: what is sent to the layer below, times the learning signal.
-        filter: where the filter above the outputs comes from.
-        detach_reset: whether the reset's own derivative is left out of A.
-        approximate: whether A and B are not the neuron's own.
+    `detach_reset` leaves the reset's own derivative out of A; `approximate` says that A and B are not the neuron's own.
     """
 
     detach_reset: bool = False
@@ -118,11 +111,10 @@ class Presynaptic(Trace):
         if not silent or numbers.constant is None:
             return found
         weights = power_weights(*numbers.constant, steps)[0].t()
-        return Save(True, found.sensitivity, (weights, start.x.new_zeros(weights.shape[0], *start.x.shape)))
+        return Save(True, found.sensitivity, (weights, start.x.new_zeros(()).expand(weights.shape[0], *start.x.shape)))
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
-        old = Traces() if traces is None else traces
         size, new = window.size, Traces(other=old.other)
         needs_rows = self.approximate or window.filter is not None or bool(window.learned)
         rows: list[Gradients] = []
@@ -162,17 +154,9 @@ def at_rest(neuron: Neuron, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def power_weights(transition: Tensor, drive: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    r"""Return the weights with which a window's inputs enter a presynaptic trace.
+    r"""Return the weights, `[T, S]`, with which a window's inputs enter a presynaptic trace, and `A^T`, `[S, S]`.
 
     .. math:: \hat E_T = \bar A^T \hat E_0 + \sum_t \bar A^{T-t} \bar B\, x_t
-
-    Args:
-        transition: `A`, `[S, S]`, constant and shared by all units.
-        drive: `B`, `[S]`.
-        steps: T, the window's length in steps.
-
-    Returns:
-        The weights `A^{T-t} B`, `[T, S]`, and `A^T`, `[S, S]`.
     """
     if steps == 1:
         return drive.unsqueeze(0), transition
@@ -229,19 +213,12 @@ def units(afferent: Afferent, value: Tensor) -> Tensor:
 def advance_filtered(
     held: list[Tensor], filtered: list[Tensor], afferent: Afferent, window: Window, rows: Sequence[Gradients]
 ) -> list[Tensor]:
-    r"""Return the eligibilities behind the filter, in place where they are there already.
+    r"""Return the M eligibilities behind the filter, `[B, G, O, L, K]`, in place where they are there already.
 
     .. math:: f \leftarrow a f + b\, e, \qquad e_t = D_t \hat E_{t-1} + \psi_t x_t
 
-    Args:
-        held: the presynaptic traces before the window, S of them; empty after a reset.
-        filtered: the filtered eligibilities before it, M of them, `[B, G, O, L, K]`; empty after a reset.
-        afferent: the synapse and its inputs.
-        window: the window.
-        rows: the reverse passes of unit cotangents of the filter's states.
-
-    Returns:
-        Those after the window.
+    `held` are the S presynaptic traces before the window, `filtered` those behind the filter, none after a reset;
+    `rows` are the reverse passes of unit cotangents of the filter's states.
     """
     synapse, size, out = afferent.synapse, window.size, []
     patches = afferent.patches() if rows else None

@@ -53,10 +53,7 @@ class RankOne(Rtrl):
     def __post_init__(self) -> None:
         object.__setattr__(self, "generator", torch.Generator().manual_seed(self.seed))
 
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "rank one, random"
+    storage = "rank one, random"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where a unit takes several currents."""
@@ -80,8 +77,7 @@ class RankOneTrace(Everywhere):
         return replace(closed, traces=replace(past, other=past.other | {SIGNS: signs}))
 
     @torch.no_grad()
-    def _advanced(self, traces: Traces | None, window: Window) -> Traces:
-        old = Traces() if traces is None else traces
+    def _advanced(self, old: Traces, window: Window) -> Traces:
         signs = old.other[SIGNS]
         own = _pulled(window, signs)
         now = Traces()

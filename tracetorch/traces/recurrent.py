@@ -42,11 +42,7 @@ class Rtrl(Full):
     """
 
     inputs = ("psi", "gain")
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "full, for every unit"
+    storage = "full, for every unit"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer; raise ValueError where a unit takes several currents."""
@@ -107,15 +103,14 @@ class SelfFed(Fed):
 class Everywhere(Fed):
     """Each unit's outputs reach all units: eligibilities `[B, units, G, O, K]`, one for each carried row."""
 
-    def advance(self, traces: Traces | None, window: Window) -> Traces:
+    def advance(self, old: Traces, window: Window) -> Traces:
         """Return the traces after a window."""
         if window.scan.recurrent is None:
-            return super().advance(traces, window)
+            return super().advance(old, window)
         with torch.autocast(window.like.device.type, enabled=False):  # traces stay in the dtype of the states
-            return self._advanced(traces, window)
+            return self._advanced(old, window)
 
-    def _advanced(self, traces: Traces | None, window: Window) -> Traces:
-        old = Traces() if traces is None else traces
+    def _advanced(self, old: Traces, window: Window) -> Traces:
         batch, count = window.like.shape[0], window.like[0].numel()
         each = torch.eye(count).to(window.like).unsqueeze(1).expand(-1, batch, -1).unflatten(2, window.unit)
         table = [[_pulled(window, k, one) for one in each] for k in range(self.rows(window))]

@@ -91,17 +91,10 @@ def _at_rest(neuron: Neuron, probed: tuple[Blocks, torch.Size], shares: Tensor, 
 
 
 def groups_of(neuron: Neuron, most: int) -> Tensor | None:
-    """Return in which group of like responses each unit of a neuron stands.
+    """Return in which group of like responses each unit of a neuron stands; None where all are alike or `most` is 1.
 
     Units of one response form a group; where that gives too many, the units are grouped by their time constants, in
     intervals of one ratio.
-
-    Args:
-        neuron: the neuron.
-        most: number of groups at most.
-
-    Returns:
-        The groups, in the shape of the neuron's values; None where all units respond alike, or `most` is one.
     """
     wide = [v for v in tensor_values(neuron).values() if v.numel() > 1]
     if most == 1 or not wide or len(neuron.currents) > 1 or neuron.is_constant(detach_reset=True):
@@ -123,18 +116,11 @@ def groups_of(neuron: Neuron, most: int) -> Tensor | None:
 
 
 def ones_through(filter: Filter | Bank, level: Tensor, steps: int, *, last: bool = False) -> tuple[Tensor, Tensor]:
-    r"""Pass ones through a filter, or through those of a bank, in closed form.
+    r"""Return what ones give through a filter, `[T, B]`, or a bank, `[G, T, B]`, and the states after them, `[M, B]`.
 
     .. math:: (f_t, 1) = \begin{pmatrix} a & b \\ 0 & 1 \end{pmatrix}^{t} (f_0, 1), \qquad n_t = d \cdot f_{t-1} + p
 
-    Args:
-        filter: the filter, of M states.
-        level: its states before the window, `[M, B]`.
-        steps: T.
-        last: whether the output of the last step alone is returned.
-
-    Returns:
-        Its outputs, `[T, B]`, or `[G, T, B]`, and its states after the window, `[M, B]`.
+    With `last` it is the output of the last step alone.
     """
     dtype, size = level.dtype, level.shape[0]
     level = level if steps == 1 else widened(level)

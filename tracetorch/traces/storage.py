@@ -43,15 +43,8 @@ class Auto(WeightCredit):
         if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 0:
             raise ValueError(f"budget is a number of numbers per row and layer, at least 0, got {self.budget!r}")
 
-    @property
-    def pairs(self) -> str:
-        """Return `auto`."""
-        return "auto"
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "auto"
+    pairs = "auto"
+    storage = "auto"
 
     def stored(self, trace: Trace) -> str:
         """Return in a few words what the layer of a trace stores."""

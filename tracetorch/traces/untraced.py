@@ -26,11 +26,7 @@ class Graph(WeightCredit):
     """
 
     per_unit = True
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "the graph"
+    storage = "the graph"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
@@ -48,11 +44,7 @@ class NoTrace(WeightCredit):
     """
 
     per_unit = True
-
-    @property
-    def storage(self) -> str:
-        """Return in a few words what is stored per layer."""
-        return "none"
+    storage = "none"
 
     def trace(self, context: Context) -> Trace:
         """Return the trace of one layer."""
@@ -89,10 +81,7 @@ class Untraced(Trace):
 class InGraph(Trace):
     """The carried rows keep their graph from call to call."""
 
-    @property
-    def in_graph(self) -> bool:
-        """Whether the rows keep their graph from call to call."""
-        return True
+    in_graph = True
 
     def close(self, start: Start, window: Window, outputs: Outputs, *, silent: bool, last: bool) -> Closed:
         """Return how a window is credited; it leaves nothing."""

@@ -159,7 +159,7 @@ class Window:
 
     def require_unchanged(self) -> None:
         """Raise RuntimeError where the inputs were changed in place since the window was run."""
-        if any(a.version is not None and a.version != version_of(a.given) for a in self.afferents):
+        if any(a.version is not None and version_of(a.given) not in (None, a.version) for a in self.afferents):
             raise RuntimeError(
                 "an input of a layer was changed in place before the layer's next call, in which its traces advance "
                 "over that input; write h = h * 2 instead of h.mul_(2), or give the layer a copy, h.clone()"
@@ -180,9 +180,9 @@ class Window:
         return value * self.keep.reshape(-1, *[1] * len(self.unit)).to(value.dtype)
 
 
-def version_of(x: Tensor | Events) -> int:
-    """Return the number of changes in place that inputs have seen; zero where it is not counted, as of events."""
-    return 0 if not isinstance(x, Tensor) or torch.compiler.is_compiling() or x.is_inference() else x._version
+def version_of(x: Tensor | Events) -> int | None:
+    """Return the number of changes in place that inputs have seen; None where it is not counted, as of events."""
+    return None if not isinstance(x, Tensor) or torch.compiler.is_compiling() or x.is_inference() else x._version
 
 
 def per_current(value: Tensor, dim: int, count: int) -> Tensor:
@@ -245,14 +245,3 @@ class Traces:
 def sum_to(value: Tensor, shape: torch.Size) -> Tensor:
     """Return per-unit cotangents summed to the shape of the parameter they belong to."""
     return value.sum_to_size(shape) if value.shape != shape else value
-
-
-def weight_grads(afferents: Sequence[Afferent], q: Tensor) -> list[Tensor | None]:
-    """Return the weights' gradients from the currents' cotangents, `[T, B, (C,) *unit]`, synapse by synapse."""
-    grads: list[Tensor | None] = []
-    for afferent in afferents:
-        if afferent.traced:
-            grads += afferent.weight_grad(q.reshape(-1, *q.shape[2:]))
-        else:
-            grads += [None] * len(afferent.synapse.weights())
-    return grads

@@ -161,14 +161,7 @@ class Runner(ABC, Generic[AnyProblem]):
         self._stop = self._stop or self.fabric.world_size == 1
 
     def evaluate(self, *, quick: bool = False) -> dict[str, float]:
-        """Score the run.
-
-        Args:
-            quick: Use a fixed part of the held-out data, where there is any.
-
-        Returns:
-            The scores by name, the task's metric first.
-        """
+        """Score the run, the metric first, on a fixed part of the held-out data where `quick` and there is any."""
         self.evaluating = True
         try:
             with self._seeded("evaluate"), self.fabric.autocast():
@@ -183,11 +176,7 @@ class Runner(ABC, Generic[AnyProblem]):
 
     @abstractmethod
     def arrays(self) -> dict[str, torch.Tensor]:
-        """Return arrays to draw; see `tracetorch.train.Task.figures`.
-
-        Returns:
-            The arrays by name, on the CPU.
-        """
+        """Return arrays to draw, by name, on the CPU; see `tracetorch.train.Task.figures`."""
 
     @abstractmethod
     def _learn(self) -> tuple[dict[str, float], int]:
@@ -220,13 +209,9 @@ class Runner(ABC, Generic[AnyProblem]):
             yield
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the run has become, counters included.
+        """Return everything the run has become, counters included: plain values and the run's own tensors, no copies.
 
-        Returns:
-            A nested dict of tensors and plain values; the tensors are the run's own, not copies.
-
-        Raises:
-            RuntimeError: An iteration was broken off in its middle.
+        Raise RuntimeError where an iteration was broken off in its middle.
         """
         if not self.consistent:
             raise RuntimeError(f"iteration {self.iteration} was broken off in its middle: there is no state to save")
@@ -243,12 +228,7 @@ class Runner(ABC, Generic[AnyProblem]):
     def load_state_dict(self, state: Mapping[str, Any], *, source: Path = Path("state")) -> None:
         """Restore what `state_dict` returned, in a run made with the same task and rule.
 
-        Args:
-            state: The nested dict.
-            source: The file that it is from, which errors name.
-
-        Raises:
-            RunFileError: Something in it is missing, of another kind, or of another network.
+        Raise RunFileError, which names the source, where something is missing, of another kind, or of another network.
         """
         check(self.form, state, source, "run")
         for name in ("logged_at", "evaluated_at", "tested_at"):

@@ -14,14 +14,8 @@ from dataclasses import dataclass
 class Sizes:
     """Numbers of rows that a block of units has in the work space, and where they begin.
 
-    Args:
-        states: S.
-        counters: C.
-        parameters: P.
-        filters: M, the number of states of the filter.
-        gradients: number of parameters whose gradients are formed.
-        width: U, the number of units in a row.
-        currents: C, the number of currents per unit.
+    There are S states, C counters, P parameters, M states of the filter, and gradients of some parameters; a row has U
+    units, its width, and a neuron one or more currents per unit.
     """
 
     states: int

@@ -26,7 +26,7 @@ _CACHED = 512
 
 
 class Forward(NamedTuple):
-    """Variant of the forward kernel; `names` describes the switches.
+    """Variant of the forward kernel: switches of the template.
 
     Args:
         events: whether currents are formed from inputs' events.
@@ -40,7 +40,7 @@ class Forward(NamedTuple):
 
 
 class Reverse(NamedTuple):
-    """Variant of the reverse kernel; `names` describes the switches.
+    """Variant of the reverse kernel: switches of the template.
 
     Args:
         linked: whether cotangents go from step to step.
@@ -166,9 +166,14 @@ def _functions(kind: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 @lru_cache(_CACHED)
-def _kernel(
-    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, learned: tuple[str, ...], variant: Forward | Reverse
+def neuron_kernel(
+    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Forward | Reverse, *learned: str
 ) -> Kernel:
+    """Return the kernel `forward` or `reverse` of a neuron, with the arguments of that function in `kernels.py`.
+
+    It computes `width` units at once under a filter of so many states; the reverse forms the gradients of the
+    parameters `learned`, which the step reads.
+    """
     from tracetorch.backends.numba import raw
 
     kind, what = _kind(dtype), type(variant).__name__.lower()
@@ -194,41 +199,6 @@ def _kernel(
 
 
 _SWITCHES = [field.upper() for kind in (Forward, Reverse) for field in kind._fields]
-
-
-def forward_kernel(lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Forward) -> Kernel:
-    """Return the forward kernel of a neuron.
-
-    Args:
-        lowered: the neuron's step.
-        dtype: float32 or float64.
-        width: number of units that are computed at once.
-        filters: number of states of the filter of sensitivities.
-        variant: what it does beside its job.
-
-    Returns:
-        The kernel; its arguments are those of `forward` in `kernels.py`.
-    """
-    return _kernel(lowered, dtype, width, filters, (), variant)
-
-
-def reverse_kernel(
-    lowered: Lowered, dtype: torch.dtype, width: int, filters: int, variant: Reverse, learned: tuple[str, ...] = ()
-) -> Kernel:
-    """Return the reverse kernel of a neuron.
-
-    Args:
-        lowered: the neuron's step.
-        dtype: float32 or float64.
-        width: number of units that are computed at once.
-        filters: number of states of the filter above the outputs.
-        variant: what it does beside its job.
-        learned: names of the parameters whose gradients it forms, which the step reads.
-
-    Returns:
-        The kernel; its arguments are those of `reverse` in `kernels.py`.
-    """
-    return _kernel(lowered, dtype, width, filters, learned, variant)
 
 
 @lru_cache(4)

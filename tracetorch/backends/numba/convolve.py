@@ -8,15 +8,10 @@ rows of the kernel meet where are those of `meeting.py`.
 The functions without a decorator are compiled by the loader; they serve the pieces of work from `low` to `high`.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from tracetorch.backends.numba.raw import LANES, clear, found, load, store
+from tracetorch.backends.numba.raw import LANES, clear, found, load, store, take
 from tracetorch.backends.numba.vectors import SQUARE, add_run, gather_rows, turn
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.names import F, jit
 
 
 @jit
@@ -86,6 +81,19 @@ def gather(sizes, ranges, columns, near, taps, ends, place, value):
                             gather_rows(near, a, load(columns, run + 2) * padded, taps, b, place, value, e, end)
 
 
+@jit
+def begin(sizes, bias, near):
+    """Write the bias to all positions: to one, then from as many as have it to as many more."""
+    groups, padded, area = sizes[3], sizes[5], sizes[6]
+    for g in range(groups):
+        at, done = g * area * padded, padded
+        take(near, at, bias, g * padded, padded)
+        while done < area * padded:
+            size = min(done, area * padded - done)
+            take(near, at + done, near, at, size)
+            done += size
+
+
 def convolve(sizes, x, taps, bias, rows, columns, cells, places, out, low, high):
     """Write the currents `[R, units, positions]` of inputs `[R, channels, height, width]`.
 
@@ -101,10 +109,7 @@ def convolve(sizes, x, taps, bias, rows, columns, cells, places, out, low, high)
     value = np.empty(size, F)
     for n in range(low, high):
         count = found(x, n * size, size, index, 0, size)
-        for g in range(groups):
-            for p in range(area):
-                for o in range(padded):
-                    store(near, (g * area + p) * padded + o, load(bias, g * padded + o))
+        begin(sizes, bias, near)
         if number:
             sort(x, n * size, index, count, cells, places, ends, number, place, value)
             gather(sizes, rows, columns, near, taps, ends, place, value)

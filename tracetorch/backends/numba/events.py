@@ -6,14 +6,9 @@ To sum outer products over events, rows are taken in groups that stay in cache. 
 input, so that one row of the gradient meets all its events at once, four at a time.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from tracetorch.backends.numba.raw import LANES, add_chosen, found, gather, load, store
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.names import F, jit
+from tracetorch.backends.numba.raw import LANES, add_chosen, backwards, clear, found, gather, load, store, take
 
 GROUP, BLOCK, TILE, U, PIECE = 128, 64, 128, 64, 32
 
@@ -130,24 +125,26 @@ def credit_back(sizes, signal, gain, level, weight, bucket, decay, sent, out, le
     `sizes` are T, B, N, the number of buckets, and whether what is not filtered is returned too.
     """
     steps, batch, units, groups, direct = sizes
+    carried, order = np.empty(units, F), backwards(steps)
     for b in range(low, high):
-        carried, weights = np.zeros(units, F), np.empty(units, F)
+        clear(carried, 0, units)
         for r in range(steps):
-            t = steps - 1 - r
+            t = load(order, r)
             at, first = (t * batch + b) * units, t * groups * batch + b
-            whole = load(level, t * batch + b)
+            share = F(1) / load(level, t * batch + b)
+            factor = share / load(weight, first)
             for n in range(units):
-                group = np.intp(load(bucket, n)) if groups > 1 else 0
-                store(weights, n, load(weight, first + group * batch))
+                if groups > 1:
+                    factor = share / load(weight, first + np.intp(load(bucket, n)) * batch)
+                store(out, at + n, load(gain, at + n) * load(signal, at + n) * factor)
             for n in range(units):
-                credit = load(gain, at + n) / whole * load(signal, at + n)
-                if direct:
-                    store(sent, at + n, credit)
-                now = load(carried, n) + credit / load(weights, n)
+                now = load(carried, n) + load(out, at + n)
                 store(out, at + n, now)
                 store(carried, n, now * load(decay, n))
-        for n in range(units):
-            store(leaving, b * units + n, load(carried, n))
+            if direct:
+                for n in range(units):
+                    store(sent, at + n, load(gain, at + n) * load(signal, at + n) * share)
+        take(leaving, b * units, carried, 0, units)
 
 
 @jit

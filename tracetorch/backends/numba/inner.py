@@ -14,16 +14,9 @@ from tracetorch.backends.numba.options import FAST
 
 
 def inner(function: Callable[..., Any], *, reassociated: bool = False) -> Any:
-    """Return a function in a form that other compiled functions may call.
+    """Return a function in a form that other compiled functions may call; `reassociated` lets the order of sums change.
 
     It is compiled once for each kind of arguments; integers of any width, constants among them, are of one kind.
-
-    Args:
-        function: the function.
-        reassociated: whether the order of its sums does not matter.
-
-    Returns:
-        The function for compiled code.
     """
     from numba.core.compiler import compile_internal
     from numba.core.registry import cpu_target

@@ -1,4 +1,7 @@
-"""Template of the CPU kernels: executed once per neuron and variant, with `names` and the text of `cells` put in first.
+"""Template of the CPU kernels: executed once per neuron and variant.
+
+The loader puts in first, in capitals, the numbers and places of `cells.Sizes`, the switches of `compile.Forward` and
+`compile.Reverse`, U for the width and the scalar type F; then the functions that `cells` has as text.
 
 Everything of one sample is computed in cache: the input's events, the membrane, the spikes, the sensitivities. What
 belongs to U units lies in one row of a work space `w`, and a block of units has ROWS values there. All arrays are flat;
@@ -6,53 +9,9 @@ they are read and written at places that are counted out here, never by slices; 
 compiled by the loader, under their own name for each neuron and variant; they serve samples `low` to `high`.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from tracetorch.backends.numba.raw import (
-    LANES,
-    add_rows,
-    add_sums,
-    clear,
-    found,
-    gather,
-    load,
-    store,
-    take,
-    take_rows,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.names import (
-        BELOW,
-        COUNTERS,
-        CURRENTS,
-        EVENTS,
-        EXTRA,
-        FED,
-        FILTERS,
-        FIRST,
-        GRAD,
-        GRADIENTS,
-        LAM,
-        LEVEL,
-        LINKED,
-        PARAM,
-        PARAMETERS,
-        RECURRENT,
-        ROWS,
-        SECOND,
-        STATE,
-        STATES,
-        THIRD,
-        TRACED,
-        F,
-        U,
-        advanced,
-        again,
-        credit,
-    )
+from tracetorch.backends.numba.raw import LANES, add_rows, add_sums, clear, found, gather, load, store, take, take_rows
 
 CARRIED = STATES + COUNTERS
 SAVED = CARRIED * U

@@ -28,16 +28,10 @@ HEAD = 3
 
 
 def compiled_entry(name: str, function: Callable[..., None], kinds: Sequence[int | torch.dtype], path: Path) -> Any:
-    """Compile the entry point of a kernel, or load it from the cache.
+    """Compile the entry point of a kernel, or load it from the cache beside `path`; its `address` is that of the entry.
 
-    Args:
-        name: name in the cache, unique for the kernel's text.
-        function: the kernel, compiled by Numba; its last two arguments are the bounds of a share.
-        kinds: scalar type of each array, or length of each tuple, among its arguments.
-        path: a file beside which, or for which, the cache lies.
-
-    Returns:
-        Numba's function, whose `address` is the entry point.
+    The name is unique for the kernel's text; `kinds` has the scalar type of each array, or the length of each tuple,
+    among the arguments, of which the kernel's last two are the bounds of a share.
     """
     import numba
 
@@ -47,15 +41,9 @@ def compiled_entry(name: str, function: Callable[..., None], kinds: Sequence[int
 
 
 def c_function(name: str, function: Callable[..., Any], signature: Any) -> Any:
-    """Compile a function of C, or load it from the cache; the compiler's errors pass through.
+    """Compile a function of C with Numba's types, or load it from the cache; the compiler's errors pass through.
 
-    Args:
-        name: name in the cache, unique for the function's text and what it refers to.
-        function: the function.
-        signature: its types, as Numba has them.
-
-    Returns:
-        Numba's function.
+    The name is unique for the function's text and what it refers to.
     """
     import numba
 

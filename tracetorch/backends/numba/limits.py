@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from tracetorch.backends.interface import Scan
+from tracetorch.backends.interface import Scan, why_not_values
 from tracetorch.backends.numba.packed import FLOATS, Packed
 from tracetorch.neurons.lowering import NotLowered
 
@@ -24,35 +21,7 @@ def why_not_scan(scan: Scan) -> str:
         name = type(scan.neuron).__name__
         return f"it forms one current per unit from inputs or outputs, {name} has {lowered.currents}; pass the currents"
     values = {name: scan.parameter(name) for name in lowered.parameters}
-    return _why_not_dtypes(scan, values) or _why_not_shapes(scan, values) or _why_not_dense(scan) or _why_not_fed(scan)
-
-
-def _why_not_dtypes(scan: Scan, parameters: dict[str, Tensor]) -> str:
-    """Refuse where torch would compute in another type than that of the first state."""
-    like = scan.s[0]
-    carried = {x.dtype for x in scan.s}
-    if len(carried) > 1:
-        return f"it takes one dtype, the states and counters are {', '.join(sorted(map(str, carried)))}"
-    if scan.out is not None and scan.out.dtype != like.dtype:
-        return f"it takes one dtype, the states are {like.dtype}, the outputs are to be {scan.out.dtype}"
-    others = {"drive": scan.drive} | {name: value for name, value in parameters.items() if value.dim() > 0}
-    for name, value in others.items():
-        if torch.promote_types(value.dtype, like.dtype) != like.dtype:
-            return f"it takes one dtype, the states are {like.dtype}, {name} is {value.dtype}"
-    for name, value in {**parameters, "drive": scan.drive}.items():
-        if value.device.type != "cpu":
-            return f"it serves CPUs, {name} is on {value.device}"
-    return ""
-
-
-def _why_not_shapes(scan: Scan, parameters: dict[str, Tensor]) -> str:
-    unit = scan.unit
-    for name, value in parameters.items():
-        shape = tuple(value.shape)
-        fits = len(shape) <= len(unit) and all(a in (1, b) for a, b in zip(shape[::-1], unit[::-1], strict=False))
-        if not fits:
-            return f"it takes parameters per unit, {name} is {list(shape)} for units {list(unit)}"
-    return ""
+    return why_not_values(scan, values) or _why_not_dense(scan) or _why_not_fed(scan)
 
 
 def _why_not_dense(scan: Scan) -> str:

@@ -32,14 +32,9 @@ def new_lists(xs: Tensor, room: int) -> Lists:
 class Packed:
     """Inputs `[T, B, K]` by their events; see `tracetorch.backends.interface.Events`.
 
-    There is room for all inputs, of which memory is used as far as there are events.
-
-    Args:
-        shape: `[T, B, K]`.
-        x: the inputs themselves, before a scan has written down their events; else a tensor of their type.
-        lists: the input of each event, of int32, its value, and where the events of each row begin and end, `[T B]` of
-            int64; None before.
-        workers: the threads.
+    There is room for all inputs, of which memory is used as far as there are events. `x` are the inputs themselves
+    before a scan has written down their events, else a tensor of their type; `lists` has the input of each event, of
+    int32, its value, and where the events of each row begin and end, `[T B]` of int64, and is None before.
     """
 
     shape: torch.Size

@@ -194,6 +194,19 @@ def add_chosen(out, to, values, rows, first, apart, width, order, e, end):
 
 
 @inner
+def backwards(steps):
+    """Return the steps from the last to the first.
+
+    A loop that counts down itself would have its vectors only where they may be checked once for all steps, which
+    LLVM does for steps upwards alone.
+    """
+    order = np.empty(steps, np.intp)
+    for r in range(steps):
+        store(order, r, steps - 1 - r)
+    return order
+
+
+@inner
 def take(w, at, array, place, size):
     """Copy `size` values from a place of an array to a place of the work space."""
     for j in range(size):

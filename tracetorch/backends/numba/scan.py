@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tracetorch.backends.interface import Outputs, Save, Scan
 from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat, parameter_rows, stacked
-from tracetorch.backends.numba.compile import Forward, event_kernel, forward_kernel
+from tracetorch.backends.numba.compile import Forward, event_kernel, neuron_kernel
 from tracetorch.backends.numba.convolution import EventConvolution, run_of, serves, share
 from tracetorch.backends.numba.limits import why_not_scan
 from tracetorch.backends.numba.packed import BLOCK, FLOATS, LANES, Packed, new_lists
@@ -74,16 +74,7 @@ class Numba:
         return Packed(xs.shape, xs.detach().contiguous(), None, self.workers)
 
     def convolution(self, synapse: Synapse, xs: Tensor, sparse: bool | None = None) -> EventConvolution | None:
-        """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`.
-
-        Args:
-            synapse: the synapse.
-            xs: inputs, `[T, B, *in]`.
-            sparse: True for events whatever their density, False for none of it.
-
-        Returns:
-            The products; None where the synapse's own are to be taken.
-        """
+        """Return the products of a convolution, some perhaps by events; see `tracetorch.backends.interface`."""
         if sparse is False or not isinstance(synapse, ConvSynapse) or not serves(synapse, xs):
             return None
         if not xs.is_cpu or xs.dtype not in FLOATS or synapse.weights()[0].dtype != xs.dtype:
@@ -110,7 +101,7 @@ class Numba:
         request = save.sensitivity
         filters = 0 if request is None or request.filter is None else request.filter.size
         variant = Forward(product is not None, recurrent is not None, request is not None)
-        kernel = forward_kernel(lowered, like.dtype, width, filters, variant)
+        kernel = neuron_kernel(lowered, like.dtype, width, filters, variant)
         none = absent(3, like)
         x = events.dense() if isinstance(events, Packed) else flat(scan.drive, unit, like.dtype)
         inputs, listed = x.shape[2], save.events and events is not None

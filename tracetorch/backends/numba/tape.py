@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracetorch.backends.interface import Cotangents, Gradients, Pull, Scan
+from tracetorch.backends.interface import Cotangents, Gradients, Pull, Scan, filters_of
 from tracetorch.backends.numba.arrays import absent, coefficients, empty, flat
-from tracetorch.backends.numba.compile import Reverse, reverse_kernel
+from tracetorch.backends.numba.compile import Reverse, neuron_kernel
 from tracetorch.backends.numba.workers import Workers
 from tracetorch.neurons.lowering import Lowered
 
@@ -18,14 +18,8 @@ from tracetorch.neurons.lowering import Lowered
 class NumbaTape:
     """What is kept of a forward scan; states are formed again in the reverse kernel.
 
-    Args:
-        scan: the window.
-        lowered: the neuron's step.
-        start: states and counters before the window, `[S + C, B, N]`.
-        drive: total currents, `[T, B, (C,) N]`.
-        parameters: the parameters that the step reads, `[P, N]`.
-        width: number of units that a kernel computes at once.
-        workers: threads.
+    `start` are the states and counters before the window, `[S + C, B, N]`, `drive` the currents, `[T, B, (C,) N]`,
+    `parameters` those that the step reads, `[P, N]`; a kernel computes `width` units at once.
     """
 
     scan: Scan
@@ -41,33 +35,15 @@ class NumbaTape:
         return self.drive.view(*self.drive.shape[:-1], *self.scan.unit)
 
     def reverse(self, cotangents: Cotangents, pull: Pull) -> Gradients:
-        """Return the gradients of the window; see `tracetorch.backends.interface`.
-
-        Args:
-            cotangents: the derivatives of a loss that enter the window from outside.
-            pull: what is computed beside the currents' gradient.
-
-        Returns:
-            The gradients.
-
-        Raises:
-            ValueError: if there are cotangents through a recurrent synapse and the window has none, or a filter without
-                the cotangents of its states.
-        """
+        """Return the gradients of the window; see `tracetorch.backends.interface`."""
         c, like, unit = cotangents, self.drive, self.scan.unit
         (steps, batch, *each, units), size = self.drive.shape, self.lowered.states
-        if c.fed is not None and self.scan.recurrent is None:
-            raise ValueError(
-                "cotangents through a recurrent synapse were given, but the window has none; pass fed=None"
-            )
-        filters = 0 if c.filter is None else c.filter.size
-        if c.filter is not None and c.level is None:
-            raise ValueError(f"the filter has {filters} states, their cotangents are missing; pass level of zeros")
+        filters = filters_of(self.scan, c)
         known = tuple(name for name in self.lowered.parameters if name in pull.parameters)
         fed = c.fed is not None and pull.linked
         constant = pull.constant if pull.linked else None
         variant = Reverse(pull.linked, constant is not None, fed or c.raw is not None, fed, pull.below)
-        kernel = reverse_kernel(self.lowered, like.dtype, self.width, filters, variant, known)
+        kernel = neuron_kernel(self.lowered, like.dtype, self.width, filters, variant, *known)
         none = absent(3, like)
         level = none if c.level is None or c.filter is None else flat(c.level, unit, like.dtype)
         level_next = torch.empty_like(level)

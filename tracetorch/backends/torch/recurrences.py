@@ -87,17 +87,9 @@ def reverse_scan(
 
 
 def decayed_sums(values: Tensor, decay: Tensor | float, start: Entry) -> Tensor:
-    r"""Accumulate values with an exponential decay, keeping the sum after every step.
+    r"""Return the sums of values, `[T, ...]`, with a decay per step, after every step; None starts from a sum of zero.
 
     .. math:: h_t = q\, h_{t-1} + g_t
-
-    Args:
-        values: `g`, `[T, ...]`.
-        decay: `q` per step, a number or a tensor that broadcasts over one step.
-        start: the sum before the first step, `[...]`, or None for zero.
-
-    Returns:
-        The sums, `[T, ...]`.
     """
     now = values[0] if start is None else start * decay + values[0]
     if values.shape[0] == 1:
@@ -110,17 +102,11 @@ def decayed_sums(values: Tensor, decay: Tensor | float, start: Entry) -> Tensor:
 
 
 def reverse_sums(values: Tensor, decay: Tensor | float, last: Entry) -> tuple[Tensor, Tensor]:
-    r"""Accumulate values backwards in time with an exponential decay.
+    r"""Return the sums of values, `[T, ...]`, backwards in time with a decay per step, and `kappa` times the first.
 
     .. math:: \tilde L_t = L_t + \kappa \tilde L_{t+1}
 
-    Args:
-        values: `L`, `[T, ...]`.
-        decay: `kappa` per step, a number or a tensor that broadcasts over one step.
-        last: `kappa` times the sum after the window, `[...]`, or None for zero.
-
-    Returns:
-        The sums, `[T, ...]`, and `kappa` times the first, which goes on to the steps before the window.
+    The latter goes on to the steps before the window; `last` is that of the window after, or None for zero.
     """
     carried: Entry = last
     out: list[Tensor] = []
@@ -133,16 +119,7 @@ def reverse_sums(values: Tensor, decay: Tensor | float, last: Entry) -> tuple[Te
 
 
 def filter_forward(filter: Filter, values: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Pass values through a filter.
-
-    Args:
-        filter: the filter, of M states.
-        values: its inputs, `[T, ...]`.
-        level: its states before the window, `[M, ...]`.
-
-    Returns:
-        Its outputs, `[T, ...]`, and its states after the window, `[M, ...]`.
-    """
+    """Return a filter's outputs, `[T, ...]`, for values of that shape, and its states after them, `[M, ...]`."""
     f = _in(filter, values)
     out = []
     for x in values.unbind(0):
@@ -152,16 +129,7 @@ def filter_forward(filter: Filter, values: Tensor, level: Tensor) -> tuple[Tenso
 
 
 def filter_reverse(filter: Filter, z_bar: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Carry cotangents of a filter's outputs back to its inputs.
-
-    Args:
-        filter: the filter, of M states.
-        z_bar: cotangents of its outputs, `[T, ...]`.
-        level: cotangents of its states after the window, `[M, ...]`.
-
-    Returns:
-        The cotangents of its inputs, `[T, ...]`, and of its states before the window, `[M, ...]`.
-    """
+    """Return the cotangents of a filter's inputs, `[T, ...]`, and of its states before the window, `[M, ...]`."""
     f = _in(filter, z_bar)
     out = []
     for x in reversed(z_bar.unbind(0)):

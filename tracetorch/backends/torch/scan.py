@@ -33,11 +33,8 @@ from tracetorch.synapses import Synapse
 class TorchTape:
     """The states and currents of a window, from which Jacobian blocks are taken when they are needed.
 
-    Args:
-        scan: the window.
-        before: states and counters before each step, `[T, B, *unit]` each.
-        current: total currents, `[T, B, *unit]`.
-        fed: outputs that were fed back at each step, `[B, *unit]`; none without a recurrent synapse.
+    `before` are the states and counters before each step, `[T, B, *unit]` each, `current` the total currents of the
+    same shape, `fed` the outputs that were fed back at each step, `[B, *unit]`, none without a recurrent synapse.
     """
 
     def __init__(self, scan: Scan, before: tuple[Tensor, ...], current: Tensor, fed: Sequence[Tensor] = ()) -> None:
@@ -218,14 +215,7 @@ def _of_each(entry: Entry, rank: int) -> Entry:
 def combine(direct: Entry, through: Sequence[Entry], z_bar: Entry, states: Sequence[Entry]) -> Entry:
     """Return `direct * z_bar + sum_i through[i] * states[i]`: what reaches one thing that outputs and states depend on.
 
-    Args:
-        direct: derivative of the output with respect to it.
-        through: derivatives of the states with respect to it, S entries.
-        z_bar: cotangents of the outputs, `[T, B, *unit]`, or None.
-        states: cotangents of the states after each step, S entries.
-
-    Returns:
-        Its cotangents, `[T, B, *unit]`, or None for zero.
+    The cotangents are those of the outputs and of the S states after each step, `[T, B, *unit]`; None is zero.
     """
     total = multiply_add(None, direct, z_bar)
     for entry, state in zip(through, states, strict=True):

@@ -30,7 +30,7 @@ _CACHED = 512
 
 
 class Forward(NamedTuple):
-    """Variant of the forward kernel; `names` describes the switches.
+    """Variant of the forward kernel: switches of the template.
 
     Args:
         record: whether it writes the states before each step, instead of all else.
@@ -44,7 +44,7 @@ class Forward(NamedTuple):
 
 
 class Reverse(NamedTuple):
-    """Variant of the reverse kernel; `names` describes the switches.
+    """Variant of the reverse kernel: switches of the template.
 
     Args:
         linked: whether cotangents go from step to step.
@@ -111,17 +111,7 @@ def _jit(module: ModuleType, names: Mapping[str, Any]) -> None:
 
 @lru_cache(_CACHED)
 def kernel(lowered: Lowered, dtype: torch.dtype, block: int, variant: Forward | Reverse) -> Any:
-    """Return a kernel of a neuron.
-
-    Args:
-        lowered: the neuron's step.
-        dtype: float32 or float64, that of states and traces.
-        block: number of units that a program scans, a power of two.
-        variant: which kernel, and what it does beside its job.
-
-    Returns:
-        The kernel, `forward` or `reverse` of the template.
-    """
+    """Return the kernel `forward` or `reverse` of a neuron in float32 or float64; it scans a power of two of units."""
     import triton.language as tl
 
     single = dtype == torch.float32

@@ -1,4 +1,7 @@
-"""Template of the Triton kernels: executed once per neuron and variant, with the names of `names` put in first.
+"""Template of the Triton kernels: executed once per neuron and variant, with the constants of `compile` put in first.
+
+CARRIED is the number of values per unit that a kernel reads before the first step and carries from step to step, SAVED
+that of states and counters, COEFFICIENTS that of the filter, then of constant blocks.
 
 A program scans BLOCK units through the whole window with everything that it carries in registers, so that each tensor
 is read once and written once, which is what bounds the time. Arrays come as tuples; one that is not used is an empty
@@ -9,28 +12,7 @@ loader compiles every function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tracetorch.backends.triton.names import (
-        AHEAD,
-        BELOW,
-        BLOCK,
-        CARRIED,
-        COEFFICIENTS,
-        EXTRA,
-        GRADIENTS,
-        LINKED,
-        PARAMETERS,
-        RECORD,
-        SAVED,
-        STATES,
-        TRACED,
-        F,
-        advanced,
-        credited,
-        tl,
-    )
+from typing import Any
 
 
 def full(x: Any) -> Any:

@@ -6,9 +6,8 @@ import importlib.util
 from functools import cache
 
 import torch
-from torch import Tensor
 
-from tracetorch.backends.interface import Scan
+from tracetorch.backends.interface import Scan, why_not_values
 from tracetorch.neurons.lowering import NotLowered
 
 FLOATS = (torch.float32, torch.float64)
@@ -53,24 +52,4 @@ def why_not_scan(scan: Scan) -> str:
         return f"it takes one current per unit, {type(scan.neuron).__name__} has {lowered.currents}"
     if like.numel() > LARGEST:
         return f"it takes up to {LARGEST} units of all rows, got {like.numel()}; split the batch"
-    return _why_not_tensors(scan, {name: scan.parameter(name) for name in lowered.parameters})
-
-
-def _why_not_tensors(scan: Scan, parameters: dict[str, Tensor]) -> str:
-    """Refuse other devices, parameters that rows do not share, and where torch would compute in a wider type."""
-    like, unit = scan.s[0], scan.unit
-    carried = {x.dtype for x in scan.s} | ({scan.out.dtype} if scan.out is not None else set())
-    if len(carried) > 1:
-        return f"it takes one dtype, states, counters and outputs are {', '.join(sorted(map(str, carried)))}"
-    tensors = {**parameters, "drive": scan.drive} | ({} if scan.out is None else {"out": scan.out})
-    for name, value in tensors.items():
-        if value.device != like.device:
-            return f"it takes one device, the states are on {like.device}, {name} is on {value.device}"
-        if value.dim() > 0 and torch.promote_types(value.dtype, like.dtype) != like.dtype:
-            return f"it takes one dtype, the states are {like.dtype}, {name} is {value.dtype}"
-    for name, value in parameters.items():
-        shape = tuple(value.shape)
-        fits = len(shape) <= len(unit) and all(a in (1, b) for a, b in zip(shape[::-1], unit[::-1], strict=False))
-        if not fits:
-            return f"it takes parameters per unit, {name} is {list(shape)} for units {list(unit)}"
-    return ""
+    return why_not_values(scan, {name: scan.parameter(name) for name in lowered.parameters})

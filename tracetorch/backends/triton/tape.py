@@ -7,7 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from tracetorch.backends.interface import Cotangents, Gradients, Pull, Scan
+from tracetorch.backends.interface import Cotangents, Gradients, Pull, Scan, filters_of
 from tracetorch.backends.triton.compile import Forward, Reverse, kernel
 from tracetorch.backends.triton.launch import coefficients, flat, launch, launch_size, rows
 from tracetorch.neurons.lowering import Lowered
@@ -17,12 +17,8 @@ from tracetorch.neurons.lowering import Lowered
 class TritonTape:
     """What is kept of a forward scan.
 
-    Args:
-        scan: the window.
-        lowered: the neuron's step.
-        start: states and counters before the window, `[B, N]` each.
-        drive: currents, `[T, B, N]`.
-        parameters: the parameters that the step reads, and their strides over units.
+    `start` are the states and counters before the window, `[B, N]` each, `drive` the currents, `[T, B, N]`,
+    `parameters` those that the step reads, and their strides over units.
     """
 
     scan: Scan
@@ -61,13 +57,7 @@ class TritonTape:
         """Return the gradients of the window; see `tracetorch.backends.interface`."""
         c, like, unit = cotangents, self.start[0], self.scan.unit
         (steps, batch, units), size = self.drive.shape, self.lowered.states
-        if c.fed is not None:
-            raise ValueError(
-                "the window has no recurrent synapse, but cotangents through one were given; pass fed=None"
-            )
-        filters = 0 if c.filter is None else c.filter.size
-        if c.filter is not None and c.level is None:
-            raise ValueError(f"the filter has {filters} states, their cotangents are missing; pass level of zeros")
+        filters = filters_of(self.scan, c)
         known = tuple(name for name in self.lowered.parameters if name in pull.parameters)
         constant = pull.constant if pull.linked else None
         variant = Reverse(pull.linked, constant is not None, c.raw is not None, pull.below, filters, known)

@@ -24,8 +24,8 @@ from tracetorch.neurons.lowering.lowered import Lowered, flat
 Function: TypeAlias = Callable[..., Any]
 
 
-def step_text(lowered: Lowered, *, name: str = "step", learned: Sequence[str] | None = None) -> str:
-    """Return the text of a scalar step with its derivatives.
+def step_text(lowered: Lowered, *, learned: Sequence[str] | None = None) -> str:
+    """Return the text of a scalar step with its derivatives, for Python, NumPy, Numba and Triton: it is free of types.
 
     The function is `step(s, c, i, p) -> (s_next, c_next, z, A, B, D, psi, P, Q)`: tuples of the states, the counters
     and the parameters, and the current (a tuple where there are several). Lines keep the order of torch's operations,
@@ -34,11 +34,10 @@ def step_text(lowered: Lowered, *, name: str = "step", learned: Sequence[str] | 
 
     Args:
         lowered: the step.
-        name: name of the function.
         learned: the parameters that P and Q are given for; all by default.
 
     Returns:
-        Source of one function, free of types, for Python, NumPy, Numba and Triton.
+        Source of one function.
 
     Example:
         >>> import tracetorch as tt
@@ -54,20 +53,12 @@ def step_text(lowered: Lowered, *, name: str = "step", learned: Sequence[str] | 
     rows = [lowered.parameters.index(n) for n in chosen if n in lowered.parameters]
     blocks = (lowered.A, lowered.B, lowered.D, lowered.psi)
     by_parameter = (tuple(lowered.P[k] for k in rows), tuple(lowered.Q[k] for k in rows))
-    return _scalar_text(lowered, name, (*_values(lowered), *blocks, *by_parameter))
+    return _scalar_text(lowered, "step", (*_values(lowered), *blocks, *by_parameter))
 
 
-def advance_text(lowered: Lowered, *, name: str = "advance") -> str:
-    """Return the text of a scalar step without derivatives, `advance(s, c, i, p) -> (s_next, c_next, z)`.
-
-    Args:
-        lowered: the step.
-        name: name of the function.
-
-    Returns:
-        Source of one function; see `step_text`.
-    """
-    return _scalar_text(lowered, name, _values(lowered))
+def advance_text(lowered: Lowered) -> str:
+    """Return the text of a scalar step without derivatives, `(s, c, i, p) -> (s_next, c_next, z)`; see `step_text`."""
+    return _scalar_text(lowered, "advance", _values(lowered))
 
 
 def functions_of(lowered: Lowered) -> frozenset[str]:
@@ -120,15 +111,10 @@ _TORCH = {f: getattr(torch, f) for f in FUNCTIONS} | {"where": torch.where, "sta
 
 @lru_cache(maxsize=256)
 def tensor_blocks(lowered: Lowered, learned: tuple[str, ...]) -> Function:
-    """Return the Jacobian blocks of a step as a function of tensors.
+    """Return the Jacobian blocks of a step as a function of tensors, with P and Q by the parameters `learned`.
 
-    Args:
-        lowered: the step.
-        learned: names of the parameters by which P and Q are taken.
-
-    Returns:
-        A function `(s, c, i, p) -> Blocks` of the states, counters, current or currents and the values of
-        `lowered.parameters`, that broadcast to `[T, B, *unit]`; an entry that does not vary is of lower rank.
+    It is `(s, c, i, p) -> Blocks` of the states, counters, current or currents and the values of `lowered.parameters`,
+    which broadcast to `[T, B, *unit]`; an entry that does not vary is of lower rank.
     """
     rows = {n: lowered.parameters.index(n) for n in learned if n in lowered.parameters}
     p = {n: lowered.P[k] for n, k in rows.items()}

@@ -18,11 +18,7 @@ Values: TypeAlias = tuple[Value, ...]
 
 @dataclass(frozen=True)
 class NotLowered:
-    """The reason why a neuron's step has no scalar form; it then runs through `torch.func`.
-
-    Args:
-        reason: the operator or property in the way.
-    """
+    """Why a neuron's step has no scalar form, the operator or property in the way; it runs through `torch.func`."""
 
     reason: str
 

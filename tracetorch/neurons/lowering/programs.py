@@ -25,14 +25,9 @@ OnTensors = tuple[tuple[str, ...], Function]
 
 
 def program_of(neuron: Any, *, detach_reset: bool = False) -> Lowered | NotLowered:
-    """Return a neuron's lowered step; traced once for all neurons of the same configuration.
+    """Return a neuron's lowered step, or why there is none; traced once for all neurons of the same configuration.
 
-    Args:
-        neuron: the neuron, or a view of it by `bind`.
-        detach_reset: lower the step with a reset that leaves out its derivative with respect to the spike.
-
-    Returns:
-        The program, or the reason why there is none.
+    The neuron may be a view by `bind`; `detach_reset` leaves out the reset's derivative with respect to the spike.
     """
     known = neuron.__dict__.get("_lowered", {})
     if "_lowered_of" in neuron.__dict__ and detach_reset in known:
@@ -73,30 +68,16 @@ def _detached(neuron: Any) -> Any:
 
 
 def blocks_of(neuron: Any, learned: tuple[str, ...]) -> OnTensors | None:
-    """Return the Jacobian blocks of a neuron as a function of tensors.
-
-    Args:
-        neuron: the neuron, or a view of it by `bind`.
-        learned: names of the parameters by which P and Q are taken.
-
-    Returns:
-        The function with the parameters that it takes; None where the step has no scalar form.
-    """
+    """Return a neuron's blocks as a function of tensors, P and Q by `learned`; None where the step is not lowered."""
     if torch.compiler.is_compiling():
         return getattr(_GRAPHS, _named(source_of(neuron), learned))  # type: ignore[no-any-return]
     return _blocks(neuron, learned)
 
 
 def constant_of(neuron: Any, *, detach_reset: bool) -> OnTensors | None:
-    """Return A and B as a function of parameters alone.
+    """Return A and B as a function of parameters alone; None where they depend on anything else, or are not lowered.
 
-    Args:
-        neuron: the neuron, or a view of it by `bind`.
-        detach_reset: leave out the derivative that runs through a spike into the reset.
-
-    Returns:
-        The function with the parameters that it takes; None where A or B depend on anything else, or the step has no
-        scalar form.
+    `detach_reset` leaves out the derivative that runs through a spike into the reset.
     """
     if torch.compiler.is_compiling():
         return getattr(_GRAPHS, _named(source_of(neuron), detach_reset))  # type: ignore[no-any-return]

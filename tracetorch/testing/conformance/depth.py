@@ -18,7 +18,6 @@ from tracetorch.testing.conformance.setup import (
     Setup,
     build,
     layer,
-    quadratic,
     readout,
     stream,
     windows,
@@ -60,7 +59,7 @@ def fed(rule: Rule, splits: list[int]) -> list[Finding]:
     return judge(setup.run(rule, splits), setup.bptt(), differ=setup.names(0), low=1e-2)
 
 
-def deep(name: str, loss: Any = quadratic) -> Setup:
+def deep(name: str) -> Setup:
     """Return one of the networks with three layers and more."""
     soft, hard, adaptive, current = (
         kind(n) for n in ("LIF soft", "LIF hard, gradient", "ALIF, gradient", "SynapticLIF")
@@ -75,7 +74,7 @@ def deep(name: str, loss: Any = quadratic) -> Setup:
         modules += [nn.Sequential(layer(6, UNITS, adaptive.make), nn.Identity()), readout(), nn.Linear(4, 3)]
     else:
         modules = [layer(INPUTS, UNITS, soft.make), Residual(layer(UNITS, UNITS, adaptive.make)), readout()]
-    return build(*modules, xs=xs, loss=loss)
+    return build(*modules, xs=xs)
 
 
 DEEP = ("three layers", "recurrent", "modules between", "residual")

@@ -47,16 +47,11 @@ class Ledger:
     """Advance a layer and its dense eligibilities step by step, with the parameters of the moment.
 
     A parametrized value has its eligibility as such; the parametrization's derivative is the present one, as a
-    backward finds it. With `raw` it is that of each past step. They differ only where the value moves.
-
-    Args:
-        layer: the layer, whose parameters an optimizer may change between calls.
-        raw: carry the eligibilities of raw tensors behind a parametrization.
+    backward finds it. An optimizer may change the parameters between calls.
     """
 
-    def __init__(self, layer: Layer, *, raw: bool = False) -> None:
+    def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self.raw = raw
         self.state: tuple[Tensor, ...] | None = None
         self.E: dict[str, Tensor] = {}
 
@@ -73,8 +68,7 @@ class Ledger:
             old = self.E.get("synapse." + name, J.new_zeros(*J.shape[:2], size, J.shape[2]))
             found["synapse." + name], self.E["synapse." + name] = step_eligibility(old, blocks, J, 0)
         for name in blocks.Q:
-            k = torch.ones(()) if self.raw else slope(neuron, name)
-            rows = k.expand(current.shape).unsqueeze(-1)
+            rows = slope(neuron, name).expand(current.shape).unsqueeze(-1)
             old = self.E.get("neuron." + name, current.new_zeros(*current.shape, size))
             e, after_e = step_parameter_eligibility(old * rows, blocks, name, 0)
             found["neuron." + name], self.E["neuron." + name] = e, after_e / rows

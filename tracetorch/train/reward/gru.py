@@ -34,28 +34,16 @@ class GRU(nn.Module):
 
     @staticmethod
     def window_for(numbers: int, inputs: int, hidden: int) -> int:
-        """Return the longest window whose activations are no more than so many numbers.
+        """Return the longest window, at least 1, whose activations are no more than so many numbers.
 
-        Args:
-            numbers: How many numbers another network carries.
-            inputs: Number of inputs.
-            hidden: Number of units; autograd saves three gates, a candidate's recurrent part and the state of a step.
-
-        Returns:
-            The window, at least 1.
+        Autograd saves three gates, a candidate's recurrent part and the state of a step.
         """
         return max(1, numbers // (inputs + 5 * hidden))
 
     def forward(self, xs: Tensor, h: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the cell over a window.
+        """Run the cell over a window, `[B, T, inputs]`, from a state `[B, hidden]`; `begins`, `[B, T]`: first steps.
 
-        Args:
-            xs: The inputs, `[B, T, inputs]`.
-            h: The state before the window, `[B, hidden]`.
-            begins: Whether a step is the first of an episode, `[B, T]`.
-
-        Returns:
-            The last output, `[B, outputs]`, and the state after the first step, without a graph.
+        Return the last output, `[B, outputs]`, and the state after the first step, without a graph.
         """
         states = []
         for x, begin in zip(xs.unbind(1), begins.bool().unbind(1), strict=True):
@@ -69,9 +57,6 @@ class GRUBody(AutogradBody):
 
     It carries the state from before the last inputs, these, `[B, T, inputs]`, and which of them, and of the next one,
     begin an episode, `[B, T + 1]`.
-
-    Args:
-        net: The network, on the device where it stays.
     """
 
     def __init__(self, net: GRU) -> None:

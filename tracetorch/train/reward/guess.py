@@ -70,16 +70,9 @@ class Guessing(Labelled):
 
 
 def guessed(output: Tensor, label: Tensor, *, entropy: float, value_weight: float) -> Outcome:
-    """Draw guesses, reward them, and return a loss with the gradient of both.
+    """Draw guesses, reward them, and return a loss with the gradient of both, and the mean reward as ``accuracy``.
 
-    Args:
-        output: Logits of the classes and the value, ``[B, classes + 1]``.
-        label: ``[B]``, for the rewards only.
-        entropy: Weight of the entropy.
-        value_weight: Weight of the value's squared error.
-
-    Returns:
-        The loss, and the mean reward as ``accuracy``.
+    The output has the logits of the classes and the value, ``[B, classes + 1]``; labels, ``[B]``, are for rewards only.
     """
     head = output.detach()
     policy = Categorical(head.shape[-1] - 1)

@@ -25,13 +25,8 @@ FRAMES = 12
 def play(agent: rl.Agent, task: RewardTask) -> dict[str, Tensor]:
     """Play one episode greedily, with a twin of the network; the agent is left as it is.
 
-    Args:
-        agent: The agent.
-        task: Its task.
-
-    Returns:
-        The arrays ``input``, ``spikes.<layer>``, ``membrane.<layer>`` and ``output`` of `Task.figures`, and
-        ``frames``, ``[up to 12, height, width, 3]``, where the environment gives any.
+    Return the arrays ``input``, ``spikes.<layer>``, ``membrane.<layer>`` and ``output`` of `Task.figures`, and
+    ``frames``, ``[up to 12, height, width, 3]``, where the environment gives any.
     """
     net = rl.twin(agent.net).eval()
     body = AutogradBody(net) if tt.layers(net) else agent.body.another()

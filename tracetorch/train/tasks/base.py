@@ -164,11 +164,7 @@ class Problem(ABC):
         self.check_options()
 
     def check_options(self) -> None:
-        """Check every option against its annotation, or the bounded one of a class above.
-
-        Raises:
-            ValueError: An option is of another kind, out of its range, or not finite.
-        """
+        """Check every option against its annotation, or the bounded one of a class above; raise ValueError."""
         kinds = kinds_of(type(self))
         for name, value in self.options().items():
             try:
@@ -179,11 +175,7 @@ class Problem(ABC):
                 raise ValueError(f"option {name!r} of task {self.name!r}: {error.why}") from None
 
     def prepare(self) -> None:  # noqa: B027 - nothing to load is the common case
-        """Load the data, once; raise here, before anything is built, where it is absent.
-
-        Raises:
-            tracetorch.data.DataNotFoundError: The file is nowhere the task may look.
-        """
+        """Load the data, once; raise DataNotFoundError here, before anything is built, where it is absent."""
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -198,9 +190,6 @@ class Problem(ABC):
         """Build the network with weights that depend on `seed` alone.
 
         The caller's random state is left as it was. The rule is the caller's to set, with ``tt.set_rule``.
-
-        Returns:
-            The network.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "weights"))
@@ -211,14 +200,7 @@ class Problem(ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the `state` that `state_dict` returned.
-
-        Args:
-            state: The dictionary.
-
-        Raises:
-            ValueError: A task that keeps nothing is given something.
-        """
+        """Restore what `state_dict` returned; raise ValueError where a task that keeps nothing is given something."""
         if state:
             raise ValueError(f"task {self.name!r} keeps no state, got {sorted(state)}: is this another task's run?")
 

@@ -40,15 +40,7 @@ class DrawnTask(ClassificationTask):
 
     @abstractmethod
     def draw(self, size: int, source: torch.Generator) -> Batch:
-        """Draw sequences.
-
-        Args:
-            size: Number of sequences, B.
-            source: Generator on the CPU.
-
-        Returns:
-            Inputs ``[T, B, channels]``; targets ``[T, B]``, `UNLABELLED` where no answer is due.
-        """
+        """Draw sequences: inputs ``[T, B, channels]``, targets ``[T, B]``, `UNLABELLED` where no answer is due."""
 
     def scored(self, y: Tensor) -> Tensor:
         """Return the targets that the score counts, ``[B]`` or ``[T, B]``: those of the last step here."""

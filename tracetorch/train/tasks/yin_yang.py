@@ -40,10 +40,7 @@ class YinYang(StackedTask):
     input_scale: Rate = option(3.0, "factor on the first layer's first weights, of torch's default")
     loss: str = option("last", "where the loss is: at the 'last' step; the answer is due there alone")
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Return the number of input channels and of classes."""
-        return 5, 3
+    shape = (5, 3)
 
     def network(self) -> nn.Module:
         """Build hidden layers of LIF neurons under leaky integrators."""

@@ -1,57 +1,6 @@
 """Template of a layer's credit: what it adds to weights, biases and parameters, and what it sends below."""
 
-from typing import TYPE_CHECKING
-
-from tracetorch.backends.numba.steps.layout import (
-    AVERAGED,
-    BACK,
-    BATCH,
-    BIAS,
-    BUCKETS,
-    CHUNKS,
-    FILTERS,
-    GROUPS,
-    IN_CREDIT,
-    IN_OWN,
-    IN_PLAIN,
-    IN_SEND,
-    IN_SIGNAL,
-    INPUTS,
-    KIND,
-    LEARNED,
-    PAIRED,
-    RECURRENT,
-    RECURRENT_BIAS,
-    SCRATCH,
-    STATES,
-    TO_BIAS,
-    TO_LEARNED,
-    TO_RECURRENT,
-    TO_RECURRENT_BIAS,
-    TO_WEIGHT,
-    UNITS,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import F, col, get, jit, set_col
-    from tracetorch.backends.numba.steps.pairs import add_pairs, weigh_pairs
-    from tracetorch.backends.numba.steps.places import (
-        add_eligibility,
-        d_at,
-        decay_at,
-        effect,
-        events_of,
-        filter_row,
-        held,
-        inputs_of,
-        mean_row,
-        norm,
-        of,
-        shared_row,
-        small,
-    )
-    from tracetorch.backends.numba.steps.rows import BYTES, add, add_product, copy, fill, find, scale
+from tracetorch.backends.numba.steps.layout import *
 
 
 @jit

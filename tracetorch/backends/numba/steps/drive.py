@@ -1,34 +1,8 @@
 """Template of a network's step: its layers, the loss, and its layers back; executed once per scalar type."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from tracetorch.backends.numba.steps.layout import (
-    ADVANCE,
-    BATCH,
-    BEGIN,
-    BLOCK,
-    COLUMNS,
-    COTANGENT,
-    CROSS_ENTROPY,
-    DONE,
-    FORWARD,
-    FRESH,
-    GIVE,
-    GIVEN,
-    LEARN,
-    LOSS,
-    LOSS_NOT_FINITE,
-    NO_CLASS,
-    OUTPUT,
-    UNITS,
-    VALUE,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import F, col, get, jit, put, put64, run_begin, run_give
-    from tracetorch.backends.numba.steps.rows import BYTES
+from tracetorch.backends.numba.steps.layout import *
 
 ROW = COLUMNS * 8
 

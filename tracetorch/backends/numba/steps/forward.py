@@ -4,61 +4,7 @@ The neuron's kernel is called by its address and leaves outputs, next states and
 states; nothing that lasts is written.
 """
 
-from typing import TYPE_CHECKING
-
-from tracetorch.backends.numba.steps.layout import (
-    BATCH,
-    BIAS,
-    CHECKED,
-    CHUNKS,
-    CURRENT,
-    EVENTS,
-    EVENTS_FED,
-    FILTERS,
-    HELD,
-    IN_A,
-    IN_B,
-    IN_D,
-    IN_LEVEL,
-    IN_LEVEL_NEXT,
-    IN_PARAM,
-    IN_SEND,
-    IN_SIGMA,
-    IN_SIGMA_NEXT,
-    INPUTS,
-    NORMALIZED,
-    NOW,
-    NUMBERS,
-    OUT,
-    PARAMETERS,
-    PSI,
-    RECURRENT,
-    RECURRENT_BIAS,
-    ROWS,
-    SENSITIVE,
-    SPACE,
-    STATES,
-    STEP,
-    UNITS,
-    VALUES,
-    WEIGHT,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import F, col, get, jit, put, run_units
-    from tracetorch.backends.numba.steps.places import a_at, b_at, d_at, held, inputs_of, norm, numbers, of
-    from tracetorch.backends.numba.steps.rows import (
-        BYTES,
-        add,
-        add_product,
-        copy,
-        currents,
-        fill,
-        find,
-        scale,
-        unfinite,
-    )
+from tracetorch.backends.numba.steps.layout import *
 
 
 @jit

@@ -3,56 +3,7 @@
 A forward writes nothing that lasts; the next one begins by carrying states and traces on.
 """
 
-from typing import TYPE_CHECKING
-
-from tracetorch.backends.numba.steps.layout import (
-    ADVANCE,
-    BATCH,
-    BIAS,
-    CHECK,
-    CHUNKS,
-    DONE,
-    FED,
-    FILTERS,
-    FORWARD,
-    FRESH,
-    GROUPS,
-    HELD,
-    INPUTS,
-    KIND,
-    LEARNED,
-    NOT_FINITE,
-    NOW,
-    ORDER,
-    PAIRED,
-    PAIRS,
-    PLACE,
-    PRE,
-    RECURRENT,
-    RECURRENT_BIAS,
-    ROWS,
-    SMALL,
-    SPACE,
-    STATES,
-    TO_BIAS,
-    TO_LEARNED,
-    TO_RECURRENT,
-    TO_RECURRENT_BIAS,
-    TO_WEIGHT,
-    TRACE,
-    TRACE_FED,
-    TRACES,
-    UNITS,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.carry import advance
-    from tracetorch.backends.numba.steps.credit import learn
-    from tracetorch.backends.numba.steps.forward import forward
-    from tracetorch.backends.numba.steps.names import F, col, jit, set_col
-    from tracetorch.backends.numba.steps.places import numbers
-    from tracetorch.backends.numba.steps.rows import BYTES, fill, unfinite
+from tracetorch.backends.numba.steps.layout import *
 
 
 @jit

@@ -93,6 +93,10 @@ the block; memory for the while of a call, `[U + max(G B (K + N), (S + M) max(U,
 ) = range(29, 64)
 """Columns with sizes, what the layer's trace is, the rows of a block; number of pairs, and where their order is."""
 
+SOURCES = (WEIGHT, BIAS, RECURRENT, RECURRENT_BIAS)
+TARGETS = (TO_WEIGHT, TO_BIAS, TO_RECURRENT, TO_RECURRENT_BIAS)
+"""Columns of weights and biases, and of what their credit is added to."""
+
 COUNT, NEW, INTO, FROM, PLACE = range(5)
 """Order of pairs: their number, that of this step, the two that it merges, -1 for none; from the last on the pairs by
 age with free places behind them, `[P]`, and then for how many steps each stands, `[P]`."""
@@ -121,13 +125,8 @@ CURRENT, OUT, CHECKED, PSI = 0, 1, 2, 3
 class Sizes:
     """Numbers that say how many rows a block has.
 
-    Args:
-        states: S.
-        counters: C.
-        parameters: number of parameters that the step reads.
-        learned: L, number of parameters that learn.
-        filters: M, number of states of the filter.
-        pairs: number of places for pairs.
+    There are S states, C counters, the parameters that the step reads, L of which learn, M states of the filter, and
+    places for pairs.
     """
 
     states: int

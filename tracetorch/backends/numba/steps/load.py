@@ -1,7 +1,8 @@
 """Compile the step program's functions under addresses, by which Python and one another call them.
 
 The functions that know no neuron are compiled once per scalar type, a neuron's own once per set of learned parameters
-and width. So a network costs the compiler one small function per kind of neuron; single steps and streams share all.
+and width. A template is executed with names put in: those of `_common`, and all that the templates before it define.
+So a network costs the compiler one small function per kind of neuron; single steps and streams share all.
 """
 
 from __future__ import annotations
@@ -34,13 +35,7 @@ _ARGUMENTS = {
 
 
 class Function(NamedTuple):
-    """A compiled function.
-
-    Args:
-        address: its address.
-        call: the same for Python.
-        owner: what owns the machine code.
-    """
+    """A compiled function: its address, itself for Python, and what owns the machine code."""
 
     address: int
     call: Callable[..., int]

@@ -1,43 +1,6 @@
 """Template of an eligibility in pairs: vectors of units times vectors of inputs, merged where they are too many."""
 
-from typing import TYPE_CHECKING
-
-from tracetorch.backends.numba.steps.layout import (
-    CHUNKS,
-    COUNT,
-    FILTERS,
-    FROM,
-    IN_A,
-    IN_B,
-    IN_CREDIT,
-    IN_D,
-    IN_PAIR,
-    INTO,
-    NEW,
-    ORDER,
-    PAIRS,
-    PLACE,
-    PSI,
-    RECURRENT,
-    SCRATCH,
-    STATES,
-    UNITS,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import TINIEST, F, col, get, jit, set_col
-    from tracetorch.backends.numba.steps.places import b_at, carry_behind, d_at, held, inputs_of, of, shared_row
-    from tracetorch.backends.numba.steps.rows import (
-        BYTES,
-        add,
-        add_product,
-        add_two,
-        copy,
-        fill,
-        magnitude,
-        scale,
-    )
+from tracetorch.backends.numba.steps.layout import *
 
 
 @jit

@@ -1,52 +1,6 @@
 """Template of where things are, and of what several parts form; executed once per scalar type."""
 
-from typing import TYPE_CHECKING
-
-from tracetorch.backends.numba.steps.layout import (
-    BATCH,
-    CHUNKS,
-    EVENTS,
-    EVENTS_FED,
-    FED,
-    FILTERS,
-    FULL,
-    GROUPS,
-    HELD,
-    IN_D,
-    IN_OWN,
-    INPUTS,
-    KIND,
-    LARGE,
-    LARGE_FED,
-    NONE,
-    NORMALIZED,
-    NOW,
-    PRE,
-    PSI,
-    ROWS,
-    SCRATCH,
-    SMALL,
-    SPACE,
-    STATES,
-    TRACE,
-    TRACE_FED,
-    UNITS,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import F, col, get, jit
-    from tracetorch.backends.numba.steps.rows import (
-        BYTES,
-        SPREAD,
-        add,
-        add_events,
-        add_product,
-        add_two,
-        copy,
-        copy_normal,
-        fill,
-    )
+from tracetorch.backends.numba.steps.layout import *
 
 
 @jit

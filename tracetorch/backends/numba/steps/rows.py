@@ -4,11 +4,6 @@ All arguments are integers and numbers: an array has seven fields, and each func
 several times as long.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import TINY, F, get, jit, place, put, put_place, reassociated
-
 BYTES = F(0).itemsize
 DENSE, SPREAD = 8, 32
 

@@ -1,11 +1,6 @@
 """Template of optimizers' updates of one parameter, in torch's order of operations; executed once per scalar type."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from tracetorch.backends.numba.steps.names import F, get, put
 
 
 def sgd(value, grad, buffer, size, first, rate, momentum, rest, decay, nesterov) -> int:
