@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -14,14 +14,7 @@ from tracetorch.train.tasks import make
 
 
 def test_the_package_imports_without_it_and_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *args, **kwargs):
-        if name.partition(".")[0] == "gymnasium":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(ImportError, match=r"pip install 'gymnasium\[classic-control\]'"):
         gym("CartPole-v1")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from tracetorch.data.images import Images
+from tracetorch.ops.require import require
 
 
 def digits(*, test: int = 360, seed: int = 0) -> Images:
@@ -29,11 +30,7 @@ def digits(*, test: int = 360, seed: int = 0) -> Images:
         >>> images.x_train.shape, images.x_train.dtype, len(images.y_test)
         (torch.Size([1497, 8, 8]), torch.uint8, 300)
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from error
-    data = load_digits()
+    data = require("sklearn.datasets", "scikit-learn").load_digits()
     x = torch.from_numpy((data.images * (255.0 / 16.0)).round()).to(torch.uint8)
     y = torch.from_numpy(data.target).to(torch.int64)
     if not 0 < test < len(x):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from tracetorch.data.files import UNREADABLE, DamagedFileError, given_file
 from tracetorch.data.recordings import EventRecording
+from tracetorch.ops.require import require
 
 
 class HDF5Events:
@@ -55,10 +55,7 @@ class HDF5Events:
         steps: int | None = None,
         keys: tuple[str, str, str] = ("spikes/times", "spikes/units", "labels"),
     ) -> None:
-        try:
-            self._h5py: str = import_module("h5py").__name__
-        except ImportError as error:
-            raise ImportError("HDF5 files need the package h5py: pip install h5py") from error
+        require("h5py")
         self.file = given_file(path, "an HDF5 file")
         self.shape = (units,) if isinstance(units, int) else tuple(units)
         self.dt, self.steps, self.keys = dt, steps, keys
@@ -117,7 +114,7 @@ class HDF5Events:
         return np.asarray(self._read(lambda h: h[key][()], key))
 
     def _read(self, read: Any, field: str) -> Any:
-        h5py = import_module(self._h5py)
+        h5py = require("h5py")
         try:
             with h5py.File(self.file, "r") as opened:
                 return read(opened)

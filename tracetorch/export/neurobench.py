@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tracetorch.export.cell import Cell
 from tracetorch.export.step import step
-from tracetorch.interop.require import require
 from tracetorch.neurons import Readout
+from tracetorch.ops.require import require
 
 if TYPE_CHECKING:
     from neurobench.models import NeuroBenchModel

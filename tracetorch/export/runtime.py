@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from tracetorch.export.step import Step
 from tracetorch.export.window import Window
+from tracetorch.ops.require import require
 
 
 def to_onnx(module: Step | Window, x: Tensor, file: str | os.PathLike[str]) -> None:
@@ -40,10 +40,7 @@ def to_onnx(module: Step | Window, x: Tensor, file: str | os.PathLike[str]) -> N
         ['x', '0/v']
     """
     for name in ("onnx", "onnxscript"):
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise ImportError(f"this needs the package {name}: pip install {name}") from error
+        require(name)
     batch = 1 if isinstance(module, Window) else 0
     if x.shape[batch] == 1:
         x = torch.cat([x, x], batch)  # torch.export takes a batch of one for a constant

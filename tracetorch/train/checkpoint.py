@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tracetorch.data.files import write_file
+from tracetorch.ops.require import require
 from tracetorch.train.schema import RunFileError, join, read_json
 
 _KEY = "tracetorch"
@@ -128,9 +129,5 @@ def _digest(content: bytes, start: int) -> bytes:
 
 def _safetensors() -> tuple[Any, Any, Any]:
     """Import safetensors, an optional dependency."""
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load, save
-    except ImportError as error:
-        raise ImportError("checkpoints need safetensors, which is not installed: pip install safetensors") from error
-    return save, load, SafetensorError
+    functions = require("safetensors.torch")
+    return functions.save, functions.load, require("safetensors").SafetensorError

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracetorch.data.files import UNREADABLE, DamagedFileError, given_file
+from tracetorch.ops.require import require
 
 CLASSES = ("_silence_", "_unknown_", "down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
 RATE = 8000
@@ -46,10 +47,7 @@ def speech(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
     The arrays are ``wave`` int16, all clips in a row; ``offsets`` ``[N + 1]``; ``label`` ``[N]``; ``speaker`` ``[N]``,
     -1 where it is unknown; ``classes``.
     """
-    try:
-        from scipy.signal import resample_poly
-    except ImportError as error:
-        raise ImportError("resampling needs SciPy: pip install scipy") from error
+    resample = require("scipy.signal").resample_poly
     waves: list[npt.NDArray[np.int16]] = []
     labels: list[int] = []
     people: list[int] = []
@@ -63,7 +61,7 @@ def speech(downloads: Path) -> dict[str, npt.NDArray[np.generic]]:
             raise DamagedFileError(downloads / label / name, "content", f"no readable WAV file: {error}") from error
         if form != (1, 2):
             raise DamagedFileError(downloads / label / name, "header", f"channels and bytes are {form}, not (1, 2)")
-        clip = resample_poly(np.frombuffer(samples, "<i2").astype(np.float32), RATE, rate)[:RATE]
+        clip = resample(np.frombuffer(samples, "<i2").astype(np.float32), RATE, rate)[:RATE]
         waves.append(np.pad(clip, (0, RATE - len(clip))).clip(-32768, 32767).astype(np.int16))
         labels.append(CLASSES.index(label))
         speaker = name.split("_nohash_")[0] if "_nohash_" in name else None

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from tracetorch import IF, LI, LIF, HardReset, SoftReset, SynapticLIF
 from tracetorch.interop.errors import NotCarriedOverError
 from tracetorch.interop.networks.sequence import Counterpart, Dialect, network
-from tracetorch.interop.require import require
 from tracetorch.neurons import surrogates
 from tracetorch.neurons.resets import Reset
 from tracetorch.neurons.surrogates import Surrogate
+from tracetorch.ops.require import require
 
 
 def from_norse(

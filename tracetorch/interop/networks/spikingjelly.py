@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from tracetorch import IF, LI, LIF, HardReset, Learnable, SoftReset, SynapticLIF
 from tracetorch.interop.errors import NotCarriedOverError
 from tracetorch.interop.networks.sequence import Counterpart, Dialect, network
-from tracetorch.interop.require import require
 from tracetorch.neurons import surrogates
 from tracetorch.neurons.surrogates import Surrogate
+from tracetorch.ops.require import require
 
 _PLAIN = (
     *("Linear", "Flatten", "Upsample", "GroupNorm", "Conv1d", "Conv2d", "Conv3d"),

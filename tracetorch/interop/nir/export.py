@@ -16,8 +16,8 @@ from tracetorch.interop.errors import NotCarriedOverError
 from tracetorch.interop.nir.modules import TRANSPARENT, Shape, flatten_node, module_node
 from tracetorch.interop.nir.neurons import Writing, neuron_node
 from tracetorch.interop.nir.resets import OtherReset, reset_difference
-from tracetorch.interop.require import require
 from tracetorch.interop.scale import Scale
+from tracetorch.ops.require import require
 
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tracetorch.ops.require import require
+
 Array = npt.NDArray[Any]
 
 
@@ -184,12 +186,7 @@ def gym(name: str, **options: Any) -> Environment:
         >>> Episodes(gym("CartPole-v1"), seed=0).observation.shape
         (4,)
     """
-    try:
-        import gymnasium
-    except ImportError as error:
-        raise ImportError(
-            f"{name} needs gymnasium, which is not installed: pip install 'gymnasium[classic-control]'"
-        ) from error
+    gymnasium = require("gymnasium", "'gymnasium[classic-control]'")
     env = gymnasium.make(name, **options)
     if not isinstance(env.observation_space, gymnasium.spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tracetorch.ops.require import require
+
 Observation = npt.NDArray[np.float32]
 
 
@@ -40,11 +42,7 @@ class MinAtar:
     """
 
     def __init__(self, game: str) -> None:
-        try:
-            import minatar
-        except ImportError as error:
-            raise ImportError(f"{game} needs minatar, which is not installed: pip install minatar") from error
-        self._game = minatar.Environment(game)
+        self._game = require("minatar").Environment(game)
         rows, columns, planes = self._game.state_shape()
         self.shape = planes, rows, columns
         self.size = planes * rows * columns
