@@ -204,11 +204,11 @@ def test_a_call_that_fails_changes_no_weight(case: str) -> None:
     elif case == "a later layer":
         nn.init.zeros_(net[1].synapse.weight)
     before = [p.detach().clone() for p in net.parameters()]
-    with pytest.raises((ValueError, TypeError), match="NaN|layer '1' fires at no scale|is a tensor"):
+    with pytest.raises((ValueError, TypeError), match=r"NaN|layer '1' fires at no scale|is a tensor"):
         tt.init_firing(net, [x.tolist() for x in xs] if case == "list" else xs)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     if case != "a later layer":
-        with pytest.raises((ValueError, TypeError), match="NaN|is a tensor"):
+        with pytest.raises((ValueError, TypeError), match=r"NaN|is a tensor"):
             calibrate(net, xs if case == "nan" else xs.tolist())
         assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
