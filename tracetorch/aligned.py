@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -89,6 +90,33 @@ def require_aligned(core: Core, call: Taken, below: tuple[Any, Core, int], nodes
             )
     if not any(kind in names for kind in _BY_VALUE):
         core.aligned = (*core.aligned[-MOST:], key)
+
+
+def require_ordered(call: Taken, calls: dict[int, Any], nodes: list[Any]) -> None:
+    """Raise RuntimeError where a window is made of single steps of a layer below in another order than they were made.
+
+    The graph is searched from the last place of a stack to the first, so that calls come in falling order. Where they
+    do not, the graph is probed: nothing but its own step of the input may come out at the outputs of a call.
+
+    Args:
+        call: what the layer that runs is given.
+        calls: nodes of the calls of one layer below by the call's number, in the order in which they are found.
+        nodes: the nodes of all layers whose outputs the input is made of.
+    """
+    if len(calls) != call.window or all(a > b for a, b in pairwise(calls)):
+        return
+    edge, probe = get_gradient_edge(call.x), torch.stack([part for _, part in call.probes()]).sum(0)
+    for place, number in enumerate(sorted(calls)):
+        own = place if not call.last else slice(None) if place + 1 == call.window else slice(0)
+        other = probe.clone()
+        other[own] = 0
+        found = back_to(edge, calls[number], nodes, other)
+        if found is not None and bool(found.any()):
+            raise RuntimeError(
+                f"a layer is given {call.window} steps of a layer below in another order than they ran, as by "
+                f"torch.stack(ys[::-1]), while the rule below filters by what stands above it, step by step. Give them "
+                f"in their order; or take tt.rules.drtrl(), which has no such filter"
+            )
 
 
 def _between(node: Any, nodes: list[Any]) -> tuple[Any, ...]:

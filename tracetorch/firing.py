@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tracetorch.engine import require_finite_input
+from tracetorch.entry import require_network, require_tensor
 from tracetorch.layer import Layer
 from tracetorch.linking import layers
 from tracetorch.neurons import Readout
@@ -106,7 +108,9 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
         The firing of each scaled layer afterwards, by name.
 
     Raises:
-        ValueError: if the rate is out of range, the inputs are not a window, or a layer never fires at any scale.
+        TypeError: if the network is no module, or the window no dense real tensor.
+        ValueError: if the rate is out of range, the inputs are not a window of finite numbers, or a layer never fires
+            at any scale; the weights are then as before.
 
     Source: the idea of scaling layer by layer on data is D. Mishkin, J. Matas, "All you need is a good init" (2016),
     https://arxiv.org/abs/1511.06422, there for the variance of activations.
@@ -121,10 +125,26 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
         >>> [name for name, f in firing.items() if not f.silent and 0.09 < f.mean < 0.11]
         ['0', '1', '2']
     """
+    require_network(net)
+    require_tensor(xs, "the inputs", "[time, batch, ...]")
     if not 0 < rate < 1:
         raise ValueError(f"rate is a share of steps in (0, 1), got {rate!r}")
     if xs.dim() < 2 or 0 in xs.shape[:2]:
         raise ValueError(f"xs is a window [time, batch, ...] with at least one step and sample, got {list(xs.shape)}")
+    require_finite_input(xs)
+    before, done = [(p, p.detach().clone()) for p in net.parameters()], False
+    try:
+        found = _scaled(net, xs, rate)
+        done = True
+        return found
+    finally:
+        if not done:
+            for parameter, value in before:
+                parameter.copy_(value)
+
+
+def _scaled(net: nn.Module, xs: Tensor, rate: float) -> dict[str, Firing]:
+    """Scale the layers of a network one after the other."""
     names = {layer: name for name, layer in layers(net).items()}
     twin, probes = _twin(net, list(names))
     done: set[nn.Module] = set()

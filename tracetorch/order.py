@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
-from tracetorch.aligned import Taken, require_aligned
+from tracetorch.aligned import Taken, require_aligned, require_ordered
 from tracetorch.engine import Core, Peers
 from tracetorch.entry import refuse_to_compile
 from tracetorch.neurons import Neuron, Readout
@@ -137,10 +137,12 @@ def check(
     feeds: list[Feed] = []
     calls: dict[int, int] = {}
     first: dict[int, int] = {}
+    steps: dict[int, dict[int, Any]] = {}
     sources = [(node, below, source) for node, below in producers(x) if (source := below.core()) is not None]
     taken, nodes = Taken(x, window or 1, last), [node for node, _, _ in sources]
-    for _, below, source in sources:
+    for node, below, source in sources:
         twice = calls.setdefault(id(source), below.call) != below.call
+        steps.setdefault(id(source), {}).setdefault(below.call, node)
         first[id(source)] = min(below.call, first.get(id(source), below.call))
         if twice and not window and core.opened is None and rule.window != "all":
             raise RuntimeError(
@@ -173,6 +175,7 @@ def check(
             if any(_told(stage, core, rule, neuron) for stage in source.above.stages):
                 _require_in_step(core, rule, neuron, (source, below), window or 1)
                 require_aligned(core, taken, (node, source, below.call), nodes)
+                require_ordered(taken, steps.pop(id(source), {}), nodes)
                 _see(together, source, core)
                 found = None if received is None else _route(received, core)
                 if received is not None and found is not None:
@@ -194,6 +197,7 @@ def check(
             if _remembered(below, neuron):
                 _require_in_step(core, rule, neuron, (source, below), window or 1)
                 require_aligned(core, taken, (node, source, below.call), nodes)
+                require_ordered(taken, steps.pop(id(source), {}), nodes)
             _see(together, source, core)
             if below is nearest and core.wiring is source.wiring is not None:
                 core.agreed = _agreement(core, rule, neuron, below, source)
@@ -323,8 +327,8 @@ def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
         one.received is not None and any(s.activity is core.activity for s in one.above.all) for one in core.peers.cores
     ):
         refuse_to_compile(
-            f"torch.compile was given a layer ({neuron._get_name()}) without one below it, which runs as it is and distinguishes "
-            f"what this layer sends to it. Compile the whole network, or take tt.rules.drtrl()"
+            f"torch.compile was given a layer ({neuron._get_name()}) without one below it, which runs as it is and "
+            f"distinguishes what this layer sends to it. Compile the whole network, or take tt.rules.drtrl()"
         )
     settled = core.wiring is None or core.version == core.wiring.version
     if not (core.shown and settled) and (rule.above.needs_network or rule.derives) and not isinstance(neuron, Readout):

@@ -89,3 +89,41 @@ def test_a_loop_over_the_steps_of_a_window_takes_them_in_their_order() -> None:
     net[1](h[0])
     with pytest.raises(RuntimeError, match="other steps"):
         net[1](h[2])
+
+
+ORDERS: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "stacked": torch.stack,
+    "each changed": lambda ys: torch.stack([0.5 * y for y in ys]),
+    "joined": lambda ys: torch.cat([y.unsqueeze(0) for y in ys]),
+    "added up in places": lambda ys: sum(y * (torch.arange(T) == t).reshape(-1, 1, 1) for t, y in enumerate(ys)),
+    "added up the other way": lambda ys: sum(
+        y * (torch.arange(T) == t).reshape(-1, 1, 1) for t, y in reversed(list(enumerate(ys)))
+    ),
+}
+REVERSED: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "reversed": lambda ys: torch.stack(ys[::-1]),
+    "reversed and changed": lambda ys: 0.5 * torch.stack(ys[::-1]),
+    "two exchanged": lambda ys: torch.stack([*ys[:-2], ys[-1], ys[-2]]),
+    "joined in halves": lambda ys: torch.cat([torch.stack(ys[T // 2 :]), torch.stack(ys[: T // 2])]),
+}
+
+
+@pytest.mark.parametrize("out", ["all", "last"])
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("how", [*ORDERS, *REVERSED])
+def test_single_steps_reach_a_window_in_their_order(how: str, backend: str, out: str) -> None:
+    """Other rules refuse it: `cascade` a layer that runs on alone, `eprop` a backward after several steps."""
+    net = pair(tt.rules.trace())
+    tt.set_backend(net, backend)
+    xs = 3 * torch.rand(T, B, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    h = (ORDERS | REVERSED)[how]([net[0](x) for x in xs])
+    if how in REVERSED:
+        with pytest.raises(RuntimeError, match="another order than they ran"):
+            tt.scan(net[1], h, out)  # type: ignore[call-overload]
+        return
+    tt.scan(net[1], h, out).square().sum().backward()  # type: ignore[call-overload]
+    window = gradients(tt.rules.trace(), WHOLE["scaled" if how == "each changed" else "itself"], out)
+    found = [p.grad for p in net[0].parameters() if p.grad is not None]  # type: ignore[union-attr]
+    for a, b in zip(found, window, strict=True):
+        assert b.any()
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import tracetorch as tt
-from tracetorch.testing import firing_rates, require_alive
+from tracetorch.testing import calibrate, firing_rates, require_alive
 
 RATE = 0.1
 
@@ -193,6 +193,24 @@ def test_inputs_are_a_window(shape: tuple[int, ...]) -> None:
 def test_a_layer_that_cannot_fire_raises() -> None:
     with pytest.raises(ValueError, match="layer '0' fires at no scale of its weights"):
         tt.init_firing(nn.Sequential(tt.Layer(nn.Linear(4, 3, bias=False), tt.LIF(half_life=5))), torch.zeros(9, 2, 4))
+
+
+@pytest.mark.parametrize("case", ["nan", "a later layer", "list"])
+def test_a_call_that_fails_changes_no_weight(case: str) -> None:
+    net = nn.Sequential(*(tt.Layer(nn.Linear(4, 4, bias=i == 0), tt.LIF(half_life=5)) for i in range(2)))
+    xs = torch.rand(9, 2, 4)
+    if case == "nan":
+        xs[5, 1, 2] = float("nan")
+    elif case == "a later layer":
+        nn.init.zeros_(net[1].synapse.weight)
+    before = [p.detach().clone() for p in net.parameters()]
+    with pytest.raises((ValueError, TypeError), match=r"NaN|layer '1' fires at no scale|is a tensor"):
+        tt.init_firing(net, [x.tolist() for x in xs] if case == "list" else xs)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    if case != "a later layer":
+        with pytest.raises((ValueError, TypeError), match=r"NaN|is a tensor"):
+            calibrate(net, xs if case == "nan" else xs.tolist())
+        assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.float64])

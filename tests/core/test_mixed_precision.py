@@ -122,7 +122,7 @@ def test_an_overflow_in_half_precision_is_the_scalers_to_skip(rule: str, scanned
             before = scaler.get_scale()
             if net is nets[0] or not skipped[-1]:
                 scaler.step(optimizer)
-            scaler.update()
+                scaler.update()
             if net is nets[0]:
                 skipped.append(scaler.get_scale() < before)
     assert skipped[0] and not skipped[-1]

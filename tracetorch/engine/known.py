@@ -19,11 +19,11 @@ class Known:
     """
 
     of: list[object]
-    versions: list[tuple[int, int]]
+    versions: list[tuple[int, int | None]]
     values: list[Tensor]
     numbers: Numbers
 
-    def holds(self, of: list[object], versions: list[tuple[int, int]], tensors: list[Tensor]) -> bool:
+    def holds(self, of: list[object], versions: list[tuple[int, int | None]], tensors: list[Tensor]) -> bool:
         """Return whether the numbers still hold; on a CPU also where tensors were written without being counted."""
         if versions != self.versions or len(of) != len(self.of):
             return False

@@ -196,7 +196,7 @@ class Spec:
         return x.device.type == "cpu" if self.finite is None else self.finite
 
     def checks_credit(self, z: Tensor) -> bool:
-        """Return whether cotangents of outputs are checked; in half precision they overflow for a GradScaler to skip."""
+        """Return whether cotangents of outputs are checked; an overflow in half precision is a GradScaler's to skip."""
         kind = z.device.type
         half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is torch.float16
         return self.checks_finite(z) and (self.finite is True or not (half or z.dtype is torch.float16))

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tracetorch.engine import require_finite_input
+from tracetorch.entry import require_tensor
 from tracetorch.firing import SATURATED, Firing
 from tracetorch.linking import layers
 from tracetorch.neurons import Readout
@@ -54,6 +56,8 @@ def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, Firing]:
         >>> firing.mean, firing.silent, firing.saturated
         (0.5, (1,), (0,))
     """
+    require_tensor(xs, "the inputs", "[time, batch, ...]")
+    require_finite_input(xs)
     twin, oracles = open_graph(net)
     with parametrize.cached():
         for x in xs:
