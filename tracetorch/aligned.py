@@ -62,8 +62,8 @@ def require_aligned(core: Core, call: Taken, below: tuple[Any, Core, int], nodes
         nodes: the nodes of all layers whose outputs the input is made of.
     """
     node, source, number = below
-    length, start, state = source.length, source.length - (source.time - core.time), source.peek()
-    if source.calls != number or length == 1 or core.opened is not None or state is None:
+    length, start = source.length, source.length - (source.time - core.time)
+    if source.calls != number or length == 1 or core.opened is not None or not source.started:
         return
     if call.x.grad_fn is node and call.window == length and start == 0:
         return
@@ -77,7 +77,8 @@ def require_aligned(core: Core, call: Taken, below: tuple[Any, Core, int], nodes
         found, at = back_to(edge, node, nodes, probe), {t + start for t in steps}
         if found is None:
             continue
-        if found.dim() == state.s[0].dim():  # the last output alone
+        state = source.peek()
+        if state is not None and found.dim() == state.s[0].dim():  # the last output alone
             came = {length - 1} if bool(found.any()) else set()
         else:
             came = set(found.flatten(1).any(1).nonzero().flatten().tolist())

@@ -9,6 +9,7 @@ from core.chains import built
 from torch import nn
 
 import tracetorch as tt
+from tracetorch.steps.single import Single
 
 pytest.importorskip("numba")
 
@@ -320,3 +321,20 @@ def test_auto_leaves_small_layers_and_large_batches_to_torch(monkeypatch: pytest
         tt.set_backend(net, "auto")
         net(inputs(3, 1)[0])
         assert served(net)[0] == wanted
+
+
+@pytest.mark.parametrize("rule", [RULES.cascade(), RULES.cascade(pairs=3), RULES.eprop(), RULES.trace()], ids=str)
+def test_a_step_does_not_form_the_state_that_nobody_reads(rule: tt.Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = deep(rule)
+    tt.set_backend(net, "numba")
+    formed = []
+    state = Single.state
+    monkeypatch.setattr(Single, "state", lambda self: formed.append(1) or state(self))
+    for step in range(6):
+        net(torch.rand(2, 9)).sum().backward()
+        if step == 2:
+            formed.clear()
+    assert not formed
+    assert all(isinstance(layer.core.stepper, Single) for layer in tt.layers(net).values())
+    tt.get_state(net)
+    assert formed
