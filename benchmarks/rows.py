@@ -93,7 +93,7 @@ def _iterations() -> list[Row]:
         Row(_NAME, "drtrl", ("W4",), {"rule": "drtrl", "window": True}, note=windows),
         Row(_NAME, "bptt", _WHOLE, {"rule": "bptt"}, note="torch's autograd over the whole sequence"),
     ]
-    recurrent = ("trace", "ottt", "drtrl", "eprop", "bptt")
+    recurrent = ("trace", "cascade", "ottt", "drtrl", "eprop", "bptt")
     rows += [Row(_NAME, rule, ("W6",), {"rule": rule}) for rule in recurrent]
     rows += [Row(_NAME, f"feed-forward {rule}", ("W6",), {"rule": rule, "recurrent": False}) for rule in recurrent]
     own = {"ALIF": "alif", "own neuron": "adaptive"}
