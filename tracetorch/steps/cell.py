@@ -182,7 +182,7 @@ class Cell:
         """Form the trace's numbers again."""
         numbers, self.known = self._above(self.like), self.measured()
         alone = isinstance(self.part.trace.filter, ReadoutDecay) and not self.averaged
-        own = [n.decay for n in self.part.sources]
+        own = [n.decay for n in self.part.sources] if alone else []
         self._sources = [
             (module._buffers, name, buffer, *_value(buffer))
             for neuron in self.part.sources
