@@ -1,7 +1,7 @@
 """Draw the first page's four panels and that of an iteration's time: `python docs/_scripts/draw_glance.py`.
 
 Every number is read from a committed file: `_static/figures/memory.json` (`measure_memory.py`), `results/gap.jsonl`
-(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the tables of `speed_history.md`.
+(`measure_gap.py`), `results/depth.jsonl` (`python -m benchmarks.depth`) and the tables of `speed_rivals.md`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ DOCS = Path(__file__).parents[1]
 FIGURES = DOCS / "_static" / "figures"
 SIZE = (4.6, 3.4)
 STEP = {
-    "traceTorch `trace`, `tt.Stream`": "traceTorch, tt.Stream",
+    "traceTorch `trace`, `tt.Stream`": "traceTorch trace, tt.Stream",
+    "traceTorch `cascade`, `tt.Stream`": "traceTorch cascade, tt.Stream",
     "BrainTrace `pp_prop`": "BrainTrace pp_prop",
-    "traceTorch `trace`, a call per step": "traceTorch, net(x)",
+    "traceTorch `trace`, a call per step": "traceTorch trace, net(x)",
     "Norse, cut at every step; BPTT": "Norse",
     "SpikingJelly, cut at every step; BPTT": "SpikingJelly",
     "snnTorch, cut at every step; BPTT": "snnTorch",
 }
-"""Rows of the table of single steps in `speed_history.md`, with the names that the figure gives them."""
+"""Rows of the table of single steps in `speed_rivals.md`, with the names that the figure gives them."""
 ITERATION = {
     "traceTorch, inference": "traceTorch, inference",
     "traceTorch `trace`": "traceTorch trace",
     "traceTorch `eprop`": "traceTorch eprop",
+    "traceTorch `cascade`": "traceTorch cascade",
     "BrainTrace `pp_prop` (faster of two forms)": "BrainTrace pp_prop",
     "traceTorch `bptt`": "traceTorch bptt",
     "SpikingJelly, OTTT": "SpikingJelly OTTT",
@@ -119,8 +121,8 @@ def depth(ax: Axes) -> None:
 
 
 def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
-    """Draw the first column of the table in `speed_history.md` that begins with `head`, and return its least value."""
-    text = (DOCS / "speed_history.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
+    """Draw the first column of the table in `speed_rivals.md` that begins with `head`, and return its least value."""
+    text = (DOCS / "speed_rivals.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
     told = {name: float(value) for name, value in re.findall(r"^\| ([^|]+?) \| ([\d.]+) \|", text, flags=re.MULTILINE)}
     values = [told[name] for name in names]
     ax.barh(range(len(names)), values, 0.66, color=[COLOURS[0] if "traceTorch" in n else "#B9BEC4" for n in names])

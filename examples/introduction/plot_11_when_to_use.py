@@ -98,7 +98,7 @@ plt.show()
 #
 # Gained: memory, and often time
 # ------------------------------
-# Lesson 1 measured memory. In :doc:`/speed_history` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
+# Lesson 1 measured memory. In :doc:`/speed_rivals` (``python -m benchmarks W3``), a stream of 1,000,000 steps needs as
 # much memory as one of 1,000, about 465 MB for the whole process. Time is less obvious: an online rule does more
 # work per step than a forward pass, but with one loss at the end it needs no backward pass through time. On your
 # machine, one training iteration of a 200-128-128-10 network, 100 steps, 32 samples, Adam:
@@ -147,8 +147,8 @@ legend(ax, loc="lower right")
 plt.show()
 
 # %%
-# With a loss at every step online rules are not faster than BPTT: there ``bptt()`` is the fastest row of the dense
-# network in :doc:`/speed_history` (W1, T = 100).
+# With a loss at every step online rules are not faster than BPTT: there only ``rate()`` is faster than ``bptt()`` on
+# the dense network in :doc:`/speed_rivals` (W1, T = 100).
 #
 # Lost: exactness at depth, and where the order matters
 # -----------------------------------------------------
@@ -268,20 +268,22 @@ except RuntimeError as error:
 # - For a chip, export through NIR (:doc:`/howto/nir`) where the neuron fits; the chips' own tools go further.
 #
 # Milliseconds of one training iteration (700-256-256-20, 100 steps, batch 64, one loss at the end), and microseconds of
-# one online step (batch 1, an update at every step), on one CPU and version 0.1;
-# :doc:`/speed_history` has the conditions, and ``python -m benchmarks W1 W2`` repeats it on your machine:
+# one online step (batch 1, an update at every step), on one CPU;
+# :doc:`/speed_rivals` has the conditions, and ``python -m benchmarks W1 W2`` repeats it on your machine:
 #
 # =======================================  ==============  ============
 # program                                  iteration, ms   one step, µs
 # =======================================  ==============  ============
-# traceTorch ``trace()``                   11.8            352
-# traceTorch ``trace()``, ``tt.Stream``    –               46
-# traceTorch ``bptt()``                    32.3            –
-# BrainTrace ``pp_prop``                   31.0            313
-# SpikingJelly OTTT                        73.9            817
-# SpikingJelly BPTT                        99.6            708
-# snnTorch BPTT                            120             767
-# Norse BPTT                               148             602
+# traceTorch ``trace()``                   8.4             242
+# traceTorch ``trace()``, ``tt.Stream``    –               38
+# traceTorch ``cascade()``                 15.1            517
+# traceTorch ``cascade()``, ``tt.Stream``  –               110
+# traceTorch ``bptt()``                    16.8            –
+# BrainTrace ``pp_prop``                   15.7            196
+# SpikingJelly OTTT                        46.1            454
+# SpikingJelly BPTT                        71.9            388
+# snnTorch BPTT                            83.4            418
+# Norse BPTT                               107             321
 # =======================================  ==============  ============
 #
 # In the last column BPTT is cut at every step. If a step is not compiled here (convolutions, for example), a call takes
