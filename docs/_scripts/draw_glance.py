@@ -139,7 +139,7 @@ def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
 def speed(ax: Axes) -> None:
     """Draw the microseconds of one step of online learning."""
     least = bars(ax, "| | an update at each step |", STEP)
-    label(ax, title=f"A learning step takes {least:.0f} µs", x="µs per step with an update, batch 1, one thread")
+    label(ax, title=f"A learning step takes {least:.0f} µs", x="µs a step, batch 1, one thread")
 
 
 def iteration(ax: Axes) -> None:
