@@ -298,7 +298,7 @@ def fuzz(machine: type[Calls], examples: int, **options: Any) -> None:
 
 def test_any_order_of_calls_agrees_with_the_account() -> None:
     SPIKES[:] = [0, 0]
-    fuzz(Calls, EXAMPLES or 300)
+    fuzz(Calls, EXAMPLES or 1000)
     assert 0.1 < SPIKES[0] / SPIKES[1] < 0.9
 
 
