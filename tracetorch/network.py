@@ -62,7 +62,7 @@ def restart(net: nn.Module, mask: Tensor | None = None) -> None:
                 core.wiring.begin()
         for layer in found.values():
             layer.core.settled()
-            count_filters(layer.core, layer.rule, layer.neuron, begins=True)
+            count_filters(layer.core, layer.rule, layer.neuron)
         for dropout in dropouts(net).values():
             dropout.restart(None)
         return
@@ -281,6 +281,7 @@ def check_finite(net: nn.Module, on: bool) -> None:
     """Switch the check for NaN and infinity in inputs and in gradients that reach a layer.
 
     The check is on for tensors on a CPU and off elsewhere, where it makes the device wait, until this is called.
+    Gradients in float16, of its autocast too, are not checked until then: an overflow is `GradScaler`'s to skip.
     Inside a call that `torch.compile` has compiled nothing is checked.
 
     Args:

@@ -295,13 +295,13 @@ def _part(core: Core, wiring: Wiring | None, version: int, peers: Peers) -> None
     core.wiring, core.version, core.peers = wiring, version, peers
 
 
-def count_filters(core: Core, rule: Rule, neuron: Neuron, *, begins: bool = False) -> None:
+def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
     """Note whether several filters are above a layer, which a compiled graph cannot follow.
 
-    Units are grouped once in a sequence, so that it stays so until another one begins.
+    That stays so until there is another rule or layer above, or units above may be grouped otherwise.
     """
-    counted = rule, neuron, core.above
-    if begins or not core.counted_for or not all(map(operator.is_, counted, core.counted_for)):
+    counted = rule, neuron, core.above, *(stage.activity.grouping for stage in core.above.all)
+    if not core.counted_for or not all(map(operator.is_, counted, core.counted_for)):
         core.apart, core.counted_for = rule.above.apart(neuron, core.above), counted
 
 

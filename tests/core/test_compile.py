@@ -304,3 +304,31 @@ def test_a_network_compiled_in_the_middle_of_a_stream_goes_on(place) -> None:
         grads.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
     assert grads[0].norm() > 0
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["stream.reset", "tt.reset", "tt.set_state"])
+def test_filters_are_counted_again_where_units_may_be_grouped_otherwise(how: str) -> None:
+    pytest.importorskip("numba")
+    torch.manual_seed(0)
+    learned = tt.LIF(half_life=tt.Learnable(5.0, shape=(6,)))
+    net = nn.Sequential(
+        tt.Layer(nn.Linear(5, 6), tt.LIF(half_life=4)),
+        tt.Layer(nn.Linear(6, 6), learned),
+        tt.Layer(nn.Linear(6, 2), tt.LI(half_life=5)),
+    )
+    tt.set_rule(net, tt.rules.cascade(buckets=2))
+    tt.reset(net)
+    stream = tt.Stream(net, lr=1e-3)
+    stream(torch.rand(1, 5), torch.tensor([1]))
+    assert not net[0].core.apart  # equal decays are one group
+    with torch.no_grad():
+        learned.parametrizations.beta.original.add_(torch.linspace(-1, 1, 6))
+    other = copy.deepcopy(net)
+    tt.reset(other)
+    other(torch.rand(1, 5)).sum().backward()
+    if how == "tt.set_state":
+        tt.set_state(net, tt.get_state(other))
+    else:
+        (stream if how == "stream.reset" else tt).reset(*(() if how == "stream.reset" else (net,)))
+    tt.scan(net, torch.rand(4, 1, 5))
+    assert net[0].core.apart

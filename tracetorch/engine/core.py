@@ -125,7 +125,7 @@ class Core:
         place: where the rows of a call stand in a ragged window, or None.
         elapsed: the times between steps, for a neuron that leaks by time; None for one.
         apart: whether several filters are above the layer, as far as it has been told.
-        counted_for: the rule, the neuron and what is above, for which they were counted in this sequence.
+        counted_for: the rule, the neuron, what is above and how it is grouped, for which they were counted.
         compared: whether a backward, or the form of the network, has shown whether credit comes past the layers above.
         bypassed: whether credit has reached the layer past all layers above, which compiled code does not distinguish.
         shown: whether the form of the network, or a step that was checked, has shown what the layer feeds.

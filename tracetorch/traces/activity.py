@@ -53,6 +53,11 @@ class Activity:
             self._counts[most] = 1 if group is None else int(group.max()) + 1
         return self._counts[most]
 
+    @property
+    def grouping(self) -> object:
+        """What stands for how units are grouped: another object once they may be grouped otherwise."""
+        return self._groups
+
     def depends(self) -> list[Tensor | None]:
         """Return what the response of the layer depends on beside its neuron, each replaced and not written."""
         return [self.blocks, *self._groups.values()]
