@@ -126,7 +126,7 @@ def init_firing(net: nn.Module, xs: Tensor, rate: float = 0.1) -> dict[str, Firi
         ['0', '1', '2']
     """
     require_network(net)
-    require_tensor(xs, "the inputs", "[time, batch, ...]")
+    require_tensor(xs, "a window of inputs", "[time, batch, ...]")
     if not 0 < rate < 1:
         raise ValueError(f"rate is a share of steps in (0, 1), got {rate!r}")
     if xs.dim() < 2 or 0 in xs.shape[:2]:

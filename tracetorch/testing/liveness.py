@@ -56,7 +56,7 @@ def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, Firing]:
         >>> firing.mean, firing.silent, firing.saturated
         (0.5, (1,), (0,))
     """
-    require_tensor(xs, "the inputs", "[time, batch, ...]")
+    require_tensor(xs, "a window of inputs", "[time, batch, ...]")
     require_finite_input(xs)
     twin, oracles = open_graph(net)
     with parametrize.cached():
