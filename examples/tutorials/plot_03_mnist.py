@@ -40,8 +40,10 @@ try:
 except DataNotFoundError:
     data = digits()
     print(
-        f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels."
+        f"Stand-in: no mnist.npz, so scikit-learn's digits of 8 x 8 pixels, {len(data.x_train)} to",
+        end=" ",
     )
+    print(f"train on and {len(data.x_test)} to test on.")
 pixels = data.x_train[0].numel()
 
 
