@@ -37,8 +37,12 @@ class DirectFeedback(nn.Module):
         >>> from torch import nn
         >>> hidden = tt.Layer(nn.Linear(3, 4), tt.LIF(half_life=5), rule=tt.rules.ottt())
         >>> net = tt.DirectFeedback(nn.Sequential(hidden, tt.Layer(nn.Linear(4, 2), tt.LI(half_life=5))), 2)
-        >>> net(torch.ones(1, 3)).shape, net.matrices[0].shape
+        >>> y = net(torch.ones(1, 3))
+        >>> y.shape, net.matrices[0].shape  # the output; the matrix that sends its error to the hidden layer
         (torch.Size([1, 2]), torch.Size([2, 4]))
+        >>> torch.nn.functional.cross_entropy(y, torch.tensor([1])).backward()
+        >>> hidden.synapse.weight.grad.shape
+        torch.Size([4, 3])
     """
 
     def __init__(self, net: nn.Sequential, outputs: int, *, scale: float = 1.0) -> None:

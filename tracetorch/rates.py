@@ -69,8 +69,16 @@ class FinalRate(_Rate):
         >>> import torch, tracetorch as tt
         >>> net = torch.nn.Sequential(tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=5)))
         >>> rate = tt.FinalRate(net, target=0.1, strength=0.5)
-        >>> ys = tt.scan(net, torch.ones(10, 2, 3))
-        >>> rate().backward()
+        >>> optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+        >>> for _ in range(100):
+        ...     tt.reset(net)
+        ...     ys = tt.scan(net, torch.ones(10, 2, 3))
+        ...     rate().backward()  # in training, add it to the loss
+        ...     optimizer.step()
+        ...     optimizer.zero_grad()
+        >>> 0.02 < float(ys.detach().mean()) < 0.25
+        True
+        >>> rate.close()
     """
 
     def __init__(self, net: nn.Module, target: float, strength: float = 1.0) -> None:

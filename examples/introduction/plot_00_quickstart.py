@@ -41,7 +41,8 @@ print("a batch:", tuple(images.shape), "labels:", tuple(labels.shape))
 # The network
 # -----------
 # A layer is a synapse, which has weights, and a neuron, which has a memory. ``LIF`` neurons leak, integrate and fire;
-# the half-life sets for how many steps they remember. ``LI`` only leaks and integrates: the readout.
+# the half-life is the number of steps after which half of what came in has leaked away. ``LI`` only leaks and
+# integrates; it is the readout: the network's last layer, whose outputs are the answer.
 net = nn.Sequential(
     tt.Layer(nn.Linear(8, 128), tt.LIF(half_life=8)),
     tt.Layer(nn.Linear(128, 128), tt.LIF(half_life=8)),
@@ -116,7 +117,7 @@ with torch.no_grad():
     for t, x in enumerate(steps(images[:1])):
         answer = net(x)
         if t % 5 == 0:
-            print(f"after step {t:2d} of 16: a {answer.argmax().item()}, it is a {labels[0].item()}")
+            print(f"after step {t + 1:2d} of 16: a {answer.argmax().item()}, it is a {labels[0].item()}")
 
 # %%
 # Try changing

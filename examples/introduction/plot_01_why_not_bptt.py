@@ -57,9 +57,8 @@ def bytes_stored(steps: int) -> int:
 
 
 for steps in (10, 100, 1000):
-    print(
-        f"nn.RNNCell, batch 16: {steps:5d} steps store {bytes_stored(steps) / 1e6:6.2f} MB for the backward pass"
-    )
+    stored = bytes_stored(steps) / 1e6
+    print(f"nn.RNNCell, batch 16: {steps:5d} steps store {stored:6.2f} MB for the backward pass")
 
 # %%
 # Ten times the steps, ten times the memory. And a heart monitor never reaches the end of its sequence, so there is
@@ -69,8 +68,8 @@ for steps in (10, 100, 1000):
 # -----------------------------------------
 # Now the network that the rest of this introduction is about: a layer of spiking neurons and a readout. The next
 # lesson explains both; here it is enough that they have a memory. The *rule*, one line, decides how the error
-# reaches earlier steps. ``bptt()`` stores the graph. ``trace()`` stores a few running sums instead, and gives a
-# gradient at every step.
+# reaches earlier steps. ``bptt()`` stores the graph. ``trace()`` stores a few running sums instead,
+# called traces (lesson 3), and gives a gradient at every step.
 #
 # .. figure:: /_static/figures/trace_against_graph.svg
 #    :alt: Above, five steps of a network, all stored, with errors going back through all of them. Below, the same
@@ -90,7 +89,7 @@ def network(rule: tt.Rule) -> nn.Sequential:
 
 
 def run(rule: tt.Rule, steps: int, batch: int = 32) -> tuple[float, float]:
-    """Learn from one sequence; return the growth of the process in MB and the microseconds per step."""
+    """Learn from one sequence of inputs [batch, 64]; return growth in MB, and µs per step."""
     net, y = network(rule), torch.randint(10, (batch,))
     meter, began, losses = PeakMemory(), time.perf_counter(), []
     meter.resume()

@@ -80,17 +80,17 @@ plt.show()
 #
 # .. math:: f(I) = \Big( \tau \ln \frac{R I}{R I - \theta} \Big)^{-1} \quad \text{for } R I > \theta.
 #
-# We compare this with ``tt.LIF``, in steps of 0.1 ms. ``normalized=True`` is the factor :math:`1 - \beta` from
-# above, and currents are in units of the threshold, as everywhere in this library. ``neuron.step`` computes one
-# time step from a state and a current; ``zeros`` and ``pack`` make the first state. You will not need them: a layer
-# does this for you.
+# We compare this with ``tt.LIF``, in steps of 0.1 ms: 12 neurons, each with its own constant current.
+# ``normalized=True`` is the factor :math:`1 - \beta` from above. In this library currents and voltages have no
+# unit, and the threshold is 1. ``neuron.step`` computes one time step from a state and a current; ``zeros`` and
+# ``pack`` make the first state. You will not need them: a layer does this for you.
 dt, steps = 1e-4, 3000 if short else 20000
-drives = torch.linspace(0.8, 3.0, 12, dtype=torch.float64)
+currents = torch.linspace(0.8, 3.0, 12, dtype=torch.float64)
 neuron = tt.LIF(tau=tau / dt, normalized=True, reset=tt.HardReset()).double()
-state, spikes = neuron.pack(neuron.zeros(drives)), torch.zeros_like(drives)
+state, spikes = neuron.pack(neuron.zeros(currents)), torch.zeros_like(currents)
 with torch.no_grad():
     for _ in range(steps):
-        state, z = neuron.step(state, drives)
+        state, z = neuron.step(state, currents)
         spikes += z
 rates = spikes / (steps * dt)
 
@@ -106,15 +106,14 @@ ax.plot(
     color="#222222",
     label="f(I)",
 )
-ax.plot(drives, rates, "o", color=COLOURS[0], label="tt.LIF, spikes counted")
+ax.plot(currents, rates, "o", color=COLOURS[0], label="tt.LIF, spikes counted")
 label(ax, title="Firing rate of the circuit", x="current, R·I / threshold", y="rate (spikes per second)")
 legend(ax)
 plt.show()
-above = drives > 1
-on_paper = 1 / (tau * torch.log(drives[above] / (drives[above] - 1)))
-print(
-    f"largest difference of counted and computed rates: {(rates[above] - on_paper).abs().max():.2f} spikes/s"
-)
+above = currents > 1
+on_paper = 1 / (tau * torch.log(currents[above] / (currents[above] - 1)))
+worst = (rates[above] - on_paper).abs().max()
+print(f"largest difference of counted and computed rates: {worst:.2f} spikes per second")
 
 # %%
 # (The remaining difference comes from the steps: a spike can only occur at a multiple of 0.1 ms, which at 100

@@ -98,9 +98,9 @@ for half in (5, 20, 100):
         average = values.mean(1)
         late = int((average[200:400] > 0.15).nonzero()[0]) + 1
         kept = 1 if name == "trace" else queue.maxlen
+        noise = values[350:400].std(1).mean()
         print(
-            f"half-life {half:3d}, {name} of {kept:3d} number(s): noise {values[350:400].std(1).mean():.3f}, "
-            f"lag {late:3d} steps"
+            f"half-life {half:3d}, {name} of {kept:3d} number(s): noise {noise:.3f}, lag {late:3d} steps"
         )
 
 # %%
@@ -167,8 +167,8 @@ plt.show()
 # %%
 # In the library
 # --------------
-# Every layer carries its traces next to its state. They are plain tensors with one row per sample of the batch. You
-# can reset selected rows, each of which has its own step count; the others are unaffected:
+# Every layer carries its traces next to its state. They are plain tensors, most with one row per sample of the
+# batch. You can reset selected rows, each of which has its own step count; the others are unaffected:
 net = nn.Sequential(
     tt.Layer(nn.Linear(3, 5), tt.LIF(half_life=20)), tt.Layer(nn.Linear(5, 2), tt.LI(half_life=20))
 )
@@ -180,9 +180,11 @@ for name, value in tt.get_state(net).items():
     print(f"{name:16} {list(value.shape)!s:9} {value.tolist() if name.endswith('steps') else ''}")
 
 # %%
-# The names: ``s`` is the state, ``sigma`` the neuron's sensitivity to a constant current, ``traces`` what the rule
-# carries (averages in lesson 5, eligibilities in lessons 6 to 9), and ``steps`` the count for the bias correction. Some
-# rules note in ``activity`` what the layers below need to know of a layer. None of them has a time dimension.
+# The names: ``s.0`` is the state, here the membrane, as ``[batch, units]``. The other names are for learning, and later
+# lessons explain them: ``sigma`` is how far a constant extra current would have moved the state (lesson 5),
+# ``traces`` is what the rule carries (averages in lesson 5, eligibilities in lessons 6 to 9), ``steps`` is the count
+# for the bias correction, and ``activity`` is what the layers below need to know of a layer (lesson 10). None of
+# them has a time dimension.
 #
 # Summary
 # -------

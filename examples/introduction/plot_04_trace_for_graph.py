@@ -11,6 +11,7 @@ seconds.
 """
 
 import os
+import textwrap
 
 import matplotlib.pyplot as plt
 import torch
@@ -192,13 +193,12 @@ def loss(ys: torch.Tensor, steps: slice) -> torch.Tensor:
 
 
 audit = tt.testing.gradient_audit(layer, xs[:, None], loss, window=1)
-print(
-    f"hard reset, with its gradient, drtrl(): relative difference to BPTT {audit.total.relative_error:.1e}"
-)
+error = audit.total.relative_error
+print(f"hard reset, with its gradient, drtrl(): relative difference to BPTT {error:.1e}")
 try:
     tt.testing.gradient_audit(layer, xs[:, None], loss, tt.rules.ottt(), window=1)
 except (TypeError, ValueError) as error:
-    print("ottt() on the same neuron:", error)
+    print(textwrap.fill(f"ottt() on the same neuron: {error}", 100))
 torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in this process
 
 # %%

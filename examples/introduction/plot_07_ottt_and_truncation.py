@@ -11,6 +11,7 @@ of a cue, the longer ago it was. About 30 seconds.
 """
 
 import os
+import textwrap
 
 import matplotlib.pyplot as plt
 import torch
@@ -203,7 +204,7 @@ calibrate(net, xs)
 try:
     gradient_audit(net, xs, loss, tt.rules.ottt(), window=1)
 except ValueError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 row = gradient_audit(net, xs, loss, tt.rules.ottt(approximate=True), window=1).rows["synapse.weight"]
 print(f"\nwith approximate=True: cosine {row.cosine:.3f}, relative error {row.relative_error:.2f}")
 

@@ -67,9 +67,8 @@ for name, neuron in neurons.items():
     calibrate(layer, xs)
     exact = gradient_audit(layer, xs, loss, tt.rules.drtrl(), window=1)
     control = gradient_audit(layer, xs, loss, tt.rules.sltt(), window=1)
-    print(
-        f"{name:36} {len(exact.rows):10}  {exact.total.relative_error:14.0e}  {control.total.relative_error:13.2f}"
-    )
+    exact_error, control_error = exact.total.relative_error, control.total.relative_error
+    print(f"{name:36} {len(exact.rows):10}  {exact_error:14.0e}  {control_error:13.2f}")
 
 # %%
 # The errors are rounding errors, over all parameters: weights, biases, decays, adaptation, recurrent weights. The
@@ -86,9 +85,7 @@ for _ in range(2):
     layer(torch.bernoulli(torch.full((batch, n), 0.1)))
 held = sum(t.numel() * t.element_size() for t in tt.get_state(layer).values())
 print(f"tt.Layer with drtrl(): {held / 1e6:8.2f} MB, measured, with state and bias")
-print(
-    f"BPTT, per step:        {batch * (n + n) * 4 / 1e6:8.2f} MB at least, for inputs and states, times the steps"
-)
+print(f"BPTT, per step:        {batch * (n + n) * 4 / 1e6:8.2f} MB at least, for inputs and states")
 
 # %%
 # So eligibility may need more memory than BPTT: if the sequence is shorter than about half as many steps as there

@@ -39,7 +39,7 @@ STEPS = CLICKS + SILENCE + CUE
 
 
 def draw(size, generator):
-    """Return spikes ``[200, B, 21]`` and labels ``[B]``: 0 for more clicks on the left, 1 for more on the right."""
+    """Return spikes ``[200, B, 21]`` and labels ``[B]``: 0 for more clicks on the left, else 1."""
     contrast = 2 * torch.rand(size, 1, generator=generator) - 1
     rates = torch.cat([1 + contrast, 1 - contrast], dim=1) / 2  # clicks per step, left and right
     clicks = torch.rand(CLICKS, size, 2, generator=generator) < 1 - torch.exp(-rates)
@@ -88,7 +88,7 @@ def network():
 
 
 def train(rule, frozen=False):
-    """Train a new network by a rule; return it, and its accuracy on the training trials of each iteration."""
+    """Train a new network by a rule; return it, and its accuracy on each iteration's training trials."""
     net = network()
     tt.set_rule(net, rule)
     if frozen:
@@ -152,9 +152,8 @@ for name, (rule, frozen) in runs.items():
 
 longer = (tt.half_life(nets["trace"][0].neuron.beta.detach()) > SILENCE).sum().item()
 readout = tt.half_life(nets["trace"][1].neuron.beta.detach()).item()
-print(
-    f"trace: {longer} of 64 hidden half-lives are longer than the silence now; the readout's is {readout:.0f} steps"
-)
+print(f"trace: {longer} of 64 hidden half-lives are longer than the silence now;", end=" ")
+print(f"the readout's is {readout:.0f} steps")
 
 # %%
 # Under ``trace`` a few neurons have learned half-lives longer than the silence, and the others stayed short: one

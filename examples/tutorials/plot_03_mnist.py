@@ -40,8 +40,10 @@ try:
 except DataNotFoundError:
     data = digits()
     print(
-        f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels."
+        f"Stand-in: no mnist.npz, so scikit-learn's digits of 8 x 8 pixels, {len(data.x_train)} to",
+        end=" ",
     )
+    print(f"train on and {len(data.x_test)} to test on.")
 pixels = data.x_train[0].numel()
 
 
@@ -174,6 +176,7 @@ plt.show()
 #
 # What to read next
 # -----------------
-# With more iterations, images shifted by a pixel, and three seeds, ``trace`` reaches 98.81 ± 0.07 % and ``bptt``
-# 98.74 ± 0.09 % on all 10,000 test images (``tracetorch compare mnist --rules trace,bptt --seeds 3``, :doc:`results
-# </results_tasks>`). :doc:`/tutorials/plot_07_convolution` does the same with convolutions.
+# With more iterations, images shifted by a pixel, and three seeds, version 0.1 of the library reached 98.81 ± 0.07 %
+# with ``trace`` and 98.74 ± 0.09 % with ``bptt`` on all 10,000 test images (``tracetorch compare mnist --rules
+# trace,bptt --seeds 3``, :doc:`results </results_tasks>`). :doc:`/tutorials/plot_07_convolution` does the same with
+# convolutions.

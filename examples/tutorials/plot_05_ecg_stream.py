@@ -31,9 +31,9 @@ short = bool(os.environ.get("TRACETORCH_SHORT"))
 RATE = 360  # samples a second
 seconds = 10 if short else 1800
 print(
-    "Expect: on the real record, about 95 % balanced accuracy in the last third under `trace`, less under `sltt`,"
+    "Expect: on the real record, about 95 % balanced accuracy in the last third under `trace`, less under"
 )
-print("and a resident memory that hardly grows, by a megabyte or so, over half an hour.")
+print("`sltt`, and a resident memory that hardly grows, by a megabyte or so, over half an hour.")
 if short:
     print("TRACETORCH_SHORT is set: ten seconds, far too few beats to learn anything.")
 
@@ -75,8 +75,10 @@ try:
 except DataNotFoundError:
     signal, beats, pvc = generated(torch.Generator().manual_seed(0))
     print(
-        f"Stand-in: no mitbih12.npz, so a generated heart of {seconds} s. Its scores mean nothing for real ones."
+        f"Stand-in: no mitbih12.npz, so a generated heart of {seconds} s. Scores on it mean nothing for",
+        end=" ",
     )
+    print("real ones.")
 answers_at = beats + RATE // 4
 pvc, answers_at = (
     pvc[: len(answers_at)][answers_at < len(signal)].long(),
@@ -133,7 +135,7 @@ def network():
 
 
 def live(rule):
-    """Let a new network live through the stream; return its answers and the memory of the process, by sample."""
+    """Run a new network through the stream; return its answers, and the process's memory by sample."""
     net = network()
     tt.set_rule(net, rule)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
@@ -173,11 +175,9 @@ for name, rule in {"trace": tt.rules.trace(), "sltt": tt.rules.sltt()}.items():
     late = slice(len(pvc) * 2 // 3, None)
     score = balanced(answers[name][late] == pvc[late], pvc[late])
     growth = memories[name][-1, 1] - memories[name][len(pvc) // 20, 1]
-    print(
-        f"{name:6} {score:5.1f} % balanced accuracy over the last third, {1e6 * spent / len(signal):.0f} µs a sample; ",
-        end="",
-    )
-    print(f"memory grew by {growth:.1f} MB from the first twentieth of the beats to the end")
+    each = 1e6 * spent / len(signal)
+    print(f"{name:6} {score:5.1f} % balanced accuracy over the last third, {each:.0f} µs a sample;")
+    print(f"{'':6} memory grew by {growth:.1f} MB from the first twentieth of the beats to the end")
 
 # %%
 # The figure

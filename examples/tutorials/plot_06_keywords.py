@@ -33,9 +33,9 @@ from tracetorch.plot import dress, label, rule_styles
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 1000
 print(
-    "Expect, on the recordings: `eprop` near `bptt`, about 60 % of the words of strangers; `trace` and a frozen hidden"
+    "Expect, on the recordings: `eprop` near `bptt`, about 60 % of the words of strangers; `trace` and a"
 )
-print("layer clearly below. Chance is 10 %.")
+print("frozen hidden layer clearly below. Chance is 10 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -63,7 +63,7 @@ def recordings():
 
 
 def generated(generator):
-    """Return made-up words: three tones in an order that differs from word to word, by 40 made-up speakers."""
+    """Return made-up words of three tones, in an order of their own, by 40 speakers."""
     speakers, words = torch.arange(4 if short else 40), torch.arange(10)
     speaker, y = (v.flatten() for v in torch.meshgrid(speakers, words.repeat(4), indexing="ij"))
     orders = torch.tensor(
@@ -121,9 +121,8 @@ test = speaker % 5 == 0
 heard = (heard - heard[:, ~test].mean((0, 1))) / heard[:, ~test].std((0, 1))
 looks = [torch.cat([heard[:1].expand(lag, -1, -1), heard[: len(heard) - lag]]) for lag in (0, 4, 8, 12)]
 inputs = torch.cat(looks, dim=-1)[::2].contiguous()
-print(
-    f"inputs {list(inputs.shape)}: time, clips, bands; {int((~test).sum())} to train on, {int(test.sum())} to test on"
-)
+print("inputs:", tuple(inputs.shape), "as time, clips, bands;", end=" ")
+print(f"{int((~test).sum())} clips to train on, {int(test.sum())} to test on")
 
 # %%
 # The network
@@ -148,7 +147,7 @@ def network():
 
 
 def train(rule, frozen):
-    """Train a new network on clips that are shifted by up to 100 ms; return its answers to the test clips."""
+    """Train a new network on clips, shifted by up to 100 ms; return its answers to the test clips."""
     net = network()
     tt.set_rule(net, rule)
     if frozen:

@@ -29,8 +29,9 @@ from tracetorch.testing import gradient_audit
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, tested = (2, 100) if short else (250, 2000)
 print(
-    "Expect: learned filters do clearly better than frozen ones under the same readout, after a quarter of an epoch."
+    "Expect: learned filters do clearly better than frozen ones under the same readout, after a quarter"
 )
+print("of an epoch.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -45,8 +46,10 @@ try:
 except DataNotFoundError:
     data = digits()
     print(
-        f"Stand-in: no mnist.npz, so scikit-learn's {len(data.x_train)} + {len(data.x_test)} digits of 8 x 8 pixels."
+        f"Stand-in: no mnist.npz, so scikit-learn's digits of 8 x 8 pixels, {len(data.x_train)} to",
+        end=" ",
     )
+    print(f"train on and {len(data.x_test)} to test on.")
 side = data.x_train.shape[-1]
 
 
@@ -65,7 +68,7 @@ print("a batch:", tuple(encode(data.x_train[:64], torch.Generator().manual_seed(
 
 
 def network():
-    """Build two spiking convolutions and the mean of ten currents; 28 x 28 pixels become 7 x 7, 8 x 8 become 2 x 2."""
+    """Build two spiking convolutions and the mean of ten currents; 28 x 28 pixels become 7 x 7."""
     torch.manual_seed(0)
     first, second = nn.Conv2d(1, 12, 5, padding=2), nn.Conv2d(12, 24, 3, stride=2, padding=1)
     return nn.Sequential(

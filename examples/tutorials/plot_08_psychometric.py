@@ -24,28 +24,32 @@ from tracetorch.train import Trainer, make
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, trials = (3, 500) if short else (600, 4000)
-print(
-    "Expect: an ideal observer gets about 94 % right, a network that learns its hidden layer nearly as many. A leaky"
-)
-print("one loses early clicks and answers fewer, unless it may learn its half-lives.")
+print("Expect: an ideal observer gets about 94 % right, a network that learns its hidden layer nearly as")
+print("many. A leaky one loses early clicks and gets fewer right, unless it may learn its half-lives.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
 # %%
 # Four subjects
 # -------------
-# ``make`` builds a task by name; its options are those of ``tracetorch train clicks``. A trial lasts 200 steps: 100
-# with clicks, 80 of silence, 20 with the cue. The clicks are hard to hear: there are three channels per side, each
-# of which fires in a fifth of the steps without a click, and only for every other click. So even an ideal observer
-# makes mistakes.
-#
+# ``make`` builds a task by name; its options are those of ``tracetorch train clicks``. A trial lasts 200 steps of 50
+# ms: 100 with clicks, 80 of silence, 20 with the cue. The clicks are hard to hear: there are three channels per side,
+# each of which fires in a fifth of the steps without a click, and only for every other click. So even an ideal
+# observer makes mistakes.
+
+experiment = {"channels": 3, "noise": 0.2, "signal": 0.5, "trials": trials}
+example = make("clicks", experiment)
+batch = example.batch(0)
+print("a batch:", tuple(batch.x.shape), "labels:", tuple(batch.y.shape))
+print(f"channels 0 to 2 are left, 3 to 5 right, 6 is the cue; {example.batch_size} trials in a batch")
+
+# %%
 # The first two subjects have half-lives of 200 steps in the hidden layer and 500 in the readout, longer than the
 # silence, and differ in whether the hidden layer learns. The other two are *leaky*: their half-lives are 40 steps,
 # half of the silence. In the third they are fixed, in the fourth they are learned, one for each neuron.
 #
 # A ``Trainer`` runs the iterations and reports its progress; here we only need the result.
 
-experiment = {"channels": 3, "noise": 0.2, "signal": 0.5, "trials": trials}
 leaky = {"half_life": 40.0, "readout_half_life": 40.0}
 subjects = {
     "frozen": ({}, "frozen"),
@@ -66,15 +70,12 @@ for name, (own, rule) in subjects.items():
     start = time.perf_counter()
     for _ in trainers[name].events():
         pass
-    scores[name] = task.evaluate(trainers[name].net)
-    print(
-        f"{name:15} {100 * scores[name]['accuracy']:5.1f} % right "
-        f"({100 * scores[name]['accuracy_hard']:4.1f} % of the close trials), {time.perf_counter() - start:.0f} s"
-    )
-ideal = scores["trace"]
-print(
-    f"{'ideal':15} {100 * ideal['observer']:5.1f} % right ({100 * ideal['observer_hard']:4.1f} % of the close trials)"
-)
+    seconds = time.perf_counter() - start
+    score = scores[name] = task.evaluate(trainers[name].net)
+    right, close = 100 * score["accuracy"], 100 * score["accuracy_hard"]
+    print(f"{name:15} {right:5.1f} % right ({close:4.1f} % of the close trials), {seconds:.0f} s")
+right, close = 100 * score["observer"], 100 * score["observer_hard"]
+print(f"{'ideal':15} {right:5.1f} % right ({close:4.1f} % of the close trials)")
 
 # %%
 # The psychometric curve
@@ -85,20 +86,20 @@ print(
 #
 # The kernel
 # ----------
-# A logistic regression of the answer on the evidence in ten intervals shows how much a click in each of them
-# changed the answer. Evidence is how many more left channels fired than right ones. An ideal observer gives all
+# A logistic regression of the answer on the evidence in ten intervals of ten steps shows how much a click in each
+# of them changed the answer. Evidence is how many more left channels fired than right ones. An ideal observer gives all
 # intervals the same weight. A leaky one gives more to the end, and one that decides early gives more to the
 # beginning.
 
 
 def kernel(trainer, bins=10):
-    """Return the weights of evidence in each interval of the clicks, ``[bins]``, scaled to a mean of 1."""
+    """Return the weight of the evidence in each interval, ``[bins]``, scaled to a mean of 1."""
     evidence, answers = [], []
     for batch in trainer.task.held_out(quick=False):
-        left, right = batch.x[:100, :, :3].sum(-1), batch.x[:100, :, 3:6].sum(-1)
-        evidence.append((left - right).reshape(bins, -1, left.shape[1]).sum(1))
-        answers.append(trainer.task.answers(trainer.net, batch) == 0)
-    x, y = torch.cat(evidence, dim=1).T, torch.cat(answers).float()
+        left, right = batch.x[:100, :, :3].sum(-1), batch.x[:100, :, 3:6].sum(-1)  # [100, B]
+        evidence.append((left - right).reshape(bins, -1, left.shape[1]).sum(1))  # [bins, B]
+        answers.append(trainer.task.answers(trainer.net, batch) == 0)  # [B], true for "left"
+    x, y = torch.cat(evidence, dim=1).T, torch.cat(answers).float()  # [trials, bins], [trials]
     x = x / x.std()
     weights, bias = torch.zeros(bins, requires_grad=True), torch.zeros(1, requires_grad=True)
     fit = torch.optim.LBFGS([weights, bias], max_iter=100)
@@ -116,6 +117,8 @@ def kernel(trainer, bins=10):
 
 # %%
 # The kernel of a subject that guesses is noise, so it is left out.
+(held_out,) = example.held_out(quick=False)
+print("held-out trials:", tuple(held_out.x.shape), "answers:", tuple(held_out.y.shape))
 kernels = {name: kernel(t) for name, t in trainers.items() if scores[name]["accuracy"] > 0.8}
 for name, weights in kernels.items():
     ratio = weights[:2].mean() / weights[-2:].mean()
@@ -152,9 +155,8 @@ plt.show()
 # The half-lives of the fourth subject show how.
 
 hidden, readout = (tt.half_life(layer.neuron.beta.detach()) for layer in trainers["leaky, learned"].net)
-print(
-    f"hidden half-lives from {hidden.min():.0f} to {hidden.max():.0f} steps (they began at 40), readout {readout:.0f}"
-)
+print("half-lives, in steps:", tuple(hidden.shape), "of the hidden layer, one of the readout")
+print(f"hidden from {hidden.min():.0f} to {hidden.max():.0f} (they began at 40), readout {readout:.0f}")
 
 # %%
 # Try changing

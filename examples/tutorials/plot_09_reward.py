@@ -28,17 +28,18 @@ steps, updates, length = (300, 5, 4) if short else (100_000, 400, 10)
 print(
     "Expect: on CartPole the mean return of 100 episodes climbs from about 20 to several hundred of 500."
 )
-print(
-    "In the memory task `drtrl` comes near to 1 (always right); `sltt`, blind to the past, stays near 0 (chance)."
-)
+print("In the memory task `drtrl` comes near to 1 (always right); `sltt`, which gives no credit for the")
+print("past, stays near 0 (chance).")
 if short:
     print("TRACETORCH_SHORT is set: far too few steps to learn anything.")
 
 # %%
 # Balance a pole
 # --------------
-# ``CartPole-v1`` of gymnasium gives 1 for each step that the pole stands, 500 at most. One network serves as actor
-# and critic: its three outputs are the preferences for left and right, and the value of the state.
+# ``CartPole-v1`` of gymnasium gives a reward of 1 for each step that the pole stands, 500 at most. The *return* of an
+# episode is the sum of its rewards. An observation is four numbers (position and speed of the cart, angle and angular
+# speed of the pole), an action is 0 or 1 (push to the left or to the right). One network serves as actor and critic:
+# its three outputs are the preferences for left and right, and the value of the state.
 #
 # Learning from a single stream is delicate: successive steps are similar, and one large step in weight space
 # destroys what was learned before. Three measures keep it stable: sparse first weights, running scales of
@@ -48,7 +49,7 @@ if short:
 
 
 def balancing(seed, lam):
-    """Make an agent with 64 spiking neurons whose trace over parameters decays by gamma times `lam` per step."""
+    """Return an agent of 64 spiking neurons; its trace over parameters decays by gamma × `lam`."""
     torch.manual_seed(seed)
     net = nn.Sequential(
         tt.Layer(nn.Linear(4, 64), tt.LIF(half_life=0.5)),
@@ -73,6 +74,18 @@ def balancing(seed, lam):
         print(f"autograd runs the network, many times slower: {error}")
     return agent
 
+
+agent = balancing(seed=0, lam=0.8)
+observation = np.zeros(4, np.float32)
+outputs = agent.net(torch.from_numpy(observation)[None])  # one row: one stream
+print(
+    "an observation:",
+    observation.shape,
+    "outputs:",
+    tuple(outputs.shape),
+    "an action:",
+    agent.act(observation),
+)
 
 # %%
 # The loop is the usual one: act, step, learn. ``Episodes`` runs one episode after the other. The control has
@@ -99,8 +112,8 @@ try:
     for name, lam in (("traces over parameters, λ = 0.8", 0.8), ("without, λ = 0", 0.0)):
         start = time.perf_counter()
         poles[name] = returns(balancing(0, lam), gym("CartPole-v1"))
-        late = poles[name][1][-100:].mean()
-        print(f"CartPole, {name}: mean return {late:.0f} at the end, {time.perf_counter() - start:.0f} s")
+        late, seconds = poles[name][1][-100:].mean(), time.perf_counter() - start
+        print(f"CartPole, {name}: mean return {late:.0f} at the end, {seconds:.0f} s")
 except ImportError as error:
     print(f"CartPole is left out: {error}")
 
@@ -113,8 +126,9 @@ except ImportError as error:
 # Remember a cue
 # --------------
 # In ``MemoryChain`` a cue is shown once, among two flickering distractors. Ten steps later there is a question:
-# naming the cue gives 1, the other answer -1. So the network itself has to remember the cue, and its traces have to
-# assign the credit for this to weights.
+# naming the cue gives 1, the other answer -1. An observation is four numbers: the cue, the question, two
+# distractors. So the network itself has to remember the cue, and its traces have to assign the credit for this to
+# weights.
 #
 # The hidden units are leaky integrators whose time constants start at a quarter of the delay and are learned. For
 # such a layer under a readout without memory, ``drtrl`` gives the exact gradient.
@@ -125,7 +139,7 @@ except ImportError as error:
 
 
 def remember(rule):
-    """Train on chains by a rule; return the mean reward of each update, and the time constants at the end."""
+    """Train by a rule; return the mean reward of each update, and the time constants, in steps."""
     torch.manual_seed(0)
     hidden = tt.Layer(nn.Linear(4, 16), tt.LI(tau=tt.Learnable(length / 4, shape=(16,))))
     net = nn.Sequential(hidden, nn.Linear(16, 2))
@@ -150,15 +164,21 @@ def remember(rule):
     return history, tt.tau(hidden.neuron.beta.detach())
 
 
+first = np.stack([MemoryChain(length).reset(seed=row)[0] for row in range(16)])
+print("observations of one step, a row for each chain:", first.shape)
+
+# %%
+# The same network, twice: under ``drtrl`` and under the control.
+
 memories = {}
 for name, rule in {"drtrl": tt.rules.drtrl(), "sltt": tt.rules.sltt()}.items():
     start = time.perf_counter()
     memories[name], time_constants = remember(rule)
+    late, seconds = np.mean(memories[name][-50:]), time.perf_counter() - start
+    print(f"memory chain, {name}: mean reward {late:+.2f} over the last 50 updates, {seconds:.0f} s;")
     print(
-        f"memory chain, {name}: mean reward {np.mean(memories[name][-50:]):+.2f} over the last 50 updates, ",
-        end="",
+        f"  time constants {tuple(time_constants.shape)}, the longest is {time_constants.max():.0f} steps"
     )
-    print(f"longest time constant {time_constants.max():.0f} steps, {time.perf_counter() - start:.0f} s")
 
 # %%
 # The figure shows both; returns are means over 50 episodes (left) and 20 updates (right).

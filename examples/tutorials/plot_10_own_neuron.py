@@ -27,9 +27,9 @@ from tracetorch.testing import NeuronError, check_neuron, conformance
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 200
 print(
-    "Expect: resonators that learn tell the rhythms apart nearly always, frozen ones less often, and LIF neurons of"
+    "Expect: resonators that learn name the rhythm nearly always, frozen ones less often, and as many LIF"
 )
-print("the same number in less than half of the trials.")
+print("neurons in less than half of the trials.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -188,9 +188,8 @@ histories = {}
 for name, (net, rule) in nets.items():
     start = time.perf_counter()
     histories[name] = train(net, rule)
-    print(
-        f"{name:20} {histories[name][-1][1]:5.1f} % right, {time.perf_counter() - start:.0f} s (chance: 25 %)"
-    )
+    seconds = time.perf_counter() - start
+    print(f"{name:20} {histories[name][-1][1]:5.1f} % right, {seconds:.0f} s (chance: 25 %)")
 
 # %%
 # What it learned

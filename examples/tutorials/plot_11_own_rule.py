@@ -24,6 +24,7 @@ measure them.
 """
 
 import os
+import textwrap
 import time
 from dataclasses import dataclass
 
@@ -40,10 +41,8 @@ from tracetorch.testing import gradient_audit
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations, seeds = (5, 1) if short else (600, 2)
-print(
-    "Expect: on row-by-row digits the rules of our own come near to the published ones, and random feedback costs some"
-)
-print("accuracy. `sltt`, which credits the last row alone, stays far behind.")
+print("Expect: on row-by-row digits our own rules come near to the published ones, and random feedback")
+print("costs some accuracy. `sltt`, which credits the last row alone, stays far behind.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -92,7 +91,7 @@ for axes in (
     try:
         tt.Rule(name="impossible", **axes)
     except ValueError as error:
-        print(f"ValueError: {error}")
+        print(textwrap.fill(f"ValueError: {error}", 100))
 
 # %%
 # The task
@@ -197,9 +196,8 @@ for name, rule in rules.items():
     start = time.perf_counter()
     scores[name] = [train(rule, seed) for seed in range(seeds)]
     mean = sum(scores[name]) / seeds
-    print(
-        f"{name:30} {mean:5.1f} % of 360 held-out digits, {(time.perf_counter() - start) / seeds:.0f} s a run"
-    )
+    seconds = (time.perf_counter() - start) / seeds
+    print(f"{name:30} {mean:5.1f} % of 360 held-out digits, {seconds:.0f} s a run")
 
 # %%
 # The figure compares the first layer's cosine with the accuracy. A cosine at the initial weights is one sample and

@@ -11,6 +11,7 @@ Replace the network, the inputs and the loss below by yours.
 """
 
 import os
+import textwrap
 
 import matplotlib.pyplot as plt
 import torch
@@ -23,8 +24,9 @@ from tracetorch.testing import calibrate, gradient_audit, require_alive
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 STEPS, BATCH = (12, 2) if short else (60, 4)
 print(
-    "Expect: all but `sltt` are exact for the readout, and approximate for the layers below it, the recurrent one most."
+    "Expect: every rule except `sltt` is exact for the readout, and approximate for the layers below it,"
 )
+print("most for the recurrent one.")
 print("A longer window comes closer to BPTT; traces of what lies before it help if it is short.")
 
 # %%
@@ -46,7 +48,7 @@ targets = torch.randn(STEPS, BATCH, 3)
 
 
 def loss(outputs, steps):
-    """Return the squared error over some steps: the outputs are ``[k, B, 3]``, `steps` says which they are."""
+    """Return the squared error of outputs ``[k, B, 3]``; `steps` is their slice of time."""
     return ((outputs - targets[steps]) ** 2).sum()
 
 
@@ -81,7 +83,7 @@ print(gradient_audit(net, xs, loss, tt.rules.drtrl()))
 try:
     gradient_audit(net, xs, loss, tt.rules.ottt())
 except ValueError as error:
-    print(f"ottt: {error}")
+    print(textwrap.fill(f"ottt: {error}", 100))
 
 RULES = {
     "sltt": tt.rules.sltt(),

@@ -25,11 +25,10 @@ from tracetorch.plot import COLOURS, dress, label, legend
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 300
 print(
-    "Expect: the same outputs in torch and in onnxruntime, to rounding; with eight bits a few spikes in a hundred"
+    "Expect: the same outputs in torch and in onnxruntime, to rounding. With eight bits a few spikes in a"
 )
-print(
-    "change, the accuracy hardly, and the file has half of the size: its weights a quarter, the graph the same."
-)
+print("hundred change, the accuracy hardly changes, and the file is half as large: a quarter for the")
+print("weights, the same for the graph.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -82,7 +81,7 @@ tt.export.to_onnx(small, xs[0], folder / "int8.onnx")
 
 
 def run(file):
-    """Run a file over all steps; return the outputs ``[16, N, 10]`` and the hidden membranes ``[16, N, 128]``."""
+    """Run a file over all steps; return outputs ``[16, N, 10]`` and hidden membranes ``[16, N, 128]``."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     state = {name: value.numpy() for name, value in zip(step.names, step.zeros(xs[0]), strict=True)}
     outputs, membranes = [], []
@@ -105,12 +104,11 @@ print(f"onnxruntime against torch, greatest difference of an output: {abs(found 
 # %%
 # What eight bits change
 # ----------------------
-# ``difference`` runs both on the same data. The readout of the accuracy is the last step's largest output.
+# ``difference`` runs both on the same data. The network's answer is the largest output of the last step.
 
 gap = tt.export.difference(step, small, xs)
-print(
-    f"spikes that changed: {gap.spikes['0']:.2%}; decisions: {gap.decisions:.2%}; outputs by at most {gap.outputs:.2g}"
-)
+print(f"changed: {gap.spikes['0']:.2%} of the spikes, {gap.decisions:.2%} of the answers,", end=" ")
+print(f"outputs by at most {gap.outputs:.2g}")
 accuracies = {}
 for name, ys in (("torch", own), ("onnxruntime", found), ("int8", rounded)):
     accuracies[name] = 100 * (ys[-1].argmax(-1) == labels).mean()

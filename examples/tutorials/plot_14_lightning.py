@@ -31,9 +31,9 @@ from tracetorch.plot import COLOURS, dress, label, legend
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, windows = (2, 4) if short else (10, 100)
 print(
-    "Expect, of the generated recordings: about 69 % of the held-out steps right after 100 windows, about 80 % at"
+    "Expect, of the generated recordings: about 69 % of the held-out steps right after 100 windows, about"
 )
-print("the end. To name the commonest activity always is right in 23 %.")
+print("80 % at the end. Always naming the commonest activity is right in 23 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few windows to learn anything.")
 warnings.filterwarnings("ignore", module="lightning")
@@ -43,12 +43,12 @@ for name in ("lightning.pytorch", "lightning.fabric"):
 # %%
 # The recordings
 # --------------
-# Each is ``[T, 7]``: six channels, means over 20 ms in units of the training persons' standard deviation, and the
-# activity of each step as the seventh, which the network does not see.
+# Each recording is ``[T, 7]``, a step of 20 ms per line. The first six columns are the sensor's channels, in units of
+# the training persons' standard deviation. The seventh is the activity, 0 to 4, which the network does not see.
 
 
 def real():
-    """Return the recordings of persons to learn from and of every fifth person, to test on."""
+    """Return two lists of recordings: of persons to learn from, and of every fifth person, to test on."""
     arrays = load_arrays(find_file("har_geotec.npz"), ("x", "label", "offsets", "subject"))
     x, y, offsets, person = (arrays[key] for key in ("x", "label", "offsets", "subject"))
     held_out = np.unique(person, return_inverse=True)[1] % 5 == 0
@@ -90,7 +90,7 @@ except DataNotFoundError:
     print("TRACETORCH_DATA has no har_geotec.npz: generated recordings")
 labels = np.concatenate([x[:, 6] for x in test]).astype(int)
 chance = 100 * np.bincount(labels).max() / len(labels)
-print(f"{len(train)} recordings to learn from, {len(test)} to test on")
+print(f"{len(train)} recordings to learn from, {len(test)} to test on; the first is {train[0].shape}")
 print(f"the commonest activity: {chance:.0f} % of the steps")
 
 # %%
@@ -100,6 +100,10 @@ print(f"the commonest activity: {chance:.0f} % of the steps")
 # network sees six of the seven channels, each process reads its own recordings, and validation counts right steps.
 
 rows, steps = 32, 25
+pool = RowPool([(DenseRecording(x.astype(np.float32)), 0) for x in train], rows=rows, steps=steps)
+window = next(iter(pool))
+print("a window:", tuple(window.xs.shape), "valid steps:", tuple(window.valid.shape))
+print("rows that begin a recording:", int(window.resets[0].sum()), "of", rows)
 
 
 def loss(ys, window):
@@ -146,7 +150,7 @@ class Wearable(OnlineModule):
 
 
 # %%
-# The network is an ordinary one, and its rule is set as always:
+# The network is an ordinary one, and its rule is set as always. An output is five numbers, one for each activity:
 torch.manual_seed(0)
 net = nn.Sequential(
     tt.Layer(nn.Linear(6, 96), tt.LIF(half_life=10)),
@@ -154,6 +158,9 @@ net = nn.Sequential(
     tt.Layer(nn.Linear(96, 5), tt.LI(half_life=20)),
 )
 tt.set_rule(net, tt.rules.trace())
+with torch.no_grad():
+    print("outputs:", tuple(tt.scan(net, window.xs[..., :6]).shape))
+tt.reset(net)
 
 # %%
 # Train
@@ -181,9 +188,8 @@ module = Wearable(net, loss, lambda parameters: torch.optim.Adam(parameters, lr=
 trainer.fit(module)
 checkpoint = torch.load(f"{folder}/stream.ckpt", weights_only=True)
 for rank, process in enumerate(checkpoint["tracetorch"]):
-    print(
-        f"process {rank}: {len(process['state'])} tensors of state, {process['position']['taken']} recordings begun"
-    )
+    tensors, begun = len(process["state"]), process["position"]["taken"]
+    print(f"process {rank}: {tensors} tensors of state, {begun} recordings begun")
 
 # %%
 # One held-out recording

@@ -25,9 +25,7 @@ from tracetorch.plot import dress, label, legend
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, examples = (1, 60) if short else (5, 600)
-print(
-    "Expect: most digits are named from their events alone, while they still move; about a tenth would be by chance."
-)
+print("Expect: most digits are named from their events alone, while they still move. Chance is 10 %.")
 if short:
     print("TRACETORCH_SHORT is set: far too few digits to learn anything.")
 
@@ -94,9 +92,8 @@ size = {"sensor_size": MovingDigits.sensor_size, "dt": 3 * DT, "steps": FRAMES /
 recordings, test = TonicRecordings(dataset, **size), TonicRecordings(held_out, **size)
 first = recordings[0][0]
 x = first.window(0, first.steps)
-print(
-    f"{len(recordings)} recordings, {first.steps} steps of {tuple(first.shape)}; {int(x.sum())} events in the first"
-)
+print(f"{len(recordings)} recordings, {first.steps} steps of {tuple(first.shape)};", end=" ")
+print(f"{int(x.sum())} events in the first")
 print(f"{float((x > 0).float().mean()):.1%} of its entries are not zero")
 
 # %%
@@ -140,7 +137,7 @@ with torch.no_grad():
     answers = tt.scan(net, batch.xs).argmax(-1)
 right = (answers == batch.labels).float().mean(1)
 print(
-    f"right of the digits never seen: {right[4]:.0%} after a quarter of the movement, {right[-1]:.0%} at its end"
+    f"digits never seen: {right[4]:.0%} right after a quarter of the movement, {right[-1]:.0%} at its end"
 )
 
 events, _ = held_out[0]

@@ -30,9 +30,9 @@ from tracetorch.plot import COLOURS, dress, label, legend
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 epochs, count = (1, 60) if short else (6, 400)
 print(
-    "Expect: with `lengths` each row of a batch gives what its recording gives alone, to rounding; read at the padded"
+    "Expect: with `lengths` each row of a batch gives what its recording gives alone, to rounding; read"
 )
-print("end it gives other numbers. Most words never heard are named.")
+print("at the padded end it gives other numbers. Most words never heard are named.")
 if short:
     print("TRACETORCH_SHORT is set: far too few words to learn anything.")
 
@@ -83,10 +83,8 @@ train, test = (HDF5Events(folder / f"{name}.h5", units=UNITS, dt=0.01) for name 
 batch = collate_ragged([test[i] for i in range(200)])
 lengths = batch.lengths
 print("a padded batch:", tuple(batch.xs.shape), "lengths:", tuple(lengths.shape))
-print(
-    f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms; {batch.valid.float().mean():.0%} of a"
-)
-print("padded batch are recordings")
+print(f"words of {int(lengths.min())} to {int(lengths.max())} steps of 10 ms;", end=" ")
+print(f"{batch.valid.float().mean():.0%} of the padded batch are recordings")
 
 
 # %%
@@ -115,10 +113,9 @@ with torch.no_grad():
     for i in range(20):
         tt.reset(net)
         alone.append(tt.scan(net, batch.xs[: lengths[i], i : i + 1], out="last")[0])
-print(
-    f"greatest difference to each word alone: {(together[:20] - torch.stack(alone)).abs().max():.1e} with lengths,"
-)
-print(f"{(padded[:20] - torch.stack(alone)).abs().max():.1e} with padding that counts as silence")
+with_lengths, with_silence = ((ys[:20] - torch.stack(alone)).abs().max() for ys in (together, padded))
+print(f"greatest difference to each word alone: {with_lengths:.1e} with lengths,")
+print(f"{with_silence:.1e} with padding that counts as silence")
 
 # %%
 # Learn
@@ -155,9 +152,8 @@ for name, outputs in (
     ("at the padded end", answers(out="last")),
 ):
     right = (outputs.argmax(-1) == batch.labels).float()
-    print(
-        f"{name}: {right.mean():.0%} of the words never heard, {right[lengths < 50].mean():.0%} of the short ones"
-    )
+    short_ones = right[lengths < 50].mean()
+    print(f"{name}: {right.mean():.0%} of the words never heard, {short_ones:.0%} of the short ones")
 
 # %%
 # Words, and an answer

@@ -12,6 +12,7 @@ A *soft* reset, the default here, is not in the standard: we see what a reader m
 
 import os
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -28,10 +29,8 @@ from tracetorch.plot import COLOURS, dress, label
 
 short = bool(os.environ.get("TRACETORCH_SHORT"))
 iterations = 3 if short else 200
-print(
-    "Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft reset fires"
-)
-print("other spikes in programs that follow the standard.")
+print("Expect: not one spike differs with a hard reset, in three programs. A network trained with a soft")
+print("reset fires other spikes in programs that follow the standard.")
 if short:
     print("TRACETORCH_SHORT is set: far too few iterations to learn anything.")
 
@@ -89,9 +88,8 @@ def spikes(net):
 
 own = spikes(net)
 right = (own.sum(0).argmax(-1) == data.y_test.numpy()).mean()
-print(
-    f"{right:.0%} of the test digits by counting spikes, {own.sum(0).mean():.2f} spikes of an output per digit"
-)
+print(f"{right:.0%} of the test digits are right, by counting the spikes of each output")
+print(f"an output fires {own.sum(0).mean():.2f} spikes per digit")
 
 # %%
 # Write, read
@@ -101,7 +99,7 @@ file = Path(tempfile.mkdtemp()) / "digits.nir"
 nir.write(file, tt.interop.to_nir(net))
 graph = nir.read(file)
 kinds = ", ".join(f"{name} {type(node).__name__}" for name, node in graph.nodes.items())
-print(f"{file.stat().st_size} bytes: {kinds}")
+print(textwrap.fill(f"{file.stat().st_size} bytes: {kinds}", 100))
 back = spikes(tt.interop.from_nir(graph, dtype=torch.float64))
 print(f"read back: {int((back != own).sum())} of {own.size} steps differ")
 
@@ -137,14 +135,14 @@ print(f"the equations in NumPy: {int((numpy_spikes != own).sum())} of {own.size}
 # %%
 # A soft reset
 # ------------
-# ``to_nir`` refuses it unless you choose what to do, and the warning has the figure: which share of the spikes another
-# program would change.
+# ``to_nir`` refuses it unless you choose what to do. The warning shows which share of the spikes another program
+# would change.
 
 soft = train(tt.SoftReset())
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     as_hard = tt.interop.to_nir(soft, other_reset="metadata", sample=xs[:, :50])
-print(caught[0].message)
+print(textwrap.fill(str(caught[0].message), 100))
 soft_own = spikes(soft)
 soft_back = spikes(tt.interop.from_nir(as_hard, dtype=torch.float64))
 print(f"a reader of this library: {int((soft_back != soft_own).sum())} steps differ;")

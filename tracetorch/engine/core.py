@@ -340,11 +340,8 @@ class Core:
         self.version, above = wiring.version, wiring.above()[self.activity]
         if self.above.same(above):
             return None
-        self.above, self.bypassed, self.compared = (
-            above,
-            False,
-            False,
-        )  # what was noted was past the layers that were told before
+        self.above = above
+        self.bypassed, self.compared = False, False  # what was noted was past the layers that were told before
         return above
 
     @property

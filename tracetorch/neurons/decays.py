@@ -29,9 +29,16 @@ class Learnable:
         shape: the units' shape where `value` is a number and each neuron learns its own; empty to share one.
 
     Example:
-        >>> import tracetorch as tt
-        >>> tt.LIF(half_life=tt.Learnable(10.0, shape=(3,))).beta.shape
-        torch.Size([3])
+        >>> import torch, tracetorch as tt
+        >>> layer = tt.Layer(torch.nn.Linear(2, 3), tt.LIF(half_life=tt.Learnable(10.0, shape=(3,))))
+        >>> before = layer.neuron.half_life.detach().clone()
+        >>> [round(x, 3) for x in before.tolist()]
+        [10.0, 10.0, 10.0]
+        >>> optimizer = torch.optim.Adam(layer.parameters(), lr=0.03)
+        >>> (1 - tt.scan(layer, torch.rand(50, 4, 2))).square().mean().backward()  # it should fire more
+        >>> optimizer.step()
+        >>> bool((layer.neuron.half_life != before).any())
+        True
     """
 
     value: float | Tensor

@@ -179,8 +179,9 @@ class Cell:
         return Numbers(None if trace.filter is None else trace.filter.at(neuron, like))
 
     def renumber(self) -> None:
-        """Form the trace's numbers again."""
-        numbers, self.known = self._above(self.like), self.measured()
+        """Form the trace's numbers again, and note what they were formed of."""
+        self.number()
+        self.known = self.measured()
         alone = isinstance(self.part.trace.filter, ReadoutDecay) and not self.averaged
         own = [n.decay for n in self.part.sources] if alone else []
         self._sources = [
@@ -190,6 +191,10 @@ class Cell:
             for name, buffer in module._buffers.items()
             if buffer is not None and (not alone or any(buffer is d for d in own))
         ]
+
+    def number(self) -> None:
+        """Form the trace's numbers again."""
+        numbers = self._above(self.like)
         above, decays, row = numbers.filter, numbers.decays, [1.0]
         if above is not None:
             row = [*above.a.reshape(-1).tolist(), *above.b.tolist(), *above.d.tolist(), above.p.item()]

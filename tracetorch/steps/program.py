@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from tracetorch.backends.numba.steps import function
 from tracetorch.backends.numba.steps import layout as at
@@ -48,18 +49,19 @@ class Program:
 
     def read(self) -> list[Mapping[str, Tensor]]:
         """Read the parameters that learn, and return their values with their graphs, layer by layer."""
-        with torch.enable_grad():
-            found = [part.learns() for part in self.parts]
-        for cell, values in zip(self.cells, found, strict=True):
-            if tuple(values) != cell.part.learned:
-                raise RuntimeError(
-                    "other neuron parameters learn than when the stream was made; make a new tt.Stream(net)"
-                )
-            if values:
-                cell.read(values)
-        with torch.no_grad():
-            for cell in self._renumbers:
-                cell.renumber()
+        with parametrize.cached():
+            with torch.enable_grad():
+                found = [part.learns() for part in self.parts]
+            for cell, values in zip(self.cells, found, strict=True):
+                if tuple(values) != cell.part.learned:
+                    raise RuntimeError(
+                        "other neuron parameters learn than when the stream was made; make a new tt.Stream(net)"
+                    )
+                if values:
+                    cell.read(values)
+            with torch.no_grad():
+                for cell in self._renumbers:
+                    cell.number()
         return found
 
     def follow(self) -> None:

@@ -6,11 +6,13 @@ step is one block of numbers that is copied and carried on, so that any number o
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tracetorch.backends.numba.steps import function
 from tracetorch.backends.numba.steps import layout as at
@@ -120,7 +122,7 @@ class Single:
         if learned:
             self.cell.read(dict(zip(self.part.learned, learned, strict=True)))
         if self.renumbers:
-            self.cell.renumber()
+            self.cell.number()
         else:
             self.cell.follow()
         mode = at.FORWARD | (at.ADVANCE | at.TRACES if self.pending else 0)
@@ -263,11 +265,12 @@ def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...])
         single = _compiled(layer, core, x)
         if single is None:
             return None
-    learned = single.part.learns()
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
     received = receiving(single.part.trace.filter)
-    found: Tensor = _Step.apply(single, received, feeds, x, *single.parameters, *learned.values())
+    with parametrize.cached() if single.part.learned else nullcontext():
+        learned = single.part.learns()
+        found: Tensor = _Step.apply(single, received, feeds, x, *single.parameters, *learned.values())
     core.stepper, core.received = single, received
     core.called()
     return found

@@ -69,9 +69,11 @@ class Stream:
         >>> hidden = tt.Layer(torch.nn.Linear(3, 4), tt.LIF(half_life=5))
         >>> net = torch.nn.Sequential(hidden, tt.Layer(torch.nn.Linear(4, 2), tt.LI(half_life=5)))
         >>> stream = tt.Stream(net, lr=0.1, loss="cross_entropy")
-        >>> for _ in range(3):
-        ...     y = stream(torch.ones(1, 3), torch.tensor([1]))
-        >>> y.shape, stream.loss > 0
+        >>> x, target, losses = torch.ones(1, 3), torch.tensor([1]), []
+        >>> for _ in range(50):
+        ...     y = stream(x, target)  # [1, 2], given before learning from the target
+        ...     losses.append(float(stream.loss))
+        >>> y.shape, losses[-1] < losses[0]
         (torch.Size([1, 2]), True)
         >>> stream.sync()
     """
