@@ -77,7 +77,7 @@ def _as_it_is(module: nn.Module) -> Iterator[None]:
     (spectral normalisation).
     """
     called = parametrize._cache_enabled or "parametrizations" not in module._modules or torch.compiler.is_compiling()
-    training = [] if called else [m for m in module.parametrizations.modules() if m.training]  # type: ignore[operator, union-attr]
+    training = [] if called else [m for m in module.parametrizations.modules() if m.training]  # type: ignore[union-attr]
     for one in training:
         one.training = False
     try:
