@@ -140,3 +140,72 @@ def test_activations_in_place_between_layers_are_those_that_are_not(rule: str, b
         tt.scan(net, inputs()).sum().backward()
         found.append(gradients(net))
     same(*found)
+
+
+class Last(tt.Neuron):
+    """A neuron that carries its current, and returns what it carries."""
+
+    state = ("v", "last")
+
+    def step(self, s: Any, current: Tensor) -> Any:
+        v = self.beta * s.v + s.last
+        return s.replace(v=v, last=current), v
+
+
+NEURONS: dict[str, Callable[[], tt.Neuron]] = {
+    "leaky": lambda: tt.LI(half_life=4),
+    "mean": tt.Mean,
+    "spiking": lambda: tt.LIF(half_life=4),
+    "user": lambda: Last(half_life=4),
+}
+
+
+@pytest.mark.parametrize("how", ["steps", "without a graph", "hooked scan", "scan", "recurrent", "compiled"])
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("rule", ["bptt", "drtrl", "trace", "sltt", "cascade"])
+def test_outputs_may_be_written_into(rule: str, neuron: str, how: str) -> None:
+    found = []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        fed = nn.Linear(7, 7, bias=False) if how == "recurrent" else None
+        net = nn.Sequential(tt.Layer(nn.Linear(6, 7), NEURONS[neuron](), recurrent=fed)).double()
+        tt.set_rule(net, tt.rules.PRESETS[rule]())
+        tt.reset(net)
+        if how == "hooked scan":
+            net[0].register_forward_hook(lambda _, args, y, in_place=in_place: y.mul_(0.5) if in_place else 0.5 * y)
+        call = torch.compile(net, backend="eager") if how == "compiled" else net
+        seen = []
+        with torch.set_grad_enabled(how != "without a graph"):
+            for window in inputs(12).split(3):
+                ys = tt.scan(net, window) if "scan" in how else torch.stack([torch.zeros(3, 7).double()])
+                for x in [] if "scan" in how else window:
+                    y = call(x)
+                    ys = torch.cat([ys, y[None]])
+                    y = y.mul_(0.5) if in_place else 0.5 * y
+                seen.append(ys.detach().clone())
+                if how != "without a graph" and rule != "bptt":
+                    losses(ys.mul_(0.5) if in_place else 0.5 * ys).backward()
+                elif in_place:
+                    ys.detach().zero_()
+        found.append([*seen, *gradients(net)])
+    same(*found)
+
+
+def test_states_may_be_the_inputs_of_a_synapse_that_passes_them_on() -> None:
+    class Gain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x if bool((self.weight == 1).all()) else x * self.weight
+
+    found = []
+    for shared in (False, True):
+        layer, buffer, seen = tt.Layer(tt.LinearInWeights(Gain()), Last(half_life=4).double()), torch.empty(3, 6), []
+        buffer = buffer.double()
+        with torch.no_grad():
+            for x in inputs():
+                seen.append(layer(buffer.copy_(x) if shared else x).clone())
+        found.append(seen)
+    same(*found)

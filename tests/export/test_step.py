@@ -201,3 +201,20 @@ def test_torch_names_what_branches_on_values():
     x = torch.rand(2, 3)
     with pytest.raises(Exception, match="data-dependent"):
         torch.export.export(module, (x, module.zeros(x)))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_of_a_step_may_be_written_into(name):
+    found = []
+    for in_place in (False, True):
+        net, xs = make(name)
+        f = tt.export.step(net)
+        state, ys = f.zeros(xs[0]), []
+        for x in xs[:6]:
+            y, state = f(x, state)
+            ys.append(y.clone())
+            if in_place:
+                y.mul_(0.5)
+        found.append(torch.stack(ys))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    assert found[0].any()

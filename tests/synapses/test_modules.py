@@ -458,3 +458,37 @@ def test_a_forward_that_is_replaced_for_a_whole_class_is_refused(monkeypatch: py
         with pytest.raises(TypeError, match="has its own forward"):
             tt.Layer(nn.Linear(3, 4), tt.LIF(half_life=4))
     layer(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("rule", ["drtrl", "ottt", "cascade", "trace", "eprop", "traced_bptt"])
+def test_looking_at_a_layer_does_not_change_a_weight_that_changes_in_training(
+    rule: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tt.available_backends()[backend]:
+        pytest.skip(tt.available_backends()[backend])
+    monkeypatch.setattr("tracetorch.steps.single.LEAST", 0)
+    found = []
+    for looks in (False, True):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            tt.Layer(nn.Linear(4, 6), tt.LIF(half_life=4)), tt.Layer(nn.Linear(6, 2), tt.LI(half_life=6))
+        ).double()
+        tt.set_rule(net, tt.rules.PRESETS[rule]())
+        tt.set_backend(net, backend)
+        tt.reset(net)
+        xs = 3 * torch.rand(8, 3, 4, dtype=torch.float64)
+        net(xs[0]).sum().backward()
+        nn.utils.parametrizations.spectral_norm(net[0].synapse)  # type: ignore[arg-type]
+        vectors = []
+        for x in xs[1:]:
+            net.zero_grad()
+            y = net(x)
+            y.square().sum().backward()
+            if looks:
+                tt.set_state(net, tt.get_state(net))
+                net[0].prepare_rule(net[0].rule)  # type: ignore[operator]
+            vectors.append([v.clone() for v in net[0].synapse.parametrizations.weight[0].buffers()])  # type: ignore[union-attr, index]
+        found.append([y, *vectors[-1], net[0].synapse.parametrizations.weight.original.grad])  # type: ignore[union-attr]
+        assert not torch.equal(vectors[0][0], vectors[-1][0]), "steps in training do change it"
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tracetorch.backends import Convolution, Events, Outputs, Product, Save, Scan, ScanBackend, choose
 from tracetorch.engine.known import Known
 from tracetorch.engine.spec import Parameters, Spec
-from tracetorch.engine.state import LayerState, NoTape, OpenWindow, begin
+from tracetorch.engine.state import LayerState, NoTape, OpenWindow, apart, begin
 from tracetorch.neurons import Neuron, bind, tensor_values
 from tracetorch.ops.pool import pool
 from tracetorch.traces import Afferent, Numbers, Window
@@ -282,7 +282,7 @@ def _after(state: LayerState, scan: Scan, outputs: Outputs) -> LayerState:
     """Return the state after a window, without what is carried for credit."""
     steps = state.steps if state.keep is None else state.steps * state.keep.to(state.steps.dtype)
     z = None if scan.recurrent is None else outputs.z[-1].detach().clone()
-    s = tuple(x.detach() for x in outputs.s)
+    s = tuple(apart(x.detach(), outputs.z, scan.drive) for x in outputs.s)
     return LayerState(
         state.trace, s, z, steps + scan.steps, count=state.count, sigma=outputs.sigma, numbers=state.numbers
     )

@@ -282,3 +282,23 @@ class JoinedTape:
                 below.append(found.below)
         sent = torch.cat(below[::-1]) if below else None
         return Gradients(torch.cat(currents[::-1]), s, parameters, level, fed, sent)
+
+
+def apart(x: Tensor, z: Tensor, drive: Tensor) -> Tensor:
+    """Return a state in memory of its own, since a caller may write into the outputs and the inputs.
+
+    A step may return its membrane as its output, as a readout does, or take its current as its next state.
+
+    Args:
+        x: a state after a window, `[B, *unit]`.
+        z: the outputs, `[T, B, *unit]`.
+        drive: the currents, which may be the inputs themselves.
+
+    Returns:
+        The state, copied where it shares memory with one of them.
+    """
+    if torch.compiler.is_compiling():
+        return x.clone() if len(z) == 1 else x
+    memory = x.untyped_storage().data_ptr()
+    shared = memory in (z.untyped_storage().data_ptr(), drive.untyped_storage().data_ptr())
+    return x.clone() if shared else x

@@ -67,7 +67,7 @@ class Cell(nn.Module):
         after, z = self.neuron.step(self.neuron.pack(value), drive)
         self.slot.value = tuple(after) if self.recurrent is None else (*after, z)
         out: Tensor = z.to(self.dtype)
-        return out
+        return out.clone() if any(out is x for x in self.slot.value) else out  # the caller may write into it
 
     def restored(self, saved: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """Return the state that `tt.get_state` saved of the layer, rows that wait for their reset as zero."""

@@ -17,6 +17,7 @@ from tracetorch.neurons import Neuron, effective_parameters
 from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.rules.above import FixedDecay, ReadoutDecay
 from tracetorch.rules.chains import MeanResponses
+from tracetorch.synapses import effective_bias, effective_weight
 from tracetorch.traces import Averaged, Eligibility, InGraph, Paired, Presynaptic, Trace, Untraced
 from tracetorch.traces.bank import OutputFilter
 
@@ -82,8 +83,10 @@ class Part:
     @property
     def weights(self) -> list[Tensor | None]:
         """Weight, bias, recurrent weight, recurrent bias; None for what there is not."""
-        found: list[Tensor | None] = [self.synapse.weight, self.synapse.bias]
-        return found + ([None, None] if self.recurrent is None else [self.recurrent.weight, self.recurrent.bias])
+        found: list[Tensor | None] = []
+        for one in (self.synapse, self.recurrent):
+            found += [None, None] if one is None else [effective_weight(one), effective_bias(one)]
+        return found
 
     @property
     def sources(self) -> list[Neuron]:

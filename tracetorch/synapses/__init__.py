@@ -6,7 +6,7 @@ from tracetorch.synapses.base import Synapse, entries
 from tracetorch.synapses.conv import ConvSynapse
 from tracetorch.synapses.conv_transpose import ConvTransposeSynapse
 from tracetorch.synapses.declared import DeclaredSynapse, LinearInWeights
-from tracetorch.synapses.effective import evaluated_once, require_values
+from tracetorch.synapses.effective import effective_bias, effective_weight, evaluated_once, require_values
 from tracetorch.synapses.linear import LinearSynapse
 from tracetorch.synapses.normed import BatchNormed, BatchNormedSynapse
 from tracetorch.synapses.registry import adapters, register_synapse, synapse_of
@@ -31,6 +31,8 @@ __all__ = [
     "Synapse",
     "TimedSynapse",
     "adapters",
+    "effective_bias",
+    "effective_weight",
     "entries",
     "evaluated_once",
     "register_synapse",

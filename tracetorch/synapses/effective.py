@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +64,27 @@ def _effective(module: nn.Module, name: str) -> Tensor | None:
         if isinstance(hook, WeightNorm) and hook.name == name:
             normed: Tensor = hook.compute_weight(module)
             return normed
-    found: Tensor | None = getattr(module, name, None)
+    with _as_it_is(module):
+        found: Tensor | None = getattr(module, name, None)
     return found
+
+
+@contextmanager
+def _as_it_is(module: nn.Module) -> Iterator[None]:
+    """Evaluate parametrizations in evaluation mode outside a layer's call, where a weight is only looked at.
+
+    Else whoever saves or restores a state, or sets a rule, would change those that training changes at each evaluation
+    (spectral normalisation).
+    """
+    called = parametrize._cache_enabled or "parametrizations" not in module._modules or torch.compiler.is_compiling()
+    training = [] if called else [m for m in module.parametrizations.modules() if m.training]  # type: ignore[union-attr]
+    for one in training:
+        one.training = False
+    try:
+        yield
+    finally:
+        for one in training:
+            one.training = True
 
 
 def evaluated_once(*modules: nn.Module | None) -> AbstractContextManager[object]:
