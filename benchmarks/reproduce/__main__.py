@@ -65,7 +65,8 @@ def run_table(table: Table, words: argparse.Namespace) -> None:
                     runs.append(Run(table, data, job, checkpoint, words.epochs, words.held_out))
         for done in work(runs, words.rows):
             print(*(done[name] for name in (*JOB, "epochs")), f"{100 * done['accuracy']:.1f} %", flush=True)
-    print(markdown(table, lines.read(words.rows)))
+    chosen = (row for row in lines.read(words.rows) if row["case"] in words.cases and row["row"] in words.rules)
+    print(markdown(table, chosen))
 
 
 def print_losses(words: argparse.Namespace) -> None:
