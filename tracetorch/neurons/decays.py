@@ -148,7 +148,9 @@ def set_decay(module: nn.Module, name: str, decay: Decay, *, prefix: str = "", h
     else:
         if not _all((number.exact > 0) & torch.isfinite(number.exact)):
             raise ValueError(f"{argument} must be a positive, finite number of steps, got {shown(value)}{hint}")
-        exact, rise = torch.exp(-scale / number.exact), -torch.expm1(-scale / number.exact)
+        rise = -torch.expm1(-scale / number.exact)
+        # Near one the exponential of some processors is off by its last bit.
+        exact = torch.where(rise < 2**-26, 1 - rise, torch.exp(-scale / number.exact))
     beta = exact.to(number.dtype)
     if not _all(beta < 1):
         most = 1 - torch.finfo(number.dtype).eps / 2 if kind == "beta" else longest(number.dtype, scale=scale)
