@@ -488,6 +488,7 @@ def test_looking_at_a_layer_does_not_change_a_weight_that_changes_in_training(
             if looks:
                 tt.set_state(net, tt.get_state(net))
                 net[0].prepare_rule(net[0].rule)  # type: ignore[operator]
+                tt.testing.firing_rates(net, xs)
             vectors.append([v.clone() for v in net[0].synapse.parametrizations.weight[0].buffers()])  # type: ignore[union-attr, index]
         found.append([y, *vectors[-1], net[0].synapse.parametrizations.weight.original.grad])  # type: ignore[union-attr]
         assert not torch.equal(vectors[0][0], vectors[-1][0]), "steps in training do change it"

@@ -159,3 +159,18 @@ def test_linear_recurrent_units_are_learned_exactly():
     ADDING.loss(ADDING.outputs(net, x, "feed-forward", "lru"), y).backward()
     for name, gradient in want.grads.items():
         torch.testing.assert_close(net.get_parameter(name).grad, gradient)
+
+
+def test_a_table_of_some_rows_has_the_epochs_that_these_have_in_common(tmp_path, capsys) -> None:
+    rows = [
+        {"table": "adding", "case": "feed-forward", "row": row, "seed": 0, "epochs": epochs, "accuracy": accuracy}
+        for row, epochs, accuracy in [("bptt", 1.0, 0.2), ("bptt", 2.0, 0.3), ("trace", 2.0, 0.1), ("lru", 1.0, 0.9)]
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command.main(["adding", "--table", "--rows", str(path), "--rules", "bptt", "trace"])
+    some = capsys.readouterr().out
+    command.main(["adding", "--table", "--rows", str(path)])
+    every = capsys.readouterr().out
+    assert "feed-forward, 2 epochs" in some and "| bptt | 30.0" in some and "90.0" not in some
+    assert "feed-forward, 1 epochs" in every and "| bptt | 20.0" in every and "90.0" in every
