@@ -493,3 +493,17 @@ def test_looking_at_a_layer_does_not_change_a_weight_that_changes_in_training(
         found.append([y, *vectors[-1], net[0].synapse.parametrizations.weight.original.grad])  # type: ignore[union-attr]
         assert not torch.equal(vectors[0][0], vectors[-1][0]), "steps in training do change it"
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("hook", [nn.utils.weight_norm, lambda m: prune.random_unstructured(m, "weight", amount=0.3)])
+def test_firing_is_measured_where_hooks_make_the_weight(hook: Any) -> None:
+    net = nn.Sequential(tt.Layer(nn.Linear(4, 6), tt.LIF(half_life=4)))
+    hook(net[0].synapse)
+    xs = 3 * torch.rand(8, 3, 4)
+    net(xs[0])
+    expected = tt.testing.firing_rates(net, xs)["0"].rates
+    tt.reset(net)
+    with torch.no_grad():
+        torch.testing.assert_close(tt.scan(net, xs).double().mean((0, 1)), expected)
+    assert expected.any()

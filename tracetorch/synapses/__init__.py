@@ -6,7 +6,7 @@ from tracetorch.synapses.base import Synapse, entries
 from tracetorch.synapses.conv import ConvSynapse
 from tracetorch.synapses.conv_transpose import ConvTransposeSynapse
 from tracetorch.synapses.declared import DeclaredSynapse, LinearInWeights
-from tracetorch.synapses.effective import effective_bias, effective_weight, evaluated_once, require_values
+from tracetorch.synapses.effective import as_they_are, effective_bias, effective_weight, evaluated_once, require_values
 from tracetorch.synapses.linear import LinearSynapse
 from tracetorch.synapses.normed import BatchNormed, BatchNormedSynapse
 from tracetorch.synapses.registry import adapters, register_synapse, synapse_of
@@ -31,6 +31,7 @@ __all__ = [
     "Synapse",
     "TimedSynapse",
     "adapters",
+    "as_they_are",
     "effective_bias",
     "effective_weight",
     "entries",

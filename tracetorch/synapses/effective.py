@@ -64,20 +64,21 @@ def _effective(module: nn.Module, name: str) -> Tensor | None:
         if isinstance(hook, WeightNorm) and hook.name == name:
             normed: Tensor = hook.compute_weight(module)
             return normed
-    with _as_it_is(module):
+    called = parametrize._cache_enabled or "parametrizations" not in module._modules or torch.compiler.is_compiling()
+    with nullcontext() if called else as_they_are(module):
         found: Tensor | None = getattr(module, name, None)
     return found
 
 
 @contextmanager
-def _as_it_is(module: nn.Module) -> Iterator[None]:
-    """Evaluate parametrizations in evaluation mode outside a layer's call, where a weight is only looked at.
+def as_they_are(module: nn.Module) -> Iterator[None]:
+    """Evaluate a module's parametrizations in evaluation mode, where weights are only looked at.
 
-    Else whoever saves or restores a state, or sets a rule, would change those that training changes at each evaluation
-    (spectral normalisation).
+    Else whoever saves or restores a state, sets a rule or measures rates would change those that training changes at
+    each evaluation (spectral normalisation).
     """
-    called = parametrize._cache_enabled or "parametrizations" not in module._modules or torch.compiler.is_compiling()
-    training = [] if called else [m for m in module.parametrizations.modules() if m.training]  # type: ignore[union-attr]
+    lists = [one for one in module.modules() if isinstance(one, parametrize.ParametrizationList)]
+    training = [m for one in lists for m in one.modules() if m.training]
     for one in training:
         one.training = False
     try:

@@ -11,6 +11,7 @@ from tracetorch.entry import require_tensor
 from tracetorch.firing import SATURATED, Firing
 from tracetorch.linking import layers
 from tracetorch.neurons import Readout
+from tracetorch.synapses import as_they_are
 from tracetorch.testing.oracle import open_graph
 
 LOW, HIGH = 0.05, 0.6
@@ -59,7 +60,7 @@ def firing_rates(net: nn.Module, xs: Tensor) -> dict[str, Firing]:
     require_tensor(xs, "a window of inputs", "[time, batch, ...]")
     require_finite_input(xs)
     twin, oracles = open_graph(net)
-    with parametrize.cached():
+    with as_they_are(net), parametrize.cached():
         for x in xs:
             twin(x)
     found: dict[str, Firing] = {}

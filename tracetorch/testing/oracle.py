@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -106,12 +105,12 @@ def current_of_call(synapse: nn.Module, values: dict[str, Tensor], x: Tensor) ->
 
 
 def open_graph(net: nn.Module, cuts: Cuts | None = None) -> tuple[nn.Module, list[OracleLayer]]:
-    """Copy a network around oracle layers that share its parameters, no buffers; return the layers in order too."""
+    """Copy a network's containers around oracle layers that share its parameters; return the layers in order too."""
     memo: dict[int, Any] = {id(p): p for p in net.parameters()}
-    copied, oracles = dict(memo), list[OracleLayer]()
+    oracles: list[OracleLayer] = []
 
     def make(layer: Layer) -> nn.Module:
-        oracles.append(OracleLayer(copy.deepcopy(layer, copied), Cuts() if cuts is None else cuts))
+        oracles.append(OracleLayer(layer, Cuts() if cuts is None else cuts))
         return oracles[-1]
 
     return replace_layers(net, make, memo), oracles
