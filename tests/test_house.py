@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.resources
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,3 +194,24 @@ def test_no_file_names_a_place_on_one_machine():
     assert len(texts) > len(MODULES)
     found = [file.relative_to(ROOT).as_posix() for file in texts if place.search(file.read_text(encoding="utf-8"))]
     assert found == []
+
+
+FIRST_USE = """
+import sys, torch, tracetorch as tt
+from torch import nn
+
+net = nn.Sequential(tt.Layer(nn.Linear(3, 4), tt.LIF(half_life=5)), tt.Layer(nn.Linear(4, 2), tt.LI(half_life=5)))
+for rule in (tt.rules.cascade(), tt.rules.eprop(), tt.rules.bptt()):
+    tt.set_rule(net, rule)
+    tt.reset(net)
+    tt.scan(net, torch.ones(4, 1, 3)).sum().backward()
+    tt.reset(net)
+    net(torch.ones(1, 3)).sum().backward()
+print(*(name for name in ("torch._dynamo", "sympy", "matplotlib", "triton") if name in sys.modules))
+"""
+
+
+def test_first_use_imports_nothing_that_it_does_not_need() -> None:
+    """torch's compiler takes two seconds to import, and SymPy half a second."""
+    done = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not done.stdout.strip(), f"imported without need: {done.stdout}"

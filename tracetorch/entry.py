@@ -136,10 +136,14 @@ def no_neuron(found: Any) -> str:
     return f"neuron must be a tt.Neuron, got {type(found).__name__}; swap the arguments?"
 
 
-@torch.compiler.disable(reason="several filters, or an order of layers that nothing has shown")  # type: ignore[untyped-decorator]
 def refuse_to_compile(message: str) -> None:
     """Raise RuntimeError when a compiled graph runs; one raised while it is traced would lead round the check."""
     raise RuntimeError(message)
+
+
+# What torch.compiler.disable sets, without the two seconds that its import of the compiler takes.
+refuse_to_compile._torchdynamo_disable = True  # type: ignore[attr-defined]
+refuse_to_compile._torchdynamo_disable_msg = "several filters, or an order of layers that nothing has shown"  # type: ignore[attr-defined]
 
 
 def warn_of_positions(x: Tensor) -> None:

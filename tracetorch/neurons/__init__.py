@@ -3,7 +3,7 @@
 from tracetorch.neurons.adlif import SEAdLIF
 from tracetorch.neurons.alif import ALIF
 from tracetorch.neurons.base import Neuron, Readout
-from tracetorch.neurons.binding import bind, effective_parameters, tensor_values
+from tracetorch.neurons.binding import bind, effective_parameters, tensor_values, unit_shape
 from tracetorch.neurons.blocks import Blocks, generic_blocks
 from tracetorch.neurons.brf import BRF
 from tracetorch.neurons.decays import Learnable, half_life, tau
@@ -49,4 +49,5 @@ __all__ = [
     "parameter_groups",
     "tau",
     "tensor_values",
+    "unit_shape",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import reduce
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -49,6 +50,15 @@ def tensor_names(module: nn.Module) -> tuple[str, ...]:
 def tensor_values(module: nn.Module, *, but: Container[str] = ()) -> dict[str, Tensor]:
     """Return a module's floating-point parameters and buffers as its code sees them, by dotted name, but for some."""
     return {n: reduce(getattr, n.split("."), module) for n in tensor_names(module) if n not in but}  # type: ignore[misc]
+
+
+def unit_shape(values: Iterable[Tensor]) -> torch.Size:
+    """Return the shape that values per unit have together, `[1]` for none.
+
+    `torch.broadcast_shapes` would import SymPy, which takes half a second.
+    """
+    shape: torch.Size = torch.broadcast_tensors(torch.empty(1), *(v.detach() for v in values))[0].shape
+    return shape
 
 
 def bind(module: M, values: Mapping[str, Tensor]) -> M:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tracetorch.neurons import Neuron, tensor_values
+from tracetorch.neurons import Neuron, tensor_values, unit_shape
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.traces.bank import Bank, behind, beside
 
@@ -95,8 +95,7 @@ def poles(neuron: Neuron, most: int) -> Tensor | None:
     program = neuron.lowered()
     if not isinstance(program, Lowered) or program.varies(program.A, program.B, program.D, program.psi):
         return None
-    values = tensor_values(neuron)
-    unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
+    unit = unit_shape(tensor_values(neuron).values())
     units = Units.of(neuron, torch.zeros((), dtype=torch.float64), tuple(unit))
     c = units.polynomial()
     rho = units.responses(len(c) + 1)

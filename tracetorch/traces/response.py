@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tracetorch.backends import Filter
-from tracetorch.neurons import Blocks, Neuron, tensor_values
+from tracetorch.neurons import Blocks, Neuron, tensor_values, unit_shape
 from tracetorch.traces.averages import widened
 from tracetorch.traces.bank import Bank
 
@@ -59,7 +59,7 @@ def mean_responses(
 def _probed(neuron: Neuron, like: Tensor) -> tuple[Blocks, torch.Size]:
     """Return the blocks of the units at zero state and the currents of `PROBES`, and the shape of its values."""
     values = tensor_values(neuron)
-    unit = torch.broadcast_shapes((1,), *(v.shape for v in values.values()))
+    unit = unit_shape(values.values())
     threshold = values.get("threshold", like.new_ones(1)).detach().to(like)
     zero = like.new_zeros(len(PROBES), 1, *unit)
     currents = zero + torch.tensor(PROBES).to(like).reshape(-1, 1, *[1] * len(unit)) * threshold
