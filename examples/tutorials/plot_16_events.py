@@ -3,10 +3,9 @@ Events of a camera, through Tonic
 =================================
 
 An event camera (a dynamic vision sensor, DVS) reports only changes: at this microsecond this pixel became brighter,
-or darker. `Tonic
-<https://tonic.readthedocs.io>`_ has the data sets of such events, among them N-MNIST, for which a camera was moved in
-front of digits. Here we make events of the same kind: the digits that scikit-learn brings move along a triangle in
-front of a sensor of 16 x 16 pixels, and Tonic slices and caches them like its own data sets.
+or darker. `Tonic <https://tonic.readthedocs.io>`_ has the data sets of such events, among them N-MNIST, for which a
+camera was moved in front of digits. Here we make events of the same kind: the digits that scikit-learn brings move
+along a triangle in front of a sensor of 16 x 16 pixels, and Tonic slices and caches them like its own data sets.
 
 ``tt.data.TonicRecordings`` turns only the window that is asked for into a tensor. For N-MNIST replace one line:
 ``dataset = tonic.datasets.NMNIST("data")``.

@@ -62,34 +62,36 @@ SMALLEST = 10.5
 """Pixels of the smallest letters."""
 
 BROKEN_WORDS = """() => {
-  const words = [];
+  const broken = [];
   const look = (node, from, to) => {
     const range = document.createRange();
     range.setStart(node, from);
     range.setEnd(node, to);
     const lines = new Set([...range.getClientRects()].filter((r) => r.width > 0).map((r) => Math.round(r.top)));
-    if (lines.size > 1) words.push(node.textContent.slice(from, to));
+    if (lines.size > 1) broken.push(node.textContent.slice(from, to));
   };
   for (const part of document.querySelectorAll(".bd-article :is(h1, h2, h3), .bd-article table code span.pre")) {
     if (part.getBoundingClientRect().width < 2) continue; // hidden from the eye
     const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
-      const text = walker.currentNode.textContent;
-      for (const word of text.matchAll(/[^\\s\\-–·]+/g)) look(walker.currentNode, word.index, word.index + word[0].length);
+      const node = walker.currentNode;
+      const words = node.textContent.matchAll(/[^\\s\\-–·]+/g);
+      for (const word of words) look(node, word.index, word.index + word[0].length);
     }
   }
-  return words;
+  return broken;
 }"""
 """Return the words of titles, and the parts of names in tables, that a narrow column has broken in two."""
 
 SMALL_LETTERS = """(smallest) => {
   const found = new Set();
+  const others = "mjx-container, sup, sub, script, style, .headerlink";
   const walker = document.createTreeWalker(document.querySelector(".bd-article"), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const at = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || at.closest("mjx-container, sup, sub, script, style, .headerlink")) continue;
+    if (!walker.currentNode.textContent.trim() || at.closest(others) || !at.getClientRects().length) continue;
     const size = parseFloat(getComputedStyle(at).fontSize);
-    if (size > 0 && size < smallest && at.getClientRects().length) found.add(`${size}: ${at.textContent.slice(0, 40)}`);
+    if (size > 0 && size < smallest) found.add(`${size}: ${at.textContent.slice(0, 40)}`);
   }
   return [...found];
 }"""
