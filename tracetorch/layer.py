@@ -19,6 +19,7 @@ from tracetorch.entry import (
     require_tensor,
     warn_of_positions,
 )
+from tracetorch.modules import folded
 from tracetorch.neurons import Neuron
 from tracetorch.neurons.lowering import Lowered, NotLowered
 from tracetorch.order import check, count_filters, require_traceable, sign, take_back
@@ -93,10 +94,7 @@ class Layer(nn.Module):
         if not isinstance(neuron, Neuron):
             raise TypeError(no_neuron(neuron))
         if not compiling() and any(map(has_hooks, neuron.modules())):
-            raise TypeError(
-                f"{neuron!r} has hooks, which a layer does not call: it computes with the neuron's step; register "
-                f"hooks on the layer"
-            )
+            raise TypeError(f"{neuron!r} has hooks; a layer runs its step without them: register hooks on the layer")
         for synapse in self.synapses:
             synapse.require_usable()
         if not compiling() and neuron.lowered() is not self._lowered:
@@ -146,8 +144,7 @@ class Layer(nn.Module):
         state = self.core.peek()
         if state is not None:
             unit = tuple(state.s[0].shape[1:])
-            size = entries(self.synapses, unit, len(self.neuron.currents))
-            shared = self.synapses[0].shared
+            size, shared = entries(self.synapses, unit, len(self.neuron.currents)), self.synapses[0].shared
             state = state.ruled(rule.trace(self.neuron, unit, self.core.above, entries=size, shared=shared))
         return rule, feedback, state
 
@@ -385,6 +382,9 @@ class Layer(nn.Module):
         state, weight = self.core.peek(), self.rule.weight
         storage = weight.storage if state is None else weight.stored(state.trace)
         return f"rule={described(self.rule)}, storage={storage}{backend}"
+
+    def __repr__(self) -> str:
+        return folded(super().__repr__())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)

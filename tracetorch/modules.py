@@ -1,6 +1,8 @@
-"""The modules of a network."""
+"""The modules of a network: their names, and how they are shown."""
 
 from __future__ import annotations
+
+import re
 
 from torch import nn
 
@@ -29,3 +31,35 @@ def named_modules(net: nn.Module) -> dict[nn.Module, str]:
             prefix = name and name + "."
             left += [(prefix + key, child) for key, child in [*children.items()][::-1] if child is not None]
     return found
+
+
+def folded(text: str, width: int = 90) -> str:
+    """Return a module's representation with the arguments of a part one below the other where its line is long.
+
+    Args:
+        text: the representation.
+        width: lines of at most so many letters stay as they are.
+
+    Returns:
+        The representation, with the same words in the same order.
+
+    Example:
+        >>> from tracetorch.modules import folded
+        >>> print(folded("  (neuron): LIF(half_life=8, reset=SoftReset(gradient=False, decayed=True))", width=40))
+          (neuron): LIF(
+            half_life=8,
+            reset=SoftReset(gradient=False, decayed=True)
+          )
+    """
+    lines = []
+    for line in text.splitlines():
+        part = re.fullmatch(r"( *)(?:(\(\w+\): \w+\()(.*)\)|(\w+=.*))", line)
+        if part is None or len(line) <= width:
+            lines.append(line)
+            continue
+        indent, head, inside, alone = part.groups()
+        margin = indent if head is None else indent + "  "
+        arguments = re.split(r", (?=\w+=)(?![^()]*\))", inside or alone)  # at commas outside of inner brackets
+        below = margin + f",\n{margin}".join(arguments)
+        lines += [below] if head is None else [indent + head, below, indent + ")"]
+    return "\n".join(lines)

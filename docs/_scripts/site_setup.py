@@ -164,6 +164,14 @@ def describe_data(app: Sphinx, what: str, name: str, obj: object, options: objec
     lines.clear()
 
 
+def lead_to_theory(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Lead from a rule's arguments to the page with its derivation."""
+    package, _, rule = name.rpartition(".")
+    page = "stdp" if rule == "triplet_stdp" else rule
+    if what == "function" and package == "tracetorch.rules" and (ROOT / f"docs/theory/{page}.md").is_file():
+        lines += ["", f".. seealso:: :doc:`/theory/{page}`: derivation, what is exact, what is dropped, what it costs."]
+
+
 def owner_of(member: object) -> type | None:
     """Return the class whose body defines a method or property; None for anything else."""
     function = getattr(member, "fget", None) or inspect.unwrap(getattr(member, "__func__", member))  # type: ignore[arg-type]
@@ -252,5 +260,6 @@ def setup(app: Sphinx) -> None:
     app.connect("html-page-context", lead_back_from_sources)
     app.connect("autodoc-process-bases", name_public_bases)
     app.connect("autodoc-process-docstring", inherit_sections, priority=90)
+    app.connect("autodoc-process-docstring", lead_to_theory, priority=90)
     app.connect("autodoc-skip-member", skip_internal)
     app.connect("autodoc-process-docstring", describe_data, priority=100)  # before it is read as Google's style

@@ -6,7 +6,18 @@ const scrolling = () => {
     else part.removeAttribute("tabindex");
   }
 };
+// Code in a table breaks after a point, comma or bracket of a name, not within a word; what is short stays whole.
+const breaking = () => {
+  for (const word of document.querySelectorAll("table code span.pre")) {
+    const parts = word.textContent.split(/(?<=\w{3}[._(/]|,)(?![\d)])|(?<==)(?=[\w.]{6})/);
+    if (word.textContent.length < 15) word.classList.add("tt-whole");
+    else if (parts.length > 1) {
+      word.replaceChildren(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+    }
+  }
+};
 window.addEventListener("load", () => {
+  breaking();
   scrolling();
   window.MathJax?.startup?.promise?.then(scrolling);
 });

@@ -61,11 +61,13 @@ print("a window:", tuple(xs.shape), "outputs:", tuple(tt.scan(net, xs).shape))
 
 # %%
 # A network that does not fire learns nothing. This scales each unit's weights so that it fires in 20 % of the steps:
+print("before")
 for name, firing in firing_rates(net, xs).items():
-    print(f"layer {name} before: {firing}")
+    print(f"layer {name}: {firing}")
 tt.init_firing(net, xs, rate=0.2)
+print("after")
 for name, firing in firing_rates(net, xs).items():
-    print(f"layer {name} after:  {firing}")
+    print(f"layer {name}: {firing}")
 
 # %%
 # Training

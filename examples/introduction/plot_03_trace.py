@@ -177,7 +177,7 @@ for _ in range(4):
 tt.reset(net, torch.tensor([True, False]))  # row 0 begins a new sequence
 net(torch.ones(2, 3))
 for name, value in tt.get_state(net).items():
-    print(f"{name:16} {list(value.shape)!s:9} {value.tolist() if name.endswith('steps') else ''}")
+    print(f"{name:24} {list(value.shape)!s:15} {value.tolist() if name.endswith('steps') else ''}")
 
 # %%
 # The names: ``s.0`` is the state, here the membrane, as ``[batch, units]``. The other names are for learning, and later

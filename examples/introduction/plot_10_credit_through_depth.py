@@ -190,7 +190,8 @@ for units in (64, 256) if short else (64, 256, 1024):
 #
 # Networks that each rule trains itself reach, with 4 hidden layers, 90.9 % (``bptt``), 90.0 (``cascade``), 87.6
 # (``drtrl``), 83.1 (``eprop``) and 81.9 (``trace``): a better direction and a better accuracy go together, but not
-# one for one.
+# one for one. (These layers were scaled to fire first; lesson 9 has the table of :doc:`/results`, which starts from
+# PyTorch's own weights.)
 #
 # What it does not credit: paths through dense recurrent spikes, except as many as ``hops=`` names, and modules with a
 # memory of their own between layers.

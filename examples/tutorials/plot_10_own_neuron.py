@@ -2,7 +2,7 @@
 Your own neuron: one that resonates
 ===================================
 
-A neuron is written once, as its step: element-wise, from the state and the current to the next state and the
+A custom neuron is written once, as its step: element-wise, from the state and the current to the next state and the
 output. Every rule of the library then works with it, and so do the compiled kernels, because the derivatives are
 taken from the step itself.
 

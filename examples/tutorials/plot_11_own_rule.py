@@ -2,8 +2,9 @@
 Your own rule: choices on five axes
 ===================================
 
-A learning rule of this library is a value with five fields. Write your own if a paper proposes another combination,
-if a chip or a model of the brain allows only some of the parts, or to find out which part of a rule matters.
+A learning rule of this library is a value with five fields. Write a custom rule if a paper proposes another
+combination, if a chip or a model of the brain allows only some of the parts, or to find out which part of a rule
+matters.
 
 ============ =====================================================================================================
 axis         what it decides

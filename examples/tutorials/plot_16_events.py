@@ -2,10 +2,10 @@
 Events of a camera, through Tonic
 =================================
 
-An event camera reports only changes: at this microsecond this pixel became brighter, or darker. `Tonic
-<https://tonic.readthedocs.io>`_ has the data sets of such events, among them N-MNIST, for which a camera was moved in
-front of digits. Here we make events of the same kind: the digits that scikit-learn brings move along a triangle in
-front of a sensor of 16 x 16 pixels, and Tonic slices and caches them like its own data sets.
+An event camera (a dynamic vision sensor, DVS) reports only changes: at this microsecond this pixel became brighter,
+or darker. `Tonic <https://tonic.readthedocs.io>`_ has the data sets of such events, among them N-MNIST, for which a
+camera was moved in front of digits. Here we make events of the same kind: the digits that scikit-learn brings move
+along a triangle in front of a sensor of 16 x 16 pixels, and Tonic slices and caches them like its own data sets.
 
 ``tt.data.TonicRecordings`` turns only the window that is asked for into a tensor. For N-MNIST replace one line:
 ``dataset = tonic.datasets.NMNIST("data")``.
@@ -139,8 +139,9 @@ right = (answers == batch.labels).float().mean(1)
 print(
     f"digits never seen: {right[4]:.0%} right after a quarter of the movement, {right[-1]:.0%} at its end"
 )
-
 events, _ = held_out[0]
+
+# %%
 figure = plt.figure(figsize=(9.6, 3.6), layout="constrained")
 space = figure.add_subplot(1, 2, 1, projection="3d")
 for polarity, name in ((1, "brighter"), (0, "darker")):
@@ -153,9 +154,9 @@ space.legend(frameon=False, loc="upper left")
 time = figure.add_subplot(1, 2, 2)
 dress(time)
 time.plot(np.arange(1, len(right) + 1) * 3 * DT / 1000, right, label="digits never seen")
-time.axhline(0.1, linestyle="--", linewidth=0.8, label="chance")
+time.axhline(0.1, color="#555555", linestyle="--", linewidth=0.8, label="chance")
 legend(time)
-label(time, x="ms of movement", y="right")
+label(time, x="ms of movement", y="share of right answers")
 plt.show()
 
 # %%

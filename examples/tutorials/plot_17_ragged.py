@@ -2,7 +2,7 @@
 Recordings of unequal length
 ============================
 
-Words last as long as they last. Padding them to one length is not harmless: a network that leaks goes on leaking in
+Words have a variable length. Padding them to one length is not harmless: a network that leaks goes on leaking in
 the padding, and a loss at the last step reads what is left. ``tt.scan(..., lengths=)`` freezes each row at its own end,
 so that a batch gives what each recording gives alone. We show that it does, and what padding costs.
 

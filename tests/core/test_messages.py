@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -210,3 +211,15 @@ def test_a_rule_of_its_own_shows_its_parts() -> None:
     assert described(rule) == "mine(weight=Full(), input='gain', window='step')"
     renamed = tt.Rule(name="sltt", weight=tt.rules.Full(), input="gain", window="step")
     assert described(renamed) == "sltt(weight=Full(), input='gain', window='step')"
+
+
+def test_a_network_is_shown_in_lines_that_fit_a_page() -> None:
+    learned = tt.LIF(half_life=tt.Learnable(8.0, shape=2))
+    hidden = tt.ALIF(half_life=torch.tensor([3.0, 200.0]), adaptation_half_life=20, normalized=True)
+    net = nn.Sequential(*(tt.Layer(nn.Linear(2, 2), neuron) for neuron in (learned, hidden, tt.LI(half_life=8))))
+    shown = repr(net)
+    assert max(map(len, shown.splitlines())) <= 90
+    assert "      half_life=3 to 200 (shape [2]),\n      adaptation_half_life=20,\n" in shown
+    assert "      half_life=8 (shape [2]), learned,\n      threshold=1,\n" in shown
+    assert hidden.extra_repr() in re.sub(r"\n *", " ", shown)  # every word is there
+    assert "    (neuron): LI(half_life=8)\n" in shown

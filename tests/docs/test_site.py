@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -26,24 +27,75 @@ SEEN = (
     "start/index",
     "start/you_know",
     "start/cheatsheet",
+    "start/faq",
     "introduction/index",
+    "introduction/plot_00_quickstart",
     "introduction/plot_03_trace",
     "introduction/plot_10_credit_through_depth",
     "tutorials/index",
     "tutorials/plot_01_clicks",
+    "tutorials/plot_16_events",
     "howto/choosing_a_rule",
+    "howto/own_data",
     "howto/coming_from",
+    "theory/cascade",
     "theory/trace",
     "theory/exactness",
     "reference/index",
     "reference/rl",
     "reference/generated/tracetorch.LIF",
+    "reference/generated/tracetorch.Layer",
+    "reference/generated/tracetorch.rules.cascade",
     "results",
+    "results_memory",
+    "published",
     "speed",
     "symbols",
     "glossary",
 )
 """Pages of every kind, for what takes long."""
+
+WIDTH = 106
+"""Letters of code in a line of the column, at a window of 1280 pixels."""
+
+SMALLEST = 10.5
+"""Pixels of the smallest letters."""
+
+BROKEN_WORDS = """() => {
+  const broken = [];
+  const look = (node, from, to) => {
+    const range = document.createRange();
+    range.setStart(node, from);
+    range.setEnd(node, to);
+    const lines = new Set([...range.getClientRects()].filter((r) => r.width > 0).map((r) => Math.round(r.top)));
+    if (lines.size > 1) broken.push(node.textContent.slice(from, to));
+  };
+  for (const part of document.querySelectorAll(".bd-article :is(h1, h2, h3), .bd-article table code span.pre")) {
+    if (part.getBoundingClientRect().width < 2) continue; // hidden from the eye
+    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      const words = node.textContent.matchAll(/[^\\s\\-–·]+/g);
+      for (const word of words) look(node, word.index, word.index + word[0].length);
+    }
+  }
+  return broken;
+}"""
+"""Return the words of titles, and the parts of names in tables, that a narrow column has broken in two."""
+
+SMALL_LETTERS = """(smallest) => {
+  const found = new Set();
+  const others = "mjx-container, sup, sub, script, style, .headerlink";
+  const walker = document.createTreeWalker(document.querySelector(".bd-article"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const at = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || at.closest(others) || !at.getClientRects().length) continue;
+    const size = parseFloat(getComputedStyle(at).fontSize);
+    if (size > 0 && size < smallest) found.add(`${size}: ${at.textContent.slice(0, 40)}`);
+  }
+  return [...found];
+}"""
+"""Return texts of the article whose letters are smaller than a number of pixels."""
 
 
 class _Page(HTMLParser):
@@ -97,6 +149,19 @@ def test_every_picture_in_the_pages_has_a_text(site: Path) -> None:
             if not re.search(r'alt="[^"]+"', picture):
                 bare.append(f"{path.relative_to(site)}: {picture}")
     assert bare == []
+
+
+def test_what_the_examples_print_fits_the_column(site: Path) -> None:
+    """Longer lines are cut off in a window of 1280 pixels, as those of code are."""
+    wide, read = [], 0
+    for path in sorted(site.glob("introduction/plot_*.html")) + sorted(site.glob("tutorials/plot_*.html")):
+        text = path.read_text(encoding="utf-8")
+        for output in re.findall(r'<div class="sphx-glr-script-out.*?<pre>(.*?)</pre>', text, flags=re.DOTALL):
+            lines = unescape(re.sub(r"<[^>]*>", "", output)).splitlines()
+            read += len(lines)
+            wide += [f"{path.stem}: {line}" for line in lines if len(line) > WIDTH]
+    assert read > 100
+    assert wide == []
 
 
 def test_headings_are_in_order(site: Path) -> None:
@@ -173,6 +238,29 @@ def test_pages_are_accessible(address: str, browser: Any, width: str, scheme: st
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_words_are_whole_and_letters_large_enough(address: str, browser: Any, width: str) -> None:
+    wrong = []
+    context = browser.new_context(viewport={"width": WIDTHS[width], "height": 900})
+    for name in SEEN:
+        page = context.new_page()
+        page.goto(f"{address}/{name}.html", wait_until="load")
+        wrong += [f"{name} breaks {word!r}" for word in page.evaluate(BROKEN_WORDS)]
+        wrong += [f"{name} has letters of {small}" for small in page.evaluate(SMALL_LETTERS, SMALLEST)]
+        page.close()
+    context.close()
+    assert wrong == []
+
+
+def test_a_broken_word_and_small_letters_are_found(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/start/installation.html", wait_until="load")
+    page.add_style_tag(content=".bd-article h1 { width: 6rem; } .bd-article p { font-size: 8px; }")
+    assert page.evaluate(BROKEN_WORDS) == ["Installation"]
+    assert page.evaluate(SMALL_LETTERS, SMALLEST)
+    page.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_navigation_is_clicked_through(address: str, browser: Any, width: str) -> None:
     context = browser.new_context(viewport={"width": WIDTHS[width], "height": 900})
     page = context.new_page()
@@ -195,6 +283,12 @@ def test_the_navigation_is_clicked_through(address: str, browser: Any, width: st
         page.wait_for_load_state("load")
         assert page.locator("h1").count() >= 1
     context.close()
+
+
+def test_a_rule_s_arguments_lead_to_its_derivation(site: Path) -> None:
+    for rule, page in (("cascade", "cascade"), ("triplet_stdp", "stdp")):
+        text = (site / f"reference/generated/tracetorch.rules.{rule}.html").read_text(encoding="utf-8")
+        assert re.search(rf'admonition seealso">.*?href="../../theory/{page}\.html"', text, flags=re.DOTALL)
 
 
 def test_another_version_can_be_chosen(address: str, browser: Any) -> None:
