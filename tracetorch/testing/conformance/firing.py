@@ -10,24 +10,14 @@ from torch import Tensor, nn
 
 from tracetorch.network import reset, set_rule
 from tracetorch.rates import FinalRate, RunningRate
-from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, traced_bptt
+from tracetorch.rules import Rule, eprop
 from tracetorch.testing.conformance.case import Case, Finding, sensible
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
 from tracetorch.testing.oracle import Cuts, gradients_of, open_graph
 from tracetorch.testing.running import rule_gradients
 
 STRENGTH, TARGET, LIFE = 3.0, 0.12, 4.0
-NAMES: tuple[str, ...] = (
-    "LIF soft",
-    "LIF hard, gradient",
-    "LIF refractory",
-    "ALIF",
-    "SynapticLIF per unit",
-    "DiagonalRecurrent LIF",
-    "Resonator (a user's)",
-)
-"""The neurons of the table that are tried with terms for firing rates."""
 
 
 def hidden(k: Kind, recurrent: float = 0.0) -> Setup:
@@ -83,32 +73,6 @@ def with_loss(k: Kind, rule: Rule, splits: list[int], recurrent: float, running:
     return sensible(run_with(setup, rule, splits, running=running, resets={}, losses=True), want)
 
 
-def alone(k: Kind, rule: Rule, splits: list[int], running: bool, whole: bool | None) -> list[Finding]:
-    """The term alone, also where rows start again in the middle: all at once (`whole`), or some of them."""
-    setup, at = hidden(k), sum(max(s, 1) for s in splits[:2])
-    mask = torch.tensor([True, False, True])
-    resets: dict[int, Tensor | None] = {} if whole is None else {at: None if whole else mask}
-    got = run_with(setup, rule, splits, running=running, resets=resets, losses=False)
-    total = torch.zeros((), dtype=torch.float64)
-    for b in range(BATCH):
-        again = whole is not None and (whole or bool(mask[b]))
-        pieces = [setup.xs[:at], setup.xs[at:]] if again else [setup.xs]
-        for piece in pieces if running else pieces[-1:]:
-            _, zs = spikes_of(setup.net, piece[:, b : b + 1])
-            total = total + (running_term(zs) if running else final_term(zs))
-    return sensible(got, gradients_of(total, setup.net))
-
-
-def splits_agree(k: Kind, rule: Rule, running: bool) -> list[Finding]:
-    """The term is the same over single steps and windows, also where a presynaptic trace approximates."""
-    setup = hidden(k)
-    one, other = (
-        run_with(setup, rule, splits, running=running, resets={}, losses=True)
-        for splits in ([0] * STEPS, [4, 0, STEPS - 5])
-    )
-    return sensible(other, one)
-
-
 def for_kind(k: Kind) -> Iterator[Case]:
     """Yield the cases of a neuron."""
     for running in (False, True):
@@ -116,18 +80,3 @@ def for_kind(k: Kind) -> Iterator[Case]:
         yield Case(claim, f"eprop, {k.name}", partial(with_loss, k, eprop(), [4, 0, STEPS - 5], 0.0, running))
         yield Case(claim, f"eprop steps, {k.name}", partial(with_loss, k, eprop(), [0] * STEPS, 0.0, running))
         yield Case(claim, f"eprop, recurrent {k.name}", partial(with_loss, k, eprop(), [6, STEPS - 6], 1.0, running))
-
-
-def cases() -> Iterator[Case]:
-    """Yield the cases of each rule that it goes with."""
-    k = kind("LIF soft")
-    for running in (False, True):
-        claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
-        for name in ("LIF soft, gradient", "ALIF, gradient", "SynapticLIF, gradient", "LIF per unit"):
-            check = partial(splits_agree, kind(name), ottt(approximate=True), running)
-            yield Case(claim, f"ottt, approximate where it must, {name}", check)
-        for rule in (drtrl(), eprop(), ottt(), traced_bptt(), bptt()):
-            splits = [4, 0, STEPS - 5]
-            yield Case(claim, f"{rule}, alone", partial(alone, k, rule, splits, running, None))
-            yield Case(claim, f"{rule}, after reset(net)", partial(alone, k, rule, splits, running, True))
-            yield Case(claim, f"{rule}, after reset(mask)", partial(alone, k, rule, splits, running, False))

@@ -10,18 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from tracetorch.direct import TargetProjection
-from tracetorch.layer import Layer
 from tracetorch.local import LocalReadouts
 from tracetorch.rules import drtrl
 from tracetorch.testing import oracle
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, together
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.setup import INPUTS, MIXED, OUTPUTS, STEPS, UNITS, Quadratic, build, layer, stream
 from tracetorch.testing.oracle import Loss
 from tracetorch.testing.running import rule_gradients
 
-NAMES = ("LIF soft", "ALIF, gradient", "Resonator (a user's)")
 SPLITS = {"steps": [0] * STEPS, "windows": MIXED}
 
 
@@ -104,25 +102,3 @@ def for_kind(k: Kind) -> Iterator[Case]:
     for told, splits in SPLITS.items():
         yield Case("local readouts = BPTT of each loss alone", f"{k.name}, {told}", partial(local, k, splits))
         yield Case("target projection = BPTT of what is sent", f"{k.name}, {told}", partial(targeted, k, splits))
-
-
-def crossed(k: Kind) -> list[Finding]:
-    """A layer that shares its unit with another signal has another gradient: the target is not the error."""
-    net, xs = _stack(k, 2)
-    projected = TargetProjection(net, OUTPUTS).double()
-    targets = torch.eye(OUTPUTS).double()[torch.randint(OUTPUTS, (STEPS, xs.shape[1]))]
-    loss = Quadratic(targets)
-    got = rule_gradients(Targeted(projected), torch.cat([xs, targets], 2), loss, drtrl())
-    error = got.values - targets
-    first = net[0]
-    assert isinstance(first, Layer)
-    matrix = projected.matrices[0].detach()
-    direct = oracle.bptt(first, xs, lambda z, t: (z * (error[t] @ matrix)).sum())
-    below = {n: got.grads[f"net.net.0.{n}"] for n in direct.grads}
-    return apart(below, direct.grads, list(direct.grads))
-
-
-def cases() -> Iterator[Case]:
-    """Yield the negative controls."""
-    claim = "target projection is not direct feedback"
-    yield Case(claim, "LIF soft", partial(crossed, kind("LIF soft")), True)

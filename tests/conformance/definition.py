@@ -120,7 +120,8 @@ def definition(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all") -
 
     Example:
         >>> import torch, tracetorch as tt
-        >>> from tracetorch.testing import definition, rule_gradients
+        >>> from conformance.definition import definition
+        >>> from tracetorch.testing import rule_gradients
         >>> net = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=tt.rules.drtrl())
         >>> xs, loss = torch.rand(9, 1, 3), lambda ys, steps: ys.sum()
         >>> found, reference = rule_gradients(net, xs, loss), definition(net, xs, loss)
