@@ -21,8 +21,6 @@ from tracetorch.testing.conformance.setup import (
 
 ABOVE = ("IF", "LIF soft", "LIF refractory", "SynapticLIF", "LIF soft not decayed")
 """Neurons whose states pass on alike whatever their spikes: above them credit is exact."""
-
-
 SEVERAL = Kind("LIF of three decays", lambda unit: LIF(beta=torch.tensor([0.5, 0.9, 0.7, 0.9, 0.5])))
 """A neuron whose units respond in three ways."""
 

@@ -42,8 +42,6 @@ DEFINED: dict[str, Rule] = {
     "rate, random": rules.rate(feedback=RandomFeedback()),
 }
 """Rules whose definition needs no window."""
-
-
 SAME_DECAY = (
     "LIF",
     "recurrent SynapticLIF, LIF",

@@ -39,8 +39,6 @@ STEPWISE: dict[str, Rule] = {
     "trace(0.6)": rules.trace(decay=0.6),
 }
 """Rules that credit step by step; the presynaptic trace approximates where it must."""
-
-
 RANDOM: dict[str, Rule] = {
     "sltt, random": rules.sltt(feedback=RandomFeedback()),
     "ottt, random": rules.ottt(approximate=True, feedback=RandomFeedback()),
@@ -52,24 +50,14 @@ RANDOM: dict[str, Rule] = {
     "trace, random": rules.trace(feedback=RandomFeedback(0.7)),
 }
 """The same with a fixed random feedback."""
-
-
 WINDOWED: dict[str, Rule] = {"bptt": rules.bptt(), "tbptt": rules.tbptt(), "traced_bptt": rules.traced_bptt()}
 """Rules with autograd inside a window."""
-
-
 WHOLE: dict[str, Rule] = {"rate": rules.rate()}
 """Rules that want the sequence in one scan."""
-
-
 RULES: dict[str, Rule] = {**STEPWISE, **RANDOM, **WINDOWED, **WHOLE}
 """Every rule."""
-
-
 RECURRENT = "recurrent SynapticLIF, LIF"
 """The network with dense recurrence in both hidden layers."""
-
-
 HOPS: dict[str, Rule] = {
     "eprop, two hops": rules.eprop(hops=2),
     "cascade, two hops": rules.cascade(hops=2),
@@ -173,8 +161,6 @@ NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
     ],
 }
 """What makes the modules of networks, by name."""
-
-
 SHAPES = {"Conv2d": (2, 5, 4), "Conv1d": (2, 8), "ConvTranspose3d, Conv3d": (2, 2, 2, 2)}
 """Shapes of the inputs that are no vectors."""
 

@@ -226,8 +226,6 @@ NEURONS: tuple[Kind, ...] = (
     MEMORYLESS,
 )
 """The neurons of the table."""
-
-
 SEVERAL: tuple[Kind, ...] = (
     Kind("LRU", lambda unit: LRU(unit)),
     Kind("LRU on a narrow ring", lambda unit: LRU(unit, r_min=0.9, r_max=0.99, max_phase=0.5)),

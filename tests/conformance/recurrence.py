@@ -77,8 +77,6 @@ def hop(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
 
 FLAT = Kind("LIF of one slope", lif(surrogate=surrogates.StraightThrough(0.5, math.inf)))
 """Spikes whose surrogate derivative never changes, so that nothing varies with it in time."""
-
-
 SHORT = 7
 """Steps of the sequences in which paths are followed to their end."""
 

@@ -13,11 +13,7 @@ from tracetorch.testing.conformance.setup import SHORT, STEPS
 from tracetorch.testing.oracle import Out, learned
 
 SPLITS: tuple[list[int], ...] = ([SHORT], [4, 0, 1, SHORT - 6])
-
-
 MORE: tuple[list[int], ...] = ([1] * SHORT, [SHORT - 1, 1], [1, SHORT - 1], [2, 3, 0, 5])
-
-
 FEW = ("LIF", "recurrent SynapticLIF, LIF", "Conv2d", "modules between")
 """Networks on which random feedback is tried too."""
 

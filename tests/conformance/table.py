@@ -44,13 +44,11 @@ FIXED = (
 
 
 def _all() -> Iterator[Case]:
-    for part in PARTS:
+    for part in (*PARTS, published, plasticity, signals, firing):
         tried = TRIED.get(part.__name__.rpartition(".")[2])
         for k in NEURONS:
             if tried is None or k.name in tried:
                 yield from part.for_kind(k)
-    for k in NEURONS:
-        yield from published.for_kind(k)
     for k in SEVERAL:
         yield from currents.for_kind(k)
     for fixed in FIXED:

@@ -13,8 +13,6 @@ from tracetorch.testing.agreement import Gradients, agreement
 
 EXACT = 1e-10
 """Greatest relative error, in double precision, of what is called exact."""
-
-
 APART = 1e-3
 """Least relative error of what must not be equal."""
 

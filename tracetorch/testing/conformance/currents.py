@@ -34,14 +34,8 @@ from tracetorch.testing.running import split
 
 EXACT = ("above LIF", "above its like", "three", "under LI", "under LIF")
 """Stacks without a slope between two memories: `cascade` is exact in any windows where units are linear."""
-
-
 STACKS = (*EXACT, "above two LIF", "GELU between")
-
-
 LINEAR = ("LRU", "LRU on a narrow ring")
-
-
 STEPWISE: dict[str, Rule] = {
     "sltt": sltt(),
     "eprop": eprop(),
@@ -49,8 +43,6 @@ STEPWISE: dict[str, Rule] = {
     "drtrl(gain), random": drtrl(input="gain", feedback=RandomFeedback()),
     "cascade": cascade(),
 }
-
-
 REFUSED: dict[str, Rule] = {
     "ottt": ottt(),
     "ottt, approximate": ottt(approximate=True),

@@ -25,8 +25,6 @@ from tracetorch.testing.oracle import Cuts, Out
 
 SIZE = 1.2
 """Size of the recurrent weights, times the threshold, over the square root of the units."""
-
-
 DETACHED = Cuts(recurrent=True)
 
 

@@ -7,14 +7,11 @@ from tracetorch.testing.conformance import (
     cascade,
     currents,
     depth,
-    firing,
     linearity,
     moving,
     one_layer,
-    plasticity,
     readouts,
     recurrence,
-    signals,
     splits,
     unrolled,
 )
@@ -27,12 +24,9 @@ PARTS = (
     recurrence,
     depth,
     cascade,
-    plasticity,
-    signals,
     splits,
     linearity,
     unrolled,
-    firing,
     moving,
 )
 
@@ -40,7 +34,7 @@ PARTS = (
 def for_neuron(
     factory: Factory, *, name: str = "a neuron", presynaptic: Presynaptic = "impossible"
 ) -> tuple[Case, ...]:
-    """Return the rows of the table for a neuron of a user's own.
+    """Return the rows of the table that go by a neuron's step, for one of a user's own.
 
     Args:
         factory: gives a new neuron for units of a shape, with everything learned that can be learned.

@@ -20,15 +20,11 @@ from tracetorch.testing.running import rule_gradients
 
 Convolution = tuple[type[nn.Module], dict[str, object], tuple[int, ...]]
 """The class of a convolution, its options, and the shape of its inputs."""
-
-
 STRIDED: Convolution = (
     nn.Conv2d,
     {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)},
     (2, 5, 4),
 )
-
-
 CHANNELS = 4
 
 
