@@ -308,17 +308,7 @@ class Core:
             self.state = replace(state, pending=opened.joined())
 
     def followed_by(self, rule: Rule, own: Neuron, neuron: Neuron, consumer: Core) -> bool:
-        """Take up from the first step what is above the layer, and pass it on to those below.
-
-        Args:
-            rule: the layer's rule, whose first step is the same whatever is above.
-            own: the layer's neuron.
-            neuron: neuron of the layer that it feeds.
-            consumer: what that layer holds.
-
-        Returns:
-            Whether it is the first step.
-        """
+        """Take up from the first step what is above, a layer of `neuron`, and pass it on; return whether it is one."""
         state = self.peek()
         if state is None or bool((state.steps > 1).any()):
             return False
