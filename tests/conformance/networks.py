@@ -16,7 +16,21 @@ from tracetorch.neurons import LI, Mean
 from tracetorch.rules import ReadoutMemory, Rule
 from tracetorch.synapses import LinearInWeights
 from tracetorch.testing.conformance.kind import HARD, SOFT
-from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, Beside, Setup, build, layer, readout, stream
+from tracetorch.testing.conformance.setup import (
+    INPUTS,
+    MIXED,
+    STEPS,
+    UNITS,
+    Beside,
+    Setup,
+    build,
+    layer,
+    readout,
+    stream,
+)
+
+WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
+"""Windows of all steps by name; 0 is one step through `net(x)`."""
 
 STEPWISE: dict[str, Rule] = {
     "sltt": rules.sltt(),

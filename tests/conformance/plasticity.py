@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
+from conformance.networks import WAYS
 from conformance.neurons import kind
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from tracetorch.testing import oracle
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, together
 from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.recurrence import ring
-from tracetorch.testing.conformance.setup import MIXED, STEPS, WAYS, Setup, single
+from tracetorch.testing.conformance.setup import MIXED, STEPS, Setup, single
 from tracetorch.testing.running import rule_gradients
 
 PAIRS = stdp(tau_plus=4.0, tau_minus=6.0, a_plus=0.9, a_minus=0.7)

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from conformance.cascade import not_two_layers
 from conformance.depth import deep
-from conformance.networks import network
+from conformance.networks import WAYS, network
 from conformance.neurons import TRIED, kind
 from conformance.recurrence import not_whole
 
@@ -20,7 +20,7 @@ from tracetorch.testing.conformance.case import Case, Finding, apart, judge
 from tracetorch.testing.conformance.kind import HARD, SOFT, Kind
 from tracetorch.testing.conformance.one_layer import full
 from tracetorch.testing.conformance.recurrence import ring
-from tracetorch.testing.conformance.setup import MIXED, STEPS, WAYS, Setup, single
+from tracetorch.testing.conformance.setup import MIXED, STEPS, Setup, single
 
 LEAKY = ("LIF soft", "LIF normalized", "LIF no reset", "LIF refractory", "LIF thresholds per unit", "LIF fixed", "IF")
 """Neurons whose one state leaks with a decay that all units share."""

@@ -23,8 +23,6 @@ STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 15, 3, 6, 5, 4
 SHORT = 11
 """Steps of the sequences on which every rule and network is tried."""
 MIXED = [4, 0, 1, STEPS - 6]
-WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
-"""Windows of all steps by name; 0 is one step through `net(x)`."""
 
 
 @dataclass(frozen=True)
