@@ -10,6 +10,7 @@ from conformance import (
     depth,
     firing,
     linearity,
+    moving,
     one_layer,
     plasticity,
     published,
@@ -44,7 +45,7 @@ FIXED = (
 
 
 def _all() -> Iterator[Case]:
-    for part in (*PARTS, published, plasticity, signals, firing):
+    for part in (*PARTS, published, plasticity, signals, firing, moving):
         tried = TRIED.get(part.__name__.rpartition(".")[2])
         for k in NEURONS:
             if tried is None or k.name in tried:

@@ -8,7 +8,6 @@ from tracetorch.testing.conformance import (
     currents,
     depth,
     linearity,
-    moving,
     one_layer,
     readouts,
     recurrence,
@@ -27,7 +26,6 @@ PARTS = (
     splits,
     linearity,
     unrolled,
-    moving,
 )
 
 

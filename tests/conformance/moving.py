@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
+from conformance.eligibility import features, step_eligibility, step_parameter_eligibility
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
@@ -16,7 +17,7 @@ from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding
 from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.setup import STEPS, single
-from tracetorch.testing.eligibility import features, step_eligibility, step_parameter_eligibility, unit_blocks
+from tracetorch.testing.eligibility import unit_blocks
 from tracetorch.testing.oracle import learned, starts
 
 
