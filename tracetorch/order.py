@@ -113,16 +113,8 @@ def check(
 ) -> tuple[Feed, ...]:
     """Return how a layer sends credit to those below it; raise RuntimeError where it may not be fed with theirs.
 
-    Args:
-        core: what the layer that runs carries.
-        rule: its rule.
-        neuron: its neuron.
-        x: its input with its graph.
-        window: number of steps where the input is a window, of which a layer below may have run the steps one by one.
-        last: whether the input is its last step alone.
-
-    Returns:
-        How it is sent, for each layer below that tells it apart.
+    Its input `x` has its graph, and is a window of some steps, of which a layer below may have run the steps one by
+    one; or with `last` that of its last step alone.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return ()

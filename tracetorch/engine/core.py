@@ -233,13 +233,7 @@ class Core:
     def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
         """Return whether each row has made, and is credited for, all steps before those that a layer below hands on.
 
-        Args:
-            below: that layer.
-            ahead: number of steps that it hands on, of its last call or calls.
-            credited: whether this layer has to be credited for as many as that one.
-
-        Returns:
-            Whether it has.
+        These are the last `ahead` steps of that layer; with `credited` this one is to be credited for as many as it.
         """
         lag = below.time - self.time
         if self.began is not below.began or not ahead <= lag <= max(ahead, below.length):
