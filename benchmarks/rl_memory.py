@@ -10,8 +10,8 @@ import time
 
 import torch
 
-from tracetorch.train.making import make_runner
 from tracetorch.train.memory import resident_mb
+from tracetorch.train.recording import make_runner
 from tracetorch.train.tasks import make
 
 

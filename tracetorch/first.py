@@ -16,17 +16,9 @@ from tracetorch.trees import joined, leaves, mapped
 
 
 def first_apart(net: nn.Module, xs: Any, run: Callable[[nn.Module, Any], Any]) -> Any:
-    """Run a network over a window, its first step apart where that has to show which layers feed which.
+    """Run a network over a window by `run`, its first step apart where that has to show which layers feed which.
 
     Where no window may follow another one, the network then begins again, and runs the whole window at once.
-
-    Args:
-        net: the network.
-        xs: inputs, `[T, B, *in]`, or a tree of such.
-        run: what runs a network over a window.
-
-    Returns:
-        The outputs.
     """
     found = list(layers(net).values())
     fresh = all(layer.core.peek() is None for layer in found)

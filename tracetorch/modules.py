@@ -8,16 +8,10 @@ from torch import nn
 
 
 def named_modules(net: nn.Module) -> dict[nn.Module, str]:
-    """Return every module of a network with its name, as `net.named_modules()` does and in its order.
+    """Return every module of a network, each once, with its name, as `net.named_modules()` does and in its order.
 
     A window asks for them several times; torch's own, a generator within a generator for each level, takes several
     times as long.
-
-    Args:
-        net: any module.
-
-    Returns:
-        The modules, each once, with the first of its names.
     """
     found: dict[nn.Module, str] = {}
     left = [("", net)]

@@ -186,11 +186,7 @@ def set_state(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _edges(found: dict[str, Layer], fed: dict[str, Tensor]) -> dict[Activity, list[Activity]]:
-    """Return which layers each layer of a saved state feeds.
-
-    Raises:
-        ValueError: if it names none of the network.
-    """
+    """Return which layers each layer of a saved state feeds; raise ValueError if it names none of the network."""
     keys = [layer.core.activity for layer in found.values()]
     for name, index in fed.items():
         numbers = (

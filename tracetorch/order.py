@@ -79,15 +79,11 @@ def producers(x: Tensor) -> list[tuple[Any, Producer]]:
 
 
 def take_back(x: Tensor, failed: Core) -> None:
-    """Take back the last step of all layers that ran in the step in which a layer fails.
+    """Take back the last step of all layers that ran in the step in which a layer, `failed`, fails on an input.
 
     A layer calls it where it fails, so that a network's step is whole or nothing. Layers of whose outputs in this step
     its input is made are known by the graph; others, and those of a step without a graph, as layers of the same network
     that have been called since the one which begins each step.
-
-    Args:
-        x: its input.
-        failed: what it carries.
     """
     failed.forget()
     seen: set[Any] = set()
@@ -117,16 +113,8 @@ def check(
 ) -> tuple[Feed, ...]:
     """Return how a layer sends credit to those below it; raise RuntimeError where it may not be fed with theirs.
 
-    Args:
-        core: what the layer that runs carries.
-        rule: its rule.
-        neuron: its neuron.
-        x: its input with its graph.
-        window: number of steps where the input is a window, of which a layer below may have run the steps one by one.
-        last: whether the input is its last step alone.
-
-    Returns:
-        How it is sent, for each layer below that tells it apart.
+    Its input `x` has its graph, and is a window of some steps, of which a layer below may have run the steps one by
+    one; or with `last` that of its last step alone.
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return ()
@@ -306,13 +294,7 @@ def count_filters(core: Core, rule: Rule, neuron: Neuron) -> None:
 
 
 def require_traceable(core: Core, rule: Rule, neuron: Neuron) -> None:
-    """Refuse to compile a layer whose rule filters by what it feeds, where a graph that is traced cannot be checked.
-
-    Args:
-        core: what the layer carries.
-        rule: its rule.
-        neuron: its neuron.
-    """
+    """Refuse to compile a layer whose rule filters by what it feeds, where a graph that is traced cannot be checked."""
     if core.bypassed:
         refuse_to_compile(
             f"credit reaches a layer ({neuron!r}) past the layers that it feeds, from a head or from "

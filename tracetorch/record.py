@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracetorch.engine import Core, LayerState, Place, Seen
+from tracetorch.engine import Core, Place, Seen
 from tracetorch.entry import require_network
 from tracetorch.layer import Layer
 from tracetorch.linking import layers
@@ -112,7 +112,7 @@ class Record:
 
     def _see(self, layer: str, whats: Sequence[str], core: Core, seen: Seen) -> None:
         with torch.no_grad():
-            values = {what: self._value(what, core, seen) for what in whats if not what.startswith("traces.")}
+            values = {w: _currents(seen) if w == "currents" else seen.z for w in whats if not w.startswith("traces.")}
             states = {s for s in whats if s in seen.spec.neuron.state}
             if states:
                 values |= {s: value for s, value in _states(seen).items() if s in states}
@@ -140,9 +140,6 @@ class Record:
             self._open[layer] = (place.window, first)
             self._steps[layer] = first + place.shape[0]
         return self._open[layer][1]
-
-    def _value(self, what: str, core: Core, seen: Seen) -> Tensor:
-        return _currents(seen) if what == "currents" else seen.z
 
     def _add(self, name: str, values: Tensor, first: int) -> None:
         for t in range(-first % self.every, len(values), self.every):
@@ -251,7 +248,8 @@ def _currents(seen: Seen) -> Tensor:
 def _states(seen: Seen) -> dict[str, Tensor]:
     """Return the states of a call by name, `[T, B, *unit]` each, by the neuron's own step."""
     neuron, currents = seen.spec.neuron, _currents(seen)
-    s = neuron.zeros(seen.spec.like(seen.xs[0])) if seen.before is None else _begun(seen.before)
+    before = seen.before
+    s = neuron.zeros(seen.spec.like(seen.xs[0])) if before is None else tuple(map(before.masked, before.s))
     rows = []
     for current in currents.unbind(0):
         drive = current if len(neuron.currents) == 1 else neuron.pack_currents(current.unbind(1))
@@ -259,7 +257,3 @@ def _states(seen: Seen) -> dict[str, Tensor]:
         s = tuple(after)
         rows.append(s)
     return {name: torch.stack([row[i] for row in rows]) for i, name in enumerate(neuron.state)}
-
-
-def _begun(state: LayerState) -> tuple[Tensor, ...]:
-    return tuple(map(state.masked, state.s))

@@ -21,15 +21,9 @@ _STATE = ("spikes", "time", "credited")
 def whole_or_nothing(
     layers: Iterable[Layer], dropouts: Sequence[SequenceDropout] = (), *, parts: bool
 ) -> Iterator[None]:
-    """Leave the layers as they are where the body raises, whatever of it was done by then.
+    """Leave layers, and dropouts with a mask per row, as they are where the body raises, whatever was done by then.
 
-    Args:
-        layers: the layers.
-        dropouts: the dropouts with a mask for each row.
-        parts: whether the body carries traces over several windows; those that advance in place are copied then.
-
-    Yields:
-        Nothing.
+    With `parts` the body carries traces over several windows; those that advance in place are copied then.
     """
     before: list[tuple[Core, LayerState | None]] = []
     known: dict[int, tuple[Any, dict[str, Any]]] = {}

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 import tracetorch as tt
 from benchmarks import lines
 from tracetorch.neurons.spiking import Spiking
-from tracetorch.train.tasks.order import examples
-from tracetorch.train.tasks.seeds import derived_seed
+from tracetorch.train.tasks.seeds import derived_seed, examples
 
 ROWS = Path(__file__).parents[2] / "docs" / "results" / "published.jsonl"
 JOB = ("table", "case", "row", "seed")

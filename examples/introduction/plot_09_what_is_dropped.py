@@ -290,7 +290,7 @@ torch.set_default_dtype(torch.float32)  # as it was, for whatever runs next in t
 # ``sltt``          neurons without memory                         all credit through time
 # ================  =============================================  ================================================
 #
-# Each line is tested, together with a counter-example, in ``tracetorch.testing.conformance``.
+# Each line is tested, together with a counter-example, in ``tests/conformance``.
 #
 # The mathematics in full: :doc:`/theory/exactness`.
 #

@@ -234,6 +234,6 @@ plt.show()
 #
 # What to read next
 # -----------------
-# If you want to keep a rule, test its claims: ``tracetorch.testing.conformance`` holds the library's table of what
+# If you want to keep a rule, test its claims: ``tests/conformance`` holds the library's table of what
 # is exact and what is not, and :doc:`/tutorials/plot_12_compare_gradients` goes further into audits. What the axes
 # mean is in :doc:`/theory/common`, and :doc:`/howto/choosing_a_rule` explains which to take.

@@ -20,12 +20,12 @@ from backends.windows import (
     window,
     with_inputs,
 )
+from conformance.neurons import kind
 from torch import Tensor
 
 from tracetorch.backends import Outputs, Pull, Save, ScanBackend
 from tracetorch.backends.numba import Numba, arrays
 from tracetorch.backends.torch import Torch
-from tracetorch.testing.conformance.neurons import kind
 
 pytest.importorskip("numba")
 

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 from backends.windows import EXPECTED_RATE, Shape, Window, assert_same, true_gradients, window
+from conformance.neurons import kind
 from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.backends import Pull, Save, available_backends
 from tracetorch.backends.torch import Torch
 from tracetorch.neurons.lowering import Lowered
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import Kind
 
 pytest.importorskip("triton")
 from tracetorch.backends.triton import Triton, compile, launch, scan, support, tape  # noqa: A004

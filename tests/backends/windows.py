@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from conformance.neurons import kind
 from torch import Tensor, nn
 
 import tracetorch as tt
@@ -14,7 +15,6 @@ from tracetorch.backends import Cotangents, Events, Filter, Gradients, Outputs, 
 from tracetorch.neurons import bind
 from tracetorch.neurons.lowering import Lowered
 from tracetorch.synapses import LinearSynapse
-from tracetorch.testing.conformance.neurons import kind
 
 INPUTS = 9
 EXPECTED_RATE = (0.02, 0.9)

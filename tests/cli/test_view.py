@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tracetorch.cli.view import View
 from tracetorch.train.events import Evaluated, Evaluating, Progressed
-from tracetorch.train.making import make_runner
+from tracetorch.train.recording import make_runner
 from tracetorch.train.tasks import make
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from conformance.table import CASES
 
-from tracetorch.testing import conformance
+from tracetorch.testing.conformance import Case, run_case
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in conformance.CASES])
-def test_case(case: conformance.Case) -> None:
-    conformance.run_case(case)
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in CASES])
+def test_case(case: Case) -> None:
+    run_case(case)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from conformance.networks import NETWORKS, RULES
+from conformance.neurons import NEURONS
+from conformance.table import CASES
 
 import tracetorch as tt
 from tracetorch.backends import numba
 from tracetorch.testing import conformance
-from tracetorch.testing.conformance.networks import NETWORKS, RULES
 
-WORDS = (*(k.name for k in conformance.NEURONS), *NETWORKS, *RULES, *tt.rules.PRESETS)
+WORDS = (*(k.name for k in NEURONS), *NETWORKS, *RULES, *tt.rules.PRESETS)
 
 
 def words(case: conformance.Case) -> set[str]:
@@ -24,7 +26,7 @@ def words(case: conformance.Case) -> set[str]:
 
 def reduced() -> Iterator[conformance.Case]:
     """Yield cases, those first that add most, until all words have been met."""
-    left = {case.id: (case, words(case)) for case in conformance.CASES}
+    left = {case.id: (case, words(case)) for case in CASES}
     missing = set().union(*(found for _, found in left.values()))
     while missing:
         name = max(left, key=lambda n: len(left[n][1] & missing))
@@ -38,8 +40,8 @@ REDUCED = tuple(reduced())
 
 def test_the_part_names_every_claim_and_neuron() -> None:
     met = set().union(*map(words, REDUCED))
-    assert {case.claim for case in conformance.CASES} <= met
-    assert {k.name for k in conformance.NEURONS} <= met
+    assert {case.claim for case in CASES} <= met
+    assert {k.name for k in NEURONS} <= met
     assert set(tt.rules.PRESETS) <= met
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from conformance.definition import definition
+from conformance.table import CASES
 from torch import Tensor, nn
 
 import tracetorch as tt
@@ -21,7 +23,6 @@ from tracetorch.testing import (
     check_neuron,
     clone,
     conformance,
-    definition,
     firing_rates,
     gradient_audit,
     require_alive,
@@ -249,8 +250,8 @@ def test_a_wrong_neuron_fails_its_rows() -> None:
 
 
 def test_the_table_is_whole() -> None:
-    ids = [case.id for case in conformance.CASES]
+    ids = [case.id for case in CASES]
     assert len(ids) == len(set(ids))
-    assert sum(case.negative for case in conformance.CASES) > 100
+    assert sum(case.negative for case in CASES) > 100
     with pytest.raises(conformance.ConformanceError, match="measured nothing"):
         conformance.run_case(conformance.Case("empty", "case", list))

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from tracetorch.testing import conformance
+from conformance.table import CASES
 
 DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.skipif(not (DOCS / "howto").is_dir(), reason="the pages are not shipped with the package")
@@ -91,8 +90,8 @@ def test_a_page_is_read_in_five_minutes(page: Path) -> None:
 
 def test_every_claim_is_in_the_table_with_its_number_of_cases() -> None:
     page = (DOCS / "theory" / "exactness.md").read_text(encoding="utf-8")
-    assert f"{len(conformance.CASES):,} of them" in page
-    counts = Counter((case.claim, case.negative) for case in conformance.CASES)
+    assert f"{len(CASES):,} of them" in page
+    counts = Counter((case.claim, case.negative) for case in CASES)
     named = set(re.findall(r"`([^`]+)`", page))
     assert {claim for claim, _ in counts} <= named
     for claim, number in re.findall(r"`([^`]+)` \((\d+)\)", page):

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from conformance.neurons import NEURONS
 from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.neurons import Reset
 from tracetorch.neurons.blocks import generic_blocks
-from tracetorch.testing.conformance.neurons import NEURONS, Kind
+from tracetorch.testing.conformance.kind import Kind
 
 UNIT = (5,)
 

@@ -7,6 +7,7 @@ import math
 import pickle
 import warnings
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -152,6 +153,25 @@ def test_values_that_broadcast_to_the_units_do(shape: tuple[int, ...]) -> None:
 def test_neurons_are_copied_with_the_names_of_their_arguments(again: object) -> None:
     neuron = tt.SynapticLIF(tau=torch.tensor([3.0, 200.0]), synaptic_beta=0.5)
     assert repr(again(neuron)) == repr(neuron) and "synaptic_half_life=1" in repr(neuron)
+
+
+class Adaptive(tt.Neuron):
+    state = ("v", "a")
+
+    def step(self, s: Any, current: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        v = self.beta * s.v + current
+        z = self.surrogate(v - self.threshold - 0.3 * s.a)
+        return s.replace(v=v - z * self.threshold, a=0.95 * s.a + z), z
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_a_users_neuron_that_learns_is_copied_after_a_step(again: Any) -> None:
+    net = nn.Sequential(tt.Layer(nn.Linear(3, 4), Adaptive(half_life=tt.Learnable(5.0))))
+    net(torch.rand(2, 3)).sum().backward()
+    other = again(net)
+    assert other[0].neuron.lowered() == net[0].neuron.lowered()
+    other[0].neuron.beta = torch.tensor(0.5)
+    assert other[0].neuron.half_life == 1.0 and net[0].neuron.half_life > 4.9
 
 
 def test_a_neuron_shows_half_lives_threshold_and_reset() -> None:

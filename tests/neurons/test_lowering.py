@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from conformance.neurons import NEURONS
 from torch import Tensor, nn
 
 import tracetorch as tt
 from tracetorch.neurons import effective_parameters
 from tracetorch.neurons.blocks import Blocks, generic_blocks
 from tracetorch.neurons.lowering import Lowered, NotLowered, advance_text, tensor_blocks
-from tracetorch.testing.conformance.neurons import NEURONS, Kind
+from tracetorch.testing.conformance.kind import Kind
 
 UNIT = (5,)
 

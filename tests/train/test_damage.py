@@ -23,7 +23,7 @@ from tracetorch.cli.app import app
 from tracetorch.data import DamagedFileError, mitbih, mnist
 from tracetorch.train import Progressed, RunFileError, RunFolder, begin, make, recorded, reopen
 from tracetorch.train.checkpoint import load_tree, save_tree
-from tracetorch.train.making import make_runner
+from tracetorch.train.recording import make_runner
 
 CASES = int(os.environ.get("TRACETORCH_FUZZ", "60"))
 OPTIONS = {"digits": {"hidden": 4, "batch_size": 4, "eval_every": 2, "time_steps": 2, "repeat": 1}}

@@ -20,7 +20,7 @@ from train.toy import Toy, ToyStream
 import tracetorch as tt
 from tracetorch.train import RunFolder, Trainer, begin, fit, make, recorded, reopen
 from tracetorch.train.fabric import make_fabric, make_logger
-from tracetorch.train.making import make_runner
+from tracetorch.train.recording import make_runner
 from tracetorch.train.tasks import Batch
 
 OPTIONS = ["--set", "hidden=16", "--set", "batch_size=8", "--set", "eval_every=25", "--no-figures", "--json"]

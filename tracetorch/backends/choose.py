@@ -45,18 +45,7 @@ def available_backends() -> dict[str, str]:
 
 
 def choose(name: str, scan: Scan) -> ScanBackend:
-    """Return the backend that serves a scan.
-
-    Args:
-        name: `auto`, or a backend's name.
-        scan: the scan.
-
-    Returns:
-        The backend.
-
-    Raises:
-        RuntimeError: if the one that is named cannot serve it.
-    """
+    """Return the backend that serves a scan, by its name or `auto`; raise RuntimeError where the one named cannot."""
     if name == "torch" or (name == "auto" and torch.compiler.is_compiling()):
         return _REFERENCE
     if name == "auto":

@@ -17,8 +17,7 @@ from tracetorch.plot import require_matplotlib
 from tracetorch.train.drawing import run_figures, save_figures
 from tracetorch.train.fabric import LOGGERS, PRECISIONS, make_fabric, make_logger
 from tracetorch.train.folder import RunFolder, default_path
-from tracetorch.train.making import make_runner
-from tracetorch.train.recording import begin, recorded, reopen, scores_of
+from tracetorch.train.recording import begin, make_runner, recorded, reopen, scores_of
 from tracetorch.train.runner import Runner
 from tracetorch.train.script import is_script
 from tracetorch.train.tasks import find

@@ -233,13 +233,7 @@ class Core:
     def in_step(self, below: Core, ahead: int, *, credited: bool) -> bool:
         """Return whether each row has made, and is credited for, all steps before those that a layer below hands on.
 
-        Args:
-            below: that layer.
-            ahead: number of steps that it hands on, of its last call or calls.
-            credited: whether this layer has to be credited for as many as that one.
-
-        Returns:
-            Whether it has.
+        These are the last `ahead` steps of that layer; with `credited` this one is to be credited for as many as it.
         """
         lag = below.time - self.time
         if self.began is not below.began or not ahead <= lag <= max(ahead, below.length):
@@ -308,17 +302,7 @@ class Core:
             self.state = replace(state, pending=opened.joined())
 
     def followed_by(self, rule: Rule, own: Neuron, neuron: Neuron, consumer: Core) -> bool:
-        """Take up from the first step what is above the layer, and pass it on to those below.
-
-        Args:
-            rule: the layer's rule, whose first step is the same whatever is above.
-            own: the layer's neuron.
-            neuron: neuron of the layer that it feeds.
-            consumer: what that layer holds.
-
-        Returns:
-            Whether it is the first step.
-        """
+        """Take up from the first step what is above, a layer of `neuron`, and pass it on; return whether it is one."""
         state = self.peek()
         if state is None or bool((state.steps > 1).any()):
             return False

@@ -19,20 +19,7 @@ PAIRED = "traces.other.pairs."
 
 
 def fitted(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> LayerState:
-    """Return the state of a layer from saved tensors, or raise where they are not such a layer's.
-
-    Args:
-        spec: the layer.
-        name: its name, for messages.
-        flat: the tensors, as `LayerState.tensors` names them.
-
-    Returns:
-        The state.
-
-    Raises:
-        TypeError: if a value is not a tensor, or of another dtype.
-        ValueError: if names or shapes are not those of the layer under its rule.
-    """
+    """Return the state of a layer from saved tensors; raise TypeError or ValueError where they are another's."""
     neuron, weight = spec.neuron, spec.synapses[0].weights()[0]
     require_types(spec, name, flat)
     _require_storage(spec, name, flat)
@@ -83,19 +70,7 @@ def require_types(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> None:
 
 
 def measured(spec: Spec, name: str, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of what was measured of a layer's activity, or raise ValueError where it is not such a layer's.
-
-    Args:
-        spec: the layer.
-        name: its name, for messages.
-        flat: the tensors, as `Activity.tensors` names them.
-
-    Returns:
-        The copies.
-
-    Raises:
-        ValueError: if they are not.
-    """
+    """Return copies of what was measured of a layer's activity; raise ValueError where it is not such a layer's."""
     size = len(spec.neuron.state)
     shapes = dict.fromkeys(("blocks", "total"), torch.Size([size * size + 2 * size + 1])) | {"steps": torch.Size([])}
     for key, value in flat.items():

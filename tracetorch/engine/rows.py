@@ -22,7 +22,8 @@ def select(state: LayerState, rows: Tensor) -> LayerState:
     """Return some rows of a state whose traces are advanced, by their numbers; they share no memory with it."""
     traces = state.traces
     if traces is not None:
-        flat = {k: _taken(v, rows, _axis(k)) for k, v in traces.tensors().items()}
+        axes = {k: (v, _axis(k)) for k, v in traces.tensors().items()}
+        flat = {k: v if axis is None else v.index_select(axis, rows) for k, (v, axis) in axes.items()}
         traces = Traces.from_tensors(flat)
     return LayerState(
         state.trace,
@@ -115,10 +116,6 @@ def _aligned(there: Sequence[Tensor], values: Sequence[Tensor | None]) -> list[T
 def _axis(name: str) -> int | None:
     kind, _, rest = name.partition(".")
     return AXES.get(rest.rstrip("0123456789").rstrip("."), 1) if kind == "other" else 0
-
-
-def _taken(value: Tensor, rows: Tensor, axis: int | None) -> Tensor:
-    return value if axis is None else value.index_select(axis, rows)
 
 
 def _rows_of(value: Tensor | None, rows: Tensor, axis: int = 0) -> Tensor | None:

@@ -122,15 +122,9 @@ class Spec:
             )
 
     def accepted(self, x: Tensor, batch: int | None, *, window: bool = False) -> Tensor:
-        """Return an input as the layer computes with it, or raise ValueError where it does not fit.
+        """Return an input, `[B, *in]`, or a `window` of them, in the dtype that the layer computes in.
 
-        Args:
-            x: input, `[B, *in]`, or `[T, B, *in]` of a window.
-            batch: rows of what the layer carries; None after a reset.
-            window: whether `x` is a window.
-
-        Returns:
-            The input, in the dtype that the layer computes in.
+        ValueError is raised where it does not fit, or has other rows than `batch`, those of what the layer carries.
         """
         weight = self.synapses[0].weights()[0]
         if window and (x.dim() < 2 or x.shape[0] == 0):
@@ -162,15 +156,7 @@ class Spec:
         return like[:, 0]
 
     def currents(self, xs: Tensor, products: Convolution | None = None) -> Tensor:
-        """Return the currents of a window, by the synapse or by what forms them from events.
-
-        Args:
-            xs: inputs, `[T, B, *in]`.
-            products: what forms them from events; None for the synapse itself.
-
-        Returns:
-            The currents, `[T, B, (C,) *unit]`, at least in single precision.
-        """
+        """Return the currents of a window, `[T, B, (C,) *unit]`, by the synapse or, from events, by `products`."""
         form = self.synapses[0].current if products is None else products.current
         flat = form(xs.reshape(-1, *xs.shape[2:]))
         current = flat.reshape(*xs.shape[:2], *flat.shape[1:])

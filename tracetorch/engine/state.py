@@ -285,17 +285,9 @@ class JoinedTape:
 
 
 def apart(x: Tensor, z: Tensor, drive: Tensor) -> Tensor:
-    """Return a state in memory of its own, since a caller may write into the outputs and the inputs.
+    """Return a state in memory of its own, copied where it shares some with outputs or currents, which callers write.
 
     A step may return its membrane as its output, as a readout does, or take its current as its next state.
-
-    Args:
-        x: a state after a window, `[B, *unit]`.
-        z: the outputs, `[T, B, *unit]`.
-        drive: the currents, which may be the inputs themselves.
-
-    Returns:
-        The state, copied where it shares memory with one of them.
     """
     if torch.compiler.is_compiling():
         return x.clone() if len(z) == 1 else x

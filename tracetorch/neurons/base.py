@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -251,6 +252,12 @@ class Neuron(nn.Module):
     def __reduce_ex__(self, protocol: Any) -> Any:
         reduced = pickled(self)
         return super().__reduce_ex__(protocol) if reduced is None else reduced
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # torch's own, for parametrized modules, copies the lowered step too, which refers to the class
+        replica = memo[id(self)] = object.__new__(type(self))
+        replica.__dict__.update(copy.deepcopy(Neuron.__getstate__(self), memo))
+        return replica
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_lowered"}

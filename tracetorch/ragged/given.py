@@ -62,15 +62,7 @@ class Given:
 
 
 def given(xs: Any, options: Options) -> Given:
-    """Return a window as a scan runs it, or raise where what is said of its rows does not fit.
-
-    Args:
-        xs: inputs.
-        options: what is said of them.
-
-    Returns:
-        The window.
-    """
+    """Return a window as a scan runs it, or raise where what is said of its rows does not fit."""
     if isinstance(xs, PackedSequence):
         if not options.plain:
             raise ValueError("a PackedSequence has its own lengths and layout; leave out lengths, mask and batch_first")

@@ -67,7 +67,8 @@ class Later:
         try:
             if same:
                 _set(self.values, self.modes)
-            if not (same and _same(_steps(self.net), self.steps)) or _hooked(self.net):
+            hooked = has_global_hooks() or any(map(has_hooks, self.net.modules()))
+            if hooked or not (same and _same(_steps(self.net), self.steps)):
                 raise RuntimeError(
                     "a module, a parameter or the step of a neuron was replaced, or hooks were registered, after a "
                     "scan of rows of unequal length, before what the layers carry was read: call tt.get_state(net) in "
@@ -91,10 +92,6 @@ def _steps(net: nn.Module) -> list[object]:
 
 def _same(some: Sequence[object], others: Sequence[object]) -> bool:
     return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
-
-
-def _hooked(net: nn.Module) -> bool:
-    return has_global_hooks() or any(map(has_hooks, net.modules()))
 
 
 def _set(values: Sequence[tuple[Tensor, Tensor, bool]], modes: Sequence[tuple[nn.Module, bool]]) -> None:

@@ -163,19 +163,10 @@ class Ragged:
 
 
 def run(network: Network, xs: Tree, rows: Rows, out: Out) -> Tree:
-    """Run a network over a window whose rows are valid and reset at steps of their own.
+    """Run a network over a window, `[T, B, ...]`, whose rows are valid and reset at steps of their own.
 
-    Args:
-        network: the network.
-        xs: inputs, `[T, B, ...]`.
-        rows: when each row runs.
-        out: `all` or `last`, as in `tt.scan`.
-
-    Returns:
-        Outputs, `[T, B, ...]` or `[B, ...]`, zero where a row did not run.
-
-    Raises:
-        ValueError: if no row runs, or all rows have to run together.
+    Outputs are `[T, B, ...]` or `[B, ...]`, zero where a row did not run. ValueError is raised if no row runs, or all
+    rows have to run together.
     """
     steps, width = rows.valid.shape
     for layer in network.layers:

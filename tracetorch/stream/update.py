@@ -14,11 +14,7 @@ from tracetorch.backends.numba.steps import function
 
 
 class Update(ABC):
-    """A way to move parameters.
-
-    Attributes:
-        direct: whether gradients are subtracted from the weights as they are formed, `rate` times each.
-    """
+    """A way to move parameters; if `direct`, gradients are subtracted as they are formed, `rate` times each."""
 
     direct = False
     rate = -1.0

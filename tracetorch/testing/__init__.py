@@ -2,13 +2,12 @@
 
 `audit` measures how far rules are from BPTT on a network and what they cost, `gradient_audit` looks at one rule
 parameter by parameter, `check_neuron` and `check_linear_in_weights` test what a user wrote, `require_alive` guards
-against silent layers, and `tracetorch.testing.conformance` holds the table of what is exact and what is not, which
-`conformance.for_neuron` makes for any neuron.
+against silent layers, and `tracetorch.testing.conformance.for_neuron` makes the cases of what is exact and what is
+not for any neuron.
 """
 
 from tracetorch.testing.agreement import Agreement, Gradients, agreement
 from tracetorch.testing.clone import clone
-from tracetorch.testing.definition import definition
 from tracetorch.testing.eligibility import UnitBlocks, unit_blocks
 from tracetorch.testing.liveness import SilentError, calibrate, firing_rates, require_alive
 from tracetorch.testing.neuron_check import NeuronError, check_neuron
@@ -41,7 +40,6 @@ __all__ = [
     "check_linear_in_weights",
     "check_neuron",
     "clone",
-    "definition",
     "firing_rates",
     "gradient_audit",
     "require_alive",

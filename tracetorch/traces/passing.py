@@ -114,14 +114,7 @@ class Credit(ABC):
         """
 
     def whole(self, start: Start) -> Credit:
-        """Return the same for credit that has come past the layers above too.
-
-        Args:
-            start: the carried past from which the window began.
-
-        Returns:
-            The credit, whose filters are those of all ways.
-        """
+        """Return the same, from the carried past `start`, for credit that has come past the layers above too."""
         return self
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from tracetorch.backends import Cotangents, Gradients, Outputs, Pull
+from tracetorch.backends import Outputs
 from tracetorch.backends.torch.recurrences import filter_forward
 from tracetorch.ops.entries import at, multiply_add
 from tracetorch.synapses import Synapse
@@ -27,7 +27,7 @@ from tracetorch.traces.base import Context, Trace
 from tracetorch.traces.parameters import contract_parameter
 from tracetorch.traces.passing import Closed, Start
 from tracetorch.traces.presynaptic import units
-from tracetorch.traces.recurrent import Everywhere, Rtrl, checked
+from tracetorch.traces.recurrent import Everywhere, Rtrl, checked, pulled
 from tracetorch.traces.smoothed import readable
 from tracetorch.traces.window import Traces, Window
 
@@ -79,7 +79,7 @@ class RankOneTrace(Everywhere):
     @torch.no_grad()
     def _advanced(self, old: Traces, window: Window) -> Traces:
         signs = old.other[SIGNS]
-        own = _pulled(window, signs)
+        own = pulled(window, signs)
         now = Traces()
         for afferent in window.afferents:
             patches = afferent.patches() if afferent.traced else None
@@ -116,15 +116,6 @@ class RankOneTrace(Everywhere):
         if tangent is None or not rows:
             return contract_parameter(traces, name, bar)
         return _rows((bar * tangent).transpose(0, 1).flatten(1).sum(1), rows[0].unsqueeze(0))[0] * rows[0]
-
-
-def _pulled(window: Window, signs: Tensor) -> Gradients:
-    """Return the reverse pass of cotangents of all carried rows at once."""
-    filter, size = window.filter, window.size
-    level = None if filter is None else signs[size:-1]
-    silent = torch.zeros_like(signs[:1])
-    cotangents = Cotangents(silent, signs[:size], filter=filter, level=level, fed=signs[-1])
-    return window.tape.reverse(cotangents, Pull(parameters=window.learned))
 
 
 def _tangent(window: Window, rows: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ class SelfFed(Fed):
         """Return the reverse passes of unit cotangents of all carried rows after a window."""
         if window.scan.recurrent is None:
             return super().rows_over(window)
-        return [_pulled(window, k, torch.ones_like(window.like)) for k in range(self.rows(window))]
+        count = self.rows(window)
+        return [pulled(window, one_row(k, count, torch.ones_like(window.like))) for k in range(count)]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ class Everywhere(Fed):
     def _advanced(self, old: Traces, window: Window) -> Traces:
         batch, count = window.like.shape[0], window.like[0].numel()
         each = torch.eye(count).to(window.like).unsqueeze(1).expand(-1, batch, -1).unflatten(2, window.unit)
-        table = [[_pulled(window, k, one) for one in each] for k in range(self.rows(window))]
+        kinds = self.rows(window)
+        table = [[pulled(window, one_row(k, kinds, one)) for one in each] for k in range(kinds)]
         owed = [[starts(g, window) for g in row] for row in table]
         reached = [[torch.stack(x, 1).flatten(2) for x in zip(*row, strict=True)] for row in owed]
 
@@ -160,22 +162,19 @@ class Everywhere(Fed):
         return torch.stack([torch.einsum("bn,bn...->b...", bar[k].flatten(1), e) for k, e in enumerate(rows)]).sum(0)
 
 
-def _pulled(window: Window, kind: int, one: Tensor) -> Gradients:
-    """Return the reverse pass of a cotangent of one carried row after the window, `[B, *unit]`."""
-    filter, size, like = window.filter, window.size, window.like
-    s = like.new_zeros(size, *like.shape)
-    level = None if filter is None else like.new_zeros(filter.size, *like.shape)
-    fed = torch.zeros_like(like)
-    if kind < size:
-        s[kind] = one
-    elif level is not None and kind - size < level.shape[0]:
-        level[kind - size] = one
-    else:
-        fed = one
-    silent = like.new_zeros(1, *like.shape)
-    return window.tape.reverse(
-        Cotangents(silent, s, filter=filter, level=level, fed=fed), Pull(parameters=window.learned)
-    )
+def one_row(kind: int, count: int, one: Tensor) -> Tensor:
+    """Return cotangents of carried rows, `[rows, B, *unit]`, that are zero but for one row."""
+    rows = one.new_zeros(count, *one.shape)
+    rows[kind] = one
+    return rows
+
+
+def pulled(window: Window, rows: Tensor) -> Gradients:
+    """Return the reverse pass of cotangents of the carried rows after a window, `[rows, B, *unit]`."""
+    filter, size = window.filter, window.size
+    level = None if filter is None else rows[size:-1]
+    cotangents = Cotangents(torch.zeros_like(rows[:1]), rows[:size], filter=filter, level=level, fed=rows[-1])
+    return window.tape.reverse(cotangents, Pull(parameters=window.learned))
 
 
 def _diagonal(window: Window, recurrent: Synapse) -> TorchTape:

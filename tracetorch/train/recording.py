@@ -16,14 +16,34 @@ from tracetorch.train.events import Evaluated, Event, Finished, Logged, Saved
 from tracetorch.train.fabric import make_fabric
 from tracetorch.train.folder import RunFolder, describe
 from tracetorch.train.formats import Config
-from tracetorch.train.making import make_runner
+from tracetorch.train.reward.base import RewardTask
+from tracetorch.train.reward.runner import RewardRunner
 from tracetorch.train.runner import Runner, fitting
 from tracetorch.train.schema import RunFileError
 from tracetorch.train.tasks import TASKS
-from tracetorch.train.tasks.base import Problem
+from tracetorch.train.tasks.base import Problem, Task
+from tracetorch.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+def make_runner(
+    task: Problem,
+    *,
+    rule: str | tt.Rule | Choice | None = None,
+    log_every: int = 10,
+    fabric: Fabric | None = None,
+) -> Runner[Any]:
+    """Make the run of a task: a `Trainer` for one with losses, a `RewardRunner` for one with rewards.
+
+    A rule may be a word as on the command line; None is the task's own. `fabric` is None for one process on the CPU.
+    """
+    if isinstance(task, RewardTask):
+        return RewardRunner(task, rule=rule, log_every=log_every, fabric=fabric)
+    if isinstance(task, Task):
+        return Trainer(task, rule=rule, log_every=log_every, fabric=fabric)
+    raise TypeError(f"a task is a Task or a RewardTask, got {type(task).__name__}")
 
 
 def begin(trainer: Runner[Any], path: str | os.PathLike[str]) -> RunFolder:

@@ -19,9 +19,8 @@ from tracetorch.train.choice import read_choice
 from tracetorch.train.events import Evaluated, Evaluating
 from tracetorch.train.folder import RunFolder, describe
 from tracetorch.train.formats import THREADS
-from tracetorch.train.making import make_runner
 from tracetorch.train.memory import PeakMemory
-from tracetorch.train.recording import recorded, scores_of
+from tracetorch.train.recording import make_runner, recorded, scores_of
 from tracetorch.train.schema import Range, check, read_json
 from tracetorch.train.tasks import Problem, find
 

@@ -16,7 +16,7 @@ import tracetorch as tt
 from tracetorch.rl.envs import EnvironmentDied, MemoryChain
 from tracetorch.train import begin, fit, recorded, reopen
 from tracetorch.train.drawing import run_figures
-from tracetorch.train.making import make_runner
+from tracetorch.train.recording import make_runner
 from tracetorch.train.reward.base import CONTROLS
 from tracetorch.train.reward.gru import GRUBody
 from tracetorch.train.reward.remember import Chain

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tracetorch.train.tasks.order import examples
-from tracetorch.train.tasks.seeds import derived_seed
+from tracetorch.train.tasks.seeds import derived_seed, examples
 
 
 def test_an_epoch_has_every_example_once_and_the_next_another_order() -> None:

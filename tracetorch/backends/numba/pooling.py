@@ -21,16 +21,10 @@ _WORKERS = Workers()
 
 
 def pooled(module: nn.Module, x: Tensor) -> Tensor | None:
-    """Return the maxima or means of inputs `[N, C, height, width]`, with their graph.
+    """Return the maxima or means of inputs `[N, C, height, width]` with their graph, as the module does, bit for bit.
 
-    Args:
-        module: a module, whose hooks the caller has looked for.
-        x: the inputs.
-
-    Returns:
-        What the module returns, with the same gradient, bit for bit; None where torch is to compute it: no plain
-        `nn.MaxPool2d` or `nn.AvgPool2d` whose windows lie side by side and fit, another device or dtype, few inputs,
-        or no Numba.
+    It is None where torch is to compute it: no plain `nn.MaxPool2d` or `nn.AvgPool2d` whose windows lie side by side
+    and fit, another device or dtype, few inputs, or no Numba. The caller has looked for hooks.
 
     Example:
         >>> pooled(nn.MaxPool2d(3, stride=2), torch.zeros(100, 8, 9, 9)) is None

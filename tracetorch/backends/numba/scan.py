@@ -30,16 +30,7 @@ def why_not() -> str:
 
 
 class Numba:
-    """Scan on CPUs in one compiled kernel per window, which knows the neuron's own step.
-
-    Args:
-        tuning: sizes from which one way is faster than another.
-
-    Example:
-        >>> import tracetorch as tt
-        >>> Numba().name
-        'numba'
-    """
+    """Scan on CPUs in one compiled kernel per window, which knows the neuron's own step; sizes decide what pays."""
 
     name = "numba"
 

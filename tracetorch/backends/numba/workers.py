@@ -51,12 +51,7 @@ def _follow_forks() -> None:
 
 
 class Workers:
-    """Threads for compiled kernels, as many as torch uses.
-
-    Example:
-        >>> Workers().count(1)
-        1
-    """
+    """Threads for compiled kernels, as many as torch uses."""
 
     def __init__(self) -> None:
         self._owner: tuple[int, int] = (0, 0)

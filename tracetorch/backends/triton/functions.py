@@ -11,17 +11,10 @@ from tracetorch.backends.triton.support import interpreted
 
 
 def functions(names: Iterable[str], dtype: torch.dtype) -> dict[str, Any]:
-    """Return functions by the names that a step's text has for them.
+    """Return functions of a float type by the names that a step's text has for them, those of `FUNCTIONS`.
 
     Compiled, they are the device library's, more precise than the fast ones of the language. Interpreted, they are
     NumPy's, as the interpreter has no device library.
-
-    Args:
-        names: names of `FUNCTIONS` in `neurons.lowering.expressions`.
-        dtype: float32 or float64.
-
-    Returns:
-        The functions by name.
     """
     if interpreted():
         import numpy as np

@@ -18,12 +18,7 @@ from tracetorch.neurons.lowering import NotLowered
 
 
 class Triton(Torch):
-    """Scan on GPUs in one compiled kernel per window, which knows the neuron's own step; products are torch's own.
-
-    Example:
-        >>> Triton().name
-        'triton'
-    """
+    """Scan on GPUs in one compiled kernel per window, which knows the neuron's own step; products are torch's own."""
 
     name = "triton"
 

@@ -75,16 +75,9 @@ class Program:
         return self.add("where", value, 1.0, 0.0) if self.is_boolean(value) else value
 
     def add(self, op: str, *args: Value) -> Value:
-        """Return the result of an operation; it takes a new line only where no simpler operand equals it.
+        """Return the result of an operation on operands; it takes a new line only where no simpler operand equals it.
 
         Every rewriting gives the same bits as the operation itself for finite operands, up to the sign of a zero.
-
-        Args:
-            op: name of the operation.
-            *args: its operands.
-
-        Returns:
-            The operand that stands for the result.
         """
         if op not in _LOGIC and op != "where":
             args = tuple(self.number(a) for a in args)

@@ -76,8 +76,9 @@ class Case:
         negative: the claim is that something is *not* equal, or cannot be done.
 
     Example:
-        >>> from tracetorch.testing.conformance import CASES
-        >>> any(case.negative for case in CASES)
+        >>> import tracetorch as tt
+        >>> from tracetorch.testing.conformance import for_neuron
+        >>> any(case.negative for case in for_neuron(lambda unit: tt.LIF(half_life=tt.Learnable(5.0))))
         True
     """
 
@@ -101,9 +102,10 @@ class Outcome:
         findings: everything it measured.
 
     Example:
+        >>> import tracetorch as tt
         >>> from tracetorch.testing import conformance
-        >>> outcome = conformance.run_case(conformance.CASES[0])
-        >>> outcome.failures
+        >>> cases = conformance.for_neuron(lambda unit: tt.LIF(half_life=tt.Learnable(5.0)))
+        >>> conformance.run_case(cases[0]).failures
         ()
     """
 
@@ -120,7 +122,7 @@ def run_case(case: Case) -> Outcome:
     """Run a case.
 
     Args:
-        case: one of `CASES`, or of `for_neuron`.
+        case: one of `for_neuron`.
 
     Returns:
         What was measured.
@@ -129,8 +131,10 @@ def run_case(case: Case) -> Outcome:
         ConformanceError: if anything is outside its bounds, or nothing was measured.
 
     Example:
+        >>> import tracetorch as tt
         >>> from tracetorch.testing import conformance
-        >>> case = next(c for c in conformance.CASES if c.claim == "full = BPTT")
+        >>> cases = conformance.for_neuron(lambda unit: tt.LIF(half_life=tt.Learnable(5.0)))
+        >>> case = next(c for c in cases if c.claim == "full = BPTT")
         >>> outcome = conformance.run_case(case)
         >>> len(outcome.findings) > 0, outcome.failures
         (True, ())

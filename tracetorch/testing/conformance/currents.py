@@ -13,8 +13,8 @@ from tracetorch.rules import Rule, cascade, drtrl, eprop, ottt, rate, sltt, tbpt
 from tracetorch.testing.conformance import one_layer
 from tracetorch.testing.conformance.cascade import two_layers, under_readout
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, raises, together
+from tracetorch.testing.conformance.kind import HARD, SOFT, Kind
 from tracetorch.testing.conformance.linearity import batch, of_kind, rows
-from tracetorch.testing.conformance.neurons import SEVERAL, Kind, kind
 from tracetorch.testing.conformance.readouts import LEAKY, filtered
 from tracetorch.testing.conformance.setup import (
     INPUTS,
@@ -61,7 +61,7 @@ def refused(k: Kind, rule: Rule) -> list[Finding]:
 
 def stack(k: Kind, name: str) -> Setup:
     """Return a network in which a neuron of several currents is above another layer."""
-    spiking, double = kind("LIF soft").make, kind("LIF hard").make
+    spiking, double = SOFT.make, HARD.make
     networks: dict[str, list[nn.Module]] = {
         "above LIF": [layer(INPUTS, UNITS + 1, double), layer(UNITS + 1, UNITS, k.make)],
         "above two LIF": [
@@ -128,7 +128,7 @@ def for_kind(k: Kind) -> Iterator[Case]:
         head = partial(under_readout, k, cascade(), splits, LI(beta=0.85))
         yield Case("cascade = BPTT: one layer under a leaky readout", label, head)
         claim = "cascade = BPTT: two layers under a head without memory"
-        yield Case(claim, f"{label}, below LIF", partial(two_layers, k, kind("LIF soft"), cascade(), splits))
+        yield Case(claim, f"{label}, below LIF", partial(two_layers, k, SOFT, cascade(), splits))
     claim = "cascade = BPTT in one scan: several currents per unit above a layer"
     for name in STACKS:
         yield Case(claim, f"{name}, {k.name}", partial(above, k, name, cascade(), [STEPS]))
@@ -152,9 +152,3 @@ def for_kind(k: Kind) -> Iterator[Case]:
         yield Case("batch = sum of single runs", f"{name}, {k.name} to LI", partial(batch, of_kind(k), rule))
         check = partial(rows, of_kind(k), rule, [True, False, True])
         yield Case("reset(mask) = separate runs", f"{name}, {k.name} to LI", check)
-
-
-def cases() -> Iterator[Case]:
-    """Yield the cases of the neurons of several currents."""
-    for k in SEVERAL:
-        yield from for_kind(k)

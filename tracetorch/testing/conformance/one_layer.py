@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
-
-import torch
 
 from tracetorch.network import reset, set_rule
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, sltt, tbptt, traced_bptt
 from tracetorch.scan import scan
 from tracetorch.testing.conformance.case import Case, Finding, equal, judge, raises, together
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.setup import MIXED, STEPS, single
 from tracetorch.testing.neuron_check import NeuronError, check_neuron
 from tracetorch.testing.oracle import bptt as backpropagate
-from tracetorch.testing.running import collected, rule_gradients, split
+from tracetorch.testing.running import collected, split
 
 FULL: dict[str, tuple[Rule, list[int]]] = {
     "drtrl steps": (drtrl(), [0] * STEPS),
@@ -46,19 +43,6 @@ def one_event(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
         start += length
     setup.loss(scan(setup.net, setup.xs[last:]), slice(last, last + 1)).backward()
     return equal(collected(setup.net), want.grads)
-
-
-def single_precision(k: Kind) -> list[Finding]:
-    """In single precision, eligibility over a long window stays at rounding error."""
-    setup = single(k.make)
-    net, xs = setup.net.float(), setup.xs.float()
-
-    def loss(ys: torch.Tensor, steps: slice) -> torch.Tensor:
-        return setup.loss(ys.double(), steps)
-
-    want = backpropagate(net, xs, loss)
-    got = rule_gradients(net, xs, loss, drtrl(), splits=[STEPS - 2, 0, 1])
-    return [replace(f, high=1e-5) for f in equal(got.grads, want.grads)]
 
 
 def presynaptic(k: Kind, splits: list[int]) -> list[Finding]:
@@ -128,14 +112,3 @@ def for_kind(k: Kind) -> Iterator[Case]:
     if k.memory:
         yield Case("sltt is not BPTT", k.name, partial(not_bptt, k, sltt(), [5, STEPS - 5]), True)
         yield Case("tbptt in windows is not BPTT", k.name, partial(not_bptt, k, tbptt(), split(STEPS, 4)), True)
-
-
-def cases() -> Iterator[Case]:
-    """Yield the cases of one layer that belong to no single neuron."""
-    for name in ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF"):
-        k = kind(name)
-        yield Case("full = BPTT", f"no bias, {name}", partial(full, k, drtrl(), [3, 0, STEPS - 4], False))
-        yield Case("full = BPTT", f"single precision, {name}", partial(single_precision, k))
-        for splits in ([1, 1, 12], [7, 7], [14], [2, 3, 9], [13, 1]):
-            check = partial(one_event, k, eprop(), splits)
-            yield Case("full = BPTT", f"chunks {splits} without loss, {name}", check)

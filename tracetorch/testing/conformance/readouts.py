@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from tracetorch.feedback import RandomFeedback
 from tracetorch.network import set_rule
 from tracetorch.neurons import LI, Learnable, Mean, Neuron
-from tracetorch.rules import Rule, drtrl, eprop, rate, trace
+from tracetorch.rules import Rule, eprop, rate, trace
 from tracetorch.testing.agreement import agreement
-from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, raises, together
-from tracetorch.testing.conformance.neurons import Factory, Kind, kind, lif
+from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, together
+from tracetorch.testing.conformance.kind import Factory, Kind
 from tracetorch.testing.conformance.setup import (
     INPUTS,
     STEPS,
@@ -73,13 +73,6 @@ def unfiltered(
     return [*judge(got, want, exact=[f"{len(middle) + 1}.synapse.weight"]), *found]
 
 
-def across(between: Callable[[], nn.Module], told: bool) -> list[Finding]:
-    """A constant linear map between a layer and its readout leaves the filter exact."""
-    setup = build(layer(INPUTS, UNITS, kind("LIF soft").make), between(), readout(), xs=stream(INPUTS))
-    rule = eprop(kappa=float(readout().neuron.beta)) if told else eprop()
-    return judge(setup.run(rule, [4, 0, STEPS - 5]), setup.bptt(), exact=setup.names(0, 2))
-
-
 def counted(k: Kind, splits: list[int]) -> list[Finding]:
     """With a filter that forgets nothing, e-prop is BPTT through a plain mean."""
     setup = fed(k.make, Mean)
@@ -118,13 +111,6 @@ def on_spikes(k: Kind, constant: bool, splits: list[int]) -> list[Finding]:
     return [*equal(got, want, names=[n for n in want if n not in differ]), *apart(got, want, differ)]
 
 
-def wrong_mean(k: Kind) -> list[Finding]:
-    """With another decay than the readout's, `trace` is not BPTT."""
-    setup = fed(k.make, partial(LI, beta=0.85), constant=True, last=True)
-    got, want = setup.run(trace(decay=0.3), out="last"), setup.bptt(out="last")
-    return apart(got.grads, want.grads, setup.names(0))
-
-
 def mean_rate(net: nn.Module, xs: Tensor) -> Loss:
     """Return a loss on the mean of the outputs over a whole sequence."""
     with torch.no_grad():
@@ -141,12 +127,6 @@ def rated(k: Kind, constant: bool, to: Callable[[], Neuron] | None) -> list[Find
     out: Out = "all" if to is None else "last"
     got, want = setup.run(rate(), out=out), setup.bptt(out=out)
     return judge(got, want, differ=() if constant else weights(setup))
-
-
-def rated_in_parts(k: Kind) -> list[Finding]:
-    """`rate` over parts of a sequence is refused."""
-    setup = fed(k.make, Mean, constant=True, last=True)
-    return raises(lambda: setup.run(rate(), [5, STEPS - 5], out="last"))
 
 
 def for_kind(k: Kind) -> Iterator[Case]:
@@ -184,25 +164,3 @@ def for_kind(k: Kind) -> Iterator[Case]:
     yield Case("rate = BPTT", f"{k.name} to Mean", partial(rated, k, True, Mean))
     yield Case("rate = BPTT", f"{k.name}, mean of outputs", partial(rated, k, True, None))
     yield Case("rate with modulated input: weights are not BPTT's", k.name, partial(rated, k, False, Mean), True)
-
-
-def cases() -> Iterator[Case]:
-    """Yield the cases that belong to no single neuron."""
-    soft = kind("LIF soft")
-    for told, module in (
-        ("Flatten", nn.Flatten),
-        ("Identity", nn.Identity),
-        ("Linear", partial(nn.Linear, UNITS, UNITS)),
-    ):
-        for given in (False, True):
-            name = f"across {told}, " + ("told" if given else "found")
-            yield Case("kappa e-prop = BPTT through LI", name, partial(across, module, given))
-    claim = "e-prop without kappa is not BPTT through LI"
-    yield Case(claim, "about 0.8 apart", partial(unfiltered, soft, eprop(kappa=0.0), 0.4, 1.2), True)
-    yield Case(claim, "drtrl", partial(unfiltered, soft, drtrl(), 0.05, 3.0), True)
-    yield Case(claim, "another decay", partial(unfiltered, soft, eprop(kappa=0.5), 0.05, 3.0), True)
-    norm = partial(unfiltered, soft, eprop(kappa=0.85), 1e-3, 100.0, partial(nn.LayerNorm, UNITS))
-    yield Case(claim, "kappa across a LayerNorm", norm, True)
-    for k in (soft, kind("ALIF"), Kind("LIF fixed", lif(learn="fixed"))):
-        yield Case("trace with another decay is not BPTT", k.name, partial(wrong_mean, k), True)
-        yield Case("rate in parts is refused", k.name, partial(rated_in_parts, k), True)

@@ -14,7 +14,7 @@ from tracetorch.neurons import LI, Neuron
 from tracetorch.rules import Rule, sltt
 from tracetorch.testing import oracle
 from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.conformance.neurons import Factory
+from tracetorch.testing.conformance.kind import Factory
 from tracetorch.testing.liveness import DEAD, calibrate, require_alive
 from tracetorch.testing.oracle import Cuts, Loss, Out, learned, run
 from tracetorch.testing.running import rule_gradients
@@ -23,8 +23,6 @@ STEPS, BATCH, INPUTS, UNITS, OUTPUTS = 15, 3, 6, 5, 4
 SHORT = 11
 """Steps of the sequences on which every rule and network is tried."""
 MIXED = [4, 0, 1, STEPS - 6]
-WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
-"""Windows of all steps by name; 0 is one step through `net(x)`."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,18 @@ def copied(one: Layer) -> Layer:
 def readout(units: int = UNITS, outputs: int = OUTPUTS, *, neuron: Neuron | None = None) -> Layer:
     """Return a leaky readout."""
     return Layer(nn.Linear(units, outputs), LI(beta=0.85) if neuron is None else neuron, rule=sltt())
+
+
+class Beside(nn.Module):
+    """Run modules on the same input and join what they give."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return their outputs in one row."""
+        return torch.cat([part(x) for part in self.parts], -1)
 
 
 def single(make: Factory, *, constant: bool = False, **options: bool) -> Setup:

@@ -1,29 +1,21 @@
-"""The table of all cases, and the rows of it for a user's own neuron."""
+"""The rows of the table for a neuron of a user's own."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from tracetorch.neurons import Readout
 from tracetorch.testing.conformance import (
     cascade,
     currents,
-    definitions,
     depth,
-    firing,
     linearity,
-    moving,
     one_layer,
-    plasticity,
-    published,
     readouts,
     recurrence,
-    signals,
     splits,
     unrolled,
 )
 from tracetorch.testing.conformance.case import Case
-from tracetorch.testing.conformance.neurons import NEURONS, Factory, Kind, Presynaptic
+from tracetorch.testing.conformance.kind import Factory, Kind, Presynaptic
 
 PARTS = (
     one_layer,
@@ -31,36 +23,16 @@ PARTS = (
     recurrence,
     depth,
     cascade,
-    published,
-    plasticity,
-    signals,
     splits,
     linearity,
     unrolled,
-    definitions,
-    firing,
-    moving,
 )
-
-
-def _all() -> Iterator[Case]:
-    for part in PARTS:
-        tried = getattr(part, "NAMES", None)
-        for k in NEURONS:
-            if tried is None or k.name in tried:
-                yield from part.for_kind(k)
-        yield from part.cases()
-    yield from currents.cases()
-
-
-CASES: tuple[Case, ...] = tuple(_all())
-"""Every claim, with its conditions, for every neuron, synapse and rule that it names."""
 
 
 def for_neuron(
     factory: Factory, *, name: str = "a neuron", presynaptic: Presynaptic = "impossible"
 ) -> tuple[Case, ...]:
-    """Return the rows of the table for a neuron of a user's own.
+    """Return the rows of the table that go by a neuron's step, for one of a user's own.
 
     Args:
         factory: gives a new neuron for units of a shape, with everything learned that can be learned.

@@ -74,14 +74,7 @@ class RewardTask(Problem):
 
     @abstractmethod
     def environment(self, *, render: bool = False) -> Environment:
-        """Make the environment.
-
-        Args:
-            render: Whether it is to give frames, where it can.
-
-        Returns:
-            The environment.
-        """
+        """Make the environment, which gives frames where it can if `render`."""
 
     @property
     def keep(self) -> Sequence[int] | None:
@@ -115,15 +108,7 @@ class RewardTask(Problem):
         return rl.FixedStep(self.fixed_lr) if self.control == "no-bound" else rl.ObGD(self.lr, self.kappa)
 
     def agent(self, rule: tt.Rule, device: torch.device | str = "cpu") -> rl.Agent:
-        """Make the agent, as the control has it.
-
-        Args:
-            rule: How the network's layers are credited.
-            device: Where.
-
-        Returns:
-            The agent.
-        """
+        """Make the agent, as the control has it, with layers credited by a rule, on a device."""
         net = self.build()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "feedback"))
@@ -164,15 +149,7 @@ class RewardTask(Problem):
         return self.size
 
     def stream(self, rule: tt.Rule, device: torch.device | str = "cpu") -> rl.Rows:
-        """Make the agent and its environments.
-
-        Args:
-            rule: How the network's layers are credited.
-            device: Where the network is.
-
-        Returns:
-            What steps them together.
-        """
+        """Make the agent, with its network on a device, and its environments; return what steps them together."""
         envs = [
             Episodes(self.environment(), seed=derived_seed(self.seed, "episodes", row) % 2**31, keep=self.keep)
             for row in range(self.rows)

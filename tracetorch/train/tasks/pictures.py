@@ -14,8 +14,7 @@ from torch import Tensor
 from tracetorch.data import Images
 from tracetorch.train.tasks.base import Batch
 from tracetorch.train.tasks.classification import ClassificationTask
-from tracetorch.train.tasks.order import examples
-from tracetorch.train.tasks.seeds import generator
+from tracetorch.train.tasks.seeds import examples, generator
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

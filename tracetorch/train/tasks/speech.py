@@ -18,8 +18,8 @@ from tracetorch.train.tasks.base import Batch, option
 from tracetorch.train.tasks.classification import ClassificationTask
 from tracetorch.train.tasks.kinds import Count, Fold, OneOf, Rate, Size, Span
 from tracetorch.train.tasks.networks import stack
-from tracetorch.train.tasks.order import examples
 from tracetorch.train.tasks.recordings import held_out_persons
+from tracetorch.train.tasks.seeds import examples
 
 RATE = 8000
 FRAME, HOP = 256, 80

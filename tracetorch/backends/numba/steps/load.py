@@ -155,17 +155,7 @@ def _template(file: str, dtype: torch.dtype, names: dict[str, Any]) -> dict[str,
 
 @lru_cache(256)
 def units(lowered: Lowered, dtype: torch.dtype, width: int, learned: tuple[str, ...]) -> Function:
-    """Return the function of a neuron.
-
-    Args:
-        lowered: the neuron's step.
-        dtype: float32 or float64.
-        width: number of units that are computed at once.
-        learned: names of the parameters whose eligibilities are formed, which the step reads.
-
-    Returns:
-        The function; its arguments are those of `units` in `units.py`.
-    """
+    """Return a neuron's own `units` of `units.py`, for `width` units at once, with eligibilities of `learned`."""
     sizes = Sizes(lowered.states, lowered.counters, len(lowered.parameters), len(learned), 0)
     source, text = step_text(lowered, learned=learned), stepped_text(sizes, width)
     name, names = _name("units", source, text, dtype), _common(dtype)

@@ -16,12 +16,11 @@ from tracetorch.rules import drtrl
 from tracetorch.testing import oracle
 from tracetorch.testing.agreement import Gradients
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, together
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import SOFT, Kind
 from tracetorch.testing.conformance.setup import INPUTS, MIXED, OUTPUTS, STEPS, UNITS, Quadratic, build, layer, stream
 from tracetorch.testing.oracle import Loss
 from tracetorch.testing.running import rule_gradients
 
-NAMES = ("LIF soft", "ALIF, gradient", "Resonator (a user's)")
 SPLITS = {"steps": [0] * STEPS, "windows": MIXED}
 
 
@@ -125,4 +124,4 @@ def crossed(k: Kind) -> list[Finding]:
 def cases() -> Iterator[Case]:
     """Yield the negative controls."""
     claim = "target projection is not direct feedback"
-    yield Case(claim, "LIF soft", partial(crossed, kind("LIF soft")), True)
+    yield Case(claim, "LIF soft", partial(crossed, SOFT), True)

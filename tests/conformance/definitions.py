@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from conformance.definition import definition
+from conformance.networks import NETWORKS, network, refuses
+from conformance.neurons import kind
+
 from tracetorch import rules
 from tracetorch.feedback import RandomFeedback, SignSymmetric
 from tracetorch.network import set_rule
 from tracetorch.rules import Rule
 from tracetorch.testing.conformance.case import Case, Finding, same_values, sensible
-from tracetorch.testing.conformance.networks import NETWORKS, network, refuses
-from tracetorch.testing.conformance.neurons import Kind, kind
 from tracetorch.testing.conformance.setup import INPUTS, SHORT, UNITS, build, layer, readout, stream
-from tracetorch.testing.definition import definition
 from tracetorch.testing.oracle import Out
 
 DEFINED: dict[str, Rule] = {
@@ -98,8 +99,3 @@ def cases() -> Iterator[Case]:
         for random in (False, True):
             label = f"ottt{', random' if random else ''}, {' and '.join(names)}"
             yield Case(claim, label, partial(presynaptic, names, random))
-
-
-def for_kind(k: Kind) -> Iterator[Case]:
-    """Yield nothing: a neuron has no definition of its own."""
-    yield from ()

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
+from conformance.networks import WAYS
+from conformance.neurons import kind
 from torch import Tensor
 
 from tracetorch.rules import Rule, rtrl, stdp, triplet_stdp, uoro
 from tracetorch.testing import oracle
 from tracetorch.testing.conformance.case import Case, Finding, apart, equal, judge, together
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.recurrence import ring
-from tracetorch.testing.conformance.setup import MIXED, STEPS, WAYS, Setup, single
+from tracetorch.testing.conformance.setup import MIXED, STEPS, Setup, single
 from tracetorch.testing.running import rule_gradients
 
 PAIRS = stdp(tau_plus=4.0, tau_minus=6.0, a_plus=0.9, a_minus=0.7)
 TAU, PAIR, TRIPLET = (4.0, 6.0, 3.0, 5.0), (0.9, 0.7), (0.6, 0.4)
-NAMES = ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF", "Resonator (a user's)")
-DRAWS, ROWS = 24, 64
 
 
 def _signals(setup: Setup) -> Tensor:
@@ -66,6 +66,17 @@ def timed(k: Kind, rule: Rule, splits: list[int]) -> list[Finding]:
     got = setup.run(rule, splits)
     rest = [Finding(f"{n} learns nothing", float(g.norm())) for n, g in got.grads.items() if n not in want]
     return together(judge(got, setup.bptt(), exact=(), differ=list(want)), equal(got.grads, want), rest)
+
+
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of one neuron."""
+    for told, splits in WAYS.items():
+        yield Case("stdp = its sum over pairs", f"stdp, {k.name}, {told}", partial(timed, k, PAIRS, splits))
+        rule = triplet_stdp(tau=TAU, pair=PAIR, triplet=TRIPLET)
+        yield Case("stdp = its sum over pairs", f"triplet_stdp, {k.name}, {told}", partial(timed, k, rule, splits))
+
+
+DRAWS, ROWS = 24, 64
 
 
 def reversed_order(k: Kind) -> list[Finding]:
@@ -131,14 +142,6 @@ def whole(k: Kind) -> list[Finding]:
     """Within one window from a reset nothing is drawn: UORO is BPTT."""
     setup = ring(k)
     return judge(setup.run(uoro()), setup.bptt())
-
-
-def for_kind(k: Kind) -> Iterator[Case]:
-    """Yield the cases of one neuron."""
-    for told, splits in WAYS.items():
-        yield Case("stdp = its sum over pairs", f"stdp, {k.name}, {told}", partial(timed, k, PAIRS, splits))
-        rule = triplet_stdp(tau=TAU, pair=PAIR, triplet=TRIPLET)
-        yield Case("stdp = its sum over pairs", f"triplet_stdp, {k.name}, {told}", partial(timed, k, rule, splits))
 
 
 def cases() -> Iterator[Case]:

@@ -6,18 +6,21 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from conformance.cascade import not_two_layers
+from conformance.depth import deep
+from conformance.networks import WAYS, network
+from conformance.neurons import TRIED, kind
+from conformance.recurrence import not_whole
 
 from tracetorch.linking import layers
 from tracetorch.neurons import LI
 from tracetorch.rules import Rule, drtrl, ostl, otpe, pp_prop, rflo, rtrl, s_tllr, sltt, snap1
-from tracetorch.testing.conformance import cascade, recurrence
+from tracetorch.testing.conformance.cascade import two_layers, under_readout
 from tracetorch.testing.conformance.case import Case, Finding, apart, judge
-from tracetorch.testing.conformance.depth import deep
-from tracetorch.testing.conformance.networks import network
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import HARD, SOFT, Kind
 from tracetorch.testing.conformance.one_layer import full
-from tracetorch.testing.conformance.recurrence import not_whole, ring
-from tracetorch.testing.conformance.setup import MIXED, STEPS, WAYS, Setup, single
+from tracetorch.testing.conformance.recurrence import ring
+from tracetorch.testing.conformance.setup import MIXED, STEPS, Setup, single
 
 LEAKY = ("LIF soft", "LIF normalized", "LIF no reset", "LIF refractory", "LIF thresholds per unit", "LIF fixed", "IF")
 """Neurons whose one state leaks with a decay that all units share."""
@@ -86,14 +89,14 @@ def for_kind(k: Kind) -> Iterator[Case]:
     if k.name in LEAKY:
         for told, splits in WAYS.items():
             yield Case("s_tllr = BPTT", f"{k.name}, {told}", partial(causal, k, splits))
-    if k.name in cascade.NAMES:
+    if k.name in TRIED["cascade"]:
         claim = "otpe = BPTT"
         for told, splits in WAYS.items():
-            check = partial(cascade.two_layers, k, kind("LIF soft"), otpe(), splits)
+            check = partial(two_layers, k, SOFT, otpe(), splits)
             yield Case(claim, f"{k.name} below LIF, {told}", check)
-        yield Case(claim, f"{k.name} to LI", partial(cascade.under_readout, k, otpe(), MIXED, LI(beta=0.85)))
+        yield Case(claim, f"{k.name} to LI", partial(under_readout, k, otpe(), MIXED, LI(beta=0.85)))
         yield Case("rflo = BPTT", k.name, partial(full, k, rflo(), MIXED))
-    if k.name in recurrence.NAMES:
+    if k.name in TRIED["recurrence"]:
         for told, splits in WAYS.items():
             yield Case("rtrl = BPTT", f"rtrl, {k.name}, {told}", partial(recurrent, k, splits, False))
             yield Case("snap1 = BPTT", f"{k.name}, {told}", partial(diagonal, k, splits))
@@ -109,10 +112,10 @@ def cases() -> Iterator[Case]:
         yield Case(claim, f"{name}, another decay", partial(timed, k, s_tllr(lambda_pre=0.6, alpha_post=0.0)), True)
     claim = "otpe = BPTT"
     for name in ("IF", "LIF refractory", "LIF soft not decayed"):
-        yield Case(claim, f"LIF below {name}", partial(cascade.two_layers, kind("LIF hard"), kind(name), otpe(), MIXED))
+        yield Case(claim, f"LIF below {name}", partial(two_layers, HARD, kind(name), otpe(), MIXED))
     claim = "otpe is not BPTT"
     for name in ("SynapticLIF", "LIF hard", "ALIF, gradient"):
-        yield Case(claim, f"LIF below {name}", partial(cascade.not_two_layers, kind(name), otpe(), 1e-3), True)
+        yield Case(claim, f"LIF below {name}", partial(not_two_layers, kind(name), otpe(), 1e-3), True)
     yield Case(claim, "otpe, three layers", partial(depth_three, otpe(), [1, 2]), True)
     for name in ("LIF soft", "ALIF, gradient", "Resonator (a user's)"):
         yield Case("pp_prop = sltt", name, partial(smoothed, kind(name)))

@@ -6,28 +6,19 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
+from conformance.neurons import kind
 from torch import Tensor, nn
 
 from tracetorch.network import reset, set_rule
 from tracetorch.rates import FinalRate, RunningRate
 from tracetorch.rules import Rule, bptt, drtrl, eprop, ottt, traced_bptt
 from tracetorch.testing.conformance.case import Case, Finding, sensible
-from tracetorch.testing.conformance.neurons import Kind, kind
+from tracetorch.testing.conformance.kind import SOFT, Kind
 from tracetorch.testing.conformance.setup import BATCH, INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
 from tracetorch.testing.oracle import Cuts, gradients_of, open_graph
 from tracetorch.testing.running import rule_gradients
 
 STRENGTH, TARGET, LIFE = 3.0, 0.12, 4.0
-NAMES: tuple[str, ...] = (
-    "LIF soft",
-    "LIF hard, gradient",
-    "LIF refractory",
-    "ALIF",
-    "SynapticLIF per unit",
-    "DiagonalRecurrent LIF",
-    "Resonator (a user's)",
-)
-"""The neurons of the table that are tried with terms for firing rates."""
 
 
 def hidden(k: Kind, recurrent: float = 0.0) -> Setup:
@@ -83,6 +74,15 @@ def with_loss(k: Kind, rule: Rule, splits: list[int], recurrent: float, running:
     return sensible(run_with(setup, rule, splits, running=running, resets={}, losses=True), want)
 
 
+def for_kind(k: Kind) -> Iterator[Case]:
+    """Yield the cases of a neuron."""
+    for running in (False, True):
+        claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
+        yield Case(claim, f"eprop, {k.name}", partial(with_loss, k, eprop(), [4, 0, STEPS - 5], 0.0, running))
+        yield Case(claim, f"eprop steps, {k.name}", partial(with_loss, k, eprop(), [0] * STEPS, 0.0, running))
+        yield Case(claim, f"eprop, recurrent {k.name}", partial(with_loss, k, eprop(), [6, STEPS - 6], 1.0, running))
+
+
 def alone(k: Kind, rule: Rule, splits: list[int], running: bool, whole: bool | None) -> list[Finding]:
     """The term alone, also where rows start again in the middle: all at once (`whole`), or some of them."""
     setup, at = hidden(k), sum(max(s, 1) for s in splits[:2])
@@ -109,18 +109,9 @@ def splits_agree(k: Kind, rule: Rule, running: bool) -> list[Finding]:
     return sensible(other, one)
 
 
-def for_kind(k: Kind) -> Iterator[Case]:
-    """Yield the cases of a neuron."""
-    for running in (False, True):
-        claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
-        yield Case(claim, f"eprop, {k.name}", partial(with_loss, k, eprop(), [4, 0, STEPS - 5], 0.0, running))
-        yield Case(claim, f"eprop steps, {k.name}", partial(with_loss, k, eprop(), [0] * STEPS, 0.0, running))
-        yield Case(claim, f"eprop, recurrent {k.name}", partial(with_loss, k, eprop(), [6, STEPS - 6], 1.0, running))
-
-
 def cases() -> Iterator[Case]:
     """Yield the cases of each rule that it goes with."""
-    k = kind("LIF soft")
+    k = SOFT
     for running in (False, True):
         claim = "running rate = rate times eligibility" if running else "final rate = BPTT of the mean rate"
         for name in ("LIF soft, gradient", "ALIF, gradient", "SynapticLIF, gradient", "LIF per unit"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
+from conformance.eligibility import features, step_eligibility, step_parameter_eligibility
 from torch import Tensor, nn
 
 from tracetorch.layer import Layer
@@ -14,22 +15,10 @@ from tracetorch.rules import Rule, drtrl, eprop, ottt, traced_bptt
 from tracetorch.scan import scan
 from tracetorch.testing.agreement import agreement
 from tracetorch.testing.conformance.case import Case, Finding
-from tracetorch.testing.conformance.neurons import Kind
+from tracetorch.testing.conformance.kind import Kind
 from tracetorch.testing.conformance.setup import STEPS, single
-from tracetorch.testing.eligibility import features, step_eligibility, step_parameter_eligibility, unit_blocks
+from tracetorch.testing.eligibility import unit_blocks
 from tracetorch.testing.oracle import learned, starts
-
-NAMES: tuple[str, ...] = (
-    "LI per unit",
-    "LIF soft",
-    "LIF hard, gradient",
-    "LIF soft not decayed",
-    "ALIF",
-    "SynapticLIF",
-    "DiagonalRecurrent LIF",
-    "Resonator (a user's)",
-)
-"""The neurons of the table that are tried with weights that move."""
 
 
 def slope(neuron: nn.Module, name: str) -> Tensor:
@@ -117,8 +106,3 @@ def for_kind(k: Kind) -> Iterator[Case]:
     yield Case(claim, f"traced_bptt windows, {k.name}", partial(moved, k, traced_bptt(), [3, 0, 6, STEPS - 10]))
     if k.presynaptic == "exact":
         yield Case(claim, f"ottt, {k.name}", partial(moved, k, ottt(), [0, 3, 0, STEPS - 5]))
-
-
-def cases() -> Iterator[Case]:
-    """Yield nothing: all cases belong to a neuron."""
-    yield from ()

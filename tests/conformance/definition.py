@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from conformance.eligibility import features, step_eligibility, step_parameter_eligibility
 from torch import Tensor, nn
 
 from tracetorch.direct import chain
@@ -16,13 +17,7 @@ from tracetorch.neurons import LI, Mean, Neuron, Readout, Reset
 from tracetorch.rules import NextMemory, ReadoutMemory
 from tracetorch.synapses import synapse_of
 from tracetorch.testing.agreement import Gradients
-from tracetorch.testing.eligibility import (
-    UnitBlocks,
-    features,
-    step_eligibility,
-    step_parameter_eligibility,
-    unit_blocks,
-)
+from tracetorch.testing.eligibility import UnitBlocks, unit_blocks
 from tracetorch.testing.oracle import Loss, Out, current_of_call, learned
 from tracetorch.traces import Factor, NoTrace, Pre, Rtrl, Smoothed, SnAp, SpikeTimes, Timing
 
@@ -120,7 +115,8 @@ def definition(net: nn.Module, xs: Tensor, loss_fn: Loss, *, out: Out = "all") -
 
     Example:
         >>> import torch, tracetorch as tt
-        >>> from tracetorch.testing import definition, rule_gradients
+        >>> from conformance.definition import definition
+        >>> from tracetorch.testing import rule_gradients
         >>> net = tt.Layer(torch.nn.Linear(3, 2), tt.LI(half_life=5), rule=tt.rules.drtrl())
         >>> xs, loss = torch.rand(9, 1, 3), lambda ys, steps: ys.sum()
         >>> found, reference = rule_gradients(net, xs, loss), definition(net, xs, loss)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,38 +31,7 @@ from tracetorch.neurons import (
     SynapticLIF,
     surrogates,
 )
-
-Factory = Callable[[tuple[int, ...]], Neuron]
-"""Gives a new neuron for units of a shape."""
-Presynaptic = Literal["exact", "detached", "impossible"]
-"""A presynaptic trace is exact; or exact once the reset is detached; or cannot represent the neuron."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A neuron of the table.
-
-    Args:
-        name: its name in the table.
-        make: returns a new one for units of a shape.
-        presynaptic: what one trace per input can do for it.
-        detached: the same with its reset's gradient detached, where `presynaptic` is "detached".
-        memory: whether its output depends on earlier steps.
-        spikes: whether it is not a readout.
-
-    Example:
-        >>> import tracetorch as tt
-        >>> from tracetorch.testing.conformance import Kind
-        >>> Kind("LIF", lambda unit: tt.LIF(half_life=5), presynaptic="exact").make((3,)).state
-        ('v',)
-    """
-
-    name: str
-    make: Factory
-    presynaptic: Presynaptic = "impossible"
-    detached: Factory | None = None
-    memory: bool = True
-    spikes: bool = True
+from tracetorch.testing.conformance.kind import HARD, MEMORYLESS, SOFT, Factory, Kind
 
 
 def spread(low: float, high: float, unit: tuple[int, ...]) -> Tensor:
@@ -139,6 +107,8 @@ def neurons(
 
 
 lif, alif, synaptic = partial(neurons, LIF), partial(neurons, ALIF), partial(neurons, SynapticLIF)
+
+
 adaptive, integrate = partial(neurons, SEAdLIF), partial(neurons, IF)
 
 
@@ -195,16 +165,6 @@ class Resonator(Neuron):
         return s.replace(x=x * (1 - 0.5 * z), y=y, f=0.8 * s.f + torch.tanh(x) * z, rest=rest), z
 
 
-class Memoryless(Neuron):
-    """Fire from the present current alone, so that D = 0."""
-
-    threshold: Tensor
-
-    def step(self, s: Any, current: Tensor) -> tuple[Any, Tensor]:
-        """Advance by one time step."""
-        return s.replace(v=0.5 * s.v + current), self.surrogate(current - self.threshold)
-
-
 def _pairs(name: str, make: Callable[..., Factory], reset: type[SoftReset], **options: Any) -> list[Kind]:
     with_gradient = make(reset(gradient=True, **options))
     return [
@@ -218,9 +178,10 @@ NEURONS: tuple[Kind, ...] = (
     Kind("LI normalized", lambda unit: LI(beta=Learnable(0.8), normalized=True), "exact", spikes=False),
     Kind("LI per unit", lambda unit: LI(tau=Learnable(spread(2.0, 9.0, unit))), spikes=False),
     Kind("Mean", lambda unit: Mean(), "exact", spikes=False),
-    *_pairs("LIF soft", lif, SoftReset),
+    SOFT,
+    Kind("LIF soft, gradient", lif(SoftReset(gradient=True)), "detached", SOFT.make),
     *_pairs("LIF soft not decayed", lif, SoftReset, decayed=False),
-    Kind("LIF hard", lif(HardReset(), surrogate=surrogates.FastSigmoid(2.0))),
+    HARD,
     Kind("LIF hard, gradient", lif(HardReset(value=0.1, gradient=True), surrogate=surrogates.FastSigmoid(2.0))),
     Kind("LIF hard not decayed", lif(HardReset(value=0.2, decayed=False))),
     Kind("LIF hard not decayed, gradient", lif(HardReset(decayed=False, gradient=True), normalized=True)),
@@ -262,10 +223,9 @@ NEURONS: tuple[Kind, ...] = (
     Kind("BRF", balanced),
     Kind("Adaptive (a user's)", lambda unit: Adaptive(half_life=Learnable(4.0), threshold=Learnable(1.0))),
     Kind("Resonator (a user's)", Resonator),
-    Kind("Memoryless (a user's)", lambda unit: Memoryless(threshold=Learnable(1.0)), "exact", memory=False),
+    MEMORYLESS,
 )
 """The neurons of the table."""
-
 SEVERAL: tuple[Kind, ...] = (
     Kind("LRU", lambda unit: LRU(unit)),
     Kind("LRU on a narrow ring", lambda unit: LRU(unit, r_min=0.9, r_max=0.99, max_phase=0.5)),
@@ -273,6 +233,61 @@ SEVERAL: tuple[Kind, ...] = (
     Kind("MinGRU", lambda unit: MinGRU()),
 )
 """Those that take several currents per unit."""
+
+TRIED: dict[str, tuple[str, ...]] = {
+    "linearity": ("LIF hard, gradient", "ALIF refractory not decayed", "SynapticLIF normalized refractory"),
+    "firing": (
+        "LIF soft",
+        "LIF hard, gradient",
+        "LIF refractory",
+        "ALIF",
+        "SynapticLIF per unit",
+        "DiagonalRecurrent LIF",
+        "Resonator (a user's)",
+    ),
+    "unrolled": ("LIF hard, gradient", "SynapticLIF per unit", "ALIF per unit", "Resonator (a user's)"),
+    "signals": ("LIF soft", "ALIF, gradient", "Resonator (a user's)"),
+    "depth": (
+        "LIF soft",
+        "LIF hard, gradient",
+        "ALIF, gradient",
+        "SynapticLIF",
+        "LIF per unit",
+        "Resonator (a user's)",
+    ),
+    "cascade": (
+        "LIF soft",
+        "LIF hard, gradient",
+        "ALIF, gradient",
+        "SynapticLIF",
+        "LIF per unit",
+        "Resonator (a user's)",
+    ),
+    "recurrence": (
+        "LIF soft",
+        "LIF hard, gradient",
+        "LIF per unit",
+        "LIF refractory",
+        "ALIF, gradient",
+        "SynapticLIF",
+        "IF",
+        "DiagonalRecurrent LIF",
+        "Adaptive (a user's)",
+        "Resonator (a user's)",
+    ),
+    "plasticity": ("LIF soft", "LIF hard, gradient", "ALIF", "SynapticLIF", "Resonator (a user's)"),
+    "moving": (
+        "LI per unit",
+        "LIF soft",
+        "LIF hard, gradient",
+        "LIF soft not decayed",
+        "ALIF",
+        "SynapticLIF",
+        "DiagonalRecurrent LIF",
+        "Resonator (a user's)",
+    ),
+}
+"""The neurons of the table with which the rows of a part are tried, where not with all of them."""
 
 
 def kind(name: str) -> Kind:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from conformance.depth import Residual
+from conformance.neurons import diagonal, kind, lif
 from torch import nn
 
 from tracetorch import rules
@@ -13,9 +15,22 @@ from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Mean
 from tracetorch.rules import ReadoutMemory, Rule
 from tracetorch.synapses import LinearInWeights
-from tracetorch.testing.conformance.depth import Residual
-from tracetorch.testing.conformance.neurons import diagonal, kind, lif
-from tracetorch.testing.conformance.setup import INPUTS, STEPS, UNITS, Setup, build, layer, readout, stream
+from tracetorch.testing.conformance.kind import HARD, SOFT
+from tracetorch.testing.conformance.setup import (
+    INPUTS,
+    MIXED,
+    STEPS,
+    UNITS,
+    Beside,
+    Setup,
+    build,
+    layer,
+    readout,
+    stream,
+)
+
+WAYS = {"steps": [0] * STEPS, "scan": [STEPS], "windows": MIXED}
+"""Windows of all steps by name; 0 is one step through `net(x)`."""
 
 STEPWISE: dict[str, Rule] = {
     "sltt": rules.sltt(),
@@ -38,7 +53,6 @@ STEPWISE: dict[str, Rule] = {
     "trace(0.6)": rules.trace(decay=0.6),
 }
 """Rules that credit step by step; the presynaptic trace approximates where it must."""
-
 RANDOM: dict[str, Rule] = {
     "sltt, random": rules.sltt(feedback=RandomFeedback()),
     "ottt, random": rules.ottt(approximate=True, feedback=RandomFeedback()),
@@ -50,17 +64,12 @@ RANDOM: dict[str, Rule] = {
     "trace, random": rules.trace(feedback=RandomFeedback(0.7)),
 }
 """The same with a fixed random feedback."""
-
 WINDOWED: dict[str, Rule] = {"bptt": rules.bptt(), "tbptt": rules.tbptt(), "traced_bptt": rules.traced_bptt()}
 """Rules with autograd inside a window."""
-
 WHOLE: dict[str, Rule] = {"rate": rules.rate()}
 """Rules that want the sequence in one scan."""
-
 RULES: dict[str, Rule] = {**STEPWISE, **RANDOM, **WINDOWED, **WHOLE}
 """Every rule."""
-
-
 RECURRENT = "recurrent SynapticLIF, LIF"
 """The network with dense recurrence in both hidden layers."""
 HOPS: dict[str, Rule] = {
@@ -84,24 +93,12 @@ class Weighted(nn.Module):
         return x @ self.a.T + self.b * (x**2).mean(-1, keepdim=True)
 
 
-class Beside(nn.Module):
-    """Run modules on the same input and join what they give."""
-
-    def __init__(self, *parts: nn.Module) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(parts)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return their outputs in one row."""
-        return torch.cat([part(x) for part in self.parts], -1)
-
-
 def conv2d() -> list[nn.Module]:
     """Return two convolutions with stride, padding, dilation and groups, and a readout of the flat maps."""
     first = nn.Conv2d(2, 4, 3, stride=(2, 1), padding=1, groups=2)
     second = nn.Conv2d(4, 3, (2, 3), padding=(1, 0), dilation=(2, 1), bias=False)
     return [
-        Layer(first, kind("LIF soft").make((4, 3, 4)), rule=rules.sltt()),
+        Layer(first, SOFT.make((4, 3, 4)), rule=rules.sltt()),
         Layer(second, kind("ALIF per unit").make((3, 3, 2)), rule=rules.sltt()),
         nn.Flatten(),
         readout(18),
@@ -125,7 +122,7 @@ def up_and_down() -> list[nn.Module]:
     first = nn.ConvTranspose3d(2, 4, (1, 2, 2), stride=(1, 2, 1), groups=2)
     second = nn.Conv3d(4, 3, (1, 2, 2), stride=(1, 2, 1), padding=(0, 1, 0))
     return [
-        Layer(first, kind("LIF soft").make((4, 2, 4, 3)), rule=rules.sltt()),
+        Layer(first, SOFT.make((4, 2, 4, 3)), rule=rules.sltt()),
         Layer(second, kind("ALIF per unit").make((3, 2, 3, 2)), rule=rules.sltt()),
         nn.Flatten(),
         readout(36),
@@ -150,29 +147,29 @@ NETWORKS: dict[str, Callable[[], list[nn.Module]]] = {
         readout(),
     ],
     "modules between": lambda: [
-        layer(INPUTS, UNITS, kind("LIF soft").make),
+        layer(INPUTS, UNITS, SOFT.make),
         nn.Linear(UNITS, UNITS),
         nn.LayerNorm(UNITS),
-        nn.Sequential(layer(UNITS, UNITS, kind("LIF hard").make, bias=False), nn.Identity()),
+        nn.Sequential(layer(UNITS, UNITS, HARD.make, bias=False), nn.Identity()),
         readout(neuron=LI(beta=0.7, normalized=True)),
     ],
     "Conv2d": conv2d,
     "Conv1d": conv1d,
     "ConvTranspose3d, Conv3d": up_and_down,
     "a user's synapse": lambda: [
-        Layer(LinearInWeights(Weighted(INPUTS, UNITS)), kind("LIF soft").make((UNITS,)), rule=rules.sltt()),
+        Layer(LinearInWeights(Weighted(INPUTS, UNITS)), SOFT.make((UNITS,)), rule=rules.sltt()),
         Layer(LinearInWeights(Weighted(UNITS, UNITS)), kind("ALIF").make((UNITS,)), rule=rules.sltt()),
         readout(),
     ],
     "Mean": lambda: [layer(INPUTS, UNITS, kind("IF").make), readout(neuron=Mean())],
-    "spikes out": lambda: [layer(INPUTS, UNITS, kind("LIF soft").make), layer(UNITS, UNITS, kind("ALIF").make)],
+    "spikes out": lambda: [layer(INPUTS, UNITS, SOFT.make), layer(UNITS, UNITS, kind("ALIF").make)],
     "two heads": lambda: [
         layer(INPUTS, UNITS + 1, kind("ALIF").make),
         layer(UNITS + 1, UNITS, kind("LIF per unit").make),
         Beside(readout(outputs=2), readout(outputs=3, neuron=LI(beta=0.6))),
     ],
     "residual": lambda: [
-        layer(INPUTS, UNITS, kind("LIF soft").make),
+        layer(INPUTS, UNITS, SOFT.make),
         Residual(layer(UNITS, UNITS, kind("ALIF").make)),
         readout(),
     ],
