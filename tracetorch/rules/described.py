@@ -18,7 +18,13 @@ def no_rule(found: Any) -> str:
 
 
 def described(rule: Rule) -> str:
-    """Return a rule as the call of a preset that makes it, with the arguments that are not the default, else its parts.
+    """Return a rule as the call of a preset that makes it, with the arguments that are not the default.
+
+    Args:
+        rule: the rule.
+
+    Returns:
+        The call; the rule's name and parts where no preset makes it.
 
     Example:
         >>> import tracetorch as tt

@@ -107,10 +107,16 @@ class _Stretch:
 
 
 def merged(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Return which neighbouring pairs are merged, so that at most `most` are left: the numbers that each is made of.
+    """Return which neighbouring pairs are merged, so that no more than `most` are left.
 
-    Those two are merged first that stand together for the least time, as a share of how long ago it ended; `lengths`
-    are the steps that each pair stands for, the oldest first.
+    Those two are merged first that stand together for the least time, as a share of how long ago it ended.
+
+    Args:
+        lengths: number of steps that each pair stands for, the oldest first.
+        most: number of pairs that may be left.
+
+    Returns:
+        For each pair that is left, the numbers of those that it is made of.
 
     Example:
         >>> merged([1, 1, 1, 1, 1, 1], 3)

@@ -21,10 +21,16 @@ _WORKERS = Workers()
 
 
 def pooled(module: nn.Module, x: Tensor) -> Tensor | None:
-    """Return the maxima or means of inputs `[N, C, height, width]` with their graph, as the module does, bit for bit.
+    """Return the maxima or means of inputs `[N, C, height, width]`, with their graph.
 
-    It is None where torch is to compute it: no plain `nn.MaxPool2d` or `nn.AvgPool2d` whose windows lie side by side
-    and fit, another device or dtype, few inputs, or no Numba. The caller has looked for hooks.
+    Args:
+        module: a module, whose hooks the caller has looked for.
+        x: the inputs.
+
+    Returns:
+        What the module returns, with the same gradient, bit for bit; None where torch is to compute it: no plain
+        `nn.MaxPool2d` or `nn.AvgPool2d` whose windows lie side by side and fit, another device or dtype, few inputs,
+        or no Numba.
 
     Example:
         >>> pooled(nn.MaxPool2d(3, stride=2), torch.zeros(100, 8, 9, 9)) is None

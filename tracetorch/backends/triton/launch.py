@@ -14,10 +14,16 @@ from tracetorch.backends.interface import Filter, Scan
 
 
 def launch_size(total: int) -> tuple[int, int]:
-    """Return how many units a program scans, a power of two, and by how many warps, for B N units of all rows.
+    """Return how many units a program scans and by how many warps.
 
     Threads for every multiprocessor come first, then wider loads: a thread takes a second and up to a fourth unit only
     where there are units enough for about 2^17 threads, half of what a large device holds at once.
+
+    Args:
+        total: number of units of all rows, B N.
+
+    Returns:
+        Units per program, a power of two, and warps.
 
     Example:
         >>> launch_size(64 * 256), launch_size(256 * 1024)
