@@ -53,7 +53,17 @@ def folded(text: str, width: int = 90) -> str:
             continue
         indent, head, inside, alone = part.groups()
         margin = indent if head is None else indent + "  "
-        arguments = re.split(r", (?=\w+=)(?![^()]*\))", inside or alone)  # at commas outside of inner brackets
-        below = margin + f",\n{margin}".join(arguments)
+        below = margin + f",\n{margin}".join(arguments_of(inside or alone))
         lines += [below] if head is None else [indent + head, below, indent + ")"]
     return "\n".join(lines)
+
+
+def arguments_of(text: str) -> list[str]:
+    """Return the named arguments of a call, which commas outside of inner brackets part."""
+    found, depth, begin = list[str](), 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if not depth and re.match(r", \w+=", text[at:]):
+            found.append(text[begin:at])
+            begin = at + 2
+    return [*found, text[begin:]]

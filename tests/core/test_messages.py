@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import tracetorch as tt
+from tracetorch.modules import folded
 from tracetorch.rules.described import described
 
 
@@ -223,3 +224,6 @@ def test_a_network_is_shown_in_lines_that_fit_a_page() -> None:
     assert "      half_life=8 (shape [2]), learned,\n      threshold=1,\n" in shown
     assert hidden.extra_repr() in re.sub(r"\n *", " ", shown)  # every word is there
     assert "    (neuron): LI(half_life=8)\n" in shown
+    nested = "(neuron): N(first=A(x=1, y=B(z=2, w=[3, 4]), v=5), second=(1, 2), third=C(x=D(y=1), z=2))"
+    outer = ["  first=A(x=1, y=B(z=2, w=[3, 4]), v=5),", "  second=(1, 2),", "  third=C(x=D(y=1), z=2)"]
+    assert folded(nested, width=40).splitlines() == ["(neuron): N(", *outer, ")"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import tracetorch as tt
 from tracetorch.neurons.decays import longest
@@ -153,6 +154,34 @@ def test_values_that_broadcast_to_the_units_do(shape: tuple[int, ...]) -> None:
 def test_neurons_are_copied_with_the_names_of_their_arguments(again: object) -> None:
     neuron = tt.SynapticLIF(tau=torch.tensor([3.0, 200.0]), synaptic_beta=0.5)
     assert repr(again(neuron)) == repr(neuron) and "synaptic_half_life=1" in repr(neuron)
+
+
+class Kept(tt.LIF):
+    """It says itself what its state is, and keeps something out of it."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.found, self.restored = ["not to be kept"], 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "found"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "restored": state["restored"] + 1})
+
+
+@pytest.mark.parametrize("half_life", [5.0, tt.Learnable(5.0)], ids=["fixed", "learned"])
+def test_a_copy_is_made_of_the_state_that_a_class_names(half_life: Any) -> None:
+    net = nn.Sequential(tt.Layer(nn.Linear(3, 4), Kept(half_life=half_life)))
+    net(torch.rand(2, 3)).sum().backward()
+    for other in (copy.deepcopy(net), AveragedModel(net).module, pickle.loads(pickle.dumps(net))):
+        own = other[0].neuron
+        assert own.restored == 1 and not hasattr(own, "found") and net[0].neuron.found
+        assert all(a is not b for a, b in zip(own.parameters(), net[0].neuron.parameters(), strict=True))
+        tt.reset(other)
+        tt.reset(net)
+        x = 3 * torch.rand(2, 3)
+        assert torch.equal(other(x), net(x))
 
 
 class Adaptive(tt.Neuron):

@@ -27,7 +27,7 @@ from tracetorch.neurons.decays import (
     shown,
 )
 from tracetorch.neurons.lowering import Lowered, NotLowered, blocks_of, constant_of, program_of
-from tracetorch.neurons.pickling import pickled
+from tracetorch.neurons.pickling import pickled, stated
 from tracetorch.neurons.surrogates import Surrogate
 
 Constant = tuple[Tensor, Tensor]
@@ -254,9 +254,10 @@ class Neuron(nn.Module):
         return super().__reduce_ex__(protocol) if reduced is None else reduced
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # torch's own, for parametrized modules, copies the lowered step too, which refers to the class
+        # torch's own, for parametrized modules, copies the lowered step too, which refers to the class.
+        kind, state = stated(self)
         replica = memo[id(self)] = object.__new__(type(self))
-        replica.__dict__.update(copy.deepcopy(Neuron.__getstate__(self), memo))
+        kind.__setstate__(replica, copy.deepcopy(state, memo))
         return replica
 
     def __getstate__(self) -> dict[str, Any]:
