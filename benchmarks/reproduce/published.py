@@ -64,6 +64,20 @@ class Examples:
         return x.transpose(0, 1).float() * self.scale
 
 
+class Sequences(Protocol):
+    """What a table learns from and is scored on: `Examples`, or a draw."""
+
+    @property
+    def iterations(self) -> int:
+        """Iterations in an epoch."""
+
+    def batch_of(self, seed: int, iteration: int) -> Batch:
+        """Return inputs ``[T, B, channels]`` and labels of an iteration."""
+
+    def held_out(self, limit: int | None = None) -> Iterator[Batch]:
+        """Yield the held-out sequences, the first `limit` of them if it is set."""
+
+
 class Table(Protocol):
     """A published table and how it is run again."""
 
@@ -88,7 +102,7 @@ class Table(Protocol):
     def cells(self) -> tuple[tuple[str, str], ...]:
         """What is run, column and row."""
 
-    def data(self, folder: str | None) -> Examples:
+    def data(self, folder: str | None) -> Sequences:
         """Read or draw the sequences."""
 
     def network(self, case: str, row: str) -> nn.Module:
@@ -121,7 +135,7 @@ class Run:
     """
 
     table: Table
-    data: Examples
+    data: Sequences
     job: Mapping[str, Any]
     checkpoint: Path
     epochs: float

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[1]
 FIGURES = DOCS / "_static" / "figures"
-SIZE = (4.6, 3.4)
+SIZE = (4.6, 3.7)
+LETTERS = 11.5
+"""Points, so that letters can be read where a telephone shows a panel 300 pixels wide."""
 STEP = {
     "traceTorch `trace`, `tt.Stream`": "traceTorch trace, tt.Stream",
     "traceTorch `cascade`, `tt.Stream`": "traceTorch cascade, tt.Stream",
@@ -72,7 +74,9 @@ def lines(ax: Axes, series: dict[str, tuple[list[float], list[float]]], words: d
         text, (at, shift) = words[rule]
         point = (xs[at], ys[at])
         side = "right" if shift[0] < 0 else "left" if shift[0] > 0 else "center"
-        ax.annotate(text, point, shift, textcoords="offset points", ha=side, fontsize=9, color=darker(style["color"]))
+        ax.annotate(
+            text, point, shift, textcoords="offset points", ha=side, fontsize=LETTERS, color=darker(style["color"])
+        )
 
 
 def memory(ax: Axes) -> None:
@@ -125,13 +129,17 @@ def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
     text = (DOCS / "speed_rivals.md").read_text("utf-8").split(head)[1].split("\n\n")[0]
     told = {name: float(value) for name, value in re.findall(r"^\| ([^|]+?) \| ([\d.]+) \|", text, flags=re.MULTILINE)}
     values = [told[name] for name in names]
-    ax.barh(range(len(names)), values, 0.66, color=[COLOURS[0] if "traceTorch" in n else "#B9BEC4" for n in names])
-    for row, value in enumerate(values):
-        shown = f"{value:.0f}" if value >= 20 else f"{value:.1f}"
-        ax.annotate(shown, (value, row), (4, -3), textcoords="offset points", fontsize=9, color="#222222")
-    ax.set_yticks(range(len(names)), names.values())
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.16 * max(values))
+    most, ours = max(values), ["traceTorch" in name for name in names]
+    ax.barh(range(len(names)), values, 0.72, color=[COLOURS[0] if own else "#B9BEC4" for own in ours])
+    for row, (name, value, own) in enumerate(zip(names.values(), values, ours, strict=True)):
+        shown, inside = f"{value:.0f}" if value >= 20 else f"{value:.1f}", value > most / 2
+        words, style = shown if inside else f"{shown}  {name}", {"textcoords": "offset points", "fontsize": LETTERS}
+        ax.annotate(words, (value, row), (4, -4), color="#222222", **style)
+        if inside:
+            ax.annotate(name, (0, row), (6, -4), color="#FFFFFF" if own else "#222222", **style)
+    ax.set_yticks([])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(0, 1.16 * most)
     ax.grid(visible=False, axis="y")
     return min(values)
 
@@ -156,9 +164,11 @@ def main() -> None:
     for panel in (memory, gap, depth, speed, iteration):
         figure, axes = new_figure(1, size=SIZE)
         ax = axes[0, 0]
-        ax.tick_params(labelsize=9)
         panel(ax)
-        ax.set_title(ax.get_title(loc="left"), loc="left", fontsize=11.5, fontweight="bold", color="#222222")
+        ax.tick_params(labelsize=LETTERS)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.label.set_fontsize(LETTERS)
+        ax.set_title(ax.get_title(loc="left"), loc="left", fontsize=13, fontweight="bold", color="#222222")
         figure.savefig(FIGURES / f"glance_{panel.__name__}.svg", metadata={"Date": None})
 
 

@@ -34,7 +34,7 @@ def shortened(table: SequenceTable) -> Table:
 TABLES: dict[str, Table] = {
     "adding": shortened(ADDING),
     "psmnist": shortened(PSMNIST),
-    "randman": RandmanTable(hidden=8, examples=128, held_out=10, smoothness=3.0, epochs=1),
+    "randman": RandmanTable(hidden=8, points=20, iterations=2, frequencies=4, epochs=1),
 }
 
 
