@@ -27,7 +27,9 @@ class Program:
         for row, cell in zip(self.table, self.cells, strict=False):
             row[:] = cell.row()
         end = self.table[-1]
-        end[at.BEGIN], end[at.GIVE] = function(self.dtype, "begin").address, function(self.dtype, "give").address
+        pairs = any(cell.pairs for cell in self.cells)
+        for column, which in ((at.BEGIN, "begin"), (at.GIVE, "give")):
+            end[column] = function(self.dtype, which, pairs=pairs).address
         end[at.LOSS], end[at.VALUE] = loss, self.value.data_ptr()
         self._drive = function(self.dtype, "drive").call
         self._renumbers = [c for c in self.cells if any(True for n in c.part.sources for _ in n.parameters())]

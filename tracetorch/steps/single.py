@@ -65,7 +65,8 @@ class Single:
             if value is not None
         ]
         self.cell = Cell(part, batch)
-        self.begin, self.give = function(self.dtype, "begin").call, function(self.dtype, "give").call
+        begin, give = (function(self.dtype, which, pairs=self.cell.pairs > 0) for which in ("begin", "give"))
+        self.begin, self.give = begin.call, give.call
         self.row = self.cell.row()
         self.at = self.row.ctypes.data
         self.block = self.before = self.cell.block.clone()

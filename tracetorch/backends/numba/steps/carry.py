@@ -110,10 +110,10 @@ def advance(cell, traces) -> None:
     e = col(cell, SCRATCH)
     tmp = e + col(cell, WIDTH) * BYTES
     paired = traces and col(cell, KIND) == PAIRED
-    if paired:
+    if WITH_PAIRS and paired:
         plan(cell)
     for b in range(col(cell, BATCH)):
-        if paired:
+        if WITH_PAIRS and paired:
             carry_pairs(cell, b, e, tmp)
         if traces:
             for fed in range(2 if col(cell, RECURRENT) != 0 else 1):

@@ -23,7 +23,7 @@ def move(cell, fed, g, b, count) -> None:
     # Read here, as a compiler cannot know that what is written below does not change them.
     targets = col(cell, TO_RECURRENT if fed else TO_WEIGHT) + g * width * size * BYTES
     paired = col(cell, KIND) == PAIRED
-    if paired:
+    if WITH_PAIRS and paired:
         weigh_pairs(cell, b, g)
     means, buckets, apart = mean_row(cell, fed, 0, b), col(cell, BUCKETS), col(cell, BATCH) * size * BYTES
     for j in range(min(width, col(cell, UNITS) - g * width)):
@@ -35,7 +35,7 @@ def move(cell, fed, g, b, count) -> None:
             add(to, size, c, means + col(buckets, n) * apart)
             continue
         add_eligibility(cell, fed, c * d_at(cell, m), b, n, to, count)
-        if paired:
+        if WITH_PAIRS and paired:
             add_pairs(cell, fed, b, j, to)
             continue
         for i in range(m):

@@ -132,16 +132,19 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
 
 
 @lru_cache(16)
-def function(dtype: torch.dtype, which: str) -> Function:
-    """Return a function that knows no neuron: `begin`, `give`, `drive`, `sgd` or `adam`, compiled at its first use."""
+def function(dtype: torch.dtype, which: str, *, pairs: bool = False) -> Function:
+    """Return a function that knows no neuron: `begin`, `give`, `drive`, `sgd` or `adam`, compiled at its first use.
+
+    `begin` and `give` serve traces of pairs as well if `pairs` is set: a fifth of the compiler's time for few networks.
+    """
     file = {"begin": "layer", "give": "layer", "drive": "drive"}.get(which, "update")
-    names = _layer(dtype) if file == "layer" else _template(file, dtype, _common(dtype))
-    return _compiled(f"{which}_{_name(file, dtype)}", names[which], _ARGUMENTS[which])
+    names = _layer(dtype, pairs) if file == "layer" else _template(file, dtype, _common(dtype))
+    return _compiled(f"{which}_{_name(file, dtype, pairs)}", names[which], _ARGUMENTS[which])
 
 
-@lru_cache(2)
-def _layer(dtype: torch.dtype) -> dict[str, Any]:
-    names = _common(dtype)
+@lru_cache(4)
+def _layer(dtype: torch.dtype, pairs: bool) -> dict[str, Any]:
+    names = _common(dtype) | {"WITH_PAIRS": pairs}
     for file in ("places", "pairs", "forward", "credit", "carry", "layer"):
         names = _template(file, dtype, names)
     return names
@@ -149,7 +152,7 @@ def _layer(dtype: torch.dtype) -> dict[str, Any]:
 
 def _template(file: str, dtype: torch.dtype, names: dict[str, Any]) -> dict[str, Any]:
     """Return names together with those that a template defines when it is given them."""
-    module = execute(_name(file, dtype), _HERE / f"{file}.py", names)
+    module = execute(_name(file, dtype, names.get("WITH_PAIRS")), _HERE / f"{file}.py", names)
     return {key: value for key, value in vars(module).items() if not key.startswith("_")}
 
 
