@@ -43,7 +43,8 @@ def otpe(*, kappa: float | None = None, feedback: Feedback | None = None) -> Rul
 
     `e` is the eligibility of `drtrl`. Exact for a layer that feeds a leaky readout, as `eprop`, and for two layers with
     a loss on the spikes of the upper one, whose neurons leak with one decay and a soft, detached reset. Else it drops
-    the memory of all layers above the next one; `cascade` accounts for them.
+    the memory of all layers above the next one; `cascade` accounts for them. The source's program sends a mean of past
+    :math:`\psi` below, which layers from the third on receive.
 
     Source: T. Summe, C. Schaefer, S. Joshi, "Estimating Post-Synaptic Effects for Online Training of Feed-Forward SNNs"
     (2023), https://arxiv.org/abs/2311.16151.

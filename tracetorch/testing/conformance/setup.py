@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from tracetorch.layer import Layer
 from tracetorch.neurons import LI, Neuron
@@ -111,9 +113,22 @@ def build(
 ) -> Setup:
     """Put modules in a row, in double precision, scaled so that every spiking layer fires."""
     net = nn.Sequential(*modules).double()
-    calibrate(net, xs, rate=rate)
+    values = [*net.parameters(), *net.buffers()]
+    numbers = b"".join(x.detach().numpy().tobytes() for x in (xs, *values))
+    key = (rate, repr(net), tuple(map(type_before_parametrizations, net.modules())), hashlib.sha256(numbers).digest())
+    if key in _CALIBRATED:
+        with torch.no_grad():
+            for p, value in zip(net.parameters(), _CALIBRATED[key], strict=True):
+                p.copy_(value)
+    else:
+        calibrate(net, xs, rate=rate)
+        _CALIBRATED[key] = [p.detach().clone() for p in net.parameters()]
     require_alive(net, xs, dead=DEAD)
     return Setup(net, xs, loss(net, xs))
+
+
+_CALIBRATED: dict[tuple[object, ...], list[Tensor]] = {}
+"""Parameters that were found for a network, on which many cases run; the search takes longer than most of them."""
 
 
 def layer(inputs: int, units: int, neuron: Factory | Neuron, *, recurrent: float = 0.0, bias: bool = True) -> Layer:
