@@ -237,11 +237,12 @@ def _spikes(layer: Layer, currents: Tensor) -> bool:
     return all(bool(((z == 0) | (z == 1)).all()) for z in outputs)
 
 
-def _rates(layer: Layer, currents: Tensor) -> Tensor:
-    """Return the share of steps in which each channel fires, `[G, O]`, float64."""
+def _rates(layer: Layer, currents: Tensor, parts: int = 1) -> Tensor:
+    """Return the share of steps in which each channel fires in each part of the batch, `[parts, G, O]`, float64."""
     runner = _Runner(layer)
     counts = sum((runner.step(current).double() for current in currents), torch.zeros((), dtype=torch.float64))
-    return layer.synapses[0].units(counts).mean((0, 3)) / len(currents)
+    found = [layer.synapses[0].units(part).mean((0, 3)) for part in counts.chunk(parts)]
+    return torch.stack(found) / len(currents)
 
 
 def _per_unit(synapse: Synapse, factors: Tensor, currents: Tensor) -> Tensor:
@@ -255,26 +256,32 @@ def _per_unit(synapse: Synapse, factors: Tensor, currents: Tensor) -> Tensor:
 
 def _factors(layer: Layer, currents: Tensor, rate: float) -> Tensor:
     """Return the factor of each channel with which it fires at the rate, `[G, O]`."""
-    found, off = _searched(layer, currents, rate, 1.0)
-    turned, left = _searched(layer, currents, rate, -1.0)
+    (found, turned), (off, left) = _searched(layer, currents, rate, (1.0, -1.0))
     missed = off > CLOSE * rate
     rare = (left <= CLOSE * rate) & (turned.abs() < found.abs() / RARE)
     found = torch.where(torch.where(missed, left < off, rare), turned, found)
     if layer.recurrent is not None:  # where the units' currents depend on each other's factors
         for span in (8.0, 2.0):
             scaled = currents * _per_unit(layer.synapses[0], found, currents)
-            found = found * _searched(layer, scaled, rate, 1.0, span)[0]
+            found = found * _searched(layer, scaled, rate, (1.0,), span)[0][0]
     return found
 
 
-def _searched(layer: Layer, currents: Tensor, rate: float, sign: float, span: float = LARGEST) -> tuple[Tensor, Tensor]:
-    """Return the factor of each channel, of one sign, and how far its rate then is; infinity for one that is silent."""
-    synapse = layer.synapses[0]
-    low = torch.full_like(_rates(layer, currents[:1]), 1 / span)
+def _searched(
+    layer: Layer, currents: Tensor, rate: float, signs: tuple[float, ...], span: float = LARGEST
+) -> tuple[Tensor, Tensor]:
+    """Return each channel's factor of each sign, and how far its rate then is; infinity for one that is silent.
+
+    Both are `[signs, G, O]`; the signs run beside each other in one batch.
+    """
+    synapse, parts = layer.synapses[0], len(signs)
+    low = torch.full_like(_rates(layer, currents[:1]), 1 / span).expand(parts, -1, -1)
+    sign = low.new_tensor(signs).view(-1, 1, 1)
     high, best, distance = span**2 * low, torch.ones_like(low), torch.full_like(low, torch.inf)
     for _ in range(ROUNDS):
         size = (low * high).sqrt()
-        found = _rates(layer, currents * _per_unit(synapse, sign * size, currents))
+        scaled = [currents * _per_unit(synapse, factor, currents) for factor in sign * size]
+        found = _rates(layer, torch.cat(scaled, 1), parts)
         off = torch.where(found > 0, (found - rate).abs(), torch.inf)
         best = torch.where(off < distance, sign * size, best)
         distance = torch.minimum(off, distance)

@@ -100,6 +100,7 @@ class SequenceTable:
     max_phase: float
     overrides: Mapping[tuple[str, str], Setting] = field(default_factory=dict)
     rows: tuple[str, ...] = tuple(RULES)
+    best: bool = True
     optimizer: type[torch.optim.Optimizer] = torch.optim.AdamW
     source: str = "C. Ma et al. (2025), https://arxiv.org/abs/2502.09449"
 

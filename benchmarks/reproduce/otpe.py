@@ -41,10 +41,11 @@ RULES: Mapping[str, Rule] = {
     "otpe": tt.rules.otpe(),
     "trace": tt.rules.trace(),
     "cascade": tt.rules.cascade(),
+    "sltt": tt.rules.sltt(),
 }
 CASE, CLASSES, INPUTS, STEPS, DIMENSIONS = "time-coded", 10, 50, 50, 3
 BETA = 1 / (1 + math.exp(-3.0))
-DETACHED = ("ottt", "trace", "cascade")
+DETACHED = ("ottt", "trace", "cascade", "sltt")
 """Rules whose layers drop the reset's derivative."""
 PLACES, FREQUENCIES = 4096, 1000
 """Values that a coordinate takes, and the frequency below which those of a manifold are."""
@@ -128,6 +129,7 @@ class RandmanTable:
     cases: tuple[str, ...] = (CASE,)
     epochs: int = 25
     parts: int = 1
+    best: bool = False
     optimizer: type[torch.optim.Optimizer] = torch.optim.Adamax
 
     @property

@@ -88,6 +88,8 @@ class Table(Protocol):
     epochs: int
     parts: int
     """Evaluations in an epoch."""
+    best: bool
+    """Whether the published figures are those of the best evaluation, not of the last."""
     optimizer: type[torch.optim.Optimizer]
 
     @property
@@ -221,7 +223,7 @@ def work(runs: Sequence[Run], path: Path) -> Iterator[dict[str, Any]]:
 
 
 def markdown(table: Table, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table in text; of ours the best evaluation up to the epochs that all rows of a column have."""
+    """Return the table in text; of ours the evaluation at the epochs that all rows of a column have, or the best."""
     mine = [row for row in rows if row["table"] == table.name and (row["case"], row["row"]) in table.cells]
     common = {case: _common(row for row in mine if row["case"] == case) for case in table.cases}
     heads = [(f"{case}, {common[case]:g} epochs", f"published, {table.epochs}") for case in table.cases]
@@ -230,9 +232,9 @@ def markdown(table: Table, rows: Iterable[Mapping[str, Any]]) -> str:
         cells = []
         for case in table.cases:
             seeds: dict[int, float] = {}
-            for row in mine:
+            for row in sorted(mine, key=lambda row: float(row["accuracy" if table.best else "epochs"])):
                 if (row["case"], row["row"]) == (case, name) and row["epochs"] <= common[case]:
-                    seeds[row["seed"]] = max(seeds.get(row["seed"], 0.0), row["accuracy"])
+                    seeds[row["seed"]] = row["accuracy"]
             stated = table.published.get((case, name))
             cells.append(f"{100 * statistics.fmean(seeds.values()):.1f}" if seeds else "–")
             cells.append("–" if stated is None else f"{stated:.1f}")
