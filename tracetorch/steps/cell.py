@@ -50,6 +50,7 @@ class Cell:
         self.sizes = Sizes(lowered.states, lowered.counters, parameters, len(part.learned), self.filters, self.pairs)
         self.places = self.sizes.places()
         self.width = width(self.units)
+        self.kernel = units(part.lowered, weight.dtype, self.width, part.learned)  # its address is in the table
         self.steps = weight.new_zeros(batch)
         self._allocate()
         self.refresh()
@@ -104,7 +105,7 @@ class Cell:
         """Return the layer's row of the table; what credit is added to is the weights themselves."""
         part, sizes = self.part, self.sizes
         row: Row = torch.zeros(at.COLUMNS, dtype=torch.int64).numpy()
-        row[at.STEP] = units(part.lowered, self.like.dtype, self.width, part.learned).address
+        row[at.STEP] = self.kernel.address
         row[[*at.SOURCES]] = row[[*at.TARGETS]] = [0 if t is None else t.data_ptr() for t in part.weights]
         row[at.BACK] = row[at.WEIGHT] if part.feedback is None else part.feedback.data_ptr()
         tensors = {at.LARGE: self.large, at.LARGE_FED: self.large_fed, at.NUMBERS: self.numbers, at.VALUES: self.values}

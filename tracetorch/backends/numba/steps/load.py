@@ -8,7 +8,7 @@ So a network costs the compiler one small function per kind of neuron; single st
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +131,7 @@ def _common(dtype: torch.dtype) -> dict[str, Any]:
     return _template("rows", dtype, names)
 
 
-@lru_cache(16)
+@cache  # addresses are kept where a function that left the cache would be no more
 def function(dtype: torch.dtype, which: str, *, pairs: bool = False) -> Function:
     """Return a function that knows no neuron: `begin`, `give`, `drive`, `sgd` or `adam`, compiled at its first use.
 
