@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -137,6 +138,12 @@ def test_a_compiled_scan_is_the_eager_one(rule, out) -> None:
 @pytest.mark.parametrize("kind", ["learned decays", "recurrent", "own"])
 def test_any_layer_compiles(kind) -> None:
     agree(kind, "eprop" if kind == "own" else "trace", "step", "eager")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's own backend needs a C++ compiler")
+@pytest.mark.parametrize("kind", ["lif", "recurrent"])
+def test_a_step_compiled_by_default_is_the_eager_one(kind) -> None:
+    agree(kind, "trace", "step", "inductor", windows=3)
 
 
 def test_many_steps_compile_no_more_than_a_few_times() -> None:

@@ -155,10 +155,12 @@ class _Credited(torch.autograd.Function):
         ctx.set_materialize_grads(torch.compiler.is_compiling())  # else zeros for rows that nothing reads
         ctx.save_for_backward(x if ctx.needs_input_grad[2] else None, feedback)
         ctx.shapes, ctx.rows = [p.shape for p in parameters], carry.shape
-        raw = call.output.clone() if call.credit.window.counted else call.output.new_empty(0)
-        # A compiled graph has to tell the values from the state that it keeps.
-        out = call.output.clone() if torch.compiler.is_compiling() else call.output.detach()
-        return out, raw, carry.view_as(carry)
+        counted, z = call.credit.window.counted, call.output
+        if torch.compiler.is_compiling():
+            # A graph has to tell these from each other and from the state that it keeps, which has no gradient. Copies
+            # that are written alike become one tensor in it, and what marks one of its names marks all.
+            return z * 1, z + 0 if counted else z.new_empty(0), carry.view_as(carry)
+        return z.detach(), z.clone() if counted else z.new_empty(0), carry.view_as(carry)
 
     @staticmethod
     def backward(ctx: Any, z_bar: Tensor | None, raw_bar: Tensor | None, carry_bar: Tensor | None) -> Any:
