@@ -13,9 +13,10 @@ from torch import nn
 import tracetorch as tt
 from benchmarks.reproduce import __main__ as command
 from benchmarks.reproduce.neuroseqbench import ADDING, PSMNIST, SequenceTable, adding
-from benchmarks.reproduce.otpe import RandmanTable
+from benchmarks.reproduce.otpe import INPUTS, PLACES, RANDMAN, STEPS, RandmanTable, manifolds
 from benchmarks.reproduce.published import Examples, Run, Table, markdown, work
 from tracetorch.testing.oracle import bptt
+from tracetorch.train.tasks.seeds import derived_seed
 
 
 class Short(SequenceTable):
@@ -97,6 +98,34 @@ def test_the_table_compares_at_the_epochs_that_all_have():
     text = markdown(ADDING, [row("bptt", 1, 0.2), row("bptt", 2, 0.9), row("sltt", 1, 0.1)])
     assert "recurrent, 1 epochs | published, 50 |" in text
     assert "| bptt | – | 32.4 | 20.0 | 59.3 |" in text
+
+
+def test_a_table_that_was_published_at_its_end_has_our_last_evaluation():
+    common = {"table": "randman", "case": "time-coded", "row": "ottt", "seed": 0}
+    text = markdown(RANDMAN, [{**common, "epochs": k, "accuracy": a} for k, a in ((1, 0.9), (2, 0.4))])
+    assert "| ottt | 40.0 | 70.5 |" in text
+
+
+def test_randman_follows_the_original_generator():
+    """Weights 1/3, 1/4, ..., a product over dimensions, each input fires once, an answer that is silent is wrong."""
+    source = torch.Generator().manual_seed(derived_seed(0, "randman", "published"))
+    want = np.zeros((10, INPUTS, 3))
+    at = 1234
+    for k in (1, 2, 3):
+        a, b, c = torch.rand(3, 10, INPUTS, 3, generator=source).double().numpy()
+        want += a / (1 + k + 1) * np.sin(2 * np.pi * (k * at / PLACES * b + c))
+    np.testing.assert_allclose(manifolds(4)[at].numpy(), want, atol=1e-5)
+    points = dataclasses.replace(RANDMAN, points=40, frequencies=4).data(None)
+    x, y = points.batch_of(0, 0)
+    assert x.shape == (STEPS, 128, INPUTS)
+    assert (x.sum(0) == 1).all()
+    assert len(y.unique()) == 10
+    assert not torch.equal(x, points.batch_of(0, 1)[0])
+    assert not torch.equal(x, points.batch_of(1, 0)[0])
+    assert sum(len(labels) for _, labels in points.held_out()) == 400
+    outputs = torch.zeros(STEPS, 2, 10)
+    outputs[:3, 1, 0] = 1
+    assert RANDMAN.answers(outputs).tolist() == [-1, 0]
 
 
 def test_binary_adding_counts_the_ones_among_nine_marked_bits():
