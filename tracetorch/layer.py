@@ -209,18 +209,19 @@ class Layer(nn.Module):
             return self._step(x)
         require_plain_call()
         core, done = self.core, False
+        neuron: Any = self._modules["neuron"]  # a tenth of what it takes as an attribute
         core.begin()
         try:
             require_tensor(x)
-            proven, feeds = self.settle(), check(core, self.rule, self.neuron, x)
+            proven, feeds = self.settle(), check(core, self.rule, neuron, x)
             before = core.peek() if core.watchers else None
             found = run_single(self, core, x, feeds) if proven else None
             if found is None:
                 found = self._step(x, feeds)
             else:
-                sign(found, self.rule, self.neuron, core)
+                sign(found, self.rule, neuron, core)
                 if core.calls >= core.silence.due:
-                    core.silence.look(self.neuron, x, found, call=core.calls, steps=1)
+                    core.silence.look(neuron, x, found, call=core.calls, steps=1)
                 if core.watchers:
                     core.show(self.spec(), before, x.unsqueeze(0), found.unsqueeze(0))
             done = True
@@ -272,7 +273,8 @@ class Layer(nn.Module):
         with evaluated_once(self.synapse, self.recurrent):
             spec, xs = self._accepted(xs)
             x = xs if event is None else event
-            feeds = check(self.core, self.rule, self.neuron, x, window=len(xs), last=x is event)
+            last = x is event
+            feeds = () if compiling() else check(self.core, self.rule, self.neuron, x, window=len(xs), last=last)
             event = None if event is None else spec.accepted(event, self.core.batch)
             result = self._run(spec, xs, event=event, feeds=feeds)
             if inner and result.received is not None:

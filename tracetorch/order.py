@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
@@ -40,8 +39,6 @@ class Producer:
 
 def sign(out: Tensor, rule: Rule, neuron: Neuron, core: Core) -> None:
     """Note on the graph of a layer's outputs whose they are."""
-    if torch.compiler.is_compiling():
-        return
     node: Any = out.grad_fn
     if node is not None:
         if core.received is not None:
@@ -116,9 +113,9 @@ def check(
     Its input `x` has its graph, and is a window of some steps, of which a layer below may have run the steps one by
     one; or with `last` that of its last step alone.
     """
-    if torch.compiler.is_compiling() or x.grad_fn is None:
-        return ()
     node: Any = x.grad_fn
+    if node is None:
+        return ()
     nearest: Producer | None = node.metadata.get("tracetorch")
     if nearest is not None and _as_before(core, rule, neuron, nearest, window):
         return ()
@@ -202,21 +199,33 @@ def check(
     return tuple(feeds)
 
 
-def _agreement(core: Core, rule: Rule, neuron: Neuron, below: Producer, source: Core) -> tuple[object, ...]:
+def _agreement(core: Core, rule: Rule, neuron: Neuron, below: Producer, source: Core) -> tuple[Any, ...]:
     """Return all on which it depends whether one layer may feed another, but for how often each has run."""
-    return (below.core, below.rule, below.neuron, source.above, source.wiring, rule, neuron, core.above, core.wiring)
+    ways = source.above, source.wiring, core.above, core.wiring
+    return below.core, below.rule, below.neuron, rule, neuron, *ways, _remembered(below, neuron)
 
 
 def _as_before(core: Core, rule: Rule, neuron: Neuron, below: Producer, window: int) -> bool:
     """Return whether a layer is fed by one other, and all is as it was in the step in which that was found in order."""
     source = below.core()
-    if core.agreed is None or source is None or source.calls != below.call or source.undone == below.call:
+    if not core.agreed or source is None or source.calls != below.call or source.undone == below.call:
         return False
-    if not all(map(operator.is_, core.agreed, _agreement(core, rule, neuron, below, source))):
+    ref, its_rule, its_neuron, own_rule, own_neuron, its_above, its_wiring, above, wiring, remembered = core.agreed
+    if not (  # one by one, as this is asked at each step
+        below.core is ref
+        and below.rule is its_rule
+        and below.neuron is its_neuron
+        and rule is own_rule
+        and neuron is own_neuron
+        and source.above is its_above
+        and source.wiring is its_wiring
+        and core.above is above
+        and core.wiring is wiring
+    ):
         return False
-    if _remembered(below, neuron):
+    if remembered:
         _require_in_step(core, rule, neuron, (source, below), window or 1)
-    _see(source.wiring, source, core)
+    _see(its_wiring, source, core)
     return True
 
 

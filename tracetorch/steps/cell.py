@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -130,6 +130,11 @@ class Cell:
             self.read(self.part.learns())
             self.renumber()
 
+    @property
+    def follows(self) -> bool:
+        """Whether the trace's numbers depend on anything that may be measured or written from step to step."""
+        return bool(self.known or self._sources)
+
     def follow(self) -> None:
         """Form the trace's numbers again where something else has been measured, or written, above."""
         measured = self.known and any(a is not b for a, b in zip(self.known, self.measured(), strict=True))
@@ -142,10 +147,8 @@ class Cell:
 
         Whoever runs the cell has seen that no tensor was given other memory.
         """
-        for table, name, tensor, memory, value in self._sources:
-            if table.get(name) is not tensor:
-                return True
-            if (memory.tolist() if memory.ndim else memory.item()) != value:
+        for table, name, tensor, read, value in self._sources:
+            if table.get(name) is not tensor or read() != value:
                 return True
         return False
 
@@ -368,7 +371,7 @@ class Cell:
         )
 
 
-def _value(tensor: Tensor) -> tuple[Any, float | list[float]]:
-    """Return the memory of a buffer, which NumPy reads in a tenth of torch's time, and the values in it now."""
+def _value(tensor: Tensor) -> tuple[Callable[[], Any], Any]:
+    """Return what reads a buffer, by NumPy in a tenth of torch's time, and the values in it now."""
     memory: Any = tensor.detach() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.detach().numpy()
-    return memory, memory.tolist() if memory.ndim else memory.item()
+    return memory.tolist, memory.tolist()

@@ -6,7 +6,7 @@ step is one block of numbers that is copied and carried on, so that any number o
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,11 @@ from torch.nn.utils import parametrize
 from tracetorch.backends.numba.steps import function
 from tracetorch.backends.numba.steps import layout as at
 from tracetorch.engine import Core, LayerState, Spec, require_finite_input, rewired, run
+from tracetorch.entry import has_hooks, hook_tables
 from tracetorch.neurons import effective_parameters
 from tracetorch.steps.again import Step, credit_again
 from tracetorch.steps.cell import Cell
+from tracetorch.steps.guards import Guards, entry, values_of
 from tracetorch.steps.part import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
 from tracetorch.traces.activity import Activity
 from tracetorch.traces.autograd import MOVED_ON, require_finite, require_first_derivative
@@ -31,6 +33,8 @@ LEAST = 2**12
 """Number of weights of a layer below which compiling its kernels is not worth the seconds."""
 MOST = 2**22
 """Weights times rows above which torch's products are faster."""
+OPTIONS = ("above", "opened", "counted", "bypassed", "backend")
+"""What a core holds on which it depends whether kernels serve its layer."""
 
 
 class Single:
@@ -42,28 +46,16 @@ class Single:
     def __init__(self, layer: nn.Module, part: Part, batch: int, first: LayerState | None) -> None:
         self.first = first
         self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
-        self.weights, filter = part.weights, part.trace.filter
+        filter = part.trace.filter
         self.way = hopping((NO_WAY,) if filter is None else filter.ways, 0)[0]
-        tables = [m._parameters for m in (part.synapse, part.recurrent) if m is not None for _ in range(2)]
-        self.places = [
-            (table, name, weight, 0 if weight is None else weight.data_ptr())
-            for table, name, weight in zip(tables, ("weight", "bias") * 2, self.weights, strict=False)
-        ]
-        self.parameters = [w for w in self.weights if w is not None]
+        self.targets = [(column, w) for column, w in zip(at.TARGETS, part.weights, strict=True) if w is not None]
+        self.parameters = [w for _, w in self.targets]
         self.back = self.parameters[0] if part.feedback is None else part.feedback
         weight = self.parameters[0]
         self.dtype, self.shape = weight.dtype, torch.Size((batch, weight.shape[1]))
         self.outputs = (batch, weight.shape[0])
-        sources = part.sources
-        self.renumbers = any(any(True for _ in n.parameters()) for n in sources)
-        modules = {id(m): m for n in (part.neuron, *sources) for m in n.modules()}.values()
-        self.watched = [
-            (table, name, value, value.requires_grad, _count(value), value.data_ptr())
-            for module in modules
-            for table in (module._buffers, module._parameters)
-            for name, value in table.items()
-            if value is not None
-        ]
+        self.renumbers = any(any(True for _ in n.parameters()) for n in part.sources)
+        self.guards = self._guards()
         self.cell = Cell(part, batch)
         begin, give = (function(self.dtype, which, pairs=self.cell.pairs > 0) for which in ("begin", "give"))
         self.begin, self.give = begin.call, give.call
@@ -73,49 +65,35 @@ class Single:
         self.large = (self.cell.large, self.cell.large_fed) if self.cell.large.numel() else None
         self.pending, self.moved, self.steps = False, 0, 0
 
+    def _guards(self) -> Guards:
+        """Return what a step depends on."""
+        layer, core, part = self.layer, self.core, self.part
+        synapses = [m for m in (part.synapse, part.recurrent) if m is not None]
+        neurons = {id(m): m for n in (part.neuron, *part.sources) for m in n.modules()}.values()
+        values = values_of(neurons)
+        entries = [entry(core.__dict__, name) for name in OPTIONS] + values
+        entries += [entry(layer._modules, name) for name in ("synapse", "neuron", "recurrent")]
+        entries += [entry(m._parameters, name) for m in synapses for name in ("weight", "bias")]
+        entries.append((layer._parameters, "feedback", part.feedback))
+        modules = [*synapses, *part.neuron.modules()]
+        entries += [entry(m.__dict__, "forward") for m in modules]
+        tensors = [*self.parameters, *(value for _, _, value in values if value is not None)]
+        return Guards(entries, tensors, [t for m in modules for t in hook_tables(m)], counted=True)
+
     def serves(self, x: Tensor) -> bool:
         """Return whether all is as it was when this was made, and an input fits."""
-        core, part, modules = self.core, self.part, self.layer._modules
         return (
-            x.shape == self.shape
+            self.guards.hold()
+            and x.shape == self.shape
             and x.is_cpu
             and torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
-            and modules["synapse"] is part.synapse
-            and modules["neuron"] is part.neuron
-            and modules.get("recurrent") is part.recurrent
-            and core.above is self.above
-            and core.opened is None
-            and not (core.counted or core.bypassed)
-            and core.backend in ("auto", "numba")
-            and _unhooked(part.synapse)
-            and _unhooked(part.neuron)
-            and (part.recurrent is None or _unhooked(part.recurrent))
-            and self._same_weights()
-            and (self.back is self.parameters[0] or self.layer._parameters["feedback"] is self.back)
-            and self._same_values()
-            and part.same_step()
+            and self.part.same_step()
         )
-
-    def _same_values(self) -> bool:
-        for table, name, value, learns, count, address in self.watched:
-            if table.get(name) is not value or value.requires_grad is not learns or value.data_ptr() != address:
-                return False
-            if count is not None and count != value._version:
-                return False
-        return True
-
-    def _same_weights(self) -> bool:
-        for table, name, weight, address in self.places:
-            if table.get(name) is not weight:
-                return False
-            if weight is not None and not (weight.requires_grad and weight.data_ptr() == address):
-                return False
-        return True
 
     def forward(self, x: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
         """Step, and return the outputs."""
-        block, z, large = self.block.clone(), x.new_empty(self.outputs), self.large
+        block, z, large = self.block.clone(), torch.empty_like(self.cell.output), self.large
         if self.pending and large is not None:
             if not self.moved:  # the first step may still wait for its backward
                 large = (large[0].clone(), large[1].clone())
@@ -177,17 +155,6 @@ class Single:
         return replace(found, steps=found.steps + steps - 1)
 
 
-def _count(value: Tensor) -> int | None:
-    """Return how often a value that does not learn was changed in place; None where they are not counted."""
-    return None if value.requires_grad or value.is_inference() else value._version
-
-
-def _unhooked(module: nn.Module) -> bool:
-    return "forward" not in module.__dict__ and not (
-        module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
-
-
 class _Step(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -195,10 +162,9 @@ class _Step(torch.autograd.Function):
     ) -> Tensor:
         learned = parameters[len(single.parameters) :]
         z = single.forward(x, learned)
-        ctx.block, ctx.single, ctx.large, ctx.moved = single.block, single, single.large, single.moved
-        ctx.before, ctx.steps, ctx.received, ctx.feeds = single.before, single.steps, received, feeds
-        ctx.check = single.core.finite is not False
-        ctx.shapes = [p.shape for p in learned]
+        ctx.single, ctx.shapes, check = single, [p.shape for p in learned], single.core.finite is not False
+        ctx.step = single.block, single.before, single.large, single.moved, single.steps, check
+        ctx.sent = received, feeds
         if ctx.needs_input_grad[3]:
             ctx.save_for_backward(single.back, x)
         else:
@@ -211,44 +177,52 @@ class _Step(torch.autograd.Function):
         if ctx.metadata.get(CLOSED):
             return (None,) * len(ctx.needs_input_grad)
         single: Single = ctx.single
-        row, back = single.row, ctx.saved_tensors[0]
+        block, _, large, moved, _, check = ctx.step
+        received, feeds = ctx.sent
+        row, (back, *inputs) = single.row, ctx.saved_tensors
         if back.dtype is not single.dtype or not back.is_contiguous():
             raise RuntimeError("the weights were given another form between a step and its backward; step again")
         row[at.BACK] = back.data_ptr()
-        if ctx.large is not None:
-            if ctx.large is single.large and ctx.moved != single.moved:
+        if large is not None:
+            if large is single.large and moved != single.moved:
                 raise RuntimeError(MOVED_ON)
-            single._point(ctx.large)
-        parts = None if ctx.received is None else ctx.received.split(z_bar)
+            single._point(large)
+        parts = None if received is None else received.split(z_bar)
         if parts is not None:
             return _again(ctx, parts, z_bar)
         z_bar = z_bar.contiguous()
-        x_bar = z_bar.new_empty(single.shape) if ctx.needs_input_grad[3] else None
-        grads = [torch.empty_like(p) for p in single.parameters]
+        x_bar = torch.empty_like(inputs[0], memory_format=torch.contiguous_format) if inputs else None
+        grads: list[Tensor] = []
+        for column, weight in single.targets:
+            grad = torch.empty_like(weight)
+            row[column] = grad.data_ptr()
+            grads.append(grad)
         learned = z_bar.new_empty(len(ctx.shapes), single.outputs[1]) if ctx.shapes else None
-        places = iter(grads)
-        for column, weight in zip(at.TARGETS, single.weights, strict=True):
-            if weight is not None:
-                row[column] = next(places).data_ptr()
         if learned is not None:
             row[at.TO_LEARNED] = learned.data_ptr()
-        mode = at.FRESH | (at.CHECK if ctx.check else 0)
+        mode = at.FRESH | (at.CHECK if check else 0)
         below = 0 if x_bar is None else x_bar.data_ptr()
-        if single.give(single.at, ctx.block.data_ptr(), z_bar.data_ptr(), below, mode, -1.0):
+        if single.give(single.at, block.data_ptr(), z_bar.data_ptr(), below, mode, -1.0):
             require_finite(True, z_bar)
-        found = [] if learned is None else map(sum_to, learned, ctx.shapes)
-        for feed in ctx.feeds if x_bar is not None else ():
+        for feed in feeds if x_bar is not None else ():
             for way, part in feed.signals(single.way, x_bar):
                 feed.send(way, part)
-        return None, None, None, x_bar, *grads, *found
+        if learned is None:
+            return None, None, None, x_bar, *grads
+        return None, None, None, x_bar, *grads, *map(sum_to, learned, ctx.shapes)
+
+
+_apply: Callable[..., Tensor] = super(torch.autograd.Function, _Step).apply
+"""Without what `Function.apply` does for the transforms of torch.func, which a layer has refused before."""
 
 
 def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | None, ...]:
     """Return the gradients of a step whose credit has come along several ways."""
     single: Single = ctx.single
-    require_finite(ctx.check, z_bar)
-    x = ctx.saved_tensors[1] if ctx.needs_input_grad[3] else single.cell.piece("held", ctx.block)
-    step = Step(single.layer, single.above, single.since(ctx.before, ctx.large, ctx.steps), x, ctx.feeds)
+    block, before, large, _, steps, check = ctx.step
+    require_finite(check, z_bar)
+    x = ctx.saved_tensors[1] if ctx.needs_input_grad[3] else single.cell.piece("held", block)
+    step = Step(single.layer, single.above, single.since(before, large, steps), x, ctx.sent[1])
     x_bar, grads = credit_again(step, parts, z_bar)
     weights = (grads[id(p)] for p in single.parameters)
     return None, None, None, x_bar, *weights, *(grads[name] for name in single.part.learned)
@@ -268,10 +242,13 @@ def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...])
             return None
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
-    received = receiving(single.part.trace.filter)
-    with parametrize.cached() if single.part.learned else nullcontext():
-        learned = single.part.learns()
-        found: Tensor = _Step.apply(single, received, feeds, x, *single.parameters, *learned.values())
+    part = single.part
+    received = receiving(part.trace.filter)
+    if part.learned:
+        with parametrize.cached():
+            found = _apply(single, received, feeds, x, *single.parameters, *part.learns().values())
+    else:
+        found = _apply(single, received, feeds, x, *single.parameters)
     core.stepper, core.received = single, received
     core.called()
     return found
@@ -290,7 +267,7 @@ def _compiled(layer: Any, core: Core, x: Tensor) -> Single | None:
         return None
     if core.opened is not None or core.counted or core.bypassed or unfit_tensors(layer):
         return None
-    if not all(_unhooked(s) for s in (synapse, layer.recurrent) if s is not None):
+    if any(has_hooks(s) or "forward" in s.__dict__ for s in (synapse, layer.recurrent) if s is not None):
         return None
     units, dtype = synapse.out_features, synapse.weight.dtype
     if unfit_neuron(layer.neuron, units, dtype):

@@ -12,7 +12,7 @@ from tracetorch.layer import Layer
 from tracetorch.linking import link
 from tracetorch.neurons import effective_parameters
 from tracetorch.neurons.lowering import NotLowered
-from tracetorch.steps import Part, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
+from tracetorch.steps import Part, hooked, unfit, unfit_blocks, unfit_neuron, unfit_tensors, why_not
 
 
 def parts(net: nn.Module) -> list[Part]:
@@ -49,7 +49,7 @@ def _refuse_hooks(net: nn.Module) -> None:
     for name, module in net.named_modules():
         if has_hooks(module) or "forward" in module.__dict__:
             raise ValueError(f"module {name!r} has hooks, or a forward of its own, which a fused step would not call")
-    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in net.parameters()):
+    if hooked(net.parameters()):
         raise ValueError("a parameter has hooks on its gradient, which a fused step would not call; remove them")
     if has_global_hooks():
         raise ValueError("hooks are registered for all modules, which a fused step would not call; remove them")

@@ -93,6 +93,7 @@ class Stream:
         """Value of the last loss."""
         self._kind = _LOSSES[loss]
         self._parts = parts(net)
+        self._cores = [part.core for part in self._parts]
         first = self._parts[0].synapse
         self._dtype, self._inputs = first.weight.dtype, first.in_features
         self._outputs = self._parts[-1].synapse.out_features
@@ -142,7 +143,7 @@ class Stream:
         x, program = self._accepted(x)
         target = self._target(target)
         self._run(program, FORWARD | LEARN, x, target)
-        self.loss = float(program.value)
+        self.loss = program.value
         self._learned(program)
         return program.output.clone()
 
@@ -210,8 +211,8 @@ class Stream:
 
     def sync(self) -> None:
         """Give state and traces back to the layers, as reading them does; the next step takes them up again."""
-        for one in self._carried:
-            one.cell.part.core.end_program()
+        for core in self._cores if self._carried else ():
+            core.end_program()
 
     def _state(self, cell: Cell) -> LayerState:
         """Return what a layer carries now; a `backward` that is still to come is as before."""
@@ -231,12 +232,11 @@ class Stream:
 
     def _displaced(self) -> bool:
         """Return whether something else has run the layers, or changed what they carry, since the last step."""
-        return any(one.cell.part.core.stepper is not one for one in self._carried)
+        return [core.stepper for core in self._cores] != self._carried
 
     def _take_up(self) -> None:
         """Go on from what the layers carry."""
-        cores = [part.core for part in self._parts]
-        batches = {core.batch for core in cores if core.batch is not None}
+        batches = {core.batch for core in self._cores if core.batch is not None}
         if len(batches) > 1:
             raise ValueError(f"the layers' states have batches of {sorted(batches)} rows; call tt.reset(net)")
         self._program, self._shape, self._mask, self._carried = None, None, None, []
@@ -247,8 +247,7 @@ class Stream:
     def _carry(self, program: Program) -> None:
         """Stand in the layers for what they carry."""
         self._carried = [Carried(self, cell) for cell in program.cells]
-        for one in self._carried:
-            core = one.cell.part.core
+        for core, one in zip(self._cores, self._carried, strict=True):
             core.state, core.spikes, core.stepper = None, None, one
 
     def _allocate(self, batch: int) -> Program:
@@ -296,6 +295,8 @@ class Stream:
 
     def _learned(self, program: Program) -> None:
         """Move what the call itself has not moved."""
+        if self._update.direct and not program.learns:
+            return torch.autograd.graph.increment_version(self._moved)
         moved: list[Tensor] = []
         grads: list[Tensor] = []
         for raw, values, cell in zip(self._raw, self._read, program.cells, strict=False):
@@ -309,7 +310,7 @@ class Stream:
                 grads += [g for g in row if g is not None]
         if moved:
             self._update.step(moved, grads)
-        torch.autograd.graph.increment_version(self._moved)
+        return torch.autograd.graph.increment_version(self._moved)
 
     def _settle(self, program: Program) -> None:
         """Carry the last step on, then begin again the rows that are to."""
@@ -348,10 +349,12 @@ class Stream:
     def _target(self, target: Tensor) -> Tensor:
         if self._kind == SQUARED:
             return self._values(target, "target")
-        require_tensor(target, "a target", "[batch] of class numbers")
-        rows = 0 if self._shape is None else self._shape[0]
-        if target.dtype is not torch.int64 or target.dim() != 1 or target.shape[0] != rows:
-            expected = f"class numbers, int64 of shape [{rows}]"
+        rows = () if self._shape is None else self._shape[:1]
+        if type(target) is not Tensor or not target.is_cpu or target.layout is not torch.strided:
+            require_tensor(target, "a target", "[batch] of class numbers")
+            target = target.cpu()
+        if target.dtype is not torch.int64 or target.shape != rows:
+            expected = f"class numbers, int64 of shape {list(rows)}"
             raise ValueError(f"target must be {expected}, got {target.dtype} of shape {list(target.shape)}")
         return target.contiguous()
 
