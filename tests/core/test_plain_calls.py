@@ -109,6 +109,34 @@ def test_transforms_are_refused(started: bool) -> None:
         as_before(net, call, RuntimeError, "torch.func")
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_value_that_left_a_transform_is_an_input_as_any_other(backend: str) -> None:
+    torch.manual_seed(0)
+    hidden = tt.Layer(nn.Linear(20, 8), tt.LIF(half_life=5.0, threshold=0.1))
+    net = nn.Sequential(hidden, tt.Layer(nn.Linear(8, 3), tt.LI(half_life=5.0)))
+    tt.set_backend(net, backend)
+    left = []
+
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        left.append(2 * x)
+        return left[-1].sum()
+
+    x = torch.rand(2, 20)
+    torch.func.grad(twice)(x)
+    found = []
+    for value in (left[0], 2 * x):
+        tt.reset(net)
+        net.zero_grad()
+        for _ in range(3):
+            out = net(value)
+            out.sum().backward()
+        weight = hidden.synapse.weight
+        found.append((out.detach(), weight.grad))
+        assert weight.grad.any()
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("backend", ["torch", "auto"])
 @pytest.mark.parametrize("between", [nn.Identity(), nn.Linear(60, 60)], ids=["directly", "through a module"])
 @pytest.mark.parametrize("rule", [n for n in tt.rules.PRESETS if n not in ("rate", "bptt")])

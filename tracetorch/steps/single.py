@@ -213,7 +213,7 @@ class _Step(torch.autograd.Function):
 
 
 _apply: Callable[..., Tensor] = super(torch.autograd.Function, _Step).apply
-"""Without what `Function.apply` does for the transforms of torch.func, which a layer has refused before."""
+"""Without what `Function.apply` does for transforms of torch.func, which a layer refuses: half of an apply's time."""
 
 
 def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | None, ...]:
@@ -242,7 +242,7 @@ def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...])
             return None
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
-    part = single.part
+    x, part = torch._C._functorch.unwrap_if_dead(x), single.part
     received = receiving(part.trace.filter)
     if part.learned:
         with parametrize.cached():
