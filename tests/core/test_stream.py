@@ -393,11 +393,44 @@ def hooked_gradient(net: nn.Module) -> None:
     net[0].synapse.weight.register_hook(lambda g: 0 * g)
 
 
+def hooked_after(net: nn.Module) -> None:
+    net[0].synapse.bias.register_post_accumulate_grad_hook(lambda p: None)
+
+
+def hooked_part(net: nn.Module) -> None:
+    net[0].register_forward_hook(lambda *_: None).remove()
+    net[0].synapse.register_forward_pre_hook(lambda *_: None)
+
+
+def hooked_network(net: nn.Module) -> None:
+    net.register_full_backward_hook(lambda *_: None)
+
+
 def ruled(net: nn.Module) -> None:
     tt.set_rule(net, tt.rules.sltt())
 
 
-@pytest.mark.parametrize("change", [froze, hooked_late, hooked_gradient, ruled])
+def other_forward(net: nn.Module) -> None:
+    net[1].synapse.forward = lambda x: x
+
+
+def other_bias(net: nn.Module) -> None:
+    net[1].synapse.bias = nn.Parameter(net[1].synapse.bias.detach().clone())
+
+
+def other_memory(net: nn.Module) -> None:
+    net[0].neuron.beta.data = net[0].neuron.beta.detach().clone()
+
+
+def other_neuron(net: nn.Module) -> None:
+    net[1].neuron = tt.LI(half_life=2.0).double()
+
+
+CHANGES = [froze, hooked_late, hooked_gradient, hooked_after, hooked_part, hooked_network, ruled, other_forward]
+CHANGES += [other_bias, other_memory, other_neuron]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("started", [False, True])
 def test_what_a_stream_would_not_follow_is_refused(started, change) -> None:
     net = synaptic()
@@ -408,6 +441,25 @@ def test_what_a_stream_would_not_follow_is_refused(started, change) -> None:
     change(net)
     with pytest.raises(RuntimeError, match=r"since.*make a new tt\.Stream"):
         stream(x, target)
+
+
+def test_a_stream_goes_on_beside_hooks_of_others_and_of_its_own_that_were_removed() -> None:
+    net, other, found = synaptic(), nn.Linear(2, 2), []
+    x, target = torch.ones(1, 9, dtype=torch.float64), torch.tensor([1])
+    weights = copy.deepcopy(net.state_dict())
+    for hooked in (False, True):
+        net.load_state_dict(weights)
+        tt.reset(net)
+        stream = tt.Stream(net, lr=LR)
+        for _ in range(3):
+            if hooked:
+                other.register_forward_hook(lambda *_: None)
+                net[0].register_forward_hook(lambda *_: None).remove()
+                net[0].synapse.weight.register_hook(lambda g: 0 * g).remove()
+            y = stream(x, target)
+        found.append((y, stream.loss, net[0].synapse.weight.detach().clone()))
+    assert found[0][1] == found[1][1] and torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][2], found[1][2]) and not torch.equal(found[0][2], weights["0.synapse.weight"])
 
 
 def test_a_first_bad_input_fixes_no_batch() -> None:
