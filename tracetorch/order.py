@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from tracetorch.aligned import Taken, require_aligned, require_ordered
 from tracetorch.engine import Core, Peers
@@ -164,7 +164,7 @@ def check(
                 _see(together, source, core)
                 found = None if received is None else _route(received, core)
                 if received is not None and found is not None:
-                    edge, others = get_gradient_edge(x), tuple(nodes)
+                    edge, others = _edge(x, node), tuple(nodes)
                     route, group, pole = found
                     pole = pole if below.call == first[id(source)] else None  # a window's start is in one call alone
                     feeds.append(Feed(received, edge, x.dtype, x.shape, node, others, route, group, pole))
@@ -197,6 +197,12 @@ def check(
             f"tt.rules.cascade(), which takes up from the first step after tt.reset(net) which layers feed which"
         )
     return tuple(feeds)
+
+
+def _edge(x: Tensor, node: Any) -> GradientEdge:
+    """Return where an input is in the graph; it may be the outputs of a layer, of `node`, themselves."""
+    itself = x.grad_fn is node
+    return GradientEdge(node, x.output_nr) if itself else get_gradient_edge(x)
 
 
 def _agreement(core: Core, rule: Rule, neuron: Neuron, below: Producer, source: Core) -> tuple[Any, ...]:

@@ -194,7 +194,7 @@ class MeanResponses(OutputFilter):
             f"tt.rules.traced_bptt(), which drops what crosses between layers, or tt.rules.drtrl()"
         )
 
-    @property
+    @cached_property
     def states(self) -> int:
         """M, the number of the filters' states."""
         return _states(self.above, self.most)

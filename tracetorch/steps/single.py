@@ -48,6 +48,7 @@ class Single:
         self.layer, self.core, self.part, self.above = layer, part.core, part, part.core.above
         filter = part.trace.filter
         self.way = hopping((NO_WAY,) if filter is None else filter.ways, 0)[0]
+        self.told_apart = None if receiving(filter) is None else filter
         self.targets = [(column, w) for column, w in zip(at.TARGETS, part.weights, strict=True) if w is not None]
         self.parameters = [w for _, w in self.targets]
         self.back = self.parameters[0] if part.feedback is None else part.feedback
@@ -243,7 +244,7 @@ def run_single(layer: nn.Module, core: Core, x: Tensor, feeds: tuple[Feed, ...])
     if x.dtype is not single.dtype:
         x = x.to(single.dtype)
     x, part = torch._C._functorch.unwrap_if_dead(x), single.part
-    received = receiving(part.trace.filter)
+    received = None if single.told_apart is None else Received(single.told_apart)
     if part.learned:
         with parametrize.cached():
             found = _apply(single, received, feeds, x, *single.parameters, *part.learns().values())

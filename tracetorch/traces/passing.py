@@ -197,7 +197,7 @@ def receiving(filter: OutputFilter | None) -> Received | None:
     return Received(filter)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # not frozen: it is made at each step
 class Feed:
     """How a layer sends credit to one that feeds it and distinguishes credit by the path along which it comes.
 
@@ -225,7 +225,9 @@ class Feed:
 
     def send(self, way: Way, part: Tensor) -> None:
         """Send a cotangent of the input along a way above that layer."""
-        found = back_to(self.edge, self.node, self.nodes, part.to(self.dtype).reshape(self.shape))
+        part = part if part.dtype is self.dtype else part.to(self.dtype)
+        part = part if part.shape == self.shape else part.reshape(self.shape)
+        found = back_to(self.edge, self.node, self.nodes, part)
         if found is not None:
             self.received.add(way, found)
 
