@@ -132,7 +132,7 @@ def bars(ax: Axes, head: str, names: dict[str, str]) -> float:
     most, ours = max(values), ["traceTorch" in name for name in names]
     ax.barh(range(len(names)), values, 0.72, color=[COLOURS[0] if own else "#B9BEC4" for own in ours])
     for row, (name, value, own) in enumerate(zip(names.values(), values, ours, strict=True)):
-        shown, inside = f"{value:.0f}" if value >= 20 else f"{value:.1f}", value > most / 2
+        shown, inside = f"{value:.0f}" if value >= 20 else f"{value:.1f}", value > 0.55 * most
         words, style = shown if inside else f"{shown}  {name}", {"textcoords": "offset points", "fontsize": LETTERS}
         ax.annotate(words, (value, row), (4, -4), color="#222222", **style)
         if inside:
