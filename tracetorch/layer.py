@@ -174,19 +174,9 @@ class Layer(nn.Module):
         """Return the layer as the engine sees it."""
         self.follow_parts()
         core = self.core
+        options = core.sparse, core.finite, core.counted, core.known, core.elapsed
         return Spec(
-            self.synapses,
-            self.neuron,
-            self.rule,
-            core.above,
-            core.activity,
-            self.feedback,
-            core.backend,
-            core.sparse,
-            core.finite,
-            core.counted,
-            core.known,
-            core.elapsed,
+            self.synapses, self.neuron, self.rule, core.above, core.activity, self.feedback, core.backend, *options
         )
 
     def forward(self, x: Tensor) -> Tensor:
