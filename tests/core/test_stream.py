@@ -443,6 +443,28 @@ def test_what_a_stream_would_not_follow_is_refused(started, change) -> None:
         stream(x, target)
 
 
+def test_a_learned_parameter_of_a_neuron_that_was_replaced_is_refused() -> None:
+    net = built([tt.Layer(nn.Linear(9, 3), tt.LI(half_life=tt.Learnable(5.0)))], RULES.drtrl())
+    stream = tt.Stream(net, lr=LR)
+    x, target = torch.ones(1, 9, dtype=torch.float64), torch.tensor([1])
+    stream(x, target)
+    for module in net[0].neuron.modules():
+        for name, value in list(module._parameters.items()):
+            setattr(module, name, nn.Parameter(value.detach().clone()))
+    with pytest.raises(RuntimeError, match=r"a neuron was changed.*make a new tt\.Stream"):
+        stream(x, target)
+
+
+@pytest.mark.parametrize("target", [torch.tensor([1]).to_sparse(), torch.tensor([1], device="meta")])
+def test_class_numbers_without_memory_here_do_not_reach_the_kernel(target) -> None:
+    net = synaptic()
+    before = copy.deepcopy(net.state_dict())
+    stream = tt.Stream(net, lr=LR)
+    with pytest.raises((TypeError, NotImplementedError)):
+        stream(torch.ones(1, 9, dtype=torch.float64), target)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
+
+
 def test_a_stream_goes_on_beside_hooks_of_others_and_of_its_own_that_were_removed() -> None:
     net, other, found = synaptic(), nn.Linear(2, 2), []
     x, target = torch.ones(1, 9, dtype=torch.float64), torch.tensor([1])

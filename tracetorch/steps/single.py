@@ -214,7 +214,7 @@ class _Step(torch.autograd.Function):
 
 
 _apply: Callable[..., Tensor] = super(torch.autograd.Function, _Step).apply
-"""Without what `Function.apply` does for transforms of torch.func, which a layer refuses: half of an apply's time."""
+"""Without what `Function.apply` does for transforms of torch.func, which a layer refuses: a third of its time."""
 
 
 def _again(ctx: Any, parts: dict[Way, Tensor], z_bar: Tensor) -> tuple[Tensor | None, ...]:
